@@ -1,0 +1,229 @@
+"""The two stages of a backend: `Backend` makes an `Instance`, an `Instance` generates.
+
+Abstract base classes with defaults, so that an optional method that comes later breaks no plugin.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import msgspec
+
+from .errors import UnsupportedFeature
+from .events import AnyEvent
+from .features import Capabilities, missing
+from .request import GenerationRequest
+
+DeviceKind = Literal["cuda", "apple", "cpu"]
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece of hardware of this host. `id` is `cuda:0`, `apple` or `cpu`; memory in bytes."""
+
+    id: str
+    kind: DeviceKind
+    name: str
+    memory_bytes: int
+    free_bytes: int | None = None
+    compute_capability: tuple[int, int] | None = None
+    driver: str | None = None
+
+
+class Placement(msgspec.Struct, frozen=True, kw_only=True):
+    """One way to serve a model.
+
+    `source` is what the owner wrote; `path` is the local file or folder that the router resolved it to
+    (None for sources without local weights). `options` has been decoded into the backend's own type.
+    `python` names another interpreter, for engines that need an environment of their own.
+    """
+
+    model: str
+    backend: str
+    source: str
+    path: str | None = None
+    context_tokens: int | None = None
+    python: str | None = None
+    options: Any = None  # an instance of BackendType.options
+
+
+class ProbeReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the engine is there. `fix` is the command that would make it so."""
+
+    available: bool
+    engine: str
+    engine_version: str | None = None
+    devices: tuple[Device, ...] = ()
+    detail: str = ""
+    fix: str | None = None
+
+
+class Fit(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes per device id that an instance would take: weights plus KV cache."""
+
+    footprint_bytes: dict[str, int]
+
+
+class LoadProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far loading is; `fraction` is 0..1, or None where the engine does not tell."""
+
+    stage: str
+    fraction: float | None = None
+
+
+class ExitReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Why an instance ended. `is_expected`: somebody asked for it. `last_words`: last lines of its output."""
+
+    is_expected: bool
+    reason: str
+    exit_code: int | None = None
+    signal: int | None = None
+    last_words: tuple[str, ...] = ()
+
+
+OnProgress = Callable[[LoadProgress], None]
+
+
+class Instance(ABC):
+    """One loaded model, ready to generate."""
+
+    capabilities: Capabilities
+
+    @abstractmethod
+    def generate(self, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
+        """Generate; the order of events is S1-S3 of `enginehouse_plugin.events`.
+
+        C1: the router cancels the pending `__anext__`, awaits it, then calls `aclose()`; either frees the
+        engine's slot within one engine step + 250 ms, also before the first step.
+        C2: never swallow cancellation; never yield while closing.
+
+        Raises:
+            UnsupportedFeature: the request needs a feature that `capabilities` does not declare.
+            InvalidRequest, ContextTooLong, EngineError: see `enginehouse_plugin.errors`.
+        """
+
+    @abstractmethod
+    async def count_tokens(self, request: GenerationRequest) -> int:
+        """Tokens of the prompt, template included."""
+
+    @abstractmethod
+    async def check_ready(self) -> None:
+        """Return if the engine answers.
+
+        Raises:
+            EngineUnavailable, EngineDied: it does not.
+        """
+
+    @abstractmethod
+    async def unload(self) -> None:
+        """End the instance and give its memory back. Idempotent."""
+
+    @abstractmethod
+    async def wait_closed(self) -> ExitReport:
+        """Wait until the instance has ended, and say why."""
+
+    async def drain(self, timeout_s: float) -> None:
+        """Wait up to *timeout_s* seconds for running requests. The router stops sending before it calls this."""
+
+    def refuse_unsupported(self, request: GenerationRequest) -> None:
+        """Refuse what is not declared; call it first in `generate`.
+
+        Raises:
+            UnsupportedFeature: for the first need that is not met.
+        """
+        for need in missing(request, self.capabilities):
+            limit = self.capabilities.limits.get(need.param)
+            if need.feature in self.capabilities.features and limit is not None:
+                raise UnsupportedFeature(
+                    need.feature,
+                    param=need.param,
+                    message=f"'{need.param}' is {need.size} here; this model allows at most {limit}.",
+                )
+            raise UnsupportedFeature(need.feature, param=need.param)
+
+
+class Backend(ABC):
+    """An adapter to one engine."""
+
+    @abstractmethod
+    async def probe(self) -> ProbeReport:
+        """Say whether the engine is here, and its version; loads no weights, imports no engine."""
+
+    async def fit(self, placement: Placement, devices: tuple[Device, ...]) -> Fit:
+        """Estimate the bytes that *placement* takes on *devices* without loading weights.
+
+        The default knows nothing and returns no footprint.
+
+        Raises:
+            SourceNotFound: no weights at `placement.source`.
+        """
+        return Fit(footprint_bytes={})
+
+    @abstractmethod
+    async def load(self, placement: Placement, devices: tuple[Device, ...], progress: OnProgress) -> Instance:
+        """Load and return an instance that is ready. Cancellable: cancelling leaves nothing behind.
+
+        *devices* may be several (tensor parallel) or none (remote).
+
+        Raises:
+            LoadError: it could not be made; the error says why and what to do.
+        """
+
+
+class BackendType(msgspec.Struct, frozen=True, kw_only=True):
+    """What a plugin offers: a name for `backend = "…"` and a way to make the adapter.
+
+    `options` is the msgspec struct that `placement.options` is decoded into, strictly, when the
+    configuration is read. `kinds` are the kinds of device it can use; empty: none needed (remote).
+    """
+
+    name: str
+    version: str
+    create: Callable[[], Backend]
+    options: type[msgspec.Struct]
+    kinds: tuple[DeviceKind, ...] = ("cpu",)
+    description: str = ""
+
+
+class EngineLoad(msgspec.Struct, frozen=True, kw_only=True):
+    """The engine's own figures: sequences running and waiting, share (0..1) of the KV cache in use."""
+
+    running: int
+    waiting: int
+    cache_used: float | None = None
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """An instance that can tell its load."""
+
+    async def measure(self) -> EngineLoad:
+        """Ask the engine for its load."""
+        ...
+
+
+@runtime_checkable
+class Sleepable(Protocol):
+    """An instance that can give its memory back and return faster than by loading."""
+
+    async def sleep(self) -> None:
+        """Give memory back."""
+        ...
+
+    async def wake(self) -> None:
+        """Return to readiness."""
+        ...
+
+
+@runtime_checkable
+class Inspectable(Protocol):
+    """Hooks for the conformance suite."""
+
+    async def tokenize(self, text: str) -> Sequence[int]:
+        """Token ids of *text*, without a template."""
+        ...
+
+    async def active_requests(self) -> int:
+        """Sequences that the engine works on now."""
+        ...

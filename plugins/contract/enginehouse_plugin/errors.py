@@ -1,0 +1,187 @@
+"""Errors that cross the border between the router and a plugin.
+
+    EnginehouseError
+    ├── RequestError                 the request's fault: another instance would say the same
+    │   ├── InvalidRequest           a field has a value that cannot be used
+    │   ├── UnsupportedFeature       the instance does not have the feature that a field needs
+    │   └── ContextTooLong           prompt (and asked-for completion) exceed the context
+    ├── LoadError                    an instance could not be made
+    │   ├── SourceNotFound           no weights at the source
+    │   ├── DoesNotFit               the device has too little memory
+    │   ├── EngineMissing            the engine's program or package is not installed
+    │   └── LoadFailed               the engine tried and gave up; carries its last words
+    └── EngineError                  the engine's fault while it served
+        ├── EngineUnavailable        it takes no requests now (not up, draining)
+        ├── EngineOverloaded         it refused for load
+        ├── EngineDied               its process ended; carries its last words
+        ├── EngineProtocolError      it answered what the adapter cannot read
+        └── EngineFailure            it reported an error of its own
+
+Each carries fields, not prose. `code` is an open string: the router maps codes that it does not know
+to status 500. `retryable` says whether another instance, or a later try, may succeed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class EnginehouseError(Exception):
+    """Base of all errors of the contract."""
+
+    code: str = "engine_error"
+    retryable: bool = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        retryable: bool | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+        if code is not None:
+            self.code = code
+        if retryable is not None:
+            self.retryable = retryable
+
+
+class RequestError(EnginehouseError):
+    """The request cannot be served as it stands, by any instance like this one."""
+
+    code = "invalid_request"
+
+
+class InvalidRequest(RequestError):
+    """Field *param* has a value that cannot be used; *message* says the problem and what is allowed."""
+
+    code = "invalid_value"
+
+    def __init__(self, message: str, *, param: str | None, code: str | None = None) -> None:
+        super().__init__(message, param=param, code=code)
+
+
+class UnsupportedFeature(RequestError):
+    """The instance lacks *feature*, which field *param* asks for."""
+
+    code = "unsupported_parameter"
+
+    def __init__(self, feature: str, *, param: str | None, message: str | None = None) -> None:
+        super().__init__(
+            message or f"'{param}' needs the feature '{feature}', which this model does not have here.",
+            param=param,
+        )
+        self.feature = feature
+
+
+class ContextTooLong(RequestError):
+    """The prompt, with the completion asked for, exceeds the model's context (all in tokens)."""
+
+    code = "context_length_exceeded"
+
+    def __init__(self, *, prompt_tokens: int, limit_tokens: int, max_tokens: int | None = None) -> None:
+        asked = f" and up to {max_tokens} completion tokens were asked for" if max_tokens else ""
+        param = "max_tokens" if max_tokens and prompt_tokens < limit_tokens else "messages"
+        super().__init__(
+            f"The context of this model is {limit_tokens} tokens, but the prompt has {prompt_tokens} tokens{asked}. "
+            "Shorten the messages or ask for fewer tokens.",
+            param=param,
+        )
+        self.prompt_tokens = prompt_tokens
+        self.limit_tokens = limit_tokens
+        self.max_tokens = max_tokens
+
+
+class LoadError(EnginehouseError):
+    """An instance could not be made."""
+
+    code = "load_failed"
+
+
+class SourceNotFound(LoadError):
+    """There are no weights at *source*."""
+
+    code = "source_not_found"
+
+    def __init__(self, source: str, *, fix: str) -> None:
+        super().__init__(f"No weights at '{source}'. {fix}")
+        self.source = source
+        self.fix = fix
+
+
+class DoesNotFit(LoadError):
+    """The device has less free memory than the instance needs (bytes)."""
+
+    code = "does_not_fit"
+
+    def __init__(self, *, device: str, needed_bytes: int, free_bytes: int) -> None:
+        super().__init__(f"{device} has {free_bytes} bytes free; {needed_bytes} are needed.")
+        self.device = device
+        self.needed_bytes = needed_bytes
+        self.free_bytes = free_bytes
+
+
+class EngineMissing(LoadError):
+    """The engine is not installed; *fix* is the command that installs it."""
+
+    code = "engine_missing"
+
+    def __init__(self, engine: str, *, fix: str) -> None:
+        super().__init__(f"The engine '{engine}' is not installed here. {fix}")
+        self.engine = engine
+        self.fix = fix
+
+
+class LoadFailed(LoadError):
+    """The engine gave up while loading; *last_words* are its last lines of output."""
+
+    def __init__(
+        self, message: str, *, last_words: Sequence[str] = (), retryable: bool = True, code: str | None = None
+    ) -> None:
+        super().__init__(message, retryable=retryable, code=code)
+        self.last_words = tuple(last_words)
+
+
+class EngineError(EnginehouseError):
+    """The engine failed while it served."""
+
+    retryable = True
+
+
+class EngineUnavailable(EngineError):
+    """The instance takes no requests now."""
+
+    code = "engine_unavailable"
+
+
+class EngineOverloaded(EngineError):
+    """The engine refused the request for load."""
+
+    code = "engine_overloaded"
+
+
+class EngineDied(EngineError):
+    """The engine's process ended; *last_words* are its last lines of output."""
+
+    code = "engine_died"
+
+    def __init__(self, message: str, *, last_words: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.last_words = tuple(last_words)
+
+
+class EngineProtocolError(EngineError):
+    """The engine answered what the adapter cannot read."""
+
+    code = "engine_protocol_error"
+
+
+class EngineFailure(EngineError):
+    """The engine reported an error of its own."""
+
+    code = "engine_failure"

@@ -1,0 +1,152 @@
+"""Features: named, testable capabilities. They are data, and they drive routing, /v1/models and conformance.
+
+A feature is needed by a request because of a field; `param` is the field that an error names.
+Core features (every instance has them) are not listed: chat, temperature, top_p, max_tokens, usage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from .request import (
+    AssistantMessage,
+    AudioPart,
+    Chat,
+    ContentPart,
+    DeveloperMessage,
+    FilePart,
+    GenerationRequest,
+    ImagePart,
+    JsonObject,
+    JsonSchema,
+    NamedTool,
+)
+
+FEATURES: dict[str, str] = {
+    "streaming": "the answer arrives while it is made",
+    "n": "several choices for one prompt",
+    "stop": "stop strings, matched in text",
+    "seed": "the same seed and request give the same answer",
+    "frequency_penalty": "over the whole output",
+    "presence_penalty": "over the whole output",
+    "repetition_penalty": "multiplicative, over prompt and output",
+    "logit_bias": "by token id, -100 to 100",
+    "logprobs": "of sampled tokens and alternatives, from raw logits",
+    "top_k": "sampling among the k likeliest",
+    "min_p": "sampling above a share of the likeliest",
+    "json_object": "any JSON object, enforced",
+    "json_schema": "JSON Schema, enforced",
+    "tools": "tools may be given; none and auto",
+    "tool_choice_required": "at least one call is forced",
+    "tool_choice_named": "a call of one tool is forced",
+    "parallel_tool_calls": "several calls in one answer, and at most one when false",
+    "developer_role": "the developer role",
+    "reasoning": "reasoning is told apart from the answer",
+    "reasoning_effort": "effort of reasoning can be chosen",
+    "chat_template_kwargs": "variables for the model's own chat template",
+    "image_input": "image parts",
+    "audio_input": "audio parts",
+    "file_input": "file parts",
+    "prefix_cache": "repeated prompt prefixes are not computed again, and cached tokens are reported",
+}
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What an instance can do. `context_tokens` counts prompt and completion together.
+
+    `limits` bounds features that have a size: `n`, `top_logprobs`, `stop` (number of strings).
+    `max_concurrent_requests` is the number of sequences that run at once; a request takes `n` of them.
+    """
+
+    context_tokens: int
+    max_concurrent_requests: int
+    tasks: frozenset[str] = frozenset({"chat"})
+    features: frozenset[str] = frozenset()
+    limits: dict[str, int] = {}
+    vocabulary_size: int | None = None
+
+
+class Need(msgspec.Struct, frozen=True):
+    """A request needs *feature* because of field *param*; *size* is compared with the feature's limit."""
+
+    feature: str
+    param: str
+    size: int | None = None
+
+
+def needs(request: GenerationRequest) -> Iterator[Need]:
+    """Features that *request* needs, each with the field that asks for it."""
+    if request.stream:
+        yield Need("streaming", "stream")
+    if request.n > 1:
+        yield Need("n", "n", request.n)
+    if request.stop:
+        yield Need("stop", "stop", len(request.stop))
+    if request.seed is not None:
+        yield Need("seed", "seed")
+    if request.frequency_penalty:
+        yield Need("frequency_penalty", "frequency_penalty")
+    if request.presence_penalty:
+        yield Need("presence_penalty", "presence_penalty")
+    if request.repetition_penalty != 1.0:
+        yield Need("repetition_penalty", "repetition_penalty")
+    if request.logit_bias:
+        yield Need("logit_bias", "logit_bias")
+    if request.logprobs:
+        yield Need("logprobs", "logprobs")
+        if request.top_logprobs:
+            yield Need("logprobs", "top_logprobs", request.top_logprobs)
+    if request.top_k:
+        yield Need("top_k", "top_k")
+    if request.min_p:
+        yield Need("min_p", "min_p")
+    if isinstance(request.output, JsonObject):
+        yield Need("json_object", "response_format")
+    elif isinstance(request.output, JsonSchema):
+        yield Need("json_schema", "response_format")
+    if request.tools:
+        yield Need("tools", "tools")
+        if request.tool_choice == "required":
+            yield Need("tool_choice_required", "tool_choice")
+        elif isinstance(request.tool_choice, NamedTool):
+            yield Need("tool_choice_named", "tool_choice")
+        if not request.parallel_tool_calls:
+            yield Need("parallel_tool_calls", "parallel_tool_calls")
+    if request.reasoning_effort is not None:
+        yield Need("reasoning_effort", "reasoning_effort")
+    if request.chat_template_kwargs:
+        yield Need("chat_template_kwargs", "chat_template_kwargs")
+    if isinstance(request.prompt, Chat):
+        yield from _needs_of_messages(request.prompt)
+
+
+_PARTS: dict[type, str] = {ImagePart: "image_input", AudioPart: "audio_input", FilePart: "file_input"}
+
+
+def _needs_of_messages(chat: Chat) -> Iterator[Need]:
+    for at, message in enumerate(chat.messages):
+        if isinstance(message, DeveloperMessage):
+            yield Need("developer_role", f"messages[{at}].role")
+        elif isinstance(message, AssistantMessage) and message.tool_calls:
+            yield Need("tools", f"messages[{at}].tool_calls")
+        if not isinstance(message.content, str) and message.content:
+            yield from _needs_of_parts(at, message.content)
+
+
+def _needs_of_parts(at: int, parts: Iterable[ContentPart]) -> Iterator[Need]:
+    for index, part in enumerate(parts):
+        for kind, feature in _PARTS.items():
+            if isinstance(part, kind):
+                yield Need(feature, f"messages[{at}].content[{index}].type")
+
+
+def missing(request: GenerationRequest, capabilities: Capabilities) -> Iterator[Need]:
+    """Needs of *request* that *capabilities* do not meet, the limit of a feature included."""
+    for need in needs(request):
+        limit = capabilities.limits.get(need.param)
+        if need.feature not in capabilities.features or (
+            limit is not None and need.size is not None and need.size > limit
+        ):
+            yield need
