@@ -13,7 +13,7 @@ import msgspec
 
 from .errors import UnsupportedFeature
 from .events import AnyEvent
-from .features import Capabilities, missing
+from .features import Capabilities, Need, missing
 from .request import GenerationRequest
 
 DeviceKind = Literal["cuda", "apple", "cpu"]
@@ -133,14 +133,19 @@ class Instance(ABC):
             UnsupportedFeature: for the first need that is not met.
         """
         for need in missing(request, self.capabilities):
-            limit = self.capabilities.limits.get(need.param)
-            if need.feature in self.capabilities.features and limit is not None:
-                raise UnsupportedFeature(
-                    need.feature,
-                    param=need.param,
-                    message=f"'{need.param}' is {need.size} here; this model allows at most {limit}.",
-                )
-            raise UnsupportedFeature(need.feature, param=need.param)
+            raise unsupported(need, self.capabilities)
+
+
+def unsupported(need: Need, capabilities: Capabilities) -> UnsupportedFeature:
+    """The refusal of *need*, which *capabilities* do not meet: the feature is absent, or its limit exceeded."""
+    limit = capabilities.limits.get(need.param)
+    if need.feature in capabilities.features and limit is not None:
+        return UnsupportedFeature(
+            need.feature,
+            param=need.param,
+            message=f"'{need.param}' is {need.size} here; this model allows at most {limit}.",
+        )
+    return UnsupportedFeature(need.feature, param=need.param)
 
 
 class Backend(ABC):
@@ -175,7 +180,8 @@ class BackendType(msgspec.Struct, frozen=True, kw_only=True):
     """What a plugin offers: a name for `backend = "…"` and a way to make the adapter.
 
     `options` is the msgspec struct that `placement.options` is decoded into, strictly, when the
-    configuration is read. `kinds` are the kinds of device it can use; empty: none needed (remote).
+    configuration is read. `kinds` are the kinds of device it can use, the best first; empty: none needed
+    (remote). `needs_weights` False: `source` is the backend's own affair (a URL, a name), not a file.
     """
 
     name: str
@@ -183,6 +189,7 @@ class BackendType(msgspec.Struct, frozen=True, kw_only=True):
     create: Callable[[], Backend]
     options: type[msgspec.Struct]
     kinds: tuple[DeviceKind, ...] = ("cpu",)
+    needs_weights: bool = True
     description: str = ""
 
 

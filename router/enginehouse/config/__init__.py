@@ -1,0 +1,32 @@
+"""The configuration: TOML decoded strictly into frozen structs; an error names the place and the fix."""
+
+from __future__ import annotations
+
+from .errors import ConfigError
+from .load import bind, default_config, load_config, refuse_open_listener
+from .schema import (
+    Config,
+    Defaults,
+    KeyConfig,
+    LogConfig,
+    ModelConfig,
+    PlacementConfig,
+    ServerConfig,
+    UsageConfig,
+)
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "Defaults",
+    "KeyConfig",
+    "LogConfig",
+    "ModelConfig",
+    "PlacementConfig",
+    "ServerConfig",
+    "UsageConfig",
+    "bind",
+    "default_config",
+    "load_config",
+    "refuse_open_listener",
+]

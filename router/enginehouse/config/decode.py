@@ -1,0 +1,79 @@
+"""Strict decoding of a table into a struct, with errors that a person can act on."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import typing
+from typing import Any, TypeVar
+
+import msgspec
+
+from .errors import ConfigError
+
+T = TypeVar("T")
+
+_MESSAGE = re.compile(r"(?P<problem>.*?)(?: - at `(?:key in )?\$(?P<path>.*)`)?", re.DOTALL)
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`")
+_MISSING = re.compile(r"Object missing required field `(?P<name>.*)`")
+_STEP = re.compile(r"\.(?P<name>[^.\[]+)|\[(?:\d+|\.\.\.)\]")
+# msgspec speaks of JSON and Python; the reader of a TOML file does not.
+_WORDS = {"`object`": "a table", "`array`": "an array", "`str`": "a string", "`int`": "a whole number",
+          "`float`": "a number", "`bool`": "true or false", "`null`": "nothing"}  # fmt: skip
+
+
+def decode(raw: object, kind: type[T], *, file: str | None, where: str) -> T:
+    """Decode *raw* into *kind*; *where* is the key that holds it.
+
+    Raises:
+        ConfigError: it names the key inside *where*, the problem, and for a misspelt key the nearest.
+    """
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        raise _explain(str(error), kind, file, where) from None
+
+
+def suggest(name: str, known: typing.Iterable[str]) -> str:
+    """`Did you mean …?` where a known name is near, else the list of known names."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    if near:
+        return f"Did you mean '{near[0]}'?"
+    return f"Known here: {', '.join(known)}." if known else "Nothing may stand here."
+
+
+def _explain(message: str, kind: type, file: str | None, where: str) -> ConfigError:
+    match = _MESSAGE.fullmatch(message)
+    problem, path = (match["problem"], match["path"] or "") if match else (message, "")
+    place = f"{where}{path}".lstrip(".")
+    if unknown := _UNKNOWN.fullmatch(problem):
+        name = unknown["name"]
+        struct = _struct_at(kind, path)
+        known = [field.encode_name for field in msgspec.structs.fields(struct)] if struct else []
+        return ConfigError(
+            f"unknown key '{name}'.", file=file, where=f"{place}.{name}".lstrip("."), fix=suggest(name, known)
+        )
+    if absent := _MISSING.fullmatch(problem):
+        name = absent["name"]
+        return ConfigError(f"the key '{name}' is missing.", file=file, where=place, fix=f"Add `{name} = …` there.")
+    for word, plain in _WORDS.items():
+        problem = problem.replace(word, plain)
+    return ConfigError(f"{problem[:1].lower()}{problem[1:]}.", file=file, where=place)
+
+
+def _struct_at(kind: Any, path: str) -> type[msgspec.Struct] | None:  # kind: any type annotation
+    """The struct that the fields of *path* lead to from *kind*."""
+    struct = _struct_in(kind)
+    for step in _STEP.finditer(path):
+        if step["name"] is None or struct is None:
+            continue
+        kinds = {field.encode_name: field.type for field in msgspec.structs.fields(struct)}
+        struct = _struct_in(kinds.get(step["name"]))
+    return struct
+
+
+def _struct_in(kind: Any) -> type[msgspec.Struct] | None:  # kind: any type annotation
+    if isinstance(kind, type):
+        return kind if issubclass(kind, msgspec.Struct) else None
+    return next((found for part in typing.get_args(kind) if (found := _struct_in(part))), None)

@@ -1,0 +1,226 @@
+"""Reading a configuration: the file, then what only the loaded plugins can check."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from enginehouse_plugin import BackendType
+
+from .decode import decode, suggest
+from .errors import ConfigError
+from .schema import (
+    Config,
+    KeyConfig,
+    LogConfig,
+    ModelConfig,
+    PlacementConfig,
+    ServerConfig,
+    UsageConfig,
+)
+
+EMBEDDED_MODEL = "smollm2-135m"
+_SECTIONS = ("server", "log", "models", "keys", "usage")
+_SYNTAX_PLACE = re.compile(r" ?\(at (?P<place>line \d+, column \d+|end of document)\)")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # two letters at least: `C:` is a drive
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+def default_config() -> Config:
+    """The configuration without a file: the embedded model on loopback."""
+    return Config(models=_embedded())
+
+
+def _embedded() -> dict[str, ModelConfig]:
+    placement = PlacementConfig(backend="llamacpp", source=f"demo:{EMBEDDED_MODEL}")
+    return {EMBEDDED_MODEL: ModelConfig(placements=(placement,), description="SmolLM2 135M Instruct, embedded")}
+
+
+def load_config(path: str | Path) -> Config:
+    """Read the file at *path*. Relative paths in it are relative to it; without models it serves the embedded one.
+
+    Raises:
+        ConfigError: it cannot be read or used; the error names the file, the line or key, and the fix.
+    """
+    file = str(path)
+    raw = _read(Path(path), file)
+    for name in raw:
+        if name not in _SECTIONS:
+            raise ConfigError(f"unknown section '{name}'.", file=file, where=name, fix=suggest(name, _SECTIONS))
+    folder = Path(path).absolute().parent
+    config = Config(
+        server=_server(decode(raw.get("server", {}), ServerConfig, file=file, where="server"), folder, file),
+        log=decode(raw.get("log", {}), LogConfig, file=file, where="log"),
+        models=_models(raw.get("models", {}), file) or _embedded(),
+        keys=_keys(raw.get("keys", []), file),
+        usage=_usage(decode(raw.get("usage", {}), UsageConfig, file=file, where="usage"), folder),
+        file=file,
+    )
+    refuse_open_listener(config)
+    return config
+
+
+def _read(path: Path, file: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            "there is no such file.", file=file, fix="Without --config the embedded model is served."
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"it cannot be read: {error.strerror}.", file=file) from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError("it is not UTF-8.", file=file, where=f"line {line}", fix="Save it as UTF-8.") from None
+    except tomllib.TOMLDecodeError as error:
+        place = _SYNTAX_PLACE.search(str(error))
+        problem = _SYNTAX_PLACE.sub("", str(error))
+        where = place["place"] if place else ""
+        raise ConfigError(f"this is not TOML: {problem}.", file=file, where=where) from None
+
+
+def _server(server: ServerConfig, folder: Path, file: str) -> ServerConfig:
+    for name in ("tls_cert", "tls_key"):
+        given: str | None = getattr(server, name)
+        if given is None:
+            continue
+        found = _inside(folder, given)
+        if not found.is_file():
+            raise ConfigError(f"there is no file at {found}.", file=file, where=f"server.{name}")
+        server = msgspec.structs.replace(server, **{name: str(found)})
+    for at, proxy in enumerate(server.trusted_proxies):
+        try:
+            ipaddress.ip_network(proxy, strict=False)
+        except ValueError:
+            raise ConfigError(
+                f"'{proxy}' is no address.",
+                file=file,
+                where=f"server.trusted_proxies[{at}]",
+                fix="Write an IP address or a network such as 10.0.0.0/8.",
+            ) from None
+    return server
+
+
+def _usage(usage: UsageConfig, folder: Path) -> UsageConfig:
+    return usage if usage.path is None else UsageConfig(path=str(_inside(folder, usage.path)))
+
+
+def _inside(folder: Path, path: str) -> Path:
+    return (folder / Path(path).expanduser()).resolve()
+
+
+def _models(raw: object, file: str) -> dict[str, ModelConfig]:
+    tables = decode(raw, dict[str, Any], file=file, where="models")
+    for name in tables:
+        if not name or len(name) > 200 or not name.isprintable() or name != name.strip():
+            raise ConfigError(
+                f"{name!r} cannot be a model ID.",
+                file=file,
+                where="models",
+                fix="Use 1 to 200 printable characters without blanks at the ends.",
+            )
+    return {name: decode(table, ModelConfig, file=file, where=f'models."{name}"') for name, table in tables.items()}
+
+
+def _keys(raw: object, file: str) -> tuple[KeyConfig, ...]:
+    keys = decode(raw, tuple[KeyConfig, ...], file=file, where="keys")
+    names: set[str] = set()
+    hashes: set[str] = set()
+    for at, key in enumerate(keys):
+        if key.name in names:
+            raise ConfigError(f"a second key is called '{key.name}'.", file=file, where=f"keys[{at}].name",
+                              fix="Names tell clients apart: give each key its own.")  # fmt: skip
+        if key.sha256 in hashes:
+            raise ConfigError("another key has the same secret.", file=file, where=f"keys[{at}].sha256",
+                              fix="Make a new one with `enginehouse keys new`.")  # fmt: skip
+        names.add(key.name)
+        hashes.add(key.sha256)
+    return keys
+
+
+def refuse_open_listener(config: Config) -> None:
+    """Refuse a listener beyond loopback that asks for no key, unless the owner said so.
+
+    Raises:
+        ConfigError: it would be open to the network.
+    """
+    server = config.server
+    if config.keys or server.allow_unauthenticated or is_loopback(server.host):
+        return
+    raise ConfigError(
+        f"'{server.host}' can be reached from other machines, and no keys are configured.",
+        file=config.file,
+        where="server.host",
+        fix="Add a key (`enginehouse keys new`), listen on 127.0.0.1, or set `allow_unauthenticated = true`.",
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a listener on *host*."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False  # a name may resolve to any address
+
+
+def bind(config: Config, backends: Mapping[str, BackendType], quarantined: Mapping[str, str]) -> Config:
+    """Check placements against the loaded plugins, and decode their options into the backends' own types.
+
+    *quarantined* gives the reason for each plugin that was refused, by its name.
+
+    Raises:
+        ConfigError: a backend is not there, or an option is wrong.
+    """
+    folder = Path(config.file).absolute().parent if config.file else Path.cwd()
+    models = {}
+    for name, model in config.models.items():
+        placements = tuple(
+            _bind_placement(placement, f'models."{name}".placements[{at}]', config.file, folder, backends, quarantined)
+            for at, placement in enumerate(model.placements)
+        )
+        models[name] = msgspec.structs.replace(model, placements=placements)
+    return msgspec.structs.replace(config, models=models)
+
+
+def _bind_placement(
+    placement: PlacementConfig,
+    where: str,
+    file: str | None,
+    folder: Path,
+    backends: Mapping[str, BackendType],
+    quarantined: Mapping[str, str],
+) -> PlacementConfig:
+    backend = backends.get(placement.backend)
+    if backend is None:
+        raise _no_backend(placement.backend, f"{where}.backend", file, backends, quarantined)
+    options = decode(placement.options, backend.options, file=file, where=f"{where}.options")
+    source = placement.source
+    if backend.needs_weights and not _SCHEME.match(source):
+        source = str(_inside(folder, source))
+    python = placement.python
+    if python is not None and ("/" in python or python.startswith("~")):
+        # Not resolved: an environment's interpreter is a link that knows its environment by its place.
+        python = str(folder / Path(python).expanduser())
+    return msgspec.structs.replace(placement, options=options, source=source, python=python)
+
+
+def _no_backend(
+    name: str, where: str, file: str | None, backends: Mapping[str, BackendType], quarantined: Mapping[str, str]
+) -> ConfigError:
+    if reason := quarantined.get(name):
+        return ConfigError(f"the plugin '{name}' was refused: {reason}", file=file, where=where)
+    refused = "".join(f" The plugin '{plugin}' was refused: {reason}" for plugin, reason in quarantined.items())
+    fix = (
+        suggest(name, backends)
+        if backends
+        else "No plugin offers a backend: install one, such as enginehouse-llamacpp."
+    )
+    return ConfigError(f"no plugin offers the backend '{name}'.", file=file, where=where, fix=fix + refused)

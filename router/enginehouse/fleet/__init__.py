@@ -1,0 +1,42 @@
+"""The fleet: which models there are, where they run, who may start, and what happens when an engine ends."""
+
+from __future__ import annotations
+
+from .errors import (
+    Draining,
+    FirstTokenTimeout,
+    FleetError,
+    GenerationTimeout,
+    IdleTimeout,
+    InstanceUnavailable,
+    ModelNotFound,
+    QueueFull,
+    QueueTimeout,
+    TotalTimeout,
+)
+from .lifecycle import HostedInstance, ResolveSource
+from .placement import Chosen, Decision, Rejected, place
+from .registry import Fleet, Model
+from .restart import RestartPolicy
+
+__all__ = [
+    "Chosen",
+    "Decision",
+    "Draining",
+    "FirstTokenTimeout",
+    "Fleet",
+    "FleetError",
+    "GenerationTimeout",
+    "HostedInstance",
+    "IdleTimeout",
+    "InstanceUnavailable",
+    "Model",
+    "ModelNotFound",
+    "QueueFull",
+    "QueueTimeout",
+    "Rejected",
+    "ResolveSource",
+    "RestartPolicy",
+    "TotalTimeout",
+    "place",
+]

@@ -1,0 +1,112 @@
+"""Why the fleet does not serve a request.
+
+EnginehouseError
+├── RequestError
+│   └── ModelNotFound         no model of that name is configured
+└── FleetError                not now; `retry_after_s` says when to ask again
+    ├── QueueFull             as many requests wait already as may
+    ├── QueueTimeout          no slot came free in time
+    ├── Draining              the router is going down
+    ├── InstanceUnavailable   the model cannot be loaded, or has failed
+    └── GenerationTimeout     the engine took too long
+        ├── FirstTokenTimeout before it began
+        ├── IdleTimeout       between two events
+        └── TotalTimeout      in all
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from enginehouse_plugin.errors import EnginehouseError, RequestError
+
+
+class ModelNotFound(RequestError):
+    """No model is called *model*."""
+
+    code = "model_not_found"
+
+    def __init__(self, model: str, *, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(model, names, n=1)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        listed = ", ".join(f"'{name}'" for name in names[:20]) or "none"
+        more = " and others (see /v1/models)" if len(names) > 20 else ""
+        super().__init__(f"The model {model[:200]!r} does not exist here.{hint} Models: {listed}{more}.", param="model")
+        self.model = model
+
+
+class FleetError(EnginehouseError):
+    """The fleet cannot serve the request now."""
+
+    code = "model_unavailable"
+    retryable = True
+
+
+class QueueFull(FleetError):
+    """*limit* requests wait already."""
+
+    code = "queue_full"
+
+    def __init__(self, model: str, *, limit: int, retry_after_s: float) -> None:
+        super().__init__(
+            f"The queue of '{model}' is full ({limit} requests wait). Try again in {retry_after_s:.0f} s.",
+            retry_after_s=retry_after_s,
+        )
+
+
+class QueueTimeout(FleetError):
+    """No slot came free within *waited_s* seconds."""
+
+    code = "queue_timeout"
+
+    def __init__(self, model: str, *, waited_s: float, retry_after_s: float) -> None:
+        super().__init__(
+            f"No slot of '{model}' came free within {waited_s:g} s. Try again in {retry_after_s:.0f} s.",
+            retry_after_s=retry_after_s,
+        )
+
+
+class Draining(FleetError):
+    """The router is going down and takes no more requests."""
+
+    code = "draining"
+
+    def __init__(self, *, retry_after_s: float = 5.0) -> None:
+        super().__init__("This server is going down and takes no more requests.", retry_after_s=retry_after_s)
+
+
+class InstanceUnavailable(FleetError):
+    """No instance of *model* can serve; *reason* says why."""
+
+    def __init__(self, model: str, *, reason: str, retry_after_s: float) -> None:
+        super().__init__(f"The model '{model}' is not available: {reason}", retry_after_s=retry_after_s)
+
+
+class GenerationTimeout(FleetError):
+    """The engine took longer than *limit_s* seconds."""
+
+    code = "timeout"
+    retryable = False
+    what = "The request took longer"
+
+    def __init__(self, limit_s: float) -> None:
+        super().__init__(f"{self.what} than {limit_s:g} s.")
+        self.limit_s = limit_s
+
+
+class FirstTokenTimeout(GenerationTimeout):
+    """The engine did not begin in time (queue and loading included)."""
+
+    what = "The model took longer to begin"
+
+
+class IdleTimeout(GenerationTimeout):
+    """The engine paused too long in mid-answer."""
+
+    what = "The model paused longer"
+
+
+class TotalTimeout(GenerationTimeout):
+    """The request took too long in all."""

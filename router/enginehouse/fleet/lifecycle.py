@@ -1,0 +1,334 @@
+"""One instance of a model: loaded, watched, started again, and ended.
+
+    unloaded ─▶ loading ─▶ ready ─▶ draining ─▶ closed
+                 │  ▲        │
+                 ▼  │        │ it ended unasked
+                failed ◀─────┘
+
+One task per instance goes this way; requests only wait at the instance's gate. So first requests share one
+load, and a request that is cancelled cancels no load.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+from enginehouse.config import ModelConfig
+from enginehouse.telemetry import get_logger
+from enginehouse_plugin import (
+    BackendType,
+    Candidate,
+    Capabilities,
+    ExitReport,
+    Instance,
+    InstanceChange,
+    LoadProgress,
+    OnProgress,
+    Placement,
+)
+from enginehouse_plugin.errors import (
+    EngineDied,
+    EnginehouseError,
+    EngineProtocolError,
+    EngineUnavailable,
+    LoadFailed,
+)
+
+from .admission import Gate
+from .errors import Draining, InstanceUnavailable
+from .placement import Chosen
+from .restart import RestartPolicy
+
+State = Literal["unloaded", "loading", "ready", "failed", "draining", "closed"]
+ResolveSource = Callable[[str, OnProgress], Awaitable[str]]
+"""Turns a source of weights into a local path; it may download.
+
+Raises:
+    LoadError: there are no such weights.
+"""
+
+_CHECK_TIMEOUT_S = 5.0
+# After these the engine itself is in doubt; EngineOverloaded and EngineFailure come from a living one.
+_DOUBTS = (EngineDied, EngineUnavailable, EngineProtocolError)
+
+log = get_logger()
+
+
+class HostedInstance:
+    """A place for one instance of *model*, at `gate` of which requests wait.
+
+    `capabilities` are known from the first load on. `reason` says why it is in the state it is in.
+    """
+
+    def __init__(
+        self,
+        instance_id: str,
+        model: str,
+        config: ModelConfig,
+        chosen: Chosen,
+        backend: BackendType,
+        *,
+        resolve_source: ResolveSource,
+        policy: RestartPolicy | None = None,
+        on_change: Callable[[InstanceChange], None] | None = None,
+    ) -> None:
+        self.id = instance_id
+        self.model = model
+        self.chosen = chosen
+        self.backend = backend
+        self.state: State = "unloaded"
+        self.reason = "not asked for yet"
+        self.progress: LoadProgress | None = None
+        self.capabilities: Capabilities | None = None
+        self.instance: Instance | None = None
+        self.restarts = 0
+        self.gate = Gate(model, max_queue=config.max_queue, queue_timeout_s=config.queue_timeout_s)
+        self._config = config
+        self._resolve_source = resolve_source
+        self._policy = policy or RestartPolicy()
+        self._on_change = on_change
+        self._failures = 0  # in a row, without a healthy time between: they lengthen the backoff
+        self._failed_loads = 0  # in a row, without a load that succeeded between: too many, and it gives up
+        self._gave_up_at: float | None = None
+        self._doubt = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<HostedInstance {self.id!r} {self.state} {self.gate!r}>"
+
+    # ---- for requests ----
+
+    def candidate(self) -> Candidate:
+        """How the choice among instances sees this one."""
+        return Candidate(
+            instance_id=self.id,
+            model=self.model,
+            backend=self.backend.name,
+            device_ids=tuple(device.id for device in self.chosen.devices),
+            running=self.gate.running,
+            waiting=self.gate.waiting,
+            max_concurrent_requests=self.capabilities.max_concurrent_requests if self.capabilities else 1,
+        )
+
+    def refusal(self) -> EnginehouseError | None:
+        """Why no request may come in now, or None. Starts a load where one is due."""
+        if self.state == "ready":
+            return None
+        if self.state in ("draining", "closed"):
+            return Draining()
+        if self._task is None or self._task.done():
+            wait_s = self._seconds_to_next_try()
+            if wait_s > 0:
+                return InstanceUnavailable(self.model, reason=self.reason, retry_after_s=wait_s)
+            self.start()
+        return None
+
+    def report(self, error: EnginehouseError) -> bool:
+        """Hear that a request failed with *error*; returns whether the instance is now checked or started again."""
+        if isinstance(error, _DOUBTS) and self.state == "ready":
+            self.gate.pause()
+            self._doubt.set()
+        return not self.gate.is_open
+
+    # ---- its way ----
+
+    def start(self) -> None:
+        """Begin to load, unless that is under way."""
+        if self._task is None or self._task.done():
+            self.gate.hold_deadlines()
+            self._set("loading", "asked for")
+            self._task = asyncio.create_task(self._run(), name=f"instance {self.id}")
+
+    def stop_admitting(self) -> None:
+        """Refuse all that wait and all that come; what runs goes on."""
+        if self.state != "closed":
+            self._set("draining", "the router is going down")
+        self.gate.pause()
+        self.gate.fail(Draining())
+
+    async def close(self, drain_s: float = 0.0) -> None:
+        """End the instance, after running requests had *drain_s* seconds to finish."""
+        if self.state == "closed":
+            return
+        self.stop_admitting()
+        if drain_s > 0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._drain(drain_s), drain_s)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        self._set("closed", "the router is going down")
+
+    async def _drain(self, timeout_s: float) -> None:
+        await self.gate.wait_idle()
+        if self.instance is not None:
+            await self.instance.drain(timeout_s)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                instance = await self._load()
+            except EnginehouseError as error:
+                self._failed_loads += 1
+                hopeless = not error.retryable or self._failed_loads >= self._policy.max_failures
+                self._note_failure(error.message)
+                if hopeless:
+                    self._give_up()
+                    return
+                await self._sit_out()
+                continue
+            self._failed_loads = 0
+            try:
+                reason = await self._serve(instance)
+            finally:
+                self.gate.pause()
+                self.instance = None
+                # Also when this task is cancelled: an instance never outlives its task.
+                await self._unload(instance)
+            self._note_failure(reason)
+            await self._sit_out()
+            self.restarts += 1
+
+    async def _load(self) -> Instance:
+        self._set("loading", "weights and engine")
+        self.gate.hold_deadlines()
+        self.progress = None
+        started = time.monotonic()
+        placement = self.chosen.placement
+        try:
+            path = None
+            if self.backend.needs_weights:
+                path = await self._resolve_source(placement.source, self._note_progress)
+            instance = await self.backend.create().load(
+                Placement(
+                    model=self.model,
+                    backend=placement.backend,
+                    source=placement.source,
+                    path=path,
+                    context_tokens=self._config.context_tokens,
+                    python=placement.python,
+                    options=placement.options,
+                ),
+                self.chosen.devices,
+                self._note_progress,
+            )
+        except EnginehouseError:
+            raise
+        except Exception as error:  # a plugin's fault must not end the task that watches over it
+            log.exception("backend broke while loading", model=self.model, backend=placement.backend)
+            raise LoadFailed(
+                f"the backend '{placement.backend}' broke: {type(error).__name__}: {error}", retryable=False
+            ) from error
+        self._load_s = time.monotonic() - started
+        return instance
+
+    async def _serve(self, instance: Instance) -> str:
+        """Let requests in until the instance has ended; returns why it did."""
+        self.instance = instance
+        self.capabilities = instance.capabilities
+        self._doubt.clear()
+        self._set("ready", f"loaded in {self._load_s:.1f} s")
+        self.gate.open(instance.capabilities.max_concurrent_requests)
+        since = time.monotonic()
+        closed = asyncio.ensure_future(instance.wait_closed())
+        try:
+            while True:
+                doubt = asyncio.ensure_future(self._doubt.wait())
+                try:
+                    await asyncio.wait([closed, doubt], return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    doubt.cancel()
+                if closed.done():
+                    return _why(closed)
+                self._doubt.clear()
+                if problem := await self._check(instance, closed):
+                    return problem
+                self.gate.open(instance.capabilities.max_concurrent_requests)
+        finally:
+            closed.cancel()
+            if time.monotonic() - since >= self._policy.healthy_s:
+                self._failures = 0
+
+    @staticmethod
+    async def _check(instance: Instance, closed: asyncio.Future[ExitReport]) -> str | None:
+        """Ask an instance that is in doubt; returns what is wrong with it."""
+        try:
+            await asyncio.wait_for(instance.check_ready(), _CHECK_TIMEOUT_S)
+        except EnginehouseError as error:
+            return _why(closed) if closed.done() else error.message
+        except TimeoutError:
+            return f"it did not answer within {_CHECK_TIMEOUT_S:g} s"
+        return None
+
+    async def _unload(self, instance: Instance) -> None:
+        try:
+            await instance.unload()
+        except EnginehouseError as error:
+            log.warning("instance did not unload", instance=self.id, error=error.message)
+        except Exception:  # a plugin's fault must not end the task that watches over it
+            log.exception("backend broke while unloading", instance=self.id)
+
+    def _note_failure(self, reason: str) -> None:
+        self._failures += 1
+        self._set("failed", reason)
+        self.gate.start_deadlines()
+
+    async def _sit_out(self) -> None:
+        """Wait as long as the backoff says; requests wait at the gate meanwhile."""
+        delay_s = self._policy.delay_s(self._failures)
+        log.warning("instance restarts", instance=self.id, model=self.model, reason=self.reason, delay_s=delay_s)
+        await asyncio.sleep(delay_s)
+
+    def _give_up(self) -> None:
+        self._gave_up_at = time.monotonic()
+        wait_s = self._seconds_to_next_try()
+        log.error("instance given up", instance=self.id, model=self.model, reason=self.reason)
+        self.gate.fail(InstanceUnavailable(self.model, reason=self.reason, retry_after_s=wait_s))
+
+    def _seconds_to_next_try(self) -> float:
+        if self._gave_up_at is None:
+            return 0.0
+        return max(0.0, self._gave_up_at + self._policy.cap_s - time.monotonic())
+
+    def _note_progress(self, progress: LoadProgress) -> None:
+        before = self.progress
+        self.progress = progress
+        # One line per stage and per tenth: a download reports thousands of times.
+        if before is None or before.stage != progress.stage or _tenth(before) != _tenth(progress):
+            log.info("instance loading", instance=self.id, stage=progress.stage, fraction=progress.fraction)
+
+    def _set(self, state: State, reason: str) -> None:
+        before, self.state, self.reason = self.state, state, reason
+        if before == state:
+            return
+        log.info("instance " + state, instance=self.id, model=self.model, backend=self.backend.name, reason=reason)
+        if self._on_change is not None:
+            self._on_change(
+                InstanceChange(
+                    instance_id=self.id,
+                    model=self.model,
+                    backend=self.backend.name,
+                    before=before,
+                    after=state,
+                    reason=reason,
+                    at=time.time(),
+                )
+            )
+
+
+def _tenth(progress: LoadProgress) -> int | None:
+    return None if progress.fraction is None else int(progress.fraction * 10)
+
+
+def _why(closed: asyncio.Future[ExitReport]) -> str:
+    if closed.cancelled():
+        return "its end could not be told"
+    if error := closed.exception():
+        return f"its end could not be told: {type(error).__name__}: {error}"
+    report = closed.result()
+    last = f" Last words: {report.last_words[-1]}" if report.last_words else ""
+    return f"{report.reason}{last}"

@@ -1,0 +1,133 @@
+"""Models by name, and the instances that serve them on this host."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from enginehouse.config import Config, ModelConfig
+from enginehouse.telemetry import InstanceGauge, get_logger
+from enginehouse_plugin import BackendType, Capabilities, Device, InstanceChange
+
+from .errors import ModelNotFound
+from .lifecycle import HostedInstance, ResolveSource
+from .placement import Decision, place
+from .restart import RestartPolicy
+
+log = get_logger()
+
+
+class Model:
+    """What clients name: its configuration, where it was placed, and its instances (none: no placement holds)."""
+
+    def __init__(self, name: str, config: ModelConfig, decision: Decision, instances: list[HostedInstance]) -> None:
+        self.name = name
+        self.config = config
+        self.decision = decision
+        self.instances = instances
+
+    @property
+    def capabilities(self) -> Capabilities | None:
+        """What its instances can do; None before the first has loaded."""
+        return next((hosted.capabilities for hosted in self.instances if hosted.capabilities), None)
+
+    @property
+    def state(self) -> str:
+        """`ready` when an instance is; else the state of the first, or `unplaced`."""
+        states = [hosted.state for hosted in self.instances]
+        return "ready" if "ready" in states else states[0] if states else "unplaced"
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a request would start at once or queue at an instance that runs."""
+        return self.state == "ready"
+
+
+class Fleet:
+    """All models of a configuration on this host.
+
+    *config* has been bound to *backends*. `start` loads in the background; `close` ends everything.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        backends: Mapping[str, BackendType],
+        devices: Sequence[Device],
+        *,
+        resolve_source: ResolveSource,
+        on_change: Callable[[InstanceChange], None] | None = None,
+        policy: RestartPolicy | None = None,
+    ) -> None:
+        self.devices = tuple(devices)
+        self.models: dict[str, Model] = {}
+        self.is_draining = False
+        for name, model in config.models.items():
+            decision = place(model.placements, devices, backends)
+            instances = []
+            if chosen := decision.chosen:
+                hosted = HostedInstance(
+                    f"{name}#0",
+                    name,
+                    model,
+                    chosen,
+                    backends[chosen.placement.backend],
+                    resolve_source=resolve_source,
+                    on_change=on_change,
+                    policy=policy,
+                )
+                instances.append(hosted)
+            self.models[name] = Model(name, model, decision, instances)
+
+    def model(self, name: str) -> Model:
+        """The model called *name*.
+
+        Raises:
+            ModelNotFound: there is none; the message lists those there are.
+        """
+        try:
+            return self.models[name]
+        except KeyError:
+            raise ModelNotFound(name, known=self.models) from None
+
+    def instances(self) -> Iterator[HostedInstance]:
+        """All instances of all models."""
+        for model in self.models.values():
+            yield from model.instances
+
+    def start(self) -> None:
+        """Begin to load the models that are to be loaded at start."""
+        for model in self.models.values():
+            if model.decision.chosen is None:
+                reasons = "; ".join(f"{rejected.index}: {rejected.reason}" for rejected in model.decision.rejected)
+                log.warning("model has no place on this host", model=model.name, reasons=reasons)
+            elif model.config.load == "start":
+                for hosted in model.instances:
+                    hosted.start()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every model that is to be loaded at start is ready, and nothing drains."""
+        return not self.is_draining and all(
+            model.is_ready
+            for model in self.models.values()
+            if model.config.load == "start" and model.decision.chosen is not None
+        )
+
+    async def close(self, drain_s: float = 0.0) -> None:
+        """Take no more requests, give those that run *drain_s* seconds, then end all instances. Idempotent."""
+        self.is_draining = True
+        await asyncio.gather(*(hosted.close(drain_s) for hosted in self.instances()))
+
+    def gauges(self) -> Iterator[InstanceGauge]:
+        """The state of every instance, for metrics."""
+        for hosted in self.instances():
+            yield InstanceGauge(
+                instance_id=hosted.id,
+                model=hosted.model,
+                backend=hosted.backend.name,
+                state=hosted.state,
+                running=hosted.gate.running,
+                waiting=hosted.gate.waiting,
+                restarts=hosted.restarts,
+            )

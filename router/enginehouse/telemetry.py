@@ -1,0 +1,194 @@
+"""Logs and metrics: structlog for the one, counters in memory for the other."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from bisect import bisect_left
+from collections.abc import Iterable
+from typing import Any, Literal, TextIO
+
+import msgspec
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from enginehouse_plugin import RequestRecord
+
+# ---- logs ----
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def configure_logging(
+    format: Literal["auto", "json", "console"] = "auto",  # noqa: A002  # the key in the configuration
+    level: Literal["debug", "info", "warning", "error"] = "info",
+    stream: TextIO | None = None,
+) -> None:
+    """Send the logs of structlog and of the standard library to *stream* (standard error) in one form.
+
+    `auto` is for people on a terminal and JSON lines elsewhere.
+    """
+    out: TextIO = stream if stream is not None else sys.stderr
+    is_console = format == "console" or (format == "auto" and out.isatty())
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    render: Processor = structlog.dev.ConsoleRenderer(colors=out.isatty()) if is_console else _render_json
+    trace: list[Processor] = [] if is_console else [structlog.processors.format_exc_info]
+    structlog.configure(
+        processors=[structlog.processors.add_log_level, stamp, *trace, render],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=structlog.PrintLoggerFactory(out),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.processors.add_log_level, structlog.stdlib.add_logger_name, stamp],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *trace, render],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(_LEVELS[level])
+    # Their own handlers would write each line a second time, and uvicorn's access line repeats ours.
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "litestar"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = name != "uvicorn.access"
+    # Their info lines tell of single requests to other servers.
+    for name in ("httpx", "httpcore", "huggingface_hub", "filelock"):
+        logging.getLogger(name).setLevel(max(_LEVELS[level], logging.WARNING))
+
+
+def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    return _encode(event).decode()
+
+
+# ---- metrics ----
+
+_DURATION_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+_TTFT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Histogram:
+    """Counts of observations in seconds below each bound; Prometheus adds them up on rendering."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one observation."""
+        self.counts[bisect_left(self.bounds, seconds)] += 1
+        self.total += seconds
+
+
+class InstanceGauge(msgspec.Struct, frozen=True, kw_only=True):
+    """What is read off an instance when metrics are asked for; running and waiting count sequences and requests."""
+
+    instance_id: str
+    model: str
+    backend: str
+    state: str
+    running: int
+    waiting: int
+    restarts: int
+
+
+class Metrics:
+    """Counters of this process, changed on the event loop's thread alone."""
+
+    def __init__(self) -> None:
+        self._requests: dict[tuple[str, int], int] = {}
+        self._tokens: dict[tuple[str, str], int] = {}
+        self._durations: dict[str, Histogram] = {}
+        self._ttfts: dict[str, Histogram] = {}
+
+    def count(self, record: RequestRecord, model: str) -> None:
+        """Count an ended request under *model* (empty: none that is configured, so that labels stay bounded)."""
+        requests, tokens = self._requests, self._tokens
+        requests[model, record.status] = requests.get((model, record.status), 0) + 1
+        if record.prompt_tokens:
+            tokens[model, "prompt"] = tokens.get((model, "prompt"), 0) + record.prompt_tokens
+        if record.cached_tokens:
+            tokens[model, "cached"] = tokens.get((model, "cached"), 0) + record.cached_tokens
+        if record.completion_tokens:
+            tokens[model, "completion"] = tokens.get((model, "completion"), 0) + record.completion_tokens
+        if model:
+            self._histogram(self._durations, model, _DURATION_BUCKETS).observe(record.duration_s)
+            if record.ttft_s is not None:
+                self._histogram(self._ttfts, model, _TTFT_BUCKETS).observe(record.ttft_s)
+
+    @staticmethod
+    def _histogram(of: dict[str, Histogram], model: str, bounds: tuple[float, ...]) -> Histogram:
+        found = of.get(model)
+        if found is None:
+            found = of[model] = Histogram(bounds)
+        return found
+
+    def render(self, instances: Iterable[InstanceGauge]) -> str:
+        """All metrics in Prometheus' text format 0.0.4."""
+        text = _Text()
+        text.family("enginehouse_requests_total", "counter", "Requests that have ended.")
+        for (model, status), number in self._requests.items():
+            text.sample(number, model=model, status=str(status))
+        text.family("enginehouse_tokens_total", "counter", "Tokens that engines counted; cached ones are also prompt.")
+        for (model, kind), number in self._tokens.items():
+            text.sample(number, model=model, kind=kind)
+        text.histograms("enginehouse_request_duration_seconds", "Duration of requests.", self._durations)
+        text.histograms("enginehouse_ttft_seconds", "Time to the first delta.", self._ttfts)
+        rows = list(instances)
+        text.family("enginehouse_running_sequences", "gauge", "Sequences that an instance works on.")
+        for row in rows:
+            text.sample(row.running, model=row.model, instance=row.instance_id)
+        text.family("enginehouse_queued_requests", "gauge", "Requests that wait for a slot.")
+        for row in rows:
+            text.sample(row.waiting, model=row.model, instance=row.instance_id)
+        text.family("enginehouse_instance_state", "gauge", "1 for the state that an instance is in.")
+        for row in rows:
+            text.sample(1, model=row.model, instance=row.instance_id, backend=row.backend, state=row.state)
+        text.family("enginehouse_instance_restarts_total", "counter", "Restarts after an unexpected end.")
+        for row in rows:
+            text.sample(row.restarts, model=row.model, instance=row.instance_id)
+        return text.whole()
+
+
+class _Text:
+    """Lines of the text format; samples belong to the family that was begun last."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._name = ""
+
+    def family(self, name: str, kind: str, about: str) -> None:
+        self._name = name
+        self._lines += (f"# HELP {name} {about}", f"# TYPE {name} {kind}")
+
+    def sample(self, value: float, suffix: str = "", **labels: str) -> None:
+        pairs = ",".join(f'{name}="{_escape(text)}"' for name, text in labels.items())
+        self._lines.append(f"{self._name}{suffix}{{{pairs}}} {value}")
+
+    def histograms(self, name: str, about: str, of: dict[str, Histogram]) -> None:
+        self.family(name, "histogram", about)
+        for model, histogram in of.items():
+            below = 0
+            for bound, count in zip((*histogram.bounds, "+Inf"), histogram.counts, strict=True):
+                below += count
+                self.sample(below, "_bucket", model=model, le=str(bound))
+            self.sample(histogram.total, "_sum", model=model)
+            self.sample(below, "_count", model=model)
+
+    def whole(self) -> str:
+        return "\n".join(self._lines) + "\n"
+
+
+def _escape(label: str) -> str:
+    return label.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def get_logger() -> Any:  # structlog types its lazy proxy as Any
+    """The logger of a module: `log.info("instance ready", model=…)`, a constant event and keys."""
+    return structlog.get_logger()
