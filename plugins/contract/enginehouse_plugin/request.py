@@ -20,10 +20,10 @@ class TextPart(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
 
 
 class ImageURL(msgspec.Struct, frozen=True):
-    """Where an image is: a URL or a data URL."""
+    """Where an image is: a URL or a data URL. `detail` None leaves it to the engine."""
 
     url: str
-    detail: Literal["auto", "low", "high"] = "auto"
+    detail: Literal["auto", "low", "high", "original"] | None = None
 
 
 class ImagePart(msgspec.Struct, frozen=True, tag_field="type", tag="image_url"):

@@ -1,0 +1,71 @@
+"""Bodies of the small routes: the list of models, one model, health and readiness."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+
+class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
+    """One model. The first four fields are the reference's; the rest is this server's own.
+
+    `context_length` counts tokens of prompt and answer together; it, `features` and `limits` are null or empty
+    until an instance of the model has been loaded. `created` is Unix time in seconds.
+    """
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str
+    description: str = ""
+    context_length: int | None = None
+    features: tuple[str, ...] = ()
+    limits: dict[str, int] = {}
+    backends: tuple[str, ...] = ()
+    state: str
+
+
+class ModelList(msgspec.Struct, frozen=True, kw_only=True):
+    """All models."""
+
+    object: Literal["list"] = "list"
+    data: tuple[ModelCard, ...]
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """The router itself is up."""
+
+    status: Literal["ok"] = "ok"
+    version: str
+
+
+class Readiness(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether requests are answered now, and each model's state."""
+
+    status: Literal["ready", "starting", "draining"]
+    models: dict[str, str]
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def model_list(cards: Sequence[ModelCard]) -> bytes:
+    """Encode the body of `GET /v1/models`."""
+    return _encode(ModelList(data=tuple(cards)))
+
+
+def model_card(card: ModelCard) -> bytes:
+    """Encode the body of `GET /v1/models/{id}`."""
+    return _encode(card)
+
+
+def health(version: str) -> bytes:
+    """Encode the body of `GET /health`."""
+    return _encode(Health(version=version))
+
+
+def readiness(readiness: Readiness) -> bytes:
+    """Encode the body of `GET /ready`."""
+    return _encode(readiness)
