@@ -1,0 +1,81 @@
+# make serve    set up everything, get the embedded model, answer on 127.0.0.1:8000
+# make test     set up everything, check style, types and layers, run the tests
+# make help     the other targets
+
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+# The first Python that is new enough; name another with `make PYTHON=…`.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
+
+DISTRIBUTIONS := -e . -e plugins/contract -e 'plugins/llamacpp[engine]' -e conformance
+MANIFESTS := pyproject.toml $(wildcard plugins/*/pyproject.toml) conformance/pyproject.toml
+CHECKED := router plugins conformance tests examples
+
+INSTALLED := $(VENV)/installed
+DEV_INSTALLED := $(VENV)/dev-installed
+NODE_MODULES := tests/integration/node/node_modules/.package-lock.json
+
+.PHONY: help serve setup test lint format bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make serve    set up everything, get the embedded model, answer on 127.0.0.1:8000"
+	@echo "              make serve ARGS='--port 9000' passes options to 'enginehouse serve'"
+	@echo "make test     set up everything, check style, types and layers, run the tests"
+	@echo "make lint     the checks of 'make test' without the tests"
+	@echo "make format   rewrite the code in the project's style"
+	@echo "make bench    measure the router beside others"
+	@echo "make clean    remove what these commands made here; downloaded weights stay"
+
+# ---- serve ----
+
+serve: $(INSTALLED)
+	@$(BIN)/enginehouse models pull $(if $(CONFIG),--config $(CONFIG)) >/dev/null
+	@exec $(BIN)/enginehouse serve $(if $(CONFIG),--config $(CONFIG)) $(ARGS)
+
+$(VENV)/pyvenv.cfg:
+	@test -n "$(PYTHON)" || { echo "Enginehouse needs Python 3.11 or newer; install it, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+$(INSTALLED): $(VENV)/pyvenv.cfg $(MANIFESTS)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(DISTRIBUTIONS)
+	@touch $@
+
+# ---- test ----
+
+test: lint $(NODE_MODULES)
+	$(BIN)/python -m pytest $(ARGS)
+
+setup: $(DEV_INSTALLED) $(NODE_MODULES)
+
+# pip reads dependency groups from 25.1 on, and a fresh environment may hold an older one.
+$(DEV_INSTALLED): $(VENV)/pyvenv.cfg $(MANIFESTS)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev $(DISTRIBUTIONS)
+	@touch $(INSTALLED) $@
+
+$(NODE_MODULES): tests/integration/node/package-lock.json $(DEV_INSTALLED)
+	$(BIN)/npm ci --prefix tests/integration/node --no-audit --no-fund --loglevel=error
+	@touch $@
+
+lint: $(DEV_INSTALLED)
+	$(BIN)/ruff check $(CHECKED)
+	$(BIN)/ruff format --check $(CHECKED)
+	$(BIN)/mypy
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: $(DEV_INSTALLED)
+	$(BIN)/ruff check --fix-only $(CHECKED)
+	$(BIN)/ruff format $(CHECKED)
+
+bench: $(DEV_INSTALLED)
+	$(BIN)/python -m tests.bench $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .schemathesis
+	rm -rf tests/integration/node/node_modules
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
