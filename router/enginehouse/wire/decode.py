@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from . import problems
+from . import leniency, problems
 from .json_schema import check_free_form
 from .problems import Step
 from .rules import check
@@ -23,11 +23,9 @@ _encode = msgspec.json.Encoder().encode
 
 UnknownFields = Literal["refuse", "report"]
 
-_MOST_REPAIRS = 64  # each costs a decode of the whole body
-
 
 def decode_chat(body: bytes, *, unknown_fields: UnknownFields = "refuse") -> tuple[ChatRequest, tuple[str, ...]]:
-    """Decode *body*; return the request and the names of its unknown fields (always empty with `"refuse"`).
+    """Decode *body*; return the request and the names of its unknown fields (none with `"refuse"`).
 
     A number like `5.0` is an integer where one is wanted, as JSON Schema has it; nothing else is converted.
 
@@ -39,7 +37,7 @@ def decode_chat(body: bytes, *, unknown_fields: UnknownFields = "refuse") -> tup
         try:
             chat = _decode(body)
         except msgspec.ValidationError as error:
-            chat, unknown = _repaired(body, error, unknown_fields)
+            chat, unknown = _decode_mended(body, error, unknown_fields)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise problems.malformed(body, error) from error
         check_free_form(chat)
@@ -50,35 +48,25 @@ def decode_chat(body: bytes, *, unknown_fields: UnknownFields = "refuse") -> tup
     return chat, unknown
 
 
-def _repaired(
+def _decode_mended(
     body: bytes, error: msgspec.ValidationError, unknown_fields: UnknownFields
 ) -> tuple[ChatRequest, tuple[str, ...]]:
-    """Decode a body whose only faults are unknown fields to report, or integers written like `5.0`."""
+    """Decode a body that *error* was about, if all it needs is leniency."""
     try:
         tree = _decode_untyped(body)
+    except msgspec.ValidationError as out_of_range:
+        raise problems.number_out_of_range(error, out_of_range) from out_of_range
     except (msgspec.DecodeError, UnicodeDecodeError) as malformed:
         raise problems.malformed(body, malformed) from malformed
-    unknown: list[str] = []
-    for _ in range(_MOST_REPAIRS):
-        if steps := problems.integral_float(error, tree):
-            owner = _owner(tree, steps)
-            owner[steps[-1]] = int(owner[steps[-1]])
-        elif unknown_fields == "report" and (steps := problems.unknown_field(error, tree)):
-            del _owner(tree, steps)[steps[-1]]
-            unknown.append(problems.param_of(steps) or "")
-        else:
-            break
+    report = unknown_fields == "report"
+    unknown: tuple[str, ...] = ()
+    if leniency.is_mendable(error, report_unknown=report):
+        unknown = leniency.mend(tree, report_unknown=report)
         try:
-            return _decode(_encode(tree)), tuple(unknown)
-        except msgspec.ValidationError as next_error:
-            error = next_error
+            return _decode(_encode(tree)), unknown
+        except msgspec.ValidationError as left:
+            error = left
     raise problems.violation(error, tree) from error
-
-
-def _owner(tree: Any, steps: tuple[Step, ...]) -> Any:
-    for step in steps[:-1]:
-        tree = tree[step]
-    return tree
 
 
 def _refuse_duplicates(body: bytes, chat: ChatRequest) -> None:

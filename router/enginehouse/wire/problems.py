@@ -70,10 +70,13 @@ def shown(text: str) -> str:
 
 def param_of(steps: Iterable[Step]) -> str | None:
     """Write a path as the API does: `messages[0].content`; None for the body itself."""
-    text = ""
+    text: str | None = None
     for step in steps:
-        text += f"[{step}]" if isinstance(step, int) else f".{shown(step)}" if text else shown(step)
-    return text or None
+        if isinstance(step, int):
+            text = f"{text or ''}[{step}]"
+        else:
+            text = shown(step) if text is None else f"{text}.{shown(step)}"
+    return text
 
 
 # ---- bodies that are not JSON ----
@@ -120,35 +123,9 @@ def malformed(body: bytes, error: Exception) -> InvalidRequest:
 # ---- bodies that are JSON, but not a request ----
 
 
-def unknown_field(error: msgspec.ValidationError, tree: Any) -> tuple[Step, ...] | None:
-    """Return the path of the unknown field that *error* is about, or None if it is about something else."""
-    text = str(error)
-    if not text.startswith(_UNKNOWN):
-        return None
-    what, steps, _ = _taken_apart(error)
-    # A field of the body itself may have a name that reads like a path.
-    for path in ((*steps, what.removeprefix(_UNKNOWN)[:-1]), (text.removeprefix(_UNKNOWN)[:-1],)):
-        owner = _value_at(tree, path[:-1])
-        if isinstance(owner, dict) and path[-1] in owner:
-            return path
-    return None
-
-
-def integral_float(error: msgspec.ValidationError, tree: Any) -> tuple[Step, ...] | None:
-    """Return the path of a number like `5.0` that stands where an integer is wanted, or None.
-
-    JSON Schema counts it as an integer; beyond 2**53 a float no longer tells which one, so those stay refused.
-    """
-    what, steps, _ = _taken_apart(error)
-    if not what.startswith("Expected `int") or not what.endswith("got `float`"):
-        return None
-    value = _value_at(tree, steps)
-    return steps if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53 else None
-
-
 def violation(error: msgspec.ValidationError, tree: Any) -> InvalidRequest:
     """Build the refusal for *error*; *tree* is the whole body, decoded without types."""
-    if path := unknown_field(error, tree):
+    if path := _unknown_field(error, tree):
         return _unknown_parameter(path[:-1], str(path[-1]), tree)
     what, steps, in_key = _taken_apart(error)
     return _violation(what, _with_key(steps, tree), tree, in_key)
@@ -171,8 +148,6 @@ def _violation(what: str, steps: tuple[Step, ...], tree: Any, in_key: bool) -> I
         return InvalidRequest(f"Invalid '{param}': {_quoted(value)}. Expected {_pattern_words(what)}.", param=param)
     if bound := _BOUND.match(what):
         return _out_of_bounds(bound, value, param)
-    if "out of range" in what:
-        return InvalidRequest(f"Invalid '{param}': the number is out of range.", param=param)
     return _wrong_type(what, steps, tree, value)
 
 
@@ -205,7 +180,9 @@ def _bad_key(what: str, steps: tuple[Step, ...], tree: Any) -> InvalidRequest:
     for key in _value_at(tree, steps) or ():
         if len(key) > 64 if is_text else not _is_token_id(key):
             return InvalidRequest(
-                f"Invalid key {_quoted(key)} in '{param}': keys must be {wanted}.", param=param_of((*steps, key))
+                f"Invalid key {_quoted(key)} in '{param}': keys must be {wanted}.",
+                param=param_of((*steps, key)),
+                code="string_above_max_length" if is_text else None,
             )
     return InvalidRequest(f"Invalid key in '{param}': keys must be {wanted}.", param=param)
 
@@ -283,6 +260,15 @@ def _pattern_words(what: str) -> str:
     return what.removeprefix("Expected ")
 
 
+def number_out_of_range(*found: msgspec.ValidationError) -> InvalidRequest:
+    """Build the refusal of a number that no machine type holds; of *found*, the first that is about it names it."""
+    for error in found:
+        what, steps, _ = _taken_apart(error)
+        if "out of range" in what and _ANY_VALUE not in steps:
+            return InvalidRequest(f"Invalid '{param_of(steps)}': the number is out of range.", param=param_of(steps))
+    return InvalidRequest("The body has a number that is out of range.", param=None)
+
+
 # ---- looking up: the path in the body and in the structs ----
 
 
@@ -295,6 +281,20 @@ def _taken_apart(error: msgspec.ValidationError) -> tuple[str, tuple[Step, ...],
     for index, name in _STEP.findall(match["path"] or ""):
         steps.append(name or (index if index == _ANY_VALUE else int(index)))
     return match["what"], tuple(steps), match["key"] is not None
+
+
+def _unknown_field(error: msgspec.ValidationError, tree: Any) -> tuple[Step, ...] | None:
+    """Return the path of the unknown field that *error* is about, or None if it is about something else."""
+    text = str(error)
+    if not text.startswith(_UNKNOWN):
+        return None
+    what, steps, _ = _taken_apart(error)
+    # A field of the body itself may have a name that reads like a path.
+    for path in ((*steps, what.removeprefix(_UNKNOWN)[:-1]), (text.removeprefix(_UNKNOWN)[:-1],)):
+        owner = _value_at(tree, path[:-1])
+        if isinstance(owner, dict) and path[-1] in owner:
+            return path
+    return None
 
 
 def _value_at(tree: Any, steps: Iterable[Step]) -> Any:

@@ -30,55 +30,60 @@ TokenCount = Annotated[int, Meta(ge=1, le=INT32_MAX)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Json = dict[str, Any]  # any JSON object; `json_schema` and `decode` bound its depth
 
+
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A part of a request: no unknown fields; what is absent stays absent when it is encoded again."""
+
+
 # ---- parts of a message ----
 
 
-class PromptCacheBreakpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PromptCacheBreakpoint(_Strict, frozen=True):
     """Where a cached prefix could end. Recorded: engines find the longest cached prefix by themselves."""
 
     mode: Literal["explicit"]
     ttl: Literal["30m", "12h"] | None = None
 
 
-class TextPart(contract.TextPart, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="text"):
+class TextPart(contract.TextPart, _Strict, frozen=True):
     """Text."""
 
     prompt_cache_breakpoint: PromptCacheBreakpoint | None = None
 
 
-class RefusalPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="refusal"):
+class RefusalPart(_Strict, frozen=True, tag_field="type", tag="refusal"):
     """A refusal that the assistant gave earlier."""
 
     refusal: str
 
 
-class ImageURL(contract.ImageURL, frozen=True, forbid_unknown_fields=True):
+class ImageURL(contract.ImageURL, _Strict, frozen=True):
     """Where an image is: a URL or a data URL."""
 
 
-class ImagePart(contract.ImagePart, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="image_url"):
+class ImagePart(contract.ImagePart, _Strict, frozen=True):
     """An image; needs a model with the feature `image_input`."""
 
     image_url: ImageURL
     prompt_cache_breakpoint: PromptCacheBreakpoint | None = None
 
 
-class InputAudio(contract.InputAudio, frozen=True, forbid_unknown_fields=True):
+class InputAudio(contract.InputAudio, _Strict, frozen=True):
     """Audio, base64."""
 
 
-class AudioPart(contract.AudioPart, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="input_audio"):
+class AudioPart(contract.AudioPart, _Strict, frozen=True):
     """Audio; needs a model with the feature `audio_input`."""
 
     input_audio: InputAudio
     prompt_cache_breakpoint: PromptCacheBreakpoint | None = None
 
 
-class InputFile(contract.InputFile, frozen=True, forbid_unknown_fields=True):
+class InputFile(contract.InputFile, _Strict, frozen=True):
     """A file, inline (base64) or by id."""
 
 
-class FilePart(contract.FilePart, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="file"):
+class FilePart(contract.FilePart, _Strict, frozen=True):
     """A file; needs a model with the feature `file_input`."""
 
     file: InputFile
@@ -92,17 +97,17 @@ AssistantContent = str | tuple[TextPart | RefusalPart, ...]
 # ---- messages ----
 
 
-class FunctionCall(contract.FunctionCall, frozen=True, forbid_unknown_fields=True):
+class FunctionCall(contract.FunctionCall, _Strict, frozen=True):
     """The function that was called, and its arguments as JSON text."""
 
 
-class ToolCall(contract.ToolCall, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="function"):
+class ToolCall(contract.ToolCall, _Strict, frozen=True):
     """A call that the assistant made earlier."""
 
     function: FunctionCall
 
 
-class CustomCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class CustomCall(_Strict, frozen=True):
     """Name and input of a custom tool call."""
 
     name: str
@@ -110,7 +115,13 @@ class CustomCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CustomToolCall(
-    contract.ToolCall, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="custom"
+    contract.ToolCall,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+    tag_field="type",
+    tag="custom",
 ):
     """A call of a custom tool; decoded so that it can be refused by name."""
 
@@ -118,28 +129,38 @@ class CustomToolCall(
     custom: CustomCall
 
 
-class SystemMessage(contract.SystemMessage, frozen=True, forbid_unknown_fields=True, tag_field="role", tag="system"):
+class SystemMessage(contract.SystemMessage, _Strict, frozen=True):
     """Instructions."""
 
     content: TextContent
 
 
 class DeveloperMessage(
-    contract.DeveloperMessage, frozen=True, forbid_unknown_fields=True, tag_field="role", tag="developer"
+    contract.DeveloperMessage,
+    frozen=True,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+    tag_field="role",
+    tag="developer",
 ):
     """Instructions; where a model's template knows no `developer`, they are the system's."""
 
     content: TextContent
 
 
-class UserMessage(contract.UserMessage, frozen=True, forbid_unknown_fields=True, tag_field="role", tag="user"):
+class UserMessage(contract.UserMessage, _Strict, frozen=True):
     """What the user said."""
 
     content: UserContent
 
 
 class AssistantMessage(
-    contract.AssistantMessage, frozen=True, forbid_unknown_fields=True, tag_field="role", tag="assistant"
+    contract.AssistantMessage,
+    frozen=True,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+    tag_field="role",
+    tag="assistant",
 ):
     """What the assistant said, or called, before: at least one of content, refusal and tool_calls."""
 
@@ -151,7 +172,7 @@ class AssistantMessage(
     function_call: Annotated[Refused, Meta(description="Deprecated: use 'tool_calls'.")] = None
 
 
-class ToolMessage(contract.ToolMessage, frozen=True, forbid_unknown_fields=True, tag_field="role", tag="tool"):
+class ToolMessage(contract.ToolMessage, _Strict, frozen=True):
     """A tool's result; `tool_call_id` is the id of a call that an earlier assistant message made."""
 
     content: TextContent
@@ -162,7 +183,7 @@ ChatMessage = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage 
 # ---- tools ----
 
 
-class FunctionDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class FunctionDefinition(_Strict, frozen=True):
     """A function that the model may call."""
 
     name: Annotated[Name, Meta(description="1 to 64 characters of a-z, A-Z, 0-9, '_' and '-'.")]
@@ -171,46 +192,44 @@ class FunctionDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     strict: Annotated[bool | None, Meta(description="Honoured: a schema is enforced with and without it.")] = None
 
 
-class FunctionTool(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="function"):
+class FunctionTool(_Strict, frozen=True, tag_field="type", tag="function"):
     """A tool that is a function."""
 
     function: FunctionDefinition
 
 
-class CustomTool(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="custom"):
+class CustomTool(_Strict, frozen=True, tag_field="type", tag="custom"):
     """A tool with free input; decoded so that it can be refused by name."""
 
     custom: Json
 
 
-class FunctionName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class FunctionName(_Strict, frozen=True):
     """The name of one of `tools`."""
 
     name: str
 
 
-class NamedFunction(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="function"):
+class NamedFunction(_Strict, frozen=True, tag_field="type", tag="function"):
     """The model must call this function."""
 
     function: FunctionName
 
 
-class NamedCustom(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="custom"):
+class NamedCustom(_Strict, frozen=True, tag_field="type", tag="custom"):
     """The model must call this custom tool; decoded so that it can be refused by name."""
 
     custom: FunctionName
 
 
-class AllowedTools(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class AllowedTools(_Strict, frozen=True):
     """Which of `tools` may be called this time, and whether one must be."""
 
     mode: Literal["auto", "required"]
     tools: Annotated[tuple[NamedFunction | NamedCustom, ...], Meta(min_length=1)]
 
 
-class AllowedToolsChoice(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="allowed_tools"
-):
+class AllowedToolsChoice(_Strict, frozen=True, tag_field="type", tag="allowed_tools"):
     """The model may call only these."""
 
     allowed_tools: AllowedTools
@@ -221,15 +240,15 @@ ToolChoice = Literal["none", "auto", "required"] | NamedFunction | NamedCustom |
 # ---- form of the answer ----
 
 
-class TextFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="text"):
+class TextFormat(_Strict, frozen=True, tag_field="type", tag="text"):
     """Plain text."""
 
 
-class JsonObjectFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="json_object"):
+class JsonObjectFormat(_Strict, frozen=True, tag_field="type", tag="json_object"):
     """Any one JSON object."""
 
 
-class JsonSchemaSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class JsonSchemaSpec(_Strict, frozen=True):
     """A JSON Schema with a name."""
 
     name: Annotated[Name, Meta(description="1 to 64 characters of a-z, A-Z, 0-9, '_' and '-'.")]
@@ -238,7 +257,7 @@ class JsonSchemaSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     strict: Annotated[bool | None, Meta(description="Honoured: a schema is enforced with and without it.")] = None
 
 
-class JsonSchemaFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="json_schema"):
+class JsonSchemaFormat(_Strict, frozen=True, tag_field="type", tag="json_schema"):
     """JSON that satisfies a schema."""
 
     json_schema: JsonSchemaSpec
@@ -249,7 +268,7 @@ ResponseFormat = TextFormat | JsonObjectFormat | JsonSchemaFormat
 # ---- the rest ----
 
 
-class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class StreamOptions(_Strict, frozen=True):
     """Options of a stream."""
 
     include_usage: Annotated[bool | None, Meta(description="Send a last chunk with the usage.")] = None
@@ -259,21 +278,21 @@ class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = None
 
 
-class Prediction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Prediction(_Strict, frozen=True):
     """Text that the answer is likely to contain. Recorded: it could only change the speed."""
 
     type: Literal["content"]
     content: TextContent
 
 
-class PromptCacheOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PromptCacheOptions(_Strict, frozen=True):
     """Wishes about the prompt cache. Recorded: they could only change the speed."""
 
     mode: Literal["implicit", "explicit"] | None = None
     ttl: Literal["30m"] | None = None
 
 
-class ChatRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ChatRequest(_Strict, frozen=True, kw_only=True):
     """A request to `POST /v1/chat/completions`."""
 
     model: Annotated[str, Meta(description="ID of a model in /v1/models.", min_length=1, examples=["smollm2-135m"])]
