@@ -200,6 +200,7 @@ class Generation:
         model = service.fleet.model(self._model)
         avoid: HostedInstance | None = None
         failure: EngineError | None = None
+        has_started = False
         while True:
             try:
                 hosted = service.choose(model, request, avoid)
@@ -221,7 +222,10 @@ class Generation:
                         async for event in events:
                             self._waits_since = None
                             trace.note(event)
-                            if failure is None or type(event) is not Started:  # the client has had one
+                            if type(event) is not Started:
+                                yield event
+                            elif not has_started:  # of two tries the client sees one start
+                                has_started = True
                                 yield event
                             self._waits_since = now()
                     finally:

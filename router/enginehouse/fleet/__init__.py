@@ -14,10 +14,11 @@ from .errors import (
     QueueTimeout,
     TotalTimeout,
 )
-from .lifecycle import HostedInstance, ResolveSource
+from .lifecycle import HostedInstance
 from .placement import Chosen, Decision, Rejected, place
 from .registry import Fleet, Model
 from .restart import RestartPolicy
+from .sources import ResolveSource, resolve_source
 
 __all__ = [
     "Chosen",
@@ -39,4 +40,5 @@ __all__ = [
     "RestartPolicy",
     "TotalTimeout",
     "place",
+    "resolve_source",
 ]

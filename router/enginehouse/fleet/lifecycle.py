@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Literal
 
 from enginehouse.config import ModelConfig
@@ -27,7 +27,6 @@ from enginehouse_plugin import (
     Instance,
     InstanceChange,
     LoadProgress,
-    OnProgress,
     Placement,
 )
 from enginehouse_plugin.errors import (
@@ -42,15 +41,9 @@ from .admission import Gate
 from .errors import Draining, InstanceUnavailable
 from .placement import Chosen
 from .restart import RestartPolicy
+from .sources import ResolveSource, resolve_source
 
 State = Literal["unloaded", "loading", "ready", "failed", "draining", "closed"]
-ResolveSource = Callable[[str, OnProgress], Awaitable[str]]
-"""Turns a source of weights into a local path; it may download.
-
-Raises:
-    LoadError: there are no such weights.
-"""
-
 _CHECK_TIMEOUT_S = 5.0
 # After these the engine itself is in doubt; EngineOverloaded and EngineFailure come from a living one.
 _DOUBTS = (EngineDied, EngineUnavailable, EngineProtocolError)
@@ -72,7 +65,7 @@ class HostedInstance:
         chosen: Chosen,
         backend: BackendType,
         *,
-        resolve_source: ResolveSource,
+        resolve: ResolveSource = resolve_source,
         policy: RestartPolicy | None = None,
         on_change: Callable[[InstanceChange], None] | None = None,
     ) -> None:
@@ -88,12 +81,14 @@ class HostedInstance:
         self.restarts = 0
         self.gate = Gate(model, max_queue=config.max_queue, queue_timeout_s=config.queue_timeout_s)
         self._config = config
-        self._resolve_source = resolve_source
+        self._resolve = resolve
         self._policy = policy or RestartPolicy()
         self._on_change = on_change
         self._failures = 0  # in a row, without a healthy time between: they lengthen the backoff
         self._failed_loads = 0  # in a row, without a load that succeeded between: too many, and it gives up
         self._gave_up_at: float | None = None
+        self._load_s = 0.0
+        self._is_closing = False
         self._doubt = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -116,10 +111,10 @@ class HostedInstance:
 
     def refusal(self) -> EnginehouseError | None:
         """Why no request may come in now, or None. Starts a load where one is due."""
+        if self._is_closing:
+            return Draining()
         if self.state == "ready":
             return None
-        if self.state in ("draining", "closed"):
-            return Draining()
         if self._task is None or self._task.done():
             wait_s = self._seconds_to_next_try()
             if wait_s > 0:
@@ -145,8 +140,7 @@ class HostedInstance:
 
     def stop_admitting(self) -> None:
         """Refuse all that wait and all that come; what runs goes on."""
-        if self.state != "closed":
-            self._set("draining", "the router is going down")
+        self._is_closing = True
         self.gate.pause()
         self.gate.fail(Draining())
 
@@ -155,9 +149,11 @@ class HostedInstance:
         if self.state == "closed":
             return
         self.stop_admitting()
-        if drain_s > 0:
+        if self.state == "ready" and drain_s > 0:
+            self._set("draining", "the router is going down")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._drain(drain_s), drain_s)
+                async with asyncio.timeout(drain_s):
+                    await self._drain(drain_s)
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -189,6 +185,8 @@ class HostedInstance:
                 self.instance = None
                 # Also when this task is cancelled: an instance never outlives its task.
                 await self._unload(instance)
+            if self._is_closing:
+                return
             self._note_failure(reason)
             await self._sit_out()
             self.restarts += 1
@@ -202,7 +200,7 @@ class HostedInstance:
         try:
             path = None
             if self.backend.needs_weights:
-                path = await self._resolve_source(placement.source, self._note_progress)
+                path = await self._resolve(placement.source, self._note_progress)
             instance = await self.backend.create().load(
                 Placement(
                     model=self.model,
@@ -223,6 +221,9 @@ class HostedInstance:
             raise LoadFailed(
                 f"the backend '{placement.backend}' broke: {type(error).__name__}: {error}", retryable=False
             ) from error
+        if not isinstance(getattr(instance, "capabilities", None), Capabilities):
+            await self._unload(instance)
+            raise LoadFailed(f"the backend '{placement.backend}' does not tell its capabilities", retryable=False)
         self._load_s = time.monotonic() - started
         return instance
 
@@ -230,6 +231,7 @@ class HostedInstance:
         """Let requests in until the instance has ended; returns why it did."""
         self.instance = instance
         self.capabilities = instance.capabilities
+        self._gave_up_at = None
         self._doubt.clear()
         self._set("ready", f"loaded in {self._load_s:.1f} s")
         self.gate.open(instance.capabilities.max_concurrent_requests)
@@ -247,7 +249,8 @@ class HostedInstance:
                 self._doubt.clear()
                 if problem := await self._check(instance, closed):
                     return problem
-                self.gate.open(instance.capabilities.max_concurrent_requests)
+                if not self._is_closing:
+                    self.gate.open(instance.capabilities.max_concurrent_requests)
         finally:
             closed.cancel()
             if time.monotonic() - since >= self._policy.healthy_s:
@@ -257,11 +260,16 @@ class HostedInstance:
     async def _check(instance: Instance, closed: asyncio.Future[ExitReport]) -> str | None:
         """Ask an instance that is in doubt; returns what is wrong with it."""
         try:
-            await asyncio.wait_for(instance.check_ready(), _CHECK_TIMEOUT_S)
+            # Not `wait_for`: before Python 3.12 it loses a cancellation that meets the result.
+            async with asyncio.timeout(_CHECK_TIMEOUT_S):
+                await instance.check_ready()
         except EnginehouseError as error:
             return _why(closed) if closed.done() else error.message
         except TimeoutError:
             return f"it did not answer within {_CHECK_TIMEOUT_S:g} s"
+        except Exception as error:  # a plugin's fault must not end the task that watches over it
+            log.exception("backend broke while it was checked")
+            return f"its check broke: {type(error).__name__}: {error}"
         return None
 
     async def _unload(self, instance: Instance) -> None:
@@ -330,5 +338,5 @@ def _why(closed: asyncio.Future[ExitReport]) -> str:
     if error := closed.exception():
         return f"its end could not be told: {type(error).__name__}: {error}"
     report = closed.result()
-    last = f" Last words: {report.last_words[-1]}" if report.last_words else ""
+    last = f"; last words: {report.last_words[-1]}" if report.last_words else ""
     return f"{report.reason}{last}"

@@ -10,9 +10,10 @@ from enginehouse.telemetry import InstanceGauge, get_logger
 from enginehouse_plugin import BackendType, Capabilities, Device, InstanceChange
 
 from .errors import ModelNotFound
-from .lifecycle import HostedInstance, ResolveSource
+from .lifecycle import HostedInstance
 from .placement import Decision, place
 from .restart import RestartPolicy
+from .sources import ResolveSource, resolve_source
 
 log = get_logger()
 
@@ -55,7 +56,7 @@ class Fleet:
         backends: Mapping[str, BackendType],
         devices: Sequence[Device],
         *,
-        resolve_source: ResolveSource,
+        resolve: ResolveSource = resolve_source,
         on_change: Callable[[InstanceChange], None] | None = None,
         policy: RestartPolicy | None = None,
     ) -> None:
@@ -72,7 +73,7 @@ class Fleet:
                     model,
                     chosen,
                     backends[chosen.placement.backend],
-                    resolve_source=resolve_source,
+                    resolve=resolve,
                     on_change=on_change,
                     policy=policy,
                 )

@@ -1,0 +1,207 @@
+"""A scripted engine for faults of the fleet: real engines are driven by tests/integration."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable
+
+import msgspec
+import pytest
+import structlog
+
+from enginehouse.config import Config, ModelConfig, PlacementConfig, ServerConfig
+from enginehouse.fleet import Fleet, RestartPolicy
+from enginehouse_plugin import (
+    AnyEvent,
+    Backend,
+    BackendType,
+    Capabilities,
+    Chat,
+    Device,
+    ExitReport,
+    Finished,
+    GenerationRequest,
+    Instance,
+    LoadProgress,
+    Placement,
+    ProbeReport,
+    Started,
+    TextDelta,
+    UsageReport,
+    UserMessage,
+)
+
+CPU = Device(id="cpu", kind="cpu", name="Test CPU", memory_bytes=8 << 30)
+QUICK = RestartPolicy(first_s=0.001, cap_s=0.002, healthy_s=60, max_failures=3)
+Answer = Callable[["ScriptedInstance", GenerationRequest], AsyncGenerator[AnyEvent, None]]
+
+
+async def hello(instance: ScriptedInstance, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
+    yield Started(prompt_tokens=7, cached_tokens=2)
+    yield TextDelta(choice=0, text="hel", completion_tokens=1)
+    yield TextDelta(choice=0, text="lo", completion_tokens=2)
+    yield Finished(choice=0, reason="stop")
+    yield UsageReport(prompt_tokens=7, completion_tokens=2, cached_tokens=2)
+
+
+class ScriptedInstance(Instance):
+    """Does what the script says; `active` counts the answers under way."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.capabilities = script.capabilities
+        self.active = 0
+        self.unloads = 0
+        self.is_answering = True
+        self._closed: asyncio.Future[ExitReport] = asyncio.get_running_loop().create_future()
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
+        self.active += 1
+        try:
+            async with contextlib.aclosing(self.script.answer(self, request)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            self.active -= 1
+
+    async def count_tokens(self, request: GenerationRequest) -> int:
+        return 7
+
+    async def check_ready(self) -> None:
+        if not self.is_answering:
+            raise self.script.check_error
+
+    async def unload(self) -> None:
+        self.unloads += 1
+        if not self._closed.done():
+            self._closed.set_result(ExitReport(is_expected=True, reason="unloaded"))
+
+    async def wait_closed(self) -> ExitReport:
+        return await asyncio.shield(self._closed)
+
+    def crash(self) -> None:
+        self._closed.set_result(ExitReport(is_expected=False, reason="killed", last_words=("bye",)))
+
+
+class Script(Backend):
+    """What loading and answering do; keeps every placement asked for and instance made."""
+
+    def __init__(self) -> None:
+        from enginehouse_plugin.errors import EngineUnavailable
+
+        self.capabilities = Capabilities(
+            context_tokens=512,
+            max_concurrent_requests=2,
+            features=frozenset({"streaming", "n", "stop"}),
+            limits={"n": 4},
+        )
+        self.answer: Answer = hello
+        self.load_errors: list[Exception] = []
+        self.may_load = asyncio.Event()
+        self.may_load.set()
+        self.check_error: Exception = EngineUnavailable("no answer")
+        self.placements: list[Placement] = []
+        self.instances: list[ScriptedInstance] = []
+        self.cancelled_loads = 0
+
+    def type(self, **changes: object) -> BackendType:
+        made = BackendType(name="scripted", version="1", create=lambda: self, options=NoOptions, needs_weights=False)
+        return msgspec.structs.replace(made, **changes)
+
+    async def probe(self) -> ProbeReport:
+        return ProbeReport(available=True, engine="scripted")
+
+    async def load(self, placement, devices, progress) -> Instance:
+        self.placements.append(placement)
+        progress(LoadProgress(stage="weights", fraction=0.5))
+        try:
+            await self.may_load.wait()
+        except asyncio.CancelledError:
+            self.cancelled_loads += 1
+            raise
+        if self.load_errors:
+            raise self.load_errors.pop(0)
+        self.instances.append(ScriptedInstance(self))
+        return self.instances[-1]
+
+
+class NoOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A backend without options."""
+
+
+def a_request(**fields: object) -> GenerationRequest:
+    prompt = Chat(messages=(UserMessage(content="hi"),))
+    return GenerationRequest(**{"id": "r1", "prompt": prompt, "stream": True, **fields})
+
+
+class House:
+    """A fleet of scripted models on one CPU."""
+
+    def __init__(self) -> None:
+        self.script = Script()
+        self.changes: list[tuple[str, str]] = []
+        self.fleet: Fleet | None = None
+        self._has_changed = asyncio.Event()
+
+    def config(self, *names: str, server: dict[str, object] | None = None, **model: object) -> Config:
+        placement = PlacementConfig(backend="scripted", source="anywhere", options=NoOptions())
+        models = {name: ModelConfig(placements=(placement,), **model) for name in names or ("m",)}
+        return Config(models=models, server=ServerConfig(**server or {}))
+
+    def build(self, config: Config | None = None, *, policy: RestartPolicy = QUICK, resolve=None, **backend) -> Fleet:
+        kind = self.script.type(**backend)
+        extra = {"resolve": resolve} if resolve else {}
+        self.fleet = Fleet(
+            config or self.config(), {"scripted": kind}, (CPU,), on_change=self._changed, policy=policy, **extra
+        )
+        return self.fleet
+
+    def _changed(self, change) -> None:
+        self.changes.append((change.before, change.after))
+        self._has_changed.set()
+
+    @property
+    def hosted(self):
+        return next(self.fleet.instances())
+
+    async def until(self, state: str, hosted=None) -> None:
+        """Wait for a state that the test has made sure will come."""
+        hosted = hosted or self.hosted
+        async with asyncio.timeout(10):
+            while hosted.state != state:
+                self._has_changed.clear()
+                await self._has_changed.wait()
+
+
+async def turn_until(holds: Callable[[], bool]) -> None:
+    """Let the event loop turn until *holds*, which the test has made sure will come."""
+    async with asyncio.timeout(10):
+        while not holds():  # noqa: ASYNC110  # what is waited for has no event of its own
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+def eventually():
+    return turn_until
+
+
+@pytest.fixture
+async def house():
+    house = House()
+    yield house
+    if house.fleet is not None:
+        await house.fleet.close()
+        assert all(instance.unloads for instance in house.script.instances)
+
+
+@pytest.fixture
+def make_request():
+    return a_request
+
+
+@pytest.fixture
+def logs():
+    """Log entries of the test, as dictionaries."""
+    with structlog.testing.capture_logs() as entries:
+        yield entries
