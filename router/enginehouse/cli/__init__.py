@@ -79,10 +79,15 @@ class _Commands(click.Group):
             load_plugins().cli(self)
 
 
-@click.group(cls=_Commands, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="enginehouse")
-def cli() -> None:
-    """One OpenAI-compatible chat API in front of every inference engine on every machine you own."""
+def commands() -> click.Group:
+    """The command line; a new one each time, because plugins add to it."""
+
+    @click.group(cls=_Commands, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+    @click.version_option(__version__, prog_name="enginehouse")
+    def cli() -> None:
+        """One OpenAI-compatible chat API in front of every inference engine on every machine you own."""
+
+    return cli
 
 
 def main() -> None:
@@ -93,7 +98,7 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run the command line on *arguments*; returns the exit code."""
     try:
-        result = cli.main(arguments, prog_name="enginehouse", standalone_mode=False)
+        result = commands().main(arguments, prog_name="enginehouse", standalone_mode=False)
     except click.exceptions.Exit as error:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):

@@ -16,7 +16,6 @@ from pathlib import Path
 from enginehouse_plugin.errors import SourceNotFound
 
 from . import demo, hub
-from .background import resolve_in_background
 from .cache import cache_folder
 from .progress import Progress
 from .source import DemoSource, HubSource, LocalSource, RemoteSource, Source, looks_like_repository, parse
@@ -32,7 +31,6 @@ __all__ = [
     "locate",
     "parse",
     "resolve",
-    "resolve_in_background",
 ]
 
 _SILENT = Progress()

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from enginehouse import __version__
+from enginehouse.cli import _COMMANDS
+
+from .conftest import Run, command_line, install
+
+
+def test_help_lists_every_command_with_examples_and_exit_codes(enginehouse: Run) -> None:
+    done = enginehouse("--help")
+    assert done.code == 0
+    for name in _COMMANDS:
+        assert f"\n  {name} " in done.out
+    assert "Examples:" in done.out
+    assert "Exit codes:" in done.out
+
+
+@pytest.mark.parametrize("name", [*_COMMANDS, "models pull", "keys new", "config check"])
+def test_each_command_has_help_with_examples(enginehouse: Run, name: str) -> None:
+    done = enginehouse(*name.split(), "--help")
+    assert done.code == 0
+    if name != "plugins":
+        assert "Example" in done.out
+
+
+def test_the_line_of_help_of_a_command_is_that_of_the_command(enginehouse: Run) -> None:
+    """The list of commands is written down twice so that --help imports none of them."""
+    import importlib
+
+    for name in _COMMANDS:
+        command = importlib.import_module(f"enginehouse.cli.{name}").command
+        assert command.help, name
+
+
+def test_the_version_is_told_without_importing_a_command() -> None:
+    script = """
+import sys
+from enginehouse.cli import run
+code = run(["--version"])
+heavy = {"litestar", "uvicorn", "huggingface_hub", "rich", "httpx2", "enginehouse.config"} & set(sys.modules)
+sys.exit(str(heavy) if heavy or code else 0)
+"""
+    import subprocess
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip().endswith(__version__)
+
+
+def test_help_imports_no_server() -> None:
+    script = """
+import sys
+from enginehouse.cli import run
+code = run(["--help"])
+heavy = {"litestar", "uvicorn", "huggingface_hub", "httpx2"} & set(sys.modules)
+sys.exit(str(heavy) if heavy or code else 0)
+"""
+    import subprocess
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_unknown_command_is_refused_with_those_there_are(enginehouse: Run) -> None:
+    done = enginehouse("sevre")
+    assert done.code == 2
+    assert "serve, models, chat" in done.err
+    assert done.out == ""
+
+
+def test_a_plugin_adds_commands(enginehouse: Run, site: Path) -> None:
+    install(
+        site,
+        "greeter",
+        "enginehouse_greeter",
+        """
+import click
+from enginehouse_plugin import hookimpl
+enginehouse_api = "1.0"
+@hookimpl
+def enginehouse_cli(group):
+    @group.command("greet")
+    def greet():
+        "Say hello."
+        click.echo("hello from a plugin")
+""",
+    )
+    assert "greet" in enginehouse("--help").out
+    done = enginehouse("greet")
+    assert (done.code, done.out) == (0, "hello from a plugin\n")
+
+
+def test_a_faulty_configuration_is_one_line_on_standard_error(enginehouse: Run, tmp_path: Path) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_text("[server]\nprot = 1\n")
+    for arguments in (("serve",), ("models",), ("explain", "x"), ("models", "pull")):
+        done = enginehouse(*arguments, "--config", str(file))
+        assert done.code == 2
+        assert done.out == ""
+        assert f"Error: {file}: server.prot" in done.err
+        assert "Did you mean 'port'?" in done.err
+        assert len(done.err.splitlines()) == 1
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    done = command_line("--help", stdin=None)
+    assert done.returncode == 0
+    import subprocess
+
+    pipe = f"{sys.executable} -c 'from enginehouse.cli import main; main()' doctor | head -c 1"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {pipe}"], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
