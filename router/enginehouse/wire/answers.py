@@ -10,6 +10,8 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from enginehouse_plugin.events import FinishReason
+
 
 class TopEntry(msgspec.Struct):
     """An alternative token: its text, natural log probability and bytes."""
@@ -66,7 +68,7 @@ class Choice(msgspec.Struct, kw_only=True):
     index: int
     message: AnswerMessage
     logprobs: ChoiceLogprobs | None
-    finish_reason: str
+    finish_reason: FinishReason
 
 
 class PromptDetails(msgspec.Struct):
@@ -102,3 +104,52 @@ class ChatAnswer(msgspec.Struct, kw_only=True):
     usage: Usage
     system_fingerprint: str | None
     service_tier: str | UnsetType = UNSET
+
+
+class CalledFunctionDelta(msgspec.Struct, kw_only=True):
+    """The function's name, in the first piece of a call, and more of its arguments."""
+
+    name: str | UnsetType = UNSET
+    arguments: str
+
+
+class ToolCallPiece(msgspec.Struct, kw_only=True):
+    """More of the call `index`; `id`, `type` and the name come once, in its first piece."""
+
+    index: int
+    id: str | UnsetType = UNSET
+    type: Literal["function"] | UnsetType = UNSET
+    function: CalledFunctionDelta
+
+
+class Delta(msgspec.Struct, kw_only=True):
+    """What is new: the role in the first chunk of a choice, nothing in the one that finishes it."""
+
+    role: Literal["assistant"] | UnsetType = UNSET
+    content: str | UnsetType | None = UNSET
+    refusal: str | UnsetType = UNSET
+    reasoning_content: str | UnsetType = UNSET
+    tool_calls: list[ToolCallPiece] | UnsetType = UNSET
+
+
+class ChunkChoice(msgspec.Struct, kw_only=True):
+    """What is new of one choice."""
+
+    index: int
+    delta: Delta
+    logprobs: ChoiceLogprobs | None
+    finish_reason: FinishReason | None
+
+
+class ChatChunk(msgspec.Struct, kw_only=True):
+    """One event of a streamed answer; `usage` is there only where it was asked for."""
+
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: str
+    system_fingerprint: str | None
+    service_tier: str | UnsetType = UNSET
+    choices: list[ChunkChoice]
+    usage: Usage | UnsetType | None = UNSET
+    obfuscation: str | UnsetType = UNSET

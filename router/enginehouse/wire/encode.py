@@ -17,6 +17,7 @@ from enginehouse_plugin.errors import EngineProtocolError
 from enginehouse_plugin.events import (
     AnyEvent,
     Finished,
+    FinishReason,
     ReasoningDelta,
     RefusalDelta,
     Started,
@@ -204,7 +205,12 @@ class ChatBody:
         Raises:
             EngineProtocolError: a choice has not finished, or there is no usage.
         """
-        if self._usage is None or any(choice.finish_reason is None for choice in self._choices):
+        choices = [
+            choice.answer(index, choice.finish_reason, self._logprobs)
+            for index, choice in enumerate(self._choices)
+            if choice.finish_reason is not None
+        ]
+        if self._usage is None or len(choices) < len(self._choices):
             raise EngineProtocolError("The engine's answer ended before every choice had finished and usage had come.")
         head = self._head
         return _encode(
@@ -212,7 +218,7 @@ class ChatBody:
                 id=head.id,
                 created=head.created,
                 model=head.model,
-                choices=[choice.answer(index, self._logprobs) for index, choice in enumerate(self._choices)],
+                choices=choices,
                 usage=_usage(self._usage),
                 system_fingerprint=head.system_fingerprint,
                 service_tier=msgspec.UNSET if head.service_tier is None else head.service_tier,
@@ -229,7 +235,7 @@ class _GatheredChoice:
         self.refusal: list[str] = []
         self.calls: dict[int, ToolCallAnswer] = {}
         self.logprobs: list[TokenLogprob] = []
-        self.finish_reason: str | None = None
+        self.finish_reason: FinishReason | None = None
 
     def add(self, event: TextDelta | ReasoningDelta | RefusalDelta | ToolCallDelta | Finished) -> None:
         """Take the next event of this choice."""
@@ -254,7 +260,7 @@ class _GatheredChoice:
             self.calls[event.call_index] = call
         call.function.arguments += event.arguments_fragment
 
-    def answer(self, index: int, logprobs: bool) -> Choice:
+    def answer(self, index: int, finish_reason: FinishReason, logprobs: bool) -> Choice:
         """Put the choice together. Content is null where something else came in place of text."""
         text = "".join(self.text)
         calls = [self.calls[at] for at in sorted(self.calls)]
@@ -267,7 +273,7 @@ class _GatheredChoice:
                 tool_calls=calls or msgspec.UNSET,
             ),
             logprobs=_choice_logprobs(self.logprobs) if logprobs else None,
-            finish_reason=self.finish_reason or "",
+            finish_reason=finish_reason,
         )
 
 

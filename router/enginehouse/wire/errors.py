@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from http import HTTPStatus
 
 import msgspec
 
@@ -33,9 +34,15 @@ _STATUS = {
     "model_unavailable": 503,
     "queue_full": 503,
     "queue_timeout": 503,
+    "source_not_found": 503,
+    "does_not_fit": 503,
+    "engine_missing": 503,
     "too_many_connections": 503,
     "timeout": 504,
 }
+NOT_READY = 503
+"""Status of `GET /ready` while requests are not answered."""
+
 _TYPES = {401: "authentication_error", 402: "insufficient_credits", 429: "rate_limit_error"}
 _ASK_AGAIN = (429, 503)  # statuses that say when to ask again
 _DEFAULT_RETRY_AFTER_S = 1.0
@@ -119,6 +126,18 @@ def unsupported_media_type(given: str | None) -> ErrorReply:
     said = f"'{given[:100]}'" if given else "missing"
     message = f"The content type is {said}. Send 'content-type: application/json'."
     return _reply(415, message, code="unsupported_media_type")
+
+
+def unsupported_encoding(given: str) -> ErrorReply:
+    """The body is compressed."""
+    message = f"The content encoding '{given[:100]}' is not supported. Send the body as it is."
+    return _reply(415, message, code="unsupported_content_encoding")
+
+
+def of_status(status: int) -> ErrorReply:
+    """What the framework refused with *status* before a route saw it."""
+    message = HTTPStatus(status).description or HTTPStatus(status).phrase
+    return _reply(status, f"{message}.", code=HTTPStatus(status).phrase.lower().replace(" ", "_"))
 
 
 def malformed_http(message: str) -> ErrorReply:

@@ -16,7 +16,7 @@ from .problems import MAX_DEPTH, Step, param_of, too_deep
 from .schemas import ChatRequest, FunctionTool, JsonSchemaFormat
 
 MAX_VALUES = 100_000
-"""Most values (of any kind, nested ones included) in one free-form part of a body."""
+"""Most values (of any kind, nested ones included) in all free-form parts of a body together."""
 
 _TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
 _ONE_SCHEMA = {
@@ -42,25 +42,28 @@ def check_free_form(chat: ChatRequest) -> None:
     Raises:
         InvalidRequest: too deep, too large, or no JSON Schema where one must be.
     """
-    if chat.response_format is not None and isinstance(chat.response_format, JsonSchemaFormat):
-        check_schema(chat.response_format.json_schema.schema, ("response_format", "json_schema", "schema"))
+    seen = 0
+    if isinstance(chat.response_format, JsonSchemaFormat):
+        seen = check_schema(chat.response_format.json_schema.schema, ("response_format", "json_schema", "schema"))
     if chat.tools is not None:
         for at, tool in enumerate(chat.tools):
             if not isinstance(tool, FunctionTool):
-                _bound(tool.custom, ("tools", at, "custom"))
+                seen = _bound(tool.custom, ("tools", at, "custom"), seen)
             elif tool.function.parameters is not None:
-                check_schema(tool.function.parameters, ("tools", at, "function", "parameters"))
+                seen = check_schema(tool.function.parameters, ("tools", at, "function", "parameters"), seen)
     if chat.chat_template_kwargs is not None:
-        _bound(chat.chat_template_kwargs, ("chat_template_kwargs",))
+        _bound(chat.chat_template_kwargs, ("chat_template_kwargs",), seen)
 
 
-def check_schema(schema: dict[str, Any], path: tuple[Step, ...]) -> None:
+def check_schema(schema: dict[str, Any], path: tuple[Step, ...], seen: int = 0) -> int:
     """Refuse *schema*, which stands at *path* of the body, unless it is a JSON Schema.
+
+    Returns *seen*, the values counted so far, with those of *schema* added.
 
     Raises:
         InvalidRequest: naming *path*; the message says where in the schema.
     """
-    _bound(schema, path)
+    seen = _bound(schema, path, seen)
     waiting: list[tuple[Any, tuple[Step, ...]]] = [(schema, ())]
     while waiting:
         node, at = waiting.pop()
@@ -73,6 +76,7 @@ def check_schema(schema: dict[str, Any], path: tuple[Step, ...]) -> None:
                 _check_reference(schema, value, path, (*at, keyword))
             else:
                 waiting.extend(_checked(keyword, value, path, (*at, keyword)))
+    return seen
 
 
 def _checked(
@@ -150,10 +154,9 @@ def _no_schema(path: tuple[Step, ...], at: tuple[Step, ...], problem: str) -> In
     )
 
 
-def _bound(value: Any, path: tuple[Step, ...]) -> None:
-    """Refuse *value* if it is too deep or too large to be looked at in a moment."""
-    seen = 0
-    # `depth` counts the levels of the body that enclose the values of `level`; their container is one of them.
+def _bound(value: Any, path: tuple[Step, ...], seen: int) -> int:
+    """Refuse *value* if it is too deep, or too large beside what was *seen*; return the new count."""
+    # `depth` counts the levels of the body that enclose the containers of `level`.
     level, depth = [value], len(path)
     while level:
         if depth >= MAX_DEPTH:
@@ -161,12 +164,14 @@ def _bound(value: Any, path: tuple[Step, ...]) -> None:
         below: list[Any] = []
         for container in level:
             values = container.values() if isinstance(container, dict) else container
-            seen += len(values)
+            seen += 1 + len(values)
             if seen > MAX_VALUES:
                 raise InvalidRequest(
-                    f"Invalid '{param_of(path)}': more than {MAX_VALUES} values. Make it smaller.",
+                    f"Invalid '{param_of(path)}': with it, the schemas and variables of this request hold more than "
+                    f"{MAX_VALUES} values. Make them smaller.",
                     param=param_of(path),
                     code="too_large",
                 )
             below.extend(item for item in values if isinstance(item, dict | list))
         level, depth = below, depth + 1
+    return seen

@@ -13,8 +13,6 @@ import msgspec.inspect as types
 
 from .schemas import ChatRequest
 
-_LONGEST_NAME = 80
-_MOST_NAMES = 32
 _EXACT = 2**53
 """From here on a float no longer tells which integer is meant, so those stay refused."""
 
@@ -40,13 +38,11 @@ def is_mendable(error: msgspec.ValidationError, *, report_unknown: bool) -> bool
 def mend(tree: Any, *, report_unknown: bool) -> tuple[str, ...]:
     """Mend *tree*, a whole body decoded without types, in place; return the unknown fields it had.
 
-    Fields of an array's items are named once for all: `messages[].id`. The names are fit for a header: printable
-    ASCII, of bounded length and number.
+    Fields of an array's items are named once for all: `messages[].id`.
     """
     unknown: dict[str, None] = {}
     _mend(tree, _root(), "", unknown if report_unknown else None)
-    names = [ascii(name)[1:-1][:_LONGEST_NAME] for name in list(unknown)[:_MOST_NAMES]]
-    return (*names, "...") if len(unknown) > _MOST_NAMES else tuple(names)
+    return tuple(unknown)
 
 
 def _mend(value: Any, shape: _Shape, path: str, unknown: dict[str, None] | None) -> Any:

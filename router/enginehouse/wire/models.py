@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import msgspec
+
+from . import errors
+
+NOT_READY = errors.NOT_READY
 
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +53,11 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _encode = msgspec.json.Encoder().encode
+
+
+def encode(document: Mapping[str, Any]) -> bytes:  # an OpenAPI document is JSON of any shape
+    """Encode the body of `GET /openapi.json`."""
+    return _encode(document)
 
 
 def model_list(cards: Sequence[ModelCard]) -> bytes:

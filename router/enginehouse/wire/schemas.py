@@ -125,7 +125,7 @@ class CustomToolCall(
 ):
     """A call of a custom tool; decoded so that it can be refused by name."""
 
-    function: contract.FunctionCall = contract.FunctionCall(name="", arguments="")
+    function: FunctionCall = FunctionCall(name="", arguments="")
     custom: CustomCall
 
 

@@ -326,7 +326,7 @@ BAD_REQUESTS: tuple[BadRequest, ...] = (
     BadRequest("type: text", _PLAIN, 415, None, "unsupported_media_type", {"content-type": "text/plain"}, "http"),
     BadRequest("type: form", b"model=m", 415, None, "unsupported_media_type",
                {"content-type": "application/x-www-form-urlencoded"}, "http"),
-    BadRequest("type: encoded", _PLAIN, 415, None, "unsupported_media_type",
+    BadRequest("encoding: gzip", _PLAIN, 415, None, "unsupported_content_encoding",
                {**JSON, "content-encoding": "gzip"}, "http"),
     BadRequest("size: above the limit", b" " * (LIMIT_BYTES + 1), 413, None, "request_too_large", JSON, "http"),
     BadRequest("method: GET", b"", 405, None, "method_not_allowed", {}, "http", "GET"),
