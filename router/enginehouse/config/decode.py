@@ -15,11 +15,20 @@ T = TypeVar("T")
 
 _MESSAGE = re.compile(r"(?P<problem>.*?)(?: - at `(?:key in )?\$(?P<path>.*)`)?", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`")
+_CHOICE = re.compile(r"Invalid enum value '(?P<value>.*)'")
 _MISSING = re.compile(r"Object missing required field `(?P<name>.*)`")
 _STEP = re.compile(r"\.(?P<name>[^.\[]+)|\[(?:\d+|\.\.\.)\]")
 # msgspec speaks of JSON and Python; the reader of a TOML file does not.
-_WORDS = {"`object`": "a table", "`array`": "an array", "`str`": "a string", "`int`": "a whole number",
-          "`float`": "a number", "`bool`": "true or false", "`null`": "nothing"}  # fmt: skip
+_WORDS = {
+    "`object`": "a table",
+    "`array`": "an array",
+    "`str`": "a string",
+    "`int`": "a whole number",
+    "`float`": "a number",
+    "`bool`": "true or false",
+    "`date`": "a date",
+    "`datetime`": "a date and time",
+}
 
 
 def decode(raw: object, kind: type[T], *, file: str | None, where: str) -> T:
@@ -49,7 +58,7 @@ def _explain(message: str, kind: type, file: str | None, where: str) -> ConfigEr
     place = f"{where}{path}".lstrip(".")
     if unknown := _UNKNOWN.fullmatch(problem):
         name = unknown["name"]
-        struct = _struct_at(kind, path)
+        struct = _struct_in(_kind_at(kind, path))
         known = [field.encode_name for field in msgspec.structs.fields(struct)] if struct else []
         return ConfigError(
             f"unknown key '{name}'.", file=file, where=f"{place}.{name}".lstrip("."), fix=suggest(name, known)
@@ -57,23 +66,31 @@ def _explain(message: str, kind: type, file: str | None, where: str) -> ConfigEr
     if absent := _MISSING.fullmatch(problem):
         name = absent["name"]
         return ConfigError(f"the key '{name}' is missing.", file=file, where=place, fix=f"Add `{name} = …` there.")
+    if choice := _CHOICE.fullmatch(problem):
+        allowed = [str(value) for value in _choices_in(_kind_at(kind, path))]
+        return ConfigError(f"'{choice['value']}' is none of: {', '.join(allowed)}.", file=file, where=place)
     for word, plain in _WORDS.items():
         problem = problem.replace(word, plain)
     return ConfigError(f"{problem[:1].lower()}{problem[1:]}.", file=file, where=place)
 
 
-def _struct_at(kind: Any, path: str) -> type[msgspec.Struct] | None:  # kind: any type annotation
-    """The struct that the fields of *path* lead to from *kind*."""
-    struct = _struct_in(kind)
+def _kind_at(kind: Any, path: str) -> Any:  # any type annotation
+    """The annotation that the fields of *path* lead to from *kind*."""
     for step in _STEP.finditer(path):
+        struct = _struct_in(kind)
         if step["name"] is None or struct is None:
             continue
-        kinds = {field.encode_name: field.type for field in msgspec.structs.fields(struct)}
-        struct = _struct_in(kinds.get(step["name"]))
-    return struct
+        kind = {field.encode_name: field.type for field in msgspec.structs.fields(struct)}.get(step["name"])
+    return kind
 
 
-def _struct_in(kind: Any) -> type[msgspec.Struct] | None:  # kind: any type annotation
+def _struct_in(kind: Any) -> type[msgspec.Struct] | None:  # any type annotation
     if isinstance(kind, type):
         return kind if issubclass(kind, msgspec.Struct) else None
     return next((found for part in typing.get_args(kind) if (found := _struct_in(part))), None)
+
+
+def _choices_in(kind: Any) -> list[Any]:  # any type annotation
+    if typing.get_origin(kind) is typing.Literal:
+        return list(typing.get_args(kind))
+    return [value for part in typing.get_args(kind) for value in _choices_in(part)]

@@ -68,7 +68,7 @@ def load_config(path: str | Path) -> Config:
 
 def _read(path: Path, file: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(
             "there is no such file.", file=file, fix="Without --config the embedded model is served."
@@ -78,10 +78,14 @@ def _read(path: Path, file: str) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ConfigError("it is not UTF-8.", file=file, where=f"line {line}", fix="Save it as UTF-8.") from None
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         place = _SYNTAX_PLACE.search(str(error))
         problem = _SYNTAX_PLACE.sub("", str(error))
         where = place["place"] if place else ""
+        if where == "end of document":
+            where = f"line {len(text.splitlines())} (the end)"
         raise ConfigError(f"this is not TOML: {problem}.", file=file, where=where) from None
 
 
