@@ -163,6 +163,8 @@ class ChatStream:
         return opening + self._choices[event.choice] + _NO_DELTA + end
 
     def _usage(self, event: UsageReport) -> bytes:
+        if self._has_failed or not all(self._ended):
+            raise EngineProtocolError("The engine sent the usage before every choice had finished.")
         if not self._wants_usage:
             return b""
         return self._prefix + b'],"usage":' + _encode(_usage(event)) + b"}\n\n"

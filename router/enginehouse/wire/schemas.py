@@ -343,7 +343,7 @@ class ChatRequest(_Strict, frozen=True, kw_only=True):
 
     # form of the answer
     stream: Annotated[bool, Meta(description="Send the answer as server-sent events while it is made.")] | None = None
-    stream_options: Annotated[StreamOptions, Meta(description="Only with 'stream'.")] | None = None
+    stream_options: Annotated[StreamOptions | None, Meta(description="Only with 'stream'.")] = None
     logprobs: Annotated[bool, Meta(description="Return log probabilities of the answer's tokens.")] | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20, description="Alternatives per token; needs 'logprobs'.")] | None = (
         None
@@ -380,9 +380,9 @@ class ChatRequest(_Strict, frozen=True, kw_only=True):
         | None
     ) = None
     prompt_cache_key: Annotated[str, Meta(description="Recorded.")] | None = None
-    prompt_cache_options: Annotated[PromptCacheOptions, Meta(description="Recorded.")] | None = None
+    prompt_cache_options: Annotated[PromptCacheOptions | None, Meta(description="Recorded.")] = None
     prompt_cache_retention: Annotated[Literal["in_memory", "24h"], Meta(description="Recorded.")] | None = None
-    prediction: Annotated[Prediction, Meta(description="Recorded.")] | None = None
+    prediction: Annotated[Prediction | None, Meta(description="Recorded.")] = None
 
     # honoured for some values, refused for the others (see `rules`)
     modalities: (
