@@ -1,1 +1,28 @@
-"""llama.cpp behind Enginehouse."""
+"""llama.cpp behind Enginehouse: the embedded default engine."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Sequence
+
+from enginehouse_plugin import BackendType, hookimpl
+
+from .backend import LlamaCppBackend
+from .options import LlamaCppOptions
+
+enginehouse_api = "1.0"
+
+
+@hookimpl
+def enginehouse_backends() -> Sequence[BackendType]:
+    """Offer the backend `llamacpp`."""
+    return [
+        BackendType(
+            name="llamacpp",
+            version=importlib.metadata.version("enginehouse-llamacpp"),
+            create=LlamaCppBackend,
+            options=LlamaCppOptions,
+            kinds=("cpu", "cuda", "apple"),
+            description="llama.cpp: GGUF models on processors, CUDA and Metal",
+        )
+    ]

@@ -1,0 +1,147 @@
+"""The backend: what llama.cpp needs, whether it fits, and how it is loaded."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+from pathlib import Path
+
+from enginehouse_plugin import Backend, Device, Fit, LoadProgress, OnProgress, Placement, ProbeReport
+from enginehouse_plugin.errors import DoesNotFit, EngineError, LoadFailed, SourceNotFound
+from enginehouse_plugin.hosting.child import Child, LogLine
+
+from . import gguf, start
+from .instance import LlamaCppInstance
+from .model import describe
+from .options import LlamaCppOptions
+from .server import Server
+
+_engine_log = logging.getLogger("enginehouse.engine.llamacpp")
+_LEVELS = {"error": logging.WARNING}  # what it calls a warning is noise, most of it one line for each request
+
+# Lines of the engine's log that tell how far it is.
+_STAGES = (
+    (re.compile(r"loading model '"), LoadProgress(stage="loading weights", fraction=0.1)),
+    (re.compile(r"threadpool init|warming up"), LoadProgress(stage="warming up", fraction=0.8)),
+    (re.compile(r"model loaded"), LoadProgress(stage="starting server", fraction=0.95)),
+)
+_OUT_OF_MEMORY = re.compile(r"out of memory|failed to allocate|cannot allocate|unable to allocate", re.IGNORECASE)
+
+
+class LlamaCppBackend(Backend):
+    """llama.cpp, embedded through xllamacpp or as a llama-server program."""
+
+    async def probe(self) -> ProbeReport:
+        """Look for xllamacpp in this interpreter and for llama-server on the PATH."""
+        version = start.embedded_version()
+        if version is not None:
+            return ProbeReport(available=True, engine="llama.cpp", engine_version=f"xllamacpp {version}")
+        binary = shutil.which("llama-server")
+        if binary is not None:
+            version = await start.binary_version(binary)
+            return ProbeReport(available=True, engine="llama.cpp", engine_version=version or None, detail=binary)
+        return ProbeReport(
+            available=False, engine="llama.cpp", detail="neither xllamacpp nor llama-server is here", fix=start.FIX
+        )
+
+    async def fit(self, placement: Placement, devices: tuple[Device, ...]) -> Fit:
+        """Estimate from the header of the file: weights, KV cache of all slots, one step's buffers.
+
+        Layers that stay on the processor are counted there; several GPUs share the rest evenly.
+        """
+        options = _options(placement)
+        model = _read(placement)
+        tokens = options.slots * start.context_tokens(placement, model)
+        gpus = [device for device in devices if device.kind != "cpu"]
+        batch = start.batch_tokens(options, bool(gpus))
+        cache = model.cache_bytes(tokens, options.cache_type_k, options.cache_type_v)
+        total = model.weight_bytes + cache + model.work_bytes(batch, options.slots)
+        layers = model.number("block_count") + 1
+        share = 1.0 if options.gpu_layers is None else min(options.gpu_layers / layers, 1.0)
+        if not gpus or share == 0.0:
+            return Fit(footprint_bytes={device.id: total for device in devices[:1]})
+        footprint = {device.id: int(total * share / len(gpus)) for device in gpus}
+        if share < 1.0:
+            footprint["cpu"] = int(total * (1.0 - share))
+        return Fit(footprint_bytes=footprint)
+
+    async def load(self, placement: Placement, devices: tuple[Device, ...], progress: OnProgress) -> LlamaCppInstance:
+        """Start the engine, wait until it answers, and ask it what it has loaded.
+
+        Raises:
+            SourceNotFound: no GGUF file at the placement's path.
+            EngineMissing, LoadFailed, DoesNotFit: see the errors.
+        """
+        options = _options(placement)
+        model = _read(placement)
+        launch = start.launch(placement, devices, options, model)
+
+        def watch(line: LogLine) -> None:
+            _engine_log.log(_LEVELS.get(line.level, logging.DEBUG), "%s: %s", placement.model, line.text)
+            for pattern, stage in _STAGES:
+                if pattern.search(line.text):
+                    progress(stage)
+
+        progress(LoadProgress(stage="starting engine", fraction=0.0))
+        child = await Child.start(
+            f"llamacpp {placement.model}", launch.argv, env=launch.env, socket_name="engine.sock", on_log=watch
+        )
+        server = Server(child.socket_path)
+        try:
+            await child.wait_ready(server.is_healthy, timeout_s=options.load_timeout_s)
+            described = await describe(server, model, start.context_tokens(placement, model), options)
+        except EngineError as error:
+            await child.stop()
+            raise LoadFailed(
+                f"llama.cpp did not finish loading: {error.message}", last_words=child.last_words
+            ) from error
+        except LoadFailed as error:
+            await child.stop()
+            raise await self._explained(error, placement, devices) from error
+        except BaseException:
+            await child.stop()
+            raise
+        progress(LoadProgress(stage="ready", fraction=1.0))
+        return LlamaCppInstance(child, server, described)
+
+    async def _explained(
+        self, error: LoadFailed, placement: Placement, devices: tuple[Device, ...]
+    ) -> LoadFailed | DoesNotFit:
+        """Tell apart why the engine gave up, from its last words."""
+        words = "\n".join(error.last_words)
+        if _OUT_OF_MEMORY.search(words) and devices:
+            footprint = (await self.fit(placement, devices)).footprint_bytes
+            device = devices[0]
+            return DoesNotFit(
+                device=device.id, needed_bytes=footprint.get(device.id, 0), free_bytes=device.free_bytes or 0
+            )
+        if "unknown model architecture" in words:
+            return LoadFailed(
+                "This build of llama.cpp does not know the model's architecture; a newer one may.",
+                last_words=error.last_words,
+                retryable=False,
+                code="unknown_architecture",
+            )
+        return error
+
+
+def _options(placement: Placement) -> LlamaCppOptions:
+    return placement.options if placement.options is not None else LlamaCppOptions()
+
+
+def _read(placement: Placement) -> gguf.Gguf:
+    """Read the model's header.
+
+    Raises:
+        SourceNotFound: there is no file.
+        LoadFailed: the file is no GGUF file.
+    """
+    if placement.path is None or not Path(placement.path).is_file():
+        raise SourceNotFound(placement.source, fix="llama.cpp needs a GGUF file.")
+    try:
+        return gguf.read(placement.path)
+    except gguf.NotGguf as error:
+        raise LoadFailed(
+            f"'{placement.path}' is not a GGUF file: {error}.", retryable=False, code="bad_weights"
+        ) from error

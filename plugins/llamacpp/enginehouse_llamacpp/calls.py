@@ -1,0 +1,139 @@
+"""Tool calls by grammar: what the model must, or may, write, and how calls are read from it.
+
+A call that is required, or of a named tool, is all that the grammar allows. With `auto` the model writes
+freely until it writes the mark of a call; from there on the grammar holds it to a valid one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from enginehouse_plugin import (
+    AnyEvent,
+    FinishReason,
+    GenerationRequest,
+    JsonObject,
+    JsonSchema,
+    NamedTool,
+    TextDelta,
+    Tool,
+)
+from enginehouse_plugin.errors import InvalidRequest
+from enginehouse_plugin.hosting.forced_calls import MAX_CALLS, ForcedCallParser
+
+from .gbnf import json_literal, literal
+from .grammar import Grammar, SchemaRules
+from .messages import CALL_OPENS
+
+_WORD_TRIGGER = 1  # llama.cpp: COMMON_GRAMMAR_TRIGGER_TYPE_WORD
+_NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
+_SCHEMA = "response_format.json_schema.schema"
+
+
+class CallReader:
+    """Reads the text of a choice whose tool calls the grammar shapes.
+
+    *is_forced*: the whole text is calls. Otherwise they begin behind the mark. *is_named*: the request
+    names the tool, and the finish reason is `stop`, as the API has it.
+    """
+
+    def __init__(self, *, is_forced: bool, is_named: bool = False) -> None:
+        self._parser = ForcedCallParser()
+        self._is_in_calls = is_forced
+        self._is_named = is_named
+        self._held = ""
+
+    def read(self, text: str, choice: int, completion_tokens: int) -> Iterator[AnyEvent]:
+        """Take more text."""
+        if not self._is_in_calls:
+            text = self._held + text
+            before, mark, text = text.partition(CALL_OPENS)
+            self._is_in_calls = bool(mark)
+            self._held = "" if mark else _beginning_of_mark(before)
+            plain = before.removesuffix(self._held)
+            if plain:
+                yield TextDelta(choice, plain, completion_tokens)
+        if self._is_in_calls:
+            for piece in self._parser.push(text):
+                yield piece.delta(choice, completion_tokens)
+
+    def finish(self, choice: int, completion_tokens: int) -> Iterator[AnyEvent]:
+        """Give what was held back."""
+        if self._held:
+            yield TextDelta(choice, self._held, completion_tokens)
+
+    def reason(self, reason: FinishReason) -> FinishReason:
+        """The finish reason of the choice, where *reason* is why the text ended."""
+        return "tool_calls" if self._parser.calls and reason == "stop" and not self._is_named else reason
+
+
+def output_grammar(request: GenerationRequest) -> dict[str, Any]:  # JSON
+    """The fields of `/completion` that shape the output; empty where it is free.
+
+    Raises:
+        InvalidRequest: a schema cannot be enforced.
+    """
+    grammar = Grammar()
+    content = _content(grammar, request)
+    if not request.tools or request.tool_choice == "none":
+        return {"grammar": grammar.text(content)} if content else {}
+    calls = _calls(grammar, request)
+    if request.tool_choice != "auto":
+        return {"grammar": grammar.text(calls)}
+    marked = f'{literal(CALL_OPENS)} "\\n"? ({calls})'  # the closing mark would tell nothing more
+    if content:
+        return {"grammar": grammar.text(f"{content} | {marked}")}
+    return {
+        "grammar": grammar.text(marked),
+        "grammar_lazy": True,
+        "grammar_triggers": [{"type": _WORD_TRIGGER, "value": CALL_OPENS}],
+    }
+
+
+def call_reader(request: GenerationRequest) -> CallReader | None:
+    """A reader for one choice of *request*, if it may call tools."""
+    if not request.tools or request.tool_choice == "none":
+        return None
+    return CallReader(is_forced=request.tool_choice != "auto", is_named=isinstance(request.tool_choice, NamedTool))
+
+
+def _content(grammar: Grammar, request: GenerationRequest) -> str | None:
+    if isinstance(request.output, JsonObject):
+        return grammar.use("object")
+    if isinstance(request.output, JsonSchema):
+        return SchemaRules(grammar, request.output.schema, _SCHEMA).root()
+    return None
+
+
+def _calls(grammar: Grammar, request: GenerationRequest) -> str:
+    """One call of the tools that may be called; or several, as a list."""
+    rules = [(tool, _call(grammar, tool, at)) for at, tool in enumerate(request.tools)]
+    if isinstance(request.tool_choice, NamedTool):
+        name = request.tool_choice.name
+        rules = [(tool, rule) for tool, rule in rules if tool.name == name]
+        if not rules:
+            raise InvalidRequest(
+                f"'tool_choice' names the function '{name}', which is not in 'tools'.", param="tool_choice"
+            )
+        return rules[0][1]
+    one = grammar.add(" | ".join(rule for _, rule in rules))
+    if not request.parallel_tool_calls:
+        return one
+    return f'{one} | "[" {one} ({grammar.use("comma")} {one}){{0,{MAX_CALLS - 1}}} "]"'
+
+
+def _call(grammar: Grammar, tool: Tool, at: int) -> str:
+    schema = _NO_PARAMETERS if tool.parameters is None else tool.parameters
+    arguments = SchemaRules(grammar, schema, f"tools[{at}].function.parameters").root(kind="object")
+    colon, comma = grammar.use("colon"), grammar.use("comma")
+    return grammar.add(
+        f'"{{" {json_literal("name")} {colon} {json_literal(tool.name)} {comma} '
+        f'{json_literal("arguments")} {colon} {arguments} "}}"'
+    )
+
+
+def _beginning_of_mark(text: str) -> str:
+    """The end of *text* that may become the mark of a call."""
+    longest = min(len(CALL_OPENS) - 1, len(text))
+    return next((text[-size:] for size in range(longest, 0, -1) if CALL_OPENS.startswith(text[-size:])), "")

@@ -1,0 +1,248 @@
+"""llama-server's HTTP API as typed calls: the one wire, whichever way the engine was started."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from enginehouse_plugin.errors import (
+    ContextTooLong,
+    EngineFailure,
+    EnginehouseError,
+    EngineOverloaded,
+    EngineProtocolError,
+    EngineUnavailable,
+    InvalidRequest,
+)
+from enginehouse_plugin.hosting.http import LocalClient
+from enginehouse_plugin.hosting.sse import SSEParser
+
+_Reply = TypeVar("_Reply")
+JSON = (("content-type", "application/json"),)
+
+
+class Progress(msgspec.Struct, frozen=True, gc=False):
+    """How much of the prompt has been computed; `cache` tokens of it came from the prefix cache."""
+
+    total: int = 0
+    cache: int = 0
+    processed: int = 0
+
+
+class Probability(msgspec.Struct, frozen=True, gc=False):
+    """A token and its logprob, from raw logits."""
+
+    id: int
+    logprob: float
+    bytes: list[int] = []
+    top_logprobs: list[Probability] = []
+
+
+class Timings(msgspec.Struct, frozen=True, gc=False):
+    """Of the engine's timings, the count that no other field has."""
+
+    cache_n: int = 0
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """An error of the engine, in its own shape."""
+
+    message: str = ""
+    type: str = ""
+    code: int = 500
+    n_prompt_tokens: int = 0
+    n_ctx: int = 0
+
+
+class Chunk(msgspec.Struct, frozen=True, gc=False):
+    """One event of a `/completion` stream."""
+
+    index: int = 0
+    content: str = ""
+    tokens: list[int] = []
+    stop: bool = False
+    tokens_predicted: int = 0
+    tokens_evaluated: int = 0
+    stop_type: str = "none"
+    stopping_word: str = ""
+    prompt_progress: Progress | None = None
+    completion_probabilities: list[Probability] = []
+    timings: Timings | None = None
+    error: Failure | None = None
+
+
+FINAL_FIELDS = ["index", "stop", "stop_type", "stopping_word", "tokens_predicted", "tokens_evaluated", "timings"]
+"""What the last chunk of a choice carries; without this list it repeats the whole prompt."""
+
+
+class Caps(msgspec.Struct, frozen=True):
+    """What the engine found out about the chat template."""
+
+    supports_tools: bool = False
+    supports_tool_calls: bool = False
+    supports_system_role: bool = True
+    supports_parallel_tool_calls: bool = False
+    supports_reasoning_effort: bool = False
+
+
+class _Settings(msgspec.Struct, frozen=True):
+    n_ctx: int
+
+
+class Props(msgspec.Struct, frozen=True):
+    """Of `GET /props`, what the adapter needs."""
+
+    default_generation_settings: _Settings
+    total_slots: int
+    chat_template: str = ""
+    chat_template_caps: Caps = Caps()
+    build_info: str = ""
+
+
+class Slot(msgspec.Struct, frozen=True):
+    """Of `GET /slots`, what the adapter needs."""
+
+    is_processing: bool
+    n_ctx: int
+
+
+class _ErrorBody(msgspec.Struct, frozen=True):
+    error: Failure = Failure()
+
+
+class _Prompt(msgspec.Struct, frozen=True):
+    prompt: str
+
+
+class _Tokens(msgspec.Struct, frozen=True):
+    tokens: list[int]
+
+
+class _Piece(msgspec.Struct, frozen=True):
+    id: int
+    piece: str | list[int]
+
+
+class _Pieces(msgspec.Struct, frozen=True):
+    tokens: list[_Piece]
+
+
+_encoder = msgspec.json.Encoder()
+_chunks = msgspec.json.Decoder(Chunk)
+_errors = msgspec.json.Decoder(_ErrorBody)
+
+
+class Server:
+    """Calls of one llama-server. A connection serves one call: idle ones would each hold a server thread."""
+
+    def __init__(self, address: str | tuple[str, int]) -> None:
+        self._client = LocalClient(address, keep_alive=False)
+
+    async def close(self) -> None:
+        """Close what is open."""
+        await self._client.close()
+
+    async def is_healthy(self) -> bool:
+        """Whether the model is loaded and the server answers."""
+        try:
+            return (await self._client.request("GET", "/health")).status == 200
+        except EngineUnavailable:
+            return False
+
+    async def props(self) -> Props:
+        """What was loaded."""
+        return msgspec.json.decode(await self._get("/props"), type=Props)
+
+    async def slots(self) -> list[Slot]:
+        """The state of each slot."""
+        return msgspec.json.decode(await self._get("/slots"), type=list[Slot])
+
+    async def metrics(self) -> str:
+        """Prometheus text."""
+        return (await self._get("/metrics")).decode()
+
+    async def apply_template(self, body: dict[str, Any]) -> str:  # Any: JSON
+        """Render the chat template.
+
+        Raises:
+            InvalidRequest: the template refuses these messages.
+        """
+        return (await self._post("/apply-template", body, _Prompt, param="messages")).prompt
+
+    async def tokenize(
+        self, content: str | Sequence[str | int], *, parse_special: bool, add_special: bool = False
+    ) -> list[int]:
+        """Token ids of *content*, in which ids may stand between texts."""
+        body = {"content": content, "parse_special": parse_special, "add_special": add_special}
+        return (await self._post("/tokenize", body, _Tokens)).tokens
+
+    async def pieces(self, token_ids: Sequence[int]) -> list[bytes]:
+        """The bytes of each token."""
+        found = await self._post("/tokenize", {"content": list(token_ids), "with_pieces": True}, _Pieces)
+        return [bytes(t.piece) if isinstance(t.piece, list) else t.piece.encode() for t in found.tokens]
+
+    async def complete(self, body: dict[str, Any]) -> AsyncGenerator[Chunk, None]:  # Any: JSON
+        """Generate; closing the generator ends the work in the engine.
+
+        Raises:
+            RequestError, EngineError: the engine's refusal or failure, translated.
+        """
+        exchange = await self._client.send("POST", "/completion", _encoder.encode(body), JSON)
+        try:
+            if exchange.status != 200:
+                raise failure(_error_of(await exchange.body()))
+            parser = SSEParser()
+            while data := await exchange.read():
+                for payload in parser.feed(data):
+                    chunk = decode_chunk(payload)
+                    if chunk.error is not None:
+                        raise failure(chunk.error)
+                    yield chunk
+        finally:
+            exchange.close()
+
+    async def _get(self, path: str) -> bytes:
+        reply = await self._client.request("GET", path)
+        if reply.status != 200:
+            raise failure(_error_of(reply.body))
+        return reply.body
+
+    async def _post(self, path: str, body: dict[str, Any], kind: type[_Reply], param: str | None = None) -> _Reply:
+        reply = await self._client.request("POST", path, _encoder.encode(body), JSON)
+        if reply.status != 200:
+            raise failure(_error_of(reply.body), param=param)
+        return msgspec.json.decode(reply.body, type=kind)
+
+
+def decode_chunk(payload: bytes) -> Chunk:
+    """Decode one event.
+
+    Raises:
+        EngineProtocolError: it is not what llama-server sends.
+    """
+    try:
+        return _chunks.decode(payload)
+    except msgspec.MsgspecError as error:
+        raise EngineProtocolError(f"llama.cpp sent an event that cannot be read: {error}") from error
+
+
+def _error_of(body: bytes) -> Failure:
+    try:
+        return _errors.decode(body).error
+    except msgspec.MsgspecError:
+        return Failure(message=body[:200].decode(errors="replace"))
+
+
+def failure(error: Failure, param: str | None = None) -> EnginehouseError:
+    """Translate the engine's error; *param* is the field that the call depended on."""
+    if error.type == "exceed_context_size_error":
+        return ContextTooLong(prompt_tokens=error.n_prompt_tokens, limit_tokens=error.n_ctx)
+    if error.type in ("invalid_request_error", "not_supported_error") or param is not None:
+        return InvalidRequest(f"llama.cpp refuses the request: {error.message}", param=param)
+    if error.type == "unavailable_error":
+        return EngineUnavailable(f"llama.cpp takes no requests now: {error.message}")
+    if error.code == 429:
+        return EngineOverloaded(f"llama.cpp is overloaded: {error.message}")
+    return EngineFailure(f"llama.cpp failed: {error.message}")

@@ -1,0 +1,172 @@
+"""The two ways to start llama.cpp's server, and what is installed of either."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import importlib.util
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from enginehouse_plugin import Device, Placement
+from enginehouse_plugin.errors import EngineMissing, LoadFailed
+
+from .gguf import Gguf
+from .options import LlamaCppOptions
+
+DEFAULT_CONTEXT_TOKENS = 8192
+"""Context of a slot where the placement names none and the model allows more."""
+
+FIX = "Install it with: pip install 'enginehouse-llamacpp[engine]' (or put llama-server on the PATH)"
+_EMBEDDED = str(Path(__file__).with_name("embedded.py"))
+_SPARE_HTTP_THREADS = 16  # for health, slots and tokenize calls beside one connection for each sequence
+_ALL_LAYERS = 999
+
+
+class Launch(msgspec.Struct, frozen=True):
+    """A command line, given the socket's path, and its environment."""
+
+    argv: Callable[[str], Sequence[str]]
+    env: dict[str, str]
+
+
+def embedded_version() -> str | None:
+    """Version of xllamacpp in this interpreter, without importing it."""
+    if importlib.util.find_spec("xllamacpp") is None:
+        return None
+    return importlib.metadata.version("xllamacpp")
+
+
+async def binary_version(path: str) -> str:
+    """What `llama-server --version` says, or an empty text."""
+    process = await asyncio.create_subprocess_exec(
+        path, "--version", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    output, _ = await process.communicate()
+    lines = [line for line in output.decode(errors="replace").splitlines() if line.startswith("version")]
+    return lines[0].partition(":")[2].strip() if lines else ""
+
+
+def context_tokens(placement: Placement, model: Gguf) -> int:
+    """Tokens of context of one slot."""
+    trained = model.training_context or DEFAULT_CONTEXT_TOKENS
+    return placement.context_tokens or min(trained, DEFAULT_CONTEXT_TOKENS)
+
+
+def batch_tokens(options: LlamaCppOptions, on_gpu: bool) -> int:
+    """Prompt tokens in one step; the engine needs room for one token of each slot."""
+    return max(options.batch_tokens or (512 if on_gpu else 128), options.slots)
+
+
+def launch(placement: Placement, devices: tuple[Device, ...], options: LlamaCppOptions, model: Gguf) -> Launch:
+    """Decide how to start the engine for *placement* on *devices*.
+
+    Raises:
+        EngineMissing: neither way is installed.
+        LoadFailed: the options contradict what is installed.
+    """
+    gpus = [device for device in devices if device.kind != "cpu"]
+    layers = options.gpu_layers if options.gpu_layers is not None else (_ALL_LAYERS if gpus else 0)
+    settings: dict[str, object] = {
+        "model": placement.path,
+        "slots": options.slots,
+        "context_tokens": context_tokens(placement, model),
+        "batch_tokens": batch_tokens(options, bool(gpus)),
+        "gpu_layers": layers,
+        "http_threads": options.slots + _SPARE_HTTP_THREADS,
+        "threads": options.threads or usable_processors(),
+        "flash": {"auto": "AUTO", "on": "ENABLED", "off": "DISABLED"}[options.flash_attention],
+        "cache_type_k": options.cache_type_k,
+        "cache_type_v": options.cache_type_v,
+        "cache_ram_mib": options.prefix_cache_mib if options.prefix_cache else 0,
+        "memory_map": options.memory_map,
+        "chat_template": _template(options),
+    }
+    env = {"LLAMA_LOG_COLORS": "off"}
+    cuda = [device.id.partition(":")[2] for device in gpus if device.kind == "cuda"]
+    if cuda:
+        env["CUDA_VISIBLE_DEVICES"] = ",".join(cuda)
+    binary = _binary(placement, options)
+    if binary is not None:
+        return Launch(lambda socket: [binary, *_arguments(settings, socket), *options.extra_arguments], env)
+    python = placement.python or sys.executable
+    return Launch(lambda socket: [python, _EMBEDDED, json.dumps({**settings, "socket": socket})], env)
+
+
+def usable_processors() -> int:
+    """Processors that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _binary(placement: Placement, options: LlamaCppOptions) -> str | None:
+    """Path of the program to start, or None for the embedded engine."""
+    embedded_is_here = placement.python is not None or embedded_version() is not None
+    if options.start == "embedded" or (options.start == "auto" and options.binary is None and embedded_is_here):
+        if not embedded_is_here:
+            raise EngineMissing("xllamacpp", fix=FIX)
+        if options.extra_arguments:
+            raise LoadFailed(
+                'extra_arguments are for a llama-server program: set start = "binary".',
+                retryable=False,
+                code="bad_options",
+            )
+        return None
+    name = options.binary or "llama-server"
+    path = shutil.which(name)
+    if path is None:
+        raise EngineMissing(name, fix=FIX)
+    return path
+
+
+def _template(options: LlamaCppOptions) -> str | None:
+    if options.chat_template_file is None:
+        return options.chat_template
+    try:
+        return Path(options.chat_template_file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LoadFailed(
+            f"chat_template_file '{options.chat_template_file}' cannot be read: {error}",
+            retryable=False,
+            code="bad_options",
+        ) from error
+
+
+def _arguments(settings: dict[str, object], socket: str) -> list[str]:
+    """Turn *settings* into the arguments of llama-server."""
+    slots, context = int(str(settings["slots"])), int(str(settings["context_tokens"]))
+    arguments = {
+        "--model": settings["model"],
+        "--host": socket,
+        "--parallel": slots,
+        "--ctx-size": slots * context,
+        "--batch-size": settings["batch_tokens"],
+        "--ubatch-size": settings["batch_tokens"],
+        "--gpu-layers": settings["gpu_layers"],
+        "--threads-http": settings["http_threads"],
+        "--threads": settings["threads"],
+        "--flash-attn": {"AUTO": "auto", "ENABLED": "on", "DISABLED": "off"}[str(settings["flash"])],
+        "--cache-type-k": settings["cache_type_k"],
+        "--cache-type-v": settings["cache_type_v"],
+        "--cache-ram": settings["cache_ram_mib"],
+        "--fit": "off",
+    }
+    if settings["chat_template"] is not None:
+        arguments["--chat-template"] = settings["chat_template"]
+    flags = [
+        "--jinja",
+        "--metrics",
+        "--slots",
+        "--no-webui",
+        "--offline",
+        "--no-prefill-assistant",
+        "--no-context-shift",
+    ]
+    if not settings["memory_map"]:
+        flags.append("--no-mmap")
+    return [part for name, value in arguments.items() for part in (name, str(value))] + flags

@@ -1,0 +1,132 @@
+"""From a request to the body of `/completion`: every sampler is named, in the order that the API means."""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from enginehouse_plugin import GenerationRequest
+from enginehouse_plugin.errors import ContextTooLong, InvalidRequest
+
+from .calls import output_grammar
+from .server import FINAL_FIELDS
+
+_SEEDS = 2**32 - 256
+"""Seeds of the engine are 32 bits, the last of them means "random", and choice i takes seed + i."""
+
+MAX_N = 128
+
+
+def engine_seed(seed: int | None) -> int:
+    """Map a seed of 64 bits to one of the engine's: itself from 0 to 2^32 - 257, else the remainder.
+
+    None gives a random one.
+    """
+    return secrets.randbelow(_SEEDS) if seed is None else seed % _SEEDS
+
+
+def room_for(request: GenerationRequest, prompt_tokens: int, context_tokens: int) -> int:
+    """Tokens that the completion may have.
+
+    Raises:
+        ContextTooLong: the prompt leaves no room, or less than the request asks for.
+    """
+    room = context_tokens - prompt_tokens
+    if room < 1 or (request.max_tokens is not None and request.max_tokens > room):
+        raise ContextTooLong(prompt_tokens=prompt_tokens, limit_tokens=context_tokens, max_tokens=request.max_tokens)
+    return room if request.max_tokens is None else request.max_tokens
+
+
+def sampling(request: GenerationRequest, context_tokens: int) -> dict[str, Any]:  # Any: JSON
+    """Samplers of *request*: bias and penalties, then temperature, then the cuts.
+
+    The engine applies the bias first by itself. What is neutral is left out of the chain, so that the
+    engine's own defaults (top_k 40, min_p 0.05, …) never apply.
+    """
+    chain: list[str] = []
+    body: dict[str, Any] = {"samplers": chain, "repeat_last_n": 0}
+    if request.frequency_penalty or request.presence_penalty or request.repetition_penalty != 1.0:
+        chain.append("penalties")
+        body["repeat_last_n"] = context_tokens  # all of prompt and output
+        body["repeat_penalty"] = request.repetition_penalty
+        body["frequency_penalty"] = request.frequency_penalty
+        body["presence_penalty"] = request.presence_penalty
+    chain.append("temperature")
+    body["temperature"] = request.temperature
+    for name, value, neutral in (
+        ("min_p", request.min_p, 0.0),
+        ("top_k", request.top_k, 0),
+        ("top_p", request.top_p, 1.0),
+    ):
+        if value != neutral:
+            chain.append(name)
+            body[name] = value
+    return body
+
+
+def checked_bias(request: GenerationRequest, vocabulary_size: int) -> dict[int, float]:
+    """The request's biases.
+
+    Raises:
+        InvalidRequest: a token id is not in the vocabulary.
+    """
+    for token_id in request.logit_bias:
+        if not 0 <= token_id < vocabulary_size:
+            raise InvalidRequest(
+                f"'logit_bias' names token {token_id}, which is not in this model's vocabulary "
+                f"(0 to {vocabulary_size - 1}).",
+                param="logit_bias",
+            )
+    return request.logit_bias
+
+
+def output_only(
+    request: GenerationRequest, bias: dict[int, float], prompt_ids: Sequence[int], written: Collection[int]
+) -> dict[int, float]:
+    """Add to *bias* what the engine's penalties take from tokens for standing in the prompt.
+
+    The engine counts prompt and output together; the API means the output alone. The frequency part of the
+    prompt is constant, so a bias cancels it. The presence part is due once a token is in the output as well:
+    it is given back only for tokens that are not in *written*.
+    """
+    given_back = dict(bias)
+    for token_id, count in Counter(prompt_ids).items():
+        amount = count * request.frequency_penalty
+        if token_id not in written:
+            amount += request.presence_penalty
+        given_back[token_id] = given_back.get(token_id, 0.0) + amount
+    return given_back
+
+
+def completion_body(
+    request: GenerationRequest,
+    prompt_ids: Sequence[int],
+    *,
+    max_tokens: int,
+    context_tokens: int,
+    seed: int,
+    bias: dict[int, float],
+    prefix_cache: bool,
+) -> dict[str, Any]:  # Any: JSON
+    """The body of `/completion` for *request* with its prompt as *prompt_ids*."""
+    body = sampling(request, context_tokens)
+    body.update(
+        prompt=prompt_ids,
+        stream=True,
+        n_predict=max_tokens,
+        n_cmpl=request.n,
+        seed=seed,
+        # On quantised weights a cached prefix changes the last bits of the logits, and with them a seeded answer.
+        cache_prompt=prefix_cache and request.seed is None,
+        return_progress=True,
+        response_fields=FINAL_FIELDS,
+        stop=[text for text in request.stop if text],
+    )
+    body.update(output_grammar(request))
+    if bias:
+        body["logit_bias"] = list(bias.items())
+    if request.logprobs:
+        body["n_probs"] = max(request.top_logprobs, 1)
+    return body
