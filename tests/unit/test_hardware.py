@@ -1,0 +1,250 @@
+"""Devices of this host: parsers on texts as kernels and drivers write them, and what this machine itself says."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from enginehouse import hardware
+from enginehouse.hardware import (
+    MemoryLimit,
+    container_limit,
+    cpu_device,
+    cuda_devices,
+    devices,
+    merged,
+    parse_cgroups,
+    parse_cpu_name,
+)
+from enginehouse_plugin import Device
+
+GIB = 1 << 30
+
+
+def test_this_host_has_a_cpu_with_memory():
+    found = devices()[-1]
+    assert (found.id, found.kind) == ("cpu", "cpu")
+    assert found.name
+    assert found.free_bytes is not None
+    assert 0 < found.free_bytes <= found.memory_bytes
+
+
+def test_of_two_devices_with_one_id_the_first_counts():
+    one, two = (Device(id="cpu", kind="cpu", name=name, memory_bytes=1) for name in ("one", "two"))
+    assert merged((one,), (two,)) == (one,)
+
+
+# ---- CPU ----
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "name"),
+    [
+        ("processor\t: 0\nvendor_id\t: AuthenticAMD\nmodel\t\t: 1\nmodel name\t: AMD EPYC 9654  96-Core Processor\n",
+         "AMD EPYC 9654 96-Core Processor"),
+        ("processor\t: 0\nHardware\t: BCM2835\nModel\t\t: Raspberry Pi 4 Model B\n", "Raspberry Pi 4 Model B"),
+        ("processor\t: 0\nBogoMIPS\t: 50.00\nCPU implementer\t: 0x41\nCPU part\t: 0xd40\n", None),
+        ("", None),
+    ],
+)  # fmt: skip
+def test_the_processors_name(cpuinfo, name):
+    assert parse_cpu_name(cpuinfo) == name
+
+
+# ---- containers ----
+
+V1 = "12:memory:/docker/4f3c\n11:cpu,cpuacct:/docker/4f3c\n1:name=systemd:/docker/4f3c\n0::/system.slice\n"
+V2 = "0::/user.slice/user-1000.slice/session-3.scope\n"
+
+
+def test_control_groups_of_both_versions():
+    assert parse_cgroups(V2) == {"": "/user.slice/user-1000.slice/session-3.scope"}
+    assert parse_cgroups(V1)["memory"] == "/docker/4f3c"
+    assert parse_cgroups(V1)["cpuacct"] == "/docker/4f3c"
+
+
+@pytest.fixture
+def cgroup(tmp_path):
+    """A folder of control groups: paths with the text of their files, and the text of /proc/self/cgroup."""
+
+    def build(self_cgroup: str, files: dict[str, str]) -> MemoryLimit | None:
+        own = tmp_path / "self"
+        own.write_text(self_cgroup)
+        for path, text in files.items():
+            file = tmp_path / "cgroup" / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        return container_limit(tmp_path / "cgroup", own)
+
+    return build
+
+
+def v2(folder: str, limit: str, current: int = 0, cache: int = 0) -> dict[str, str]:
+    return {
+        f"{folder}memory.max": f"{limit}\n",
+        f"{folder}memory.current": f"{current}\n",
+        f"{folder}memory.stat": f"anon 5\nfile 7\ninactive_file {cache}\nactive_file 1\n",
+    }
+
+
+def v1(folder: str, limit: int, usage: int = 0, cache: int = 0) -> dict[str, str]:
+    return {
+        f"memory/{folder}memory.limit_in_bytes": f"{limit}\n",
+        f"memory/{folder}memory.usage_in_bytes": f"{usage}\n",
+        f"memory/{folder}memory.stat": f"cache 1\ninactive_file 9\ntotal_inactive_file {cache}\n",
+    }
+
+
+def test_a_container_of_version_2_sees_its_limit_at_the_root(cgroup):
+    assert cgroup("0::/\n", v2("", str(4 * GIB), 3 * GIB, 1 * GIB)) == MemoryLimit(4 * GIB, 2 * GIB)
+
+
+def test_the_narrowest_of_the_groups_around_a_process_counts(cgroup):
+    files = (
+        v2("user.slice/user-1000.slice/session-3.scope/", "max")
+        | v2("user.slice/user-1000.slice/", str(8 * GIB))
+        | v2("user.slice/", str(16 * GIB))
+    )
+    assert cgroup(V2, files) == MemoryLimit(8 * GIB, 0)
+
+
+def test_a_container_of_version_1_sees_its_limit_where_the_hosts_path_is_not_mounted(cgroup):
+    assert cgroup(V1, v1("", 2 * GIB, GIB, 4096)) == MemoryLimit(2 * GIB, GIB - 4096)
+
+
+@pytest.mark.parametrize(
+    ("self_cgroup", "files"),
+    [
+        ("0::/\n", {}),
+        ("0::/\n", v2("", "max")),
+        (V1, v1("", 9223372036854771712)),
+        ("", {}),
+        ("0::/\n", {**v2("", "4096"), "memory.current": "garbage"}),
+    ],
+)
+def test_without_a_limit_there_is_none(cgroup, self_cgroup, files):
+    assert cgroup(self_cgroup, files) is None
+
+
+def test_a_system_without_control_groups_has_no_limit(tmp_path):
+    assert container_limit(tmp_path, tmp_path / "absent") is None
+
+
+@pytest.mark.parametrize(
+    ("limit", "memory", "free"),
+    [
+        (None, 64 * GIB, 32 * GIB),
+        (MemoryLimit(8 * GIB, 2 * GIB), 8 * GIB, 6 * GIB),
+        (MemoryLimit(60 * GIB, 0), 60 * GIB, 32 * GIB),
+        (MemoryLimit(8 * GIB, 9 * GIB), 8 * GIB, 0),
+        (MemoryLimit(100 * GIB, 0), 64 * GIB, 32 * GIB),
+    ],
+)
+def test_the_memory_of_the_cpu_is_what_a_container_leaves_of_it(monkeypatch, limit, memory, free):
+    host = SimpleNamespace(total=64 * GIB, available=32 * GIB)
+    monkeypatch.setattr(hardware.psutil, "virtual_memory", lambda: host)
+    monkeypatch.setattr(hardware.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(hardware, "container_limit", lambda: limit)
+    found = cpu_device()
+    assert (found.memory_bytes, found.free_bytes) == (memory, free)
+
+
+# ---- Apple silicon ----
+
+
+def test_apple_silicon_is_a_device_that_shares_the_machines_memory(monkeypatch):
+    monkeypatch.setattr(hardware.platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(hardware.platform, "machine", lambda: "arm64")
+    monkeypatch.setattr(hardware, "_sysctl", {"machdep.cpu.brand_string": "Apple M4 Max"}.get)
+    monkeypatch.setattr(
+        hardware.psutil, "virtual_memory", lambda: SimpleNamespace(total=128 * GIB, available=100 * GIB)
+    )
+    apple, cpu = devices()
+    assert (apple.id, apple.kind, apple.name) == ("apple", "apple", "Apple M4 Max")
+    assert (apple.memory_bytes, cpu.name) == (128 * GIB, "Apple M4 Max")
+
+
+def test_an_intel_mac_has_no_apple_device(monkeypatch):
+    monkeypatch.setattr(hardware.platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(hardware.platform, "machine", lambda: "x86_64")
+    assert hardware.apple_devices() == ()
+
+
+# ---- CUDA ----
+
+
+class ScriptedNvml:
+    """Answers as NVML does on a host with two devices; older releases of the package answer bytes."""
+
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self, *, is_bytes: bool = False, fails_in: str = "") -> None:
+        self.is_bytes = is_bytes
+        self.fails_in = fails_in
+        self.shutdowns = 0
+
+    def _answer(self, name: str, value):
+        if self.fails_in == name:
+            raise self.NVMLError("Driver Not Loaded")
+        return value.encode() if isinstance(value, str) and self.is_bytes else value
+
+    def nvmlInit(self):  # noqa: N802  # NVML's name
+        return self._answer("init", None)
+
+    def nvmlShutdown(self):  # noqa: N802  # NVML's name
+        self.shutdowns += 1
+
+    def nvmlSystemGetDriverVersion(self):  # noqa: N802  # NVML's name
+        return self._answer("driver", "580.82.07")
+
+    def nvmlDeviceGetCount(self):  # noqa: N802  # NVML's name
+        return 2
+
+    def nvmlDeviceGetHandleByIndex(self, index):  # noqa: N802  # NVML's name
+        return index
+
+    def nvmlDeviceGetName(self, handle):  # noqa: N802  # NVML's name
+        return self._answer("name", ("NVIDIA H200", "NVIDIA GeForce RTX 4090")[handle])
+
+    def nvmlDeviceGetMemoryInfo(self, handle):  # noqa: N802  # NVML's name
+        return (
+            SimpleNamespace(total=150_754_820_096, free=150_111_715_328, used=643_104_768),
+            SimpleNamespace(total=25_757_220_864, free=20_000_000_000, used=5_757_220_864),
+        )[handle]
+
+    def nvmlDeviceGetCudaComputeCapability(self, handle):  # noqa: N802  # NVML's name
+        return ((9, 0), (8, 9))[handle]
+
+
+@pytest.mark.parametrize("is_bytes", [True, False])
+def test_cuda_devices_as_nvml_tells_of_them(is_bytes):
+    nvml = ScriptedNvml(is_bytes=is_bytes)
+    first, second = cuda_devices(nvml)
+    assert first == Device(
+        id="cuda:0", kind="cuda", name="NVIDIA H200", memory_bytes=150_754_820_096, free_bytes=150_111_715_328,
+        compute_capability=(9, 0), driver="580.82.07",
+    )  # fmt: skip
+    assert (second.id, second.name, second.compute_capability) == ("cuda:1", "NVIDIA GeForce RTX 4090", (8, 9))
+    assert nvml.shutdowns == 1
+
+
+def test_without_the_package_there_are_no_cuda_devices():
+    assert cuda_devices(None) == ()
+
+
+def test_without_a_driver_there_are_no_cuda_devices():
+    assert cuda_devices(ScriptedNvml(fails_in="init")) == ()
+
+
+def test_a_driver_that_does_not_answer_is_reported_and_hides_no_other_device(logs):
+    nvml = ScriptedNvml(fails_in="name")
+    assert cuda_devices(nvml) == ()
+    assert logs[0]["log_level"] == "warning"
+    assert nvml.shutdowns == 1
+
+
+def test_the_control_groups_of_this_machine_can_be_read():
+    limit = container_limit()
+    assert limit is None or limit.limit_bytes > 0
