@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import msgspec
 
+# Fields that are None are left out when encoded, so that messages can be sent on as they are.
+
 # ---- content ----
 
 
@@ -19,7 +21,7 @@ class TextPart(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
     text: str
 
 
-class ImageURL(msgspec.Struct, frozen=True):
+class ImageURL(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where an image is: a URL or a data URL. `detail` None leaves it to the engine."""
 
     url: str
@@ -45,7 +47,7 @@ class AudioPart(msgspec.Struct, frozen=True, tag_field="type", tag="input_audio"
     input_audio: InputAudio
 
 
-class InputFile(msgspec.Struct, frozen=True):
+class InputFile(msgspec.Struct, frozen=True, omit_defaults=True):
     """A file, inline (base64) or by id."""
 
     file_data: str | None = None
@@ -79,28 +81,28 @@ class ToolCall(msgspec.Struct, frozen=True, tag_field="type", tag="function"):
     function: FunctionCall
 
 
-class SystemMessage(msgspec.Struct, frozen=True, tag_field="role", tag="system"):
+class SystemMessage(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="role", tag="system"):
     """Instructions."""
 
     content: Content
     name: str | None = None
 
 
-class DeveloperMessage(msgspec.Struct, frozen=True, tag_field="role", tag="developer"):
+class DeveloperMessage(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="role", tag="developer"):
     """Instructions; a template that knows no `developer` sees `system`."""
 
     content: Content
     name: str | None = None
 
 
-class UserMessage(msgspec.Struct, frozen=True, tag_field="role", tag="user"):
+class UserMessage(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="role", tag="user"):
     """What the user said."""
 
     content: Content
     name: str | None = None
 
 
-class AssistantMessage(msgspec.Struct, frozen=True, tag_field="role", tag="assistant"):
+class AssistantMessage(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="role", tag="assistant"):
     """What the assistant said, or called, before."""
 
     content: Content | None = None
@@ -110,7 +112,7 @@ class AssistantMessage(msgspec.Struct, frozen=True, tag_field="role", tag="assis
     tool_calls: tuple[ToolCall, ...] | None = None
 
 
-class ToolMessage(msgspec.Struct, frozen=True, tag_field="role", tag="tool"):
+class ToolMessage(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="role", tag="tool"):
     """A tool's result."""
 
     content: Content
