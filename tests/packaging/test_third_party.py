@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+from tests.docs.fenced import blocks
+
+from .conftest import ROOT, Environment, serving
+
+
+@pytest.fixture(scope="module")
+def installed(environment: Environment) -> Environment:
+    """The guide's commands, run in the project's folder: the first installs the tutorial's plugin."""
+    (block,) = [block for block in blocks("docs/plugins.md") if (block.kind, block.value) == ("run", "installed")]
+    for line in block.text.splitlines():
+        environment.run(*line.removeprefix("$ ").split(), cwd=ROOT)
+    return environment
+
+
+def test_a_plugin_that_was_installed_is_there(installed: Environment) -> None:
+    listing = json.loads(installed.run("enginehouse", "plugins", "--json"))
+    assert "markov" in [plugin["name"] for plugin in listing["loaded"]]
+    assert listing["quarantined"] == []
+
+
+def test_it_is_served_without_any_change_to_the_router(installed: Environment) -> None:
+    """One body and a stream with the same seed say the same; a field that it does not honour is refused by name."""
+    body: dict[str, Any] = {
+        "model": "parrot",
+        "messages": [{"role": "user", "content": "Once upon a time a fox"}],
+        "seed": 7,
+        "max_tokens": 12,
+    }
+    config = str(ROOT / "examples/markov.toml")
+    with serving(installed, "--config", config) as url, httpx.Client(base_url=f"{url}/v1", timeout=60) as client:
+        assert [model["id"] for model in client.get("/models").json()["data"]] == ["parrot"]
+        answer = client.post("/chat/completions", json=body).json()
+        text = answer["choices"][0]["message"]["content"]
+        assert text
+        assert answer["usage"]["prompt_tokens"] == 6
+        streamed = ""
+        with client.stream("POST", "/chat/completions", json={**body, "stream": True}) as reply:
+            lines = [line.removeprefix("data: ") for line in reply.iter_lines() if line.startswith("data: ")]
+        assert lines[-1] == "[DONE]"
+        for line in lines[:-1]:
+            for choice in json.loads(line)["choices"]:
+                streamed += choice["delta"].get("content") or ""
+        assert streamed == text
+        refused = client.post("/chat/completions", json={**body, "logprobs": True})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "logprobs")
+        too_long = client.post("/chat/completions", json={**body, "max_tokens": 9999})
+        assert too_long.json()["error"]["code"] == "context_length_exceeded"
+        chat = installed.run("enginehouse", "chat", "--url", url, "--max-tokens", "5", "The fox")
+        assert chat.strip()
