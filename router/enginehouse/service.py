@@ -19,7 +19,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from types import TracebackType
 
-from enginehouse.accounts import Trace
+from enginehouse.accounts import Ledger, Trace
 from enginehouse.config import Config
 from enginehouse.fleet import (
     FirstTokenTimeout,
@@ -44,10 +44,19 @@ log = get_logger()
 class Service:
     """Serves requests from *fleet*, and keeps account of them."""
 
-    def __init__(self, config: Config, plugins: Plugins, fleet: Fleet, metrics: Metrics | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        plugins: Plugins,
+        fleet: Fleet,
+        *,
+        metrics: Metrics | None = None,
+        ledger: Ledger | None = None,
+    ) -> None:
         self.fleet = fleet
         self.plugins = plugins
         self.metrics = metrics or Metrics()
+        self.ledger = ledger
         self.first_token_timeout_s = config.server.first_token_timeout_s
         self.idle_timeout_s = config.server.idle_timeout_s
         self.total_timeout_s = config.server.total_timeout_s
@@ -102,7 +111,7 @@ class Service:
         return min(fit, key=_load)
 
     def finish(self, trace: Trace, status: int) -> RequestRecord | None:
-        """Account for a request that has ended with HTTP *status*: metrics, one log line, observers. Once only."""
+        """Account for a request that has ended with HTTP *status*, once: metrics, a log line, usage, observers."""
         if trace.is_recorded:
             return None
         record = trace.record(status)
@@ -125,6 +134,8 @@ class Service:
             finish=",".join(record.finish_reasons),
             error=record.error_code,
         )
+        if self.ledger is not None:
+            self.ledger.add(record)
         if self.plugins.has_record_observers:
             self.plugins.request_finished(record)
         return record
