@@ -14,7 +14,7 @@ import msgspec
 
 from enginehouse_plugin.errors import EnginehouseError, RequestError
 
-_STATUS = {
+STATUS = {
     "invalid_api_key": 401,
     "missing_api_key": 401,
     "insufficient_credits": 402,
@@ -40,6 +40,8 @@ _STATUS = {
     "too_many_connections": 503,
     "timeout": 504,
 }
+"""Status by code; other codes are 400 if the request is at fault, else 500."""
+
 NOT_READY = 503
 """Status of `GET /ready` while requests are not answered."""
 
@@ -96,7 +98,7 @@ def status_of(error: BaseException) -> int:
     """Return the HTTP status for *error*."""
     if not isinstance(error, EnginehouseError):
         return 500
-    return _STATUS.get(error.code, 400 if isinstance(error, RequestError) else 500)
+    return STATUS.get(error.code, 400 if isinstance(error, RequestError) else 500)
 
 
 def error_event(error: BaseException) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import unquote
 
 from enginehouse_plugin.errors import InvalidRequest
 
@@ -137,7 +138,7 @@ def _check_reference(schema: dict[str, Any], value: Any, path: tuple[Step, ...],
         return  # the schema itself, or the name of an anchor
     target: Any = schema
     for token in value[2:].split("/"):
-        name = token.replace("~1", "/").replace("~0", "~")
+        name = unquote(token).replace("~1", "/").replace("~0", "~")
         if isinstance(target, dict) and name in target:
             target = target[name]
         elif isinstance(target, list) and name.isascii() and name.isdecimal() and int(name) < len(target):

@@ -23,7 +23,6 @@ MAX_DEPTH = 128
 """Most levels of arrays and objects in a body."""
 
 _ROOT = types.type_info(ChatRequest)
-_VIOLATION = re.compile(r"(?P<what>.*?)(?: - at (?P<key>`key` in )?`\$\.?(?P<path>[^`]*)`)?", re.DOTALL)
 _STEP = re.compile(r"\[(\d+|\.\.\.)\]|([^.\[]+)")
 _BOUND = re.compile(r"Expected `(\w+)`(?: of length)? (>=|<=|>|<) (\S+)")
 _HALF_A_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
@@ -39,6 +38,7 @@ _NOUNS = {
 _UNKNOWN = "Object contains unknown field `"
 _MISSING = "Object missing required field `"
 _ANY_VALUE = "..."  # msgspec's step for "some value of this object"
+_LONGEST_PATH = 500  # what is longer is no path of ours, but a client's text that reads like one
 _SHOWN = 64  # characters of a value or name that a message repeats
 
 Step = str | int
@@ -274,13 +274,16 @@ def number_out_of_range(*found: msgspec.ValidationError) -> InvalidRequest:
 
 def _taken_apart(error: msgspec.ValidationError) -> tuple[str, tuple[Step, ...], bool]:
     """Split msgspec's message into what is wrong, the path, and whether a key (not a value) is meant."""
-    match = _VIOLATION.fullmatch(str(error))
-    if match is None:
-        return str(error), (), False
+    text = str(error)
+    what, separator, place = text.rpartition(" - at `")
+    in_key = place.startswith("key` in `")
+    path = place.removeprefix("key` in `").removesuffix("`")
+    if not separator or not path.startswith("$") or len(path) > _LONGEST_PATH:
+        return text, (), False
     steps: list[Step] = []
-    for index, name in _STEP.findall(match["path"] or ""):
+    for index, name in _STEP.findall(path[1:]):
         steps.append(name or (index if index == _ANY_VALUE else int(index)))
-    return match["what"], tuple(steps), match["key"] is not None
+    return what, tuple(steps), in_key
 
 
 def _unknown_field(error: msgspec.ValidationError, tree: Any) -> tuple[Step, ...] | None:
