@@ -151,7 +151,7 @@ class House:
 
     def build(self, config: Config | None = None, *, policy: RestartPolicy = QUICK, resolve=None, **backend) -> Fleet:
         kind = self.script.type(**backend)
-        extra = {"resolve": resolve} if resolve else {}
+        extra = {"resolve_source": resolve} if resolve else {}
         self.fleet = Fleet(
             config or self.config(), {"scripted": kind}, (CPU,), on_change=self._changed, policy=policy, **extra
         )

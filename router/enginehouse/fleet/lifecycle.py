@@ -65,7 +65,7 @@ class HostedInstance:
         chosen: Chosen,
         backend: BackendType,
         *,
-        resolve: ResolveSource = resolve_source,
+        resolve_source: ResolveSource = resolve_source,
         policy: RestartPolicy | None = None,
         on_change: Callable[[InstanceChange], None] | None = None,
     ) -> None:
@@ -81,7 +81,7 @@ class HostedInstance:
         self.restarts = 0
         self.gate = Gate(model, max_queue=config.max_queue, queue_timeout_s=config.queue_timeout_s)
         self._config = config
-        self._resolve = resolve
+        self._resolve_source = resolve_source
         self._policy = policy or RestartPolicy()
         self._on_change = on_change
         self._failures = 0  # in a row, without a healthy time between: they lengthen the backoff
@@ -200,7 +200,7 @@ class HostedInstance:
         try:
             path = None
             if self.backend.needs_weights:
-                path = await self._resolve(placement.source, self._note_progress)
+                path = await self._resolve_source(placement.source, self._note_progress)
             instance = await self.backend.create().load(
                 Placement(
                     model=self.model,
@@ -313,7 +313,8 @@ class HostedInstance:
         before, self.state, self.reason = self.state, state, reason
         if before == state:
             return
-        log.info("instance " + state, instance=self.id, model=self.model, backend=self.backend.name, reason=reason)
+        write = log.warning if state == "failed" else log.info
+        write("instance " + state, instance=self.id, model=self.model, backend=self.backend.name, reason=reason)
         if self._on_change is not None:
             self._on_change(
                 InstanceChange(

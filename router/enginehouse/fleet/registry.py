@@ -56,7 +56,7 @@ class Fleet:
         backends: Mapping[str, BackendType],
         devices: Sequence[Device],
         *,
-        resolve: ResolveSource = resolve_source,
+        resolve_source: ResolveSource = resolve_source,
         on_change: Callable[[InstanceChange], None] | None = None,
         policy: RestartPolicy | None = None,
     ) -> None:
@@ -73,7 +73,7 @@ class Fleet:
                     model,
                     chosen,
                     backends[chosen.placement.backend],
-                    resolve=resolve,
+                    resolve_source=resolve_source,
                     on_change=on_change,
                     policy=policy,
                 )
