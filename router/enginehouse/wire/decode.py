@@ -84,9 +84,9 @@ def _refuse_duplicates(body: bytes, chat: ChatRequest) -> None:
         except _Duplicate as error:
             path = _path_of_duplicate(json.loads(body, object_pairs_hook=_Pairs))
             raise problems.duplicate_key(path) from error
-    # "0" and "-0" are two keys of JSON and one token id.
-    if chat.logit_bias is not None and len(chat.logit_bias) != len(tree["logit_bias"]):
-        raise problems.duplicate_key(("logit_bias", "0"))
+    # msgspec reads the key "-0" as the token id 0, which "0" may name too.
+    if chat.logit_bias is not None and "-0" in tree["logit_bias"]:
+        raise problems.bad_token_id(("logit_bias",), "-0")
 
 
 class _Duplicate(Exception):

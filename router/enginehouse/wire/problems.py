@@ -173,18 +173,26 @@ def _names_at(steps: tuple[Step, ...], tree: Any) -> list[str]:
     return sorted(names)
 
 
+def bad_token_id(steps: tuple[Step, ...], key: str) -> InvalidRequest:
+    """Build the refusal of a *key* of the object at *steps* that is no token id."""
+    return InvalidRequest(
+        f"Invalid key {_quoted(key)} in '{param_of(steps)}': keys must be token ids: integers from 0 in decimal.",
+        param=param_of((*steps, key)),
+    )
+
+
 def _bad_key(what: str, steps: tuple[Step, ...], tree: Any) -> InvalidRequest:
-    param = param_of(steps)
-    is_text = what.startswith("Expected `str`")
-    wanted = "at most 64 characters long" if is_text else "token ids: integers from 0, written in decimal"
-    for key in _value_at(tree, steps) or ():
-        if len(key) > 64 if is_text else not _is_token_id(key):
-            return InvalidRequest(
-                f"Invalid key {_quoted(key)} in '{param}': keys must be {wanted}.",
-                param=param_of((*steps, key)),
-                code="string_above_max_length" if is_text else None,
-            )
-    return InvalidRequest(f"Invalid key in '{param}': keys must be {wanted}.", param=param)
+    """Find the key that is too long, or no token id, whichever *what* is about."""
+    keys = _value_at(tree, steps)
+    if not what.startswith("Expected `str`"):
+        return bad_token_id(steps, next((key for key in keys if not _is_token_id(key)), ""))
+    limit = int(what.rpartition(" ")[2])
+    key = next((key for key in keys if len(key) > limit), "")
+    return InvalidRequest(
+        f"Invalid key {_quoted(key)} in '{param_of(steps)}': keys must be at most {limit} characters long.",
+        param=param_of((*steps, key)),
+        code="string_above_max_length",
+    )
 
 
 def _is_token_id(key: str) -> bool:
