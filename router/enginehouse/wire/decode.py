@@ -13,7 +13,7 @@ import msgspec
 
 from . import leniency, problems
 from .json_schema import check_free_form
-from .problems import Step
+from .places import Step
 from .rules import check
 from .schemas import ChatRequest
 

@@ -11,16 +11,14 @@ from enginehouse_plugin import Profile
 from enginehouse_plugin import request as contract
 from enginehouse_plugin.errors import InvalidRequest
 
+from .messages import AssistantMessage, ChatMessage, RefusalPart
 from .schemas import (
     AllowedToolsChoice,
-    AssistantMessage,
-    ChatMessage,
     ChatRequest,
     FunctionTool,
     JsonObjectFormat,
     JsonSchemaFormat,
     NamedFunction,
-    RefusalPart,
 )
 
 T = TypeVar("T")

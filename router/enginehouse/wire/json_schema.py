@@ -13,7 +13,8 @@ from urllib.parse import unquote
 
 from enginehouse_plugin.errors import InvalidRequest
 
-from .problems import MAX_DEPTH, Step, param_of, too_deep
+from .places import Step, param_of
+from .problems import MAX_DEPTH, too_deep
 from .schemas import ChatRequest, FunctionTool, JsonSchemaFormat
 
 MAX_VALUES = 100_000

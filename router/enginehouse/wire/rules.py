@@ -7,16 +7,13 @@ from __future__ import annotations
 
 from enginehouse_plugin.errors import InvalidRequest
 
+from .messages import AssistantMessage, ChatMessage, CustomToolCall, ToolMessage
 from .schemas import (
     AllowedToolsChoice,
-    AssistantMessage,
-    ChatMessage,
     ChatRequest,
     CustomTool,
-    CustomToolCall,
     NamedCustom,
     NamedFunction,
-    ToolMessage,
 )
 
 

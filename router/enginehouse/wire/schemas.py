@@ -2,22 +2,16 @@
 
 The decoder enforces what stands here, the OpenAPI document is derived from it, and docs/api.md is checked
 against it. Rules that look at more than one field are in `rules`.
-
-Messages and their parts are subclasses of the contract's own structs, so that a decoded conversation is handed
-to an instance without a copy. `null` means "absent" for every field that has a default.
+`null` means "absent" for every field that has a default.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta
 
-from enginehouse_plugin import request as contract
-
-Refused = Annotated[None, Meta(description="Not supported.")]
-"""Type of a field that the reference has and this API refuses: only `null`, which means absent, is accepted."""
+from .messages import ChatMessage, Json, Refused, Strict, TextContent
 
 # `$` alone also matches before a final line feed in Python; with the look-ahead it means the same in every dialect.
 NAME_PATTERN = r"^[a-zA-Z0-9_-]{1,64}$(?!\n)"
@@ -28,162 +22,11 @@ INT64_MAX = 2**63 - 1
 
 TokenCount = Annotated[int, Meta(ge=1, le=INT32_MAX)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
-Json = dict[str, Any]  # any JSON object; `json_schema` and `decode` bound its depth
-
-
-class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A part of a request: no unknown fields; what is absent stays absent when it is encoded again."""
-
-
-# ---- parts of a message ----
-
-
-class PromptCacheBreakpoint(_Strict, frozen=True):
-    """Where a cached prefix could end. Recorded: engines find the longest cached prefix by themselves."""
-
-    mode: Literal["explicit"]
-    ttl: Literal["30m", "12h"] | None = None
-
-
-class TextPart(contract.TextPart, _Strict, frozen=True):
-    """Text."""
-
-    prompt_cache_breakpoint: PromptCacheBreakpoint | None = None
-
-
-class RefusalPart(_Strict, frozen=True, tag_field="type", tag="refusal"):
-    """A refusal that the assistant gave earlier."""
-
-    refusal: str
-
-
-class ImageURL(contract.ImageURL, _Strict, frozen=True):
-    """Where an image is: a URL or a data URL."""
-
-
-class ImagePart(contract.ImagePart, _Strict, frozen=True):
-    """An image; needs a model with the feature `image_input`."""
-
-    image_url: ImageURL
-    prompt_cache_breakpoint: PromptCacheBreakpoint | None = None
-
-
-class InputAudio(contract.InputAudio, _Strict, frozen=True):
-    """Audio, base64."""
-
-
-class AudioPart(contract.AudioPart, _Strict, frozen=True):
-    """Audio; needs a model with the feature `audio_input`."""
-
-    input_audio: InputAudio
-    prompt_cache_breakpoint: PromptCacheBreakpoint | None = None
-
-
-class InputFile(contract.InputFile, _Strict, frozen=True):
-    """A file, inline (base64) or by id."""
-
-
-class FilePart(contract.FilePart, _Strict, frozen=True):
-    """A file; needs a model with the feature `file_input`."""
-
-    file: InputFile
-    prompt_cache_breakpoint: PromptCacheBreakpoint | None = None
-
-
-TextContent = str | Annotated[tuple[TextPart, ...], Meta(min_length=1)]
-UserContent = str | Annotated[tuple[TextPart | ImagePart | AudioPart | FilePart, ...], Meta(min_length=1)]
-AssistantContent = str | tuple[TextPart | RefusalPart, ...]
-
-# ---- messages ----
-
-
-class FunctionCall(contract.FunctionCall, _Strict, frozen=True):
-    """The function that was called, and its arguments as JSON text."""
-
-
-class ToolCall(contract.ToolCall, _Strict, frozen=True):
-    """A call that the assistant made earlier."""
-
-    function: FunctionCall
-
-
-class CustomCall(_Strict, frozen=True):
-    """Name and input of a custom tool call."""
-
-    name: str
-    input: str
-
-
-class CustomToolCall(
-    contract.ToolCall,
-    frozen=True,
-    kw_only=True,
-    omit_defaults=True,
-    forbid_unknown_fields=True,
-    tag_field="type",
-    tag="custom",
-):
-    """A call of a custom tool; decoded so that it can be refused by name."""
-
-    function: FunctionCall = FunctionCall(name="", arguments="")
-    custom: CustomCall
-
-
-class SystemMessage(contract.SystemMessage, _Strict, frozen=True):
-    """Instructions."""
-
-    content: TextContent
-
-
-class DeveloperMessage(
-    contract.DeveloperMessage,
-    frozen=True,
-    omit_defaults=True,
-    forbid_unknown_fields=True,
-    tag_field="role",
-    tag="developer",
-):
-    """Instructions; where a model's template knows no `developer`, they are the system's."""
-
-    content: TextContent
-
-
-class UserMessage(contract.UserMessage, _Strict, frozen=True):
-    """What the user said."""
-
-    content: UserContent
-
-
-class AssistantMessage(
-    contract.AssistantMessage,
-    frozen=True,
-    omit_defaults=True,
-    forbid_unknown_fields=True,
-    tag_field="role",
-    tag="assistant",
-):
-    """What the assistant said, or called, before: at least one of content, refusal and tool_calls."""
-
-    # Parts that are refusals are moved to `refusal` before an instance sees the message (see `generation`).
-    content: AssistantContent | None = None  # type: ignore[assignment]
-    tool_calls: tuple[ToolCall | CustomToolCall, ...] | None = None
-    annotations: Annotated[tuple[Json, ...], Meta(max_length=0)] | None = None
-    audio: Annotated[Refused, Meta(description="This API answers with text; refer to no earlier audio.")] = None
-    function_call: Annotated[Refused, Meta(description="Deprecated: use 'tool_calls'.")] = None
-
-
-class ToolMessage(contract.ToolMessage, _Strict, frozen=True):
-    """A tool's result; `tool_call_id` is the id of a call that an earlier assistant message made."""
-
-    content: TextContent
-
-
-ChatMessage = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | ToolMessage
 
 # ---- tools ----
 
 
-class FunctionDefinition(_Strict, frozen=True):
+class FunctionDefinition(Strict, frozen=True):
     """A function that the model may call."""
 
     name: Annotated[Name, Meta(description="1 to 64 characters of a-z, A-Z, 0-9, '_' and '-'.")]
@@ -192,44 +35,44 @@ class FunctionDefinition(_Strict, frozen=True):
     strict: Annotated[bool | None, Meta(description="Honoured: a schema is enforced with and without it.")] = None
 
 
-class FunctionTool(_Strict, frozen=True, tag_field="type", tag="function"):
+class FunctionTool(Strict, frozen=True, tag_field="type", tag="function"):
     """A tool that is a function."""
 
     function: FunctionDefinition
 
 
-class CustomTool(_Strict, frozen=True, tag_field="type", tag="custom"):
+class CustomTool(Strict, frozen=True, tag_field="type", tag="custom"):
     """A tool with free input; decoded so that it can be refused by name."""
 
     custom: Json
 
 
-class FunctionName(_Strict, frozen=True):
+class FunctionName(Strict, frozen=True):
     """The name of one of `tools`."""
 
     name: str
 
 
-class NamedFunction(_Strict, frozen=True, tag_field="type", tag="function"):
+class NamedFunction(Strict, frozen=True, tag_field="type", tag="function"):
     """The model must call this function."""
 
     function: FunctionName
 
 
-class NamedCustom(_Strict, frozen=True, tag_field="type", tag="custom"):
+class NamedCustom(Strict, frozen=True, tag_field="type", tag="custom"):
     """The model must call this custom tool; decoded so that it can be refused by name."""
 
     custom: FunctionName
 
 
-class AllowedTools(_Strict, frozen=True):
+class AllowedTools(Strict, frozen=True):
     """Which of `tools` may be called this time, and whether one must be."""
 
     mode: Literal["auto", "required"]
     tools: Annotated[tuple[NamedFunction | NamedCustom, ...], Meta(min_length=1)]
 
 
-class AllowedToolsChoice(_Strict, frozen=True, tag_field="type", tag="allowed_tools"):
+class AllowedToolsChoice(Strict, frozen=True, tag_field="type", tag="allowed_tools"):
     """The model may call only these."""
 
     allowed_tools: AllowedTools
@@ -240,15 +83,15 @@ ToolChoice = Literal["none", "auto", "required"] | NamedFunction | NamedCustom |
 # ---- form of the answer ----
 
 
-class TextFormat(_Strict, frozen=True, tag_field="type", tag="text"):
+class TextFormat(Strict, frozen=True, tag_field="type", tag="text"):
     """Plain text."""
 
 
-class JsonObjectFormat(_Strict, frozen=True, tag_field="type", tag="json_object"):
+class JsonObjectFormat(Strict, frozen=True, tag_field="type", tag="json_object"):
     """Any one JSON object."""
 
 
-class JsonSchemaSpec(_Strict, frozen=True):
+class JsonSchemaSpec(Strict, frozen=True):
     """A JSON Schema with a name."""
 
     name: Annotated[Name, Meta(description="1 to 64 characters of a-z, A-Z, 0-9, '_' and '-'.")]
@@ -257,7 +100,7 @@ class JsonSchemaSpec(_Strict, frozen=True):
     strict: Annotated[bool | None, Meta(description="Honoured: a schema is enforced with and without it.")] = None
 
 
-class JsonSchemaFormat(_Strict, frozen=True, tag_field="type", tag="json_schema"):
+class JsonSchemaFormat(Strict, frozen=True, tag_field="type", tag="json_schema"):
     """JSON that satisfies a schema."""
 
     json_schema: JsonSchemaSpec
@@ -268,7 +111,7 @@ ResponseFormat = TextFormat | JsonObjectFormat | JsonSchemaFormat
 # ---- the rest ----
 
 
-class StreamOptions(_Strict, frozen=True):
+class StreamOptions(Strict, frozen=True):
     """Options of a stream."""
 
     include_usage: Annotated[bool | None, Meta(description="Send a last chunk with the usage.")] = None
@@ -278,21 +121,21 @@ class StreamOptions(_Strict, frozen=True):
     ] = None
 
 
-class Prediction(_Strict, frozen=True):
+class Prediction(Strict, frozen=True):
     """Text that the answer is likely to contain. Recorded: it could only change the speed."""
 
     type: Literal["content"]
     content: TextContent
 
 
-class PromptCacheOptions(_Strict, frozen=True):
+class PromptCacheOptions(Strict, frozen=True):
     """Wishes about the prompt cache. Recorded: they could only change the speed."""
 
     mode: Literal["implicit", "explicit"] | None = None
     ttl: Literal["30m"] | None = None
 
 
-class ChatRequest(_Strict, frozen=True, kw_only=True):
+class ChatRequest(Strict, frozen=True, kw_only=True):
     """A request to `POST /v1/chat/completions`."""
 
     model: Annotated[str, Meta(description="ID of a model in /v1/models.", min_length=1, examples=["smollm2-135m"])]
