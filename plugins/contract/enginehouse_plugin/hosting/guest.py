@@ -1,0 +1,153 @@
+"""The inside of a worker: hosts any ordinary `Backend` and serves one router over a Unix socket.
+
+Started by `worker.WorkerBackend` as `serve(socket_path, "module:Class")` in the engine's interpreter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import sys
+import traceback
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+
+from enginehouse_plugin import backend as contract
+from enginehouse_plugin.backend import Backend, BackendType, Instance, LoadProgress, Placement
+from enginehouse_plugin.errors import EnginehouseError, EngineUnavailable
+from enginehouse_plugin.events import EVENTS_VERSION
+from enginehouse_plugin.hooks import API_VERSION
+
+from .frames import (
+    ABILITIES,
+    ARGUMENTS,
+    Call,
+    Cancel,
+    Closed,
+    Emitted,
+    Failure,
+    Frame,
+    FrameConnection,
+    Generate,
+    Hello,
+    Loaded,
+    Progressed,
+    Return,
+    SentPlacement,
+    Welcome,
+    encode,
+    sent_error,
+)
+
+
+def found(target: str) -> Any:  # Any: whatever stands there
+    """Return what `module:name` names."""
+    module, _, name = target.partition(":")
+    value: Any = importlib.import_module(module)
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def serve(socket_path: str, target: str) -> None:
+    """Make the backend that *target* names (a `Backend` class or a `BackendType`) and serve until the router leaves."""
+    made = found(target)
+    backend = made.create() if isinstance(made, BackendType) else made()
+    if not isinstance(backend, Backend):
+        raise TypeError(f"'{target}' makes no Backend but {type(backend).__name__}.")
+    asyncio.run(_Guest(backend).run(socket_path))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # threads of the engine must not keep the process
+
+
+class _Guest:
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._instance: Instance | None = None
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._watch: asyncio.Task[None] | None = None
+        self._is_over = asyncio.Event()
+        self._connection = FrameConnection(self._take, lambda _: self._is_over.set())
+
+    async def run(self, socket_path: str) -> None:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_unix_server(lambda: self._connection, socket_path)
+        await self._is_over.wait()
+        server.close()
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        if self._instance is not None:
+            await self._instance.unload()
+
+    def _take(self, frame: Frame) -> None:
+        if isinstance(frame, Hello):
+            self._connection.send(Welcome(API_VERSION, EVENTS_VERSION))
+        elif isinstance(frame, Generate):
+            self._begin(frame.id, self._generate(frame))
+        elif isinstance(frame, Call):
+            self._begin(frame.id, self._call(frame))
+        elif isinstance(frame, Cancel) and frame.id in self._tasks:
+            self._tasks[frame.id].cancel()
+
+    def _begin(self, identity: int, work: Any) -> None:  # Any: a coroutine
+        task = asyncio.create_task(self._answer(identity, work))
+        self._tasks[identity] = task
+        task.add_done_callback(lambda _: self._tasks.pop(identity))
+
+    async def _answer(self, identity: int, work: Any) -> None:  # Any: a coroutine
+        try:
+            value = await work
+        except Exception as error:  # noqa: BLE001  # outermost handler: whatever went wrong is the router's to know
+            if not isinstance(error, EnginehouseError):
+                traceback.print_exc()
+            self._connection.send(Failure(identity, sent_error(error)))
+        else:
+            self._connection.send(Return(identity, msgspec.Raw(encode(value))))
+
+    async def _generate(self, frame: Generate) -> None:
+        connection = self._connection
+        async with aclosing(self._loaded().generate(frame.request)) as events:
+            async for event in events:
+                connection.send(Emitted(frame.id, event))
+                await connection.drain()
+
+    async def _call(self, call: Call) -> object:
+        arguments = msgspec.msgpack.decode(call.arguments, type=ARGUMENTS[call.method])
+        if call.method == "probe":
+            return await self._backend.probe()
+        if call.method == "fit":
+            return await self._backend.fit(_placement(arguments[0]), arguments[1])
+        if call.method == "load":
+            return await self._load(call.id, _placement(arguments[0]), arguments[1])
+        result: object = await getattr(self._loaded(), call.method)(*arguments)
+        return result
+
+    async def _load(self, identity: int, placement: Placement, devices: tuple[contract.Device, ...]) -> Loaded:
+        loop = asyncio.get_running_loop()
+
+        def progress(step: LoadProgress) -> None:  # engines load in threads
+            loop.call_soon_threadsafe(self._connection.send, Progressed(identity, step))
+
+        instance = self._instance = await self._backend.load(placement, devices, progress)
+        self._watch = asyncio.create_task(self._report_the_end(instance))
+        abilities = frozenset(name for name in ABILITIES if isinstance(instance, getattr(contract, name)))
+        return Loaded(instance.capabilities, abilities)
+
+    async def _report_the_end(self, instance: Instance) -> None:
+        self._connection.send(Closed(await instance.wait_closed()))
+
+    def _loaded(self) -> Instance:
+        if self._instance is None:
+            raise EngineUnavailable("Nothing is loaded in this worker.")
+        return self._instance
+
+
+def _placement(sent: SentPlacement) -> Placement:
+    kind = found(sent.options_type) if sent.options_type else Any
+    options = msgspec.msgpack.decode(sent.options, type=kind)
+    return msgspec.structs.replace(sent.placement, options=options)
