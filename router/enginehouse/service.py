@@ -185,8 +185,9 @@ class Generation:
         self._cancels = task.cancelling()
         self._loop = asyncio.get_running_loop()
         self._began_at = self._loop.time()
-        first_s = min(self._service.first_token_timeout_s, self._service.total_timeout_s)
-        self._timer = self._loop.call_later(first_s, self._on_timer)
+        service = self._service
+        soonest_s = min(service.first_token_timeout_s, service.idle_timeout_s, service.total_timeout_s)
+        self._timer = self._loop.call_later(soonest_s, self._on_timer)
         self._events = self._run()
         return self._events
 
@@ -273,7 +274,9 @@ class Generation:
         elif expired is not None and now >= limit_at:
             self._expire(expired)
         else:
-            self._timer = self._loop.call_at(min(limit_at, ends_at), self._on_timer)
+            # Again within the idle time at the latest: it counts as soon as the engine has begun.
+            next_at = min(limit_at, now + service.idle_timeout_s, ends_at)
+            self._timer = self._loop.call_at(next_at, self._on_timer)
 
     def _expire(self, error: GenerationTimeout) -> None:
         self._expired = error

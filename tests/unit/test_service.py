@@ -412,11 +412,24 @@ async def test_the_wait_for_a_load_counts_as_not_beginning(house):
 
 async def test_an_engine_that_pauses_too_long_is_given_up(house):
     house.script.answer = says_one_word_then_waits
-    desk = Desk(house, house.config(server={"idle_timeout_s": 0.01, "first_token_timeout_s": 0.01}))
+    desk = Desk(house, house.config(server={"idle_timeout_s": 0.01, "first_token_timeout_s": 60}))
     await house.until("ready")
     with pytest.raises(IdleTimeout):
         await desk.ask()
     assert desk.gate.running == 0
+
+
+async def test_an_engine_that_began_late_is_still_given_up_when_it_pauses(house):
+    async def begins_late(instance, request):
+        await asyncio.sleep(0.03)  # some times the idle timeout, which does not count yet
+        async for event in says_one_word_then_waits(instance, request):
+            yield event
+
+    house.script.answer = begins_late
+    desk = Desk(house, house.config(server={"idle_timeout_s": 0.01, "first_token_timeout_s": 60}))
+    await house.until("ready")
+    with pytest.raises(IdleTimeout):
+        await asyncio.wait_for(desk.ask(), 10)
 
 
 async def test_a_client_that_reads_slowly_is_not_an_engine_that_pauses(house):

@@ -158,6 +158,16 @@ async def test_a_client_that_leaves_the_queue_frees_its_place_at_once():
     assert await visitors.drain() == ["a0", "b1"]
 
 
+async def test_a_heavy_request_that_leaves_lets_those_behind_it_in():
+    visitors = Visitors(an_open_gate(capacity=2))
+    await visitors.send("a0")
+    await visitors.send("b1", weight=2)
+    await visitors.send("c1")
+    visitors.tasks["b1"].cancel()
+    await visitors.settle()
+    assert visitors.order == ["a0", "c1"]
+
+
 @pytest.mark.parametrize("is_cancelled_first", [True, False])
 async def test_no_slot_is_lost_when_it_comes_in_the_turn_of_the_cancellation(is_cancelled_first):
     gate = an_open_gate()

@@ -123,6 +123,31 @@ async def test_requests_wait_for_the_restart(house):
     assert await request == 1
 
 
+async def test_a_request_that_comes_while_an_instance_loads_again_has_no_deadline_in_the_queue(house, eventually):
+    house.build(house.config(queue_timeout_s=0.001)).start()
+    await house.until("ready")
+    house.script.may_load.clear()
+    house.script.instances[0].crash()
+    await house.until("failed")
+    await eventually(lambda: len(house.script.placements) == 2)
+    request = asyncio.create_task(house.hosted.gate.enter("a", 1))
+    await asyncio.sleep(0.01)  # many times the deadline; a timer that ran would have refused it
+    assert not request.done()
+    house.script.may_load.set()
+    assert await request == 1
+
+
+async def test_a_load_that_succeeds_forgets_those_that_failed(house):
+    house.script.load_errors = [LoadFailed("1"), LoadFailed("2")]
+    house.build().start()
+    await house.until("ready")
+    house.script.load_errors = [LoadFailed("3"), LoadFailed("4")]
+    house.script.instances[0].crash()
+    await house.until("failed")
+    await house.until("ready")
+    assert len(house.script.placements) == 6
+
+
 async def test_an_instance_that_crashes_over_and_over_is_restarted_each_time(house):
     house.build().start()
     for crash in range(10):
@@ -289,6 +314,9 @@ async def test_an_instance_that_dies_while_draining_is_not_started_again(house, 
     await house.until("draining")
     house.script.instances[0].crash()
     await eventually(lambda: house.script.instances[0].unloads)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert house.hosted.state == "draining"
     house.hosted.gate.leave(1)
     await closing
     assert len(house.script.placements) == 1
