@@ -1,0 +1,139 @@
+"""ENV: the envelope of an answer."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from enginehouse_conformance.context import Context
+from enginehouse_conformance.primitives import baseline, require_same_greedy
+from enginehouse_conformance.registry import check
+from enginehouse_conformance.targets.url import read_refusal
+
+_KEYS = ("id", "object", "created", "model", "choices", "usage")
+_REASONS = ("stop", "length", "tool_calls", "content_filter", "function_call")
+_CLOCK_SKEW_S = 3600
+_NULLABLE = ("frequency_penalty", "presence_penalty", "logit_bias", "logprobs", "top_logprobs", "n", "seed", "stop",
+             "stream", "stream_options", "top_p", "tools", "tool_choice", "response_format", "user", "metadata",
+             "reasoning_effort", "parallel_tool_calls", "max_completion_tokens")  # fmt: skip
+
+
+@check("ENV1")
+async def minimal_request_is_answered(ctx: Context) -> None:
+    reply = await ctx.post({"messages": [{"role": "user", "content": "Say hello."}]})
+    ctx.equal(reply.status, 200, "status")
+    answer = reply.json()
+    ctx.require(isinstance(answer, dict), "a JSON object", answer)
+    missing = [key for key in _KEYS if key not in answer]
+    ctx.require(not missing, f"an answer with {', '.join(_KEYS)}", f"without {', '.join(missing)}")
+
+
+@check("ENV2")
+async def object_is_chat_completion(ctx: Context) -> None:
+    answer = await ctx.ask(ctx.body())
+    ctx.equal(answer.raw.get("object"), "chat.completion", "`object`")
+
+
+@check("ENV3")
+async def ids_differ(ctx: Context) -> None:
+    body = ctx.body()
+    ids = [(await ctx.ask(body)).raw.get("id") for _ in range(2)]
+    ctx.require(all(isinstance(value, str) and value for value in ids), "ids that are non-empty strings", ids)
+    ctx.require(ids[0] != ids[1], "another id for each call", ids)
+
+
+@check("ENV4")
+async def created_is_now(ctx: Context) -> None:
+    created = (await ctx.ask(ctx.body())).raw.get("created")
+    ctx.require(type(created) is int, "`created`, an integer", created)
+    ctx.require(abs(created - time.time()) < _CLOCK_SKEW_S, f"`created` near {int(time.time())}", created)
+
+
+@check("ENV5")
+async def choices_have_their_keys(ctx: Context) -> None:
+    choices = (await ctx.ask(ctx.body())).raw["choices"]
+    ctx.require(choices, "at least one choice", choices)
+    for choice in choices:
+        missing = [key for key in ("index", "message", "finish_reason") if key not in choice]
+        ctx.require(not missing, "a choice with index, message, finish_reason", f"without {', '.join(missing)}")
+        ctx.require(type(choice["index"]) is int, "`index`, an integer", choice["index"])
+        ctx.require(choice["finish_reason"] in _REASONS, f"one of {', '.join(_REASONS)}", choice["finish_reason"])
+
+
+@check("ENV6")
+async def message_is_the_assistants(ctx: Context) -> None:
+    message = (await ctx.ask(ctx.body())).raw["choices"][0]["message"]
+    ctx.equal(message.get("role"), "assistant", "`message.role`")
+    ctx.require("content" in message, "`message.content`, be it null", message)
+    ctx.require(message["content"] is None or isinstance(message["content"], str), "a string or null", message)
+
+
+@check("ENV7")
+async def model_is_an_advertised_id(ctx: Context) -> None:
+    reply = await ctx.get("/models")
+    ctx.equal(reply.status, 200, "status of the models route")
+    ids = [entry.get("id") for entry in reply.json().get("data") or []]
+    answer = await ctx.ask(ctx.body())
+    ctx.require(answer.model in ids, f"`model` to be one of {ids}", answer.raw.get("model"))
+
+
+@check("ENV8")
+async def chunked_body_is_read(ctx: Context) -> None:
+    data = ctx.url.encode(ctx.body())
+    half = len(data) // 2
+    reply = await ctx.post_raw(b"", chunks=(data[:half], data[half:]))
+    ctx.require(reply.status == 200, "200 for a body in chunked coding", f"{reply.status}: {reply.body[:200]!r}")
+
+
+@check("ENV9")
+async def null_means_absent(ctx: Context) -> None:
+    base = await baseline(ctx)
+    known = {name.split(".")[0] for name in ctx.profile.parameters}
+    nulls = {name: None for name in _NULLABLE if name in known}
+    answer = await ctx.ask({**base.body, **nulls})
+    await require_same_greedy(ctx, base, answer.text, "the answer with null for every optional field")
+
+
+@check("ENV10")
+async def unknown_field_by_declared_policy(ctx: Context) -> None:
+    name = f"x_{ctx.nonce()}"
+    reply = await ctx.post(ctx.body(**{name: 1}))
+    policy = ctx.declared.unknown_fields
+    if policy == "refuse":
+        ctx.require(reply.status == 400, f"400 naming {name}: unknown fields are refused", f"status {reply.status}")
+        refusal = read_refusal(400, reply.json(), "")
+        ctx.require(refusal.names(name), f"a refusal that names {name}", str(refusal))
+        return
+    ctx.require(reply.status == 200, f"200: unknown fields are {policy}ed", f"status {reply.status}")
+    if policy == "report":
+        header = reply.head.get(ctx.declared.unknown_fields_header) or ""
+        ctx.require(name in header, f"{name} in the header {ctx.declared.unknown_fields_header}", header)
+
+
+@check("ENV11")
+async def user_and_metadata_change_nothing(ctx: Context) -> None:
+    base = await baseline(ctx)
+    fields: dict[str, object] = {"user": ctx.nonce()}
+    if ctx.speaks("metadata"):
+        fields["metadata"] = {ctx.nonce(): ctx.nonce()}
+    answer = await ctx.ask({**base.body, **fields})
+    await require_same_greedy(ctx, base, answer.text, f"the answer with {' and '.join(fields)}")
+
+
+@check("ENV12")
+async def metadata_has_limits(ctx: Context) -> None:
+    too_much = (
+        {f"k{number}": "v" for number in range(17)},
+        {"k" * 65: "v"},
+        {"k": "v" * 513},
+    )
+    for metadata in too_much:
+        await ctx.refused(ctx.body(metadata=metadata), "metadata")
+    allowed = {f"{number:02}" + "k" * 62: "v" * 512 for number in range(16)}
+    reply = await ctx.post(ctx.body(metadata=allowed))
+    ctx.require(
+        reply.status == 200,
+        "metadata at its limits to be accepted",
+        f"{reply.status}: {msgspec.json.encode(reply.json())[:200]!r}",
+    )

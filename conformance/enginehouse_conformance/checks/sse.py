@@ -1,0 +1,246 @@
+"""SSE: streaming."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+from enginehouse_conformance.answer import Answer
+from enginehouse_conformance.context import Context
+from enginehouse_conformance.primitives import baseline, decoded, endless, require_same_greedy, saying
+from enginehouse_conformance.registry import check
+from enginehouse_conformance.targets import Body, StreamTrace
+from enginehouse_conformance.targets.base import now_s
+
+_EMOJI = "👩‍👩‍👧‍👦 🏳️‍🌈 日本 é"
+_LONG_TOKENS = 1000
+_STREAMS = 8
+_CONTROL_S = 2.5
+_FREE_WITHIN_S = 2.0
+_TOO_QUICK_S = 0.2
+
+
+def _usages(trace: StreamTrace) -> list[tuple[int, Body]]:
+    """Position and chunk of each chunk that carries usage."""
+    return [(at, chunk) for at, chunk in enumerate(trace.chunks) if chunk.get("usage") is not None]
+
+
+@check("SSE1")
+async def a_stream_is_an_event_stream(ctx: Context) -> None:
+    trace = await ctx.trace(ctx.body())
+    kind = trace.head.get("content-type") or ""
+    ctx.require(kind.split(";")[0].strip().lower() == "text/event-stream", "content type text/event-stream", kind)
+
+
+@check("SSE2")
+async def each_data_line_is_json_or_done(ctx: Context) -> None:
+    trace = await ctx.trace(ctx.body())
+    ctx.require(not trace.problems, "well-formed events", "; ".join(trace.problems))
+    ctx.require(not trace.bad_data, "data lines of JSON or [DONE]", trace.bad_data[:3])
+    ctx.require(trace.fault is None, "a stream that ends well", trace.fault)
+    ctx.require(trace.chunks, "at least one chunk", "none")
+    odd = [chunk for chunk in trace.chunks if not isinstance(chunk, dict)]
+    ctx.require(not odd, "chunks that are objects", odd[:3])
+
+
+@check("SSE3")
+async def one_done_ends_the_stream(ctx: Context) -> None:
+    trace = await ctx.trace(ctx.body())
+    ctx.equal(trace.done_count, 1, "the number of [DONE]")
+    ctx.equal(trace.events[-1].data, "[DONE]", "the last event")
+    ctx.require(trace.fault is None, "the answer to end after [DONE]", trace.fault)
+
+
+@check("SSE4")
+async def the_first_delta_has_the_role(ctx: Context) -> None:
+    entries = (await ctx.trace(ctx.body())).entries()
+    ctx.require(entries, "at least one choice in a chunk", "none")
+    ctx.equal(entries[0].get("delta", {}).get("role"), "assistant", "the role in the first delta")
+
+
+@check("SSE5")
+async def chunks_belong_together(ctx: Context) -> None:
+    trace = await ctx.trace(ctx.body())
+    for key in ("id", "created", "model"):
+        values = {repr(chunk.get(key)) for chunk in trace.chunks}
+        ctx.require(len(values) == 1 and values != {"None"}, f"one `{key}` in all chunks", sorted(values))
+    objects = {chunk.get("object") for chunk in trace.chunks}
+    ctx.require(objects == {"chat.completion.chunk"}, "`object` chat.completion.chunk in all chunks", objects)
+
+
+@check("SSE6")
+async def a_stream_says_what_the_answer_says(ctx: Context) -> None:
+    base = await baseline(ctx)
+    streamed = await ctx.stream(base.body)
+    await require_same_greedy(ctx, base, streamed.text, "the concatenated deltas")
+    ctx.equal(streamed.finish, base.answer.finish, "finish_reason of the stream")
+    if ctx.has("json_schema") and ctx.speaks("response_format.json_schema"):
+        value = ctx.nonce()
+        streamed = await ctx.stream(ctx.body(response_format=saying(value), max_tokens=64))
+        ctx.equal(decoded(ctx, streamed.text), {"v": value}, "the concatenated deltas as JSON")
+
+
+@check("SSE7")
+async def each_choice_finishes_once(ctx: Context) -> None:
+    entries = (await ctx.trace(ctx.body())).entries()
+    finishes = Counter(entry.get("index") for entry in entries if entry.get("finish_reason") is not None)
+    ctx.equal(dict(finishes), {0: 1}, "finish_reasons per index")
+    last = [entry for entry in entries if entry.get("index") == 0][-1]
+    ctx.require(last.get("finish_reason") is not None, "no delta after the finish_reason", last)
+
+
+@check("SSE8")
+async def include_usage_gives_a_usage_chunk(ctx: Context) -> None:
+    trace = await ctx.trace(ctx.body(stream_options={"include_usage": True}))
+    carrying = _usages(trace)
+    ctx.equal([at for at, _ in carrying], [len(trace.chunks) - 1], "positions of chunks with usage")
+    chunk = carrying[0][1]
+    ctx.equal(chunk.get("choices"), [], "`choices` of the usage chunk")
+    answer = trace.answer()
+    usage = answer.usage
+    ctx.require(usage and usage.prompt_tokens and usage.completion_tokens, "usage of the whole request", usage)
+    ctx.equal(usage and usage.total_tokens, answer.prompt_tokens + answer.completion_tokens, "total_tokens")
+
+
+@check("SSE9")
+async def earlier_chunks_have_usage_null(ctx: Context) -> None:
+    trace = await ctx.trace(ctx.body(stream_options={"include_usage": True}))
+    without = [chunk for chunk in trace.chunks[:-1] if "usage" not in chunk or chunk["usage"] is not None]
+    ctx.require(not without, "`usage: null` in every chunk before the last", without[:1])
+
+
+@check("SSE10")
+async def usage_comes_as_the_profile_says(ctx: Context) -> None:
+    trace = await ctx.trace(ctx.body())
+    carrying = _usages(trace)
+    if ctx.profile.stream_usage == "on_request":
+        ctx.require(not carrying, "no usage in a stream that did not ask for it", [chunk for _, chunk in carrying])
+        return
+    ctx.equal([at for at, _ in carrying], [len(trace.chunks) - 1], "positions of chunks with usage")
+    finish = [entry.get("finish_reason") for entry in carrying[0][1].get("choices") or []]
+    ctx.require(any(finish), "usage on the chunk with the finish_reason", carrying[0][1])
+
+
+@check("SSE11")
+async def usage_of_a_stream_is_that_of_the_answer(ctx: Context) -> None:
+    base = await baseline(ctx)
+    options = {"stream_options": {"include_usage": True}} if ctx.speaks("stream_options") else {}
+    streamed = await ctx.stream({**base.body, **options})
+    if streamed.usage is None and not options and ctx.profile.stream_usage == "on_request":
+        ctx.not_in_scope("the profile has no usage in streams")
+    if streamed.text != base.text:
+        ctx.unclear("the streamed text differs (SSE6): its usage cannot be compared")
+    ctx.equal(streamed.prompt_tokens, base.answer.prompt_tokens, "prompt_tokens of the stream")
+    ctx.equal(streamed.completion_tokens, base.answer.completion_tokens, "completion_tokens of the stream")
+
+
+@check("SSE12")
+async def empty_stream_options_mean_nothing(ctx: Context) -> None:
+    trace = await ctx.trace(ctx.body(stream_options={}))
+    ctx.equal(trace.done_count, 1, "the number of [DONE]")
+    ctx.require(trace.fault is None and not trace.problems, "a whole stream", trace.fault or trace.problems)
+    if ctx.profile.stream_usage == "on_request":
+        ctx.require(not _usages(trace), "no usage: it was not asked for", _usages(trace)[:1])
+
+
+@check("SSE13")
+async def stream_options_need_a_stream(ctx: Context) -> None:
+    await ctx.refused(ctx.body(stream_options={"include_usage": True}), "stream_options", "stream")
+
+
+@check("SSE14", exclusive=True)
+async def text_arrives_while_it_is_made(ctx: Context) -> None:
+    answer = await ctx.stream(ctx.body(max_tokens=96, **await endless(ctx)))
+    times = [delta.at_s for delta in answer.deltas if delta.text]
+    ctx.require(len(times) > 3, "the text in several deltas", f"{len(times)} with text")
+    if times[-1] < _TOO_QUICK_S:
+        ctx.note(f"the whole stream took {times[-1]:.3f} s: too quick to tell when its parts came")
+        return
+    spread = times[-1] - times[0]
+    ctx.require(spread > 0.2 * times[-1], "the first text well before the last", f"{spread:.3f} of {times[-1]:.3f} s")
+
+
+@check("SSE15")
+async def no_delta_holds_half_a_character(ctx: Context) -> None:
+    answer = await ctx.stream(ctx.body(response_format=saying(_EMOJI), max_tokens=200))
+    torn = [delta.text for delta in answer.deltas if "\ufffd" in delta.text]
+    ctx.require(not torn, "no U+FFFD in a delta", torn)
+    ctx.equal(decoded(ctx, answer.text), {"v": _EMOJI}, "the joined deltas")
+
+
+@check("SSE16")
+async def an_early_error_has_its_status(ctx: Context) -> None:
+    reply = await ctx.post(ctx.body(stream=True, messages=[]))
+    ctx.require(reply.status == 400, "status 400 for a stream without messages", f"status {reply.status}")
+    kind = reply.head.get("content-type") or ""
+    ctx.require("json" in kind, "an error as JSON", kind)
+
+
+@check("SSE17")
+async def a_failure_in_mid_stream_is_told(ctx: Context) -> None:
+    mark = ctx.nonce()
+    await ctx.hooks.fault(mark, status=500, after_chunks=3)
+    trace = await ctx.trace(ctx.body(f"Tell a story of {mark}.", max_tokens=64))
+    errors = [at for at, chunk in enumerate(trace.chunks) if chunk.get("error") is not None]
+    ctx.require(errors, "an error event", [event.data for event in trace.events[-2:]])
+    finishes = [entry["finish_reason"] for entry in trace.entries() if entry.get("finish_reason")]
+    ctx.require(not finishes, "no finish_reason of success", finishes)
+
+
+async def _run_for(ctx: Context, body: Body, seconds: float) -> bool:
+    """Read a stream for *seconds* and leave it; whether it was still running then."""
+    async with ctx.live(body) as stream:
+        deadline = now_s() + seconds
+        try:
+            async with asyncio.timeout(seconds + _FREE_WITHIN_S):
+                async for delta in stream:
+                    if now_s() > deadline and not delta.finish:
+                        return True
+        except TimeoutError:
+            return True
+    return False
+
+
+@check("SSE18", exclusive=True)
+async def a_client_that_leaves_frees_its_slot(ctx: Context) -> None:
+    began = now_s()
+    await ctx.ask(ctx.body(max_tokens=1))
+    idle_s = now_s() - began
+    body = ctx.body(max_tokens=_LONG_TOKENS, **await endless(ctx))
+    running = await asyncio.gather(*(_run_for(ctx, body, _CONTROL_S) for _ in range(_STREAMS)))
+    if not any(running):
+        ctx.unclear(f"{_LONG_TOKENS} tokens are done within {_CONTROL_S} s: leaving cannot be told from finishing")
+    left = now_s()
+    try:
+        async with asyncio.timeout(idle_s + _FREE_WITHIN_S):
+            await ctx.ask(ctx.body(max_tokens=1))
+    except TimeoutError:
+        ctx.fail(f"a probe to be answered within {_FREE_WITHIN_S} s of its idle {idle_s:.2f} s", "no answer")
+    if "active_requests" in ctx.hooks.names:
+        while await ctx.hooks.active_requests():
+            ctx.require(now_s() - left < idle_s + _FREE_WITHIN_S, "no active request left", "some are")
+            await asyncio.sleep(0.05)
+
+
+@check("SSE19", exclusive=True)
+async def a_slow_reader_harms_nobody(ctx: Context) -> None:
+    body = ctx.body(temperature=0, max_tokens=64)
+    quick: Answer = await ctx.stream(body)
+    slow = asyncio.create_task(ctx.trace(body, pause_s=0.02))
+    try:
+        for _ in range(3):
+            await ctx.ask(ctx.body(max_tokens=4))
+        trace = await slow
+    finally:
+        slow.cancel()
+    ctx.require(trace.fault is None and trace.done_count == 1, "the slow reader's whole stream", trace.fault)
+    seen = trace.answer()
+    ctx.equal(len(seen.choices), len(quick.choices), "choices of the slow reader")
+    ctx.require(seen.finish is not None, "a finish_reason for the slow reader", "none")
+
+
+@check("SSE20")
+async def comments_are_no_part_of_the_answer(ctx: Context) -> None:
+    trace = await ctx.trace(ctx.body())
+    ctx.require(not trace.problems, "well-formed events beside the comments", trace.problems)
+    ctx.note(f"{len(trace.comments)} comments seen")

@@ -1,0 +1,86 @@
+"""What a target declares about itself: features, limits, policies. Read from a TOML file, strictly.
+
+features = ["streaming", "n", "stop"]     # has these and no others; or instead:
+absent = ["logprobs"]                     # has all but these
+context_tokens = 8192
+unknown_fields = "refuse"                 # or "report" (a header names them) or "ignore"
+keys = true                               # a wrong key is refused
+eos_ids = [2]
+reasoning_efforts = ["low", "medium", "high"]
+
+[limits]
+n = 4
+
+[hooks]
+url = "http://127.0.0.1:9000/hooks"
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from enginehouse_plugin import FEATURES
+
+
+class Hooks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the target's hooks answer, and which of them it has (empty: all)."""
+
+    url: str
+    names: tuple[str, ...] = ()
+
+
+class Declared(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A target's declaration. Without `features` and `absent` it claims everything its profile describes."""
+
+    features: frozenset[str] | None = None
+    absent: frozenset[str] = frozenset()
+    limits: dict[str, int] = {}
+    context_tokens: int | None = None
+    vocabulary_size: int | None = None
+    max_temperature: float | None = None
+    max_body_bytes: int | None = None
+    unknown_fields: Literal["refuse", "report", "ignore"] = "refuse"
+    unknown_fields_header: str = "x-enginehouse-unknown-fields"
+    keys: bool | None = None
+    eos_ids: tuple[int, ...] = ()
+    reasoning_efforts: tuple[str, ...] = ()
+    hooks: Hooks | None = None
+
+    def has(self, feature: str) -> bool:
+        """Whether *feature* is declared present."""
+        if self.features is not None:
+            return feature in self.features
+        return feature not in self.absent
+
+    def present(self) -> tuple[str, ...]:
+        """The names of all declared features, sorted."""
+        return tuple(sorted(feature for feature in FEATURES if self.has(feature)))
+
+
+class DeclarationError(Exception):
+    """A declaration that cannot be used; the message names the file and the problem."""
+
+
+def read_declared(path: Path) -> Declared:
+    """Read the declaration in the TOML file *path*.
+
+    Raises:
+        DeclarationError: there is no such file, or it says what cannot be.
+    """
+    try:
+        declared = msgspec.toml.decode(path.read_bytes(), type=Declared)
+    except OSError as exc:
+        raise DeclarationError(f"{path}: {exc.strerror}") from exc
+    except msgspec.DecodeError as exc:
+        raise DeclarationError(f"{path}: {exc}") from exc
+    unknown = ((declared.features or frozenset()) | declared.absent) - FEATURES.keys()
+    if unknown:
+        raise DeclarationError(
+            f"{path}: no such feature: {', '.join(sorted(unknown))}. Features are: {', '.join(sorted(FEATURES))}."
+        )
+    if declared.features is not None and declared.absent:
+        raise DeclarationError(f"{path}: give either `features` (has these) or `absent` (has all but these), not both.")
+    return declared

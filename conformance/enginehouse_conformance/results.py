@@ -1,0 +1,152 @@
+"""The canonical report: what a run found, as data. Every other form is rendered from it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from .rules import Level, Scope
+from .targets import TargetFacts
+from .verdicts import Verdict
+from .wire.client import Header
+from .wire.transcript import Exchange
+
+REPORT_VERSION = 1
+
+Conforms = Literal["yes", "no", "unknown"]
+
+
+class Transcript(msgspec.Struct, frozen=True, kw_only=True):
+    """One exchange behind a result, without secrets; `curl` is the command that repeats it (None in process)."""
+
+    method: str
+    url: str
+    request_headers: list[Header]
+    request_body: str
+    status: int | None
+    response_headers: list[Header]
+    response_body: str
+    duration_s: float
+    fault: str | None
+    retries: list[str]
+    note: str | None
+    curl: str | None
+
+    @classmethod
+    def of(cls, exchange: Exchange) -> Transcript:
+        """The transcript of *exchange*."""
+        return cls(**msgspec.structs.asdict(exchange), curl=exchange.curl() if "://" in exchange.url else None)
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """How one rule came out. `transcripts` are kept for everything that did not pass."""
+
+    rule: str
+    section: str
+    scope: Scope
+    level: Level
+    verdict: Verdict
+    requirement: str
+    message: str = ""
+    expected: str = ""
+    seen: str = ""
+    notes: list[str] = []
+    provisional: bool = False
+    false_alarm: float = 0.0
+    duration_s: float = 0.0
+    requests: int = 0
+    retries: list[str] = []
+    transcripts: list[Transcript] = []
+
+
+class Count(msgspec.Struct, frozen=True, kw_only=True):
+    """Of the rules of a level that apply and were judged (`total`), how many passed."""
+
+    passed: int
+    total: int
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """The result in figures. `conforms` is about MUST rules (with `strict` also SHOULD)."""
+
+    conforms: Conforms
+    partial: bool
+    must: Count
+    should: Count
+    may: Count
+    verdicts: dict[str, int]
+
+
+class SuiteFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """Which suite ran, on what."""
+
+    name: str
+    version: str
+    specification: str
+    python: str
+    platform: str
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """One run. `reproduce` is the command that repeats it; `fault` says why a run ended before its rules did."""
+
+    report_version: int
+    suite: SuiteFacts
+    started_at: str
+    duration_s: float
+    target: TargetFacts
+    profile: str
+    features: list[str]
+    seed: int
+    selection: str
+    strict: bool
+    reproduce: str
+    fault: str | None
+    summary: Summary
+    results: list[Result]
+
+
+_JUDGED = (Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.ERROR)
+
+
+def summarise(results: list[Result], *, strict: bool, partial: bool, is_cut_short: bool = False) -> Summary:
+    """The figures of *results*.
+
+    Any failure of a counted rule: does not conform. Else any counted rule that is inconclusive or in error, or
+    no counted rule passed at all: unknown. Provisional rules are reported and never counted.
+    """
+    counted_levels = {"MUST", "SHOULD"} if strict else {"MUST"}
+    counted = [
+        result.verdict
+        for result in results
+        if result.level in counted_levels and not result.provisional and result.verdict in _JUDGED
+    ]
+    conforms: Conforms = "yes"
+    if Verdict.FAIL in counted:
+        conforms = "no"
+    elif is_cut_short or not counted or any(verdict is not Verdict.PASS for verdict in counted):
+        conforms = "unknown"
+    verdicts = {verdict.value: sum(result.verdict is verdict for result in results) for verdict in Verdict}
+    return Summary(
+        conforms=conforms,
+        partial=partial or verdicts["disabled"] > 0,
+        must=_count(results, "MUST"),
+        should=_count(results, "SHOULD"),
+        may=_count(results, "MAY"),
+        verdicts=verdicts,
+    )
+
+
+def _count(results: list[Result], level: Level) -> Count:
+    verdicts = [
+        result.verdict
+        for result in results
+        if result.level == level and not result.provisional and result.verdict in _JUDGED
+    ]
+    return Count(passed=sum(verdict is Verdict.PASS for verdict in verdicts), total=len(verdicts))
+
+
+def exit_code(report: Report) -> int:
+    """0 conforms, 1 does not, 2 the harness could not tell."""
+    return {"yes": 0, "no": 1, "unknown": 2}[report.summary.conforms]

@@ -1,0 +1,125 @@
+"""What a rule is, and what a profile is: plain data, read from the TOML files beside this module."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Scope = Literal["wire", "generation", "contract"]
+Level = Literal["MUST", "SHOULD", "MAY"]
+LevelOrAbsent = Literal["MUST", "SHOULD", "MAY", "absent"]
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """One numbered requirement.
+
+    `scope` says who can be asked: `wire` a URL only, `generation` a URL and a backend, `contract` a backend only.
+    `parameters` are the words of the API that the rule is about: a profile without one of them has no such rule.
+    `features` must be declared by the target; where one is declared absent the refusal is checked instead.
+    With `when_absent` it is the other way round: the rule is for targets that declare the feature absent.
+    `hooks` are abilities of the target that the check cannot do without.
+    `false_alarm` is the chance that a correct target fails, for checks on distributions.
+    """
+
+    id: str
+    section: str
+    title: str
+    scope: Scope
+    requirement: str
+    source: str
+    level: Level
+    since: str
+    levels: dict[str, LevelOrAbsent] = {}
+    parameters: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    when_absent: bool = False
+    hooks: tuple[str, ...] = ()
+    techniques: tuple[str, ...] = ()
+    provisional: bool = False
+    quick: bool = False
+    false_alarm: float = 0.0
+
+    def level_in(self, profile: ProfileData) -> Level | None:
+        """The level of this rule in *profile*; None where the profile lacks what the rule is about."""
+        chosen = self.levels.get(profile.name)
+        if chosen == "absent":
+            return None
+        if chosen is not None:
+            return chosen
+        if all(parameter in profile.parameters for parameter in self.parameters):
+            return self.level
+        return None
+
+
+class ProfileData(msgspec.Struct, frozen=True, kw_only=True):
+    """A dialect of the API as its document describes it.
+
+    `stream_usage`: `on_request` a last chunk with empty choices when asked for, `last_chunk` always on the last one.
+    """
+
+    name: str
+    title: str
+    document: str
+    parameters: frozenset[str]
+    max_temperature: float = 2.0
+    default_temperature: float | None = None
+    stream_usage: Literal["on_request", "last_chunk"] = "on_request"
+
+
+class RuleEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A rule as written in a section's file; None takes the section's default."""
+
+    id: str
+    level: Level
+    requirement: str
+    scope: Scope | None = None
+    source: str | None = None
+    levels: dict[str, LevelOrAbsent] = {}
+    parameters: tuple[str, ...] | None = None
+    features: tuple[str, ...] | None = None
+    when_absent: bool = False
+    hooks: tuple[str, ...] = ()
+    techniques: tuple[str, ...] = ()
+    since: str | None = None
+    provisional: bool = False
+    quick: bool = False
+    false_alarm: float = 0.0
+
+
+class SectionFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One file of rules: the section's title, what its rules have in common, and the rules."""
+
+    section: str
+    title: str
+    scope: Scope
+    source: str
+    since: str
+    rule: tuple[RuleEntry, ...]
+    parameters: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+
+    def rules(self) -> tuple[Rule, ...]:
+        """The section's rules with its defaults filled in."""
+        return tuple(self._rule(entry) for entry in self.rule)
+
+    def _rule(self, entry: RuleEntry) -> Rule:
+        return Rule(
+            id=entry.id,
+            section=self.section,
+            title=self.title,
+            scope=entry.scope or self.scope,
+            requirement=entry.requirement,
+            source=entry.source or self.source,
+            level=entry.level,
+            since=entry.since or self.since,
+            levels=entry.levels,
+            parameters=self.parameters if entry.parameters is None else entry.parameters,
+            features=self.features if entry.features is None else entry.features,
+            when_absent=entry.when_absent,
+            hooks=entry.hooks,
+            techniques=entry.techniques,
+            provisional=entry.provisional,
+            quick=entry.quick,
+            false_alarm=entry.false_alarm,
+        )

@@ -1,0 +1,283 @@
+"""Runs checks against a target and makes the report. Nothing that a target does ends in a traceback."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import msgspec
+
+from .context import Context, Shared
+from .probes import probe_absent
+from .registry import Check, all_checks
+from .results import REPORT_VERSION, Report, Result, SuiteFacts, Transcript, summarise
+from .rules import PROFILES, RULES, ProfileData, Rule
+from .targets import Busy, Misdirected, Recording, Refused, ServerFailure, Target
+from .targets.base import now_s
+from .verdicts import Ended, Failed, Verdict
+from .wire.faults import BrokenAnswer, TransportFault, WireFault
+
+SPECIFICATION = "2026.11"
+_KEPT_TRANSCRIPTS = 6
+_STRIKES = 3
+"""After so many checks in a row that got no answer the target is asked whether it is there at all."""
+
+OnResult = Callable[[Result], None]
+OnStart = Callable[[Rule], None]
+
+
+def _ignore(event: object) -> None:
+    """Nobody watches."""
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """How to run. `skip` maps a rule to the reason why it is disabled; `only` None means all rules."""
+
+    profile: str = "openai"
+    seed: int = 0
+    only: frozenset[str] | None = None
+    quick: bool = False
+    strict: bool = False
+    skip: Mapping[str, str] = {}
+    concurrency: int = 4
+    check_timeout_s: float = 120.0
+    reproduce: str = ""
+
+
+def selected_rules(options: Options) -> list[Rule]:
+    """The rules of the profile that *options* select, in the order of the documents."""
+    profile = PROFILES[options.profile]
+    return [
+        rule
+        for rule in RULES.values()
+        if rule.level_in(profile) is not None
+        and (options.only is None or rule.id in options.only)
+        and (not options.quick or rule.quick)
+    ]
+
+
+class Run:
+    """One run of the suite against one opened target."""
+
+    def __init__(
+        self,
+        target: Target,
+        options: Options,
+        *,
+        on_start: OnStart = _ignore,
+        on_result: OnResult = _ignore,
+    ) -> None:
+        self.target = target
+        self.options = options
+        self.profile: ProfileData = PROFILES[options.profile]
+        self._on_start = on_start
+        self._on_result = on_result
+        self._shared = Shared()
+        self._checks = all_checks()
+        self._strikes = 0
+        self._fault: str | None = None
+
+    def give_up(self, fault: str) -> None:
+        """The target cannot be asked: every rule that would ask it is an error, because of *fault*."""
+        self._fault = fault
+
+    async def report(self) -> Report:
+        """Run everything selected and return the report; the results are in the rules' order."""
+        started_at = datetime.now(UTC)
+        began = now_s()
+        rules = selected_rules(self.options)
+        if self._fault is None:
+            self._fault = await self._preflight()
+        results = await self._run_all(rules)
+        ordered = [results[rule.id] for rule in rules]
+        return Report(
+            report_version=REPORT_VERSION,
+            suite=SuiteFacts(
+                name="enginehouse-conformance",
+                version=version("enginehouse-conformance"),
+                specification=SPECIFICATION,
+                python=platform.python_version(),
+                platform=platform.platform(),
+            ),
+            started_at=started_at.isoformat(timespec="seconds"),
+            duration_s=round(now_s() - began, 3),
+            target=self.target.facts(),
+            profile=self.profile.name,
+            features=list(self.target.declared.present()),
+            seed=self.options.seed,
+            selection=self._selection(),
+            strict=self.options.strict,
+            reproduce=self.options.reproduce,
+            fault=self._fault,
+            summary=summarise(
+                ordered,
+                strict=self.options.strict,
+                partial=self.options.quick or self.options.only is not None,
+                is_cut_short=self._fault is not None,
+            ),
+            results=ordered,
+        )
+
+    def _selection(self) -> str:
+        if self.options.only is not None:
+            return ", ".join(sorted(self.options.only))
+        return "quick" if self.options.quick else "all"
+
+    async def _run_all(self, rules: Sequence[Rule]) -> dict[str, Result]:
+        # Checks that load or measure the target run after the others, one at a time.
+        results: dict[str, Result] = {}
+        slots = asyncio.Semaphore(self.options.concurrency)
+
+        async def run_shared(rule: Rule) -> None:
+            async with slots:
+                results[rule.id] = await self._run_one(rule)
+
+        alone = [rule for rule in rules if rule.id in self._checks and self._checks[rule.id].exclusive]
+        async with asyncio.TaskGroup() as group:
+            for rule in rules:
+                if rule not in alone:
+                    group.create_task(run_shared(rule))
+        for rule in alone:
+            results[rule.id] = await self._run_one(rule)
+        return results
+
+    async def _preflight(self) -> str | None:
+        try:
+            async with asyncio.timeout(self.options.check_timeout_s):
+                await self.target.preflight(Recording())
+        except (Misdirected, TransportFault) as exc:
+            return str(exc)
+        except TimeoutError:
+            return f"no answer to a first request within {self.options.check_timeout_s:g} s"
+        return None
+
+    async def _run_one(self, rule: Rule) -> Result:
+        context = Context(rule, self.target, self.profile, seed=self.options.seed, shared=self._shared)
+        self._on_start(rule)
+        began = now_s()
+        verdict, message, expected, seen = await self._judge(rule, context)
+        result = self._result(rule, context, verdict, message, expected, seen, now_s() - began)
+        self._on_result(result)
+        return result
+
+    async def _judge(self, rule: Rule, context: Context) -> tuple[Verdict, str, str, str]:
+        # In order: what needs no request, then absent features, then the check itself.
+        if rule.id in self.options.skip:
+            return Verdict.DISABLED, self.options.skip[rule.id], "", ""
+        if rule.scope not in self.target.scopes:
+            return Verdict.NOT_APPLICABLE, f"scope {rule.scope} does not apply to this kind of target", "", ""
+        if self._fault is not None:
+            return Verdict.ERROR, f"not asked: {self._fault}", "", ""
+        missing_hooks = [hook for hook in rule.hooks if hook not in self.target.hooks.names]
+        if missing_hooks:
+            return Verdict.NOT_APPLICABLE, f"the target offers no hook {', '.join(missing_hooks)}", "", ""
+        check = self._checks.get(rule.id)
+        if check is None:
+            return Verdict.ERROR, "the suite has no check for this rule", "", ""
+        try:
+            async with asyncio.timeout(check.time_limit_s or self.options.check_timeout_s):
+                return await self._check(rule, check, context)
+        except TimeoutError:
+            return await self._no_answer(f"the check was not done within {self.options.check_timeout_s:g} s")
+        except TransportFault as exc:
+            return await self._no_answer(str(exc))
+
+    async def _check(self, rule: Rule, check: Check, context: Context) -> tuple[Verdict, str, str, str]:
+        try:
+            absent = [feature for feature in rule.features if not context.declared.has(feature)]
+            if rule.when_absent and not absent:
+                return Verdict.NOT_APPLICABLE, f"the target declares {', '.join(rule.features)}", "", ""
+            if absent and not rule.when_absent:
+                return await self._unsupported(context, absent)
+            await check.function(context)
+        except Failed as exc:
+            return Verdict.FAIL, exc.message, exc.expected, exc.seen
+        except Ended as exc:
+            return exc.verdict, exc.message, "", ""
+        except Refused as exc:
+            return _failed("the request to be served: nothing in it is declared absent", f"refused: {exc}")
+        except ServerFailure as exc:
+            return _failed("an answer", f"the target failed: {exc}")
+        except BrokenAnswer as exc:
+            return _failed("an answer of the documented form", str(exc))
+        except Busy as exc:
+            return Verdict.ERROR, f"the target is busy: {exc}", "", ""
+        except (TransportFault, TimeoutError):
+            raise
+        except Exception as exc:  # noqa: BLE001  # the outermost handler: a check's mistake must not end the run
+            return Verdict.ERROR, f"the check itself broke: {type(exc).__name__}: {exc}", "", ""
+        self._strikes = 0
+        return Verdict.PASS, "", "", ""
+
+    async def _unsupported(self, context: Context, absent: list[str]) -> tuple[Verdict, str, str, str]:
+        for feature in absent:
+            wrong = await probe_absent(context, feature)
+            if wrong is not None:
+                return _failed(f"400 naming the field, because '{feature}' is declared absent", wrong)
+        return Verdict.UNSUPPORTED, f"declared absent and refused: {', '.join(absent)}", "", ""
+
+    async def _no_answer(self, message: str) -> tuple[Verdict, str, str, str]:
+        self._strikes += 1
+        if self._strikes >= _STRIKES and self._fault is None:
+            self._strikes = 0
+            fault = await self._preflight()
+            if fault is not None:
+                self._fault = f"the target is gone: {fault}"
+        return Verdict.ERROR, message, "", ""
+
+    def _result(
+        self,
+        rule: Rule,
+        context: Context,
+        verdict: Verdict,
+        message: str,
+        expected: str,
+        seen: str,
+        duration_s: float,
+    ) -> Result:
+        exchanges = context.recording.exchanges
+        kept = [] if verdict is Verdict.PASS else exchanges[-_KEPT_TRANSCRIPTS:]
+        return Result(
+            rule=rule.id,
+            section=rule.section,
+            scope=rule.scope,
+            level=rule.level_in(self.profile) or rule.level,
+            verdict=verdict,
+            requirement=rule.requirement,
+            message=message,
+            expected=expected,
+            seen=seen,
+            notes=list(context.notes),
+            provisional=rule.provisional,
+            false_alarm=rule.false_alarm,
+            duration_s=round(duration_s, 3),
+            requests=len(exchanges),
+            retries=context.recording.retries,
+            transcripts=[Transcript.of(exchange) for exchange in kept],
+        )
+
+
+def _failed(expected: str, seen: str) -> tuple[Verdict, str, str, str]:
+    return Verdict.FAIL, f"expected {expected}; seen {seen}", expected, seen
+
+
+async def run_suite(
+    target: Target,
+    options: Options,
+    *,
+    on_start: OnStart = _ignore,
+    on_result: OnResult = _ignore,
+) -> Report:
+    """Open *target*, run the selected rules, close it, and return the report."""
+    run = Run(target, options, on_start=on_start, on_result=on_result)
+    try:
+        try:
+            await target.open()
+        except WireFault as exc:
+            run.give_up(str(exc))
+        return await run.report()
+    finally:
+        await target.close()

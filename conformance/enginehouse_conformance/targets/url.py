@@ -1,0 +1,383 @@
+"""A target at a URL: chat requests over HTTP, hooks where the declaration names them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from urllib.parse import urlencode
+
+import msgspec
+
+from enginehouse_conformance.answer import Answer, Delta, Json, Refusal, assemble, read_answer, read_chunk
+from enginehouse_conformance.declared import Declared
+from enginehouse_conformance.wire.client import Connection, Head, Header, Request
+from enginehouse_conformance.wire.faults import BrokenAnswer, Unreachable
+from enginehouse_conformance.wire.sse import SSEEvent, SSEParser
+from enginehouse_conformance.wire.transcript import Exchange, Redactor
+
+from .base import (
+    Body,
+    Busy,
+    LiveStream,
+    Misdirected,
+    Recording,
+    Refused,
+    ServerFailure,
+    Target,
+    TargetFacts,
+    TargetHooks,
+    now_s,
+)
+from .http_hooks import HttpHooks
+
+_TRIES = 4
+_BACKOFF_S = (0.2, 0.5, 1.0)
+_MAX_RETRY_AFTER_S = 10.0
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole HTTP answer."""
+
+    head: Head
+    body: bytes
+
+    @property
+    def status(self) -> int:
+        """The status code."""
+        return self.head.status
+
+    def json(self) -> Json:
+        """The body as JSON; raises BrokenAnswer where it is none."""
+        return decode_json(self.body, "the body of the answer")
+
+
+class StreamTrace(msgspec.Struct, kw_only=True):
+    """A whole stream as it was on the wire. `chunks` are the decoded data lines, [DONE] left out."""
+
+    head: Head
+    events: list[SSEEvent] = []
+    chunks: list[Json] = []
+    times_s: list[float] = []
+    problems: list[str] = []
+    comments: list[str] = []
+    bad_data: list[str] = []
+    fault: str | None = None
+
+    @property
+    def done_count(self) -> int:
+        """How many [DONE] there were."""
+        return sum(event.data == "[DONE]" for event in self.events)
+
+    def entries(self) -> list[Json]:
+        """All entries of `choices` of all chunks, in order."""
+        return [entry for chunk in self.chunks if isinstance(chunk, dict) for entry in chunk.get("choices") or []]
+
+    def answer(self) -> Answer:
+        """The assembled answer."""
+        deltas = [delta for chunk, at in zip(self.chunks, self.times_s, strict=True) for delta in read_chunk(chunk, at)]
+        return assemble(deltas)
+
+
+class UrlTarget(Target):
+    """Chat completions at *base_url* (the part before `/chat/completions`)."""
+
+    scopes = frozenset({"wire", "generation"})
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        model: str,
+        key: str | None = None,
+        headers: Sequence[Header] = (),
+        query: Mapping[str, str] | None = None,
+        extra_body: Body | None = None,
+        declared: Declared | None = None,
+        timeout_s: float = 60.0,
+        hardware: str | None = None,
+    ) -> None:
+        self.base_url = base_url.rstrip("/").removesuffix("/chat/completions")
+        self.model = model
+        self.key = key
+        self.query = dict(query or {})
+        self.extra_body = dict(extra_body or {})
+        self.declared = declared or Declared()
+        self.timeout_s = timeout_s
+        self.redactor = Redactor((key or "",))
+        self._headers = tuple((name.lower(), value) for name, value in headers)
+        self._server: str | None = None
+        self._hardware = hardware
+
+    @property
+    def hooks(self) -> TargetHooks:
+        """What the declaration names."""
+        return HttpHooks(self.declared, self.timeout_s)
+
+    # ---- requests as bytes ----
+
+    def url(self, path: str, query: Mapping[str, str] | None = None) -> str:
+        """The address of *path* under the base; *query* in place of the target's own."""
+        pairs = self.query if query is None else query
+        return f"{self.base_url}{path}" + (f"?{urlencode(pairs)}" if pairs else "")
+
+    def headers(self, *, with_key: bool = True) -> tuple[Header, ...]:
+        """The headers of every request."""
+        named = {name for name, _ in self._headers}
+        added: list[Header] = []
+        if "content-type" not in named:
+            added.append(("content-type", "application/json"))
+        if self.key and with_key and "authorization" not in named:
+            added.append(("authorization", f"Bearer {self.key}"))
+        return (*added, *self._headers)
+
+    def encode(self, body: Body) -> bytes:
+        """*body* with the model and the target's extra fields; fields of *body* win, and None drops `model`."""
+        return msgspec.json.encode({"model": self.model, **self.extra_body, **body})
+
+    def chat_request(self, body: Body) -> Request:
+        """The POST that sends *body*."""
+        return Request(method="POST", url=self.url("/chat/completions"), headers=self.headers(), body=self.encode(body))
+
+    async def exchange(self, request: Request, recording: Recording, *, timeout_s: float | None = None) -> Reply:
+        """Send *request* as it is and read the whole answer. No retries; raises WireFault."""
+        record = self._record(request, recording)
+        began = now_s()
+        try:
+            async with Connection(request, timeout_s=timeout_s or self.timeout_s) as connection:
+                await connection.send()
+                head = await connection.head()
+                self._note_head(record, head)
+                body = b""
+                try:
+                    async for piece in connection.pieces(head):
+                        body += piece
+                finally:
+                    record.response_body = self.redactor.text(body.decode("utf-8", "replace"))
+        except Exception as exc:
+            record.fault = str(exc)
+            raise
+        finally:
+            record.duration_s = now_s() - began
+        return Reply(head=head, body=body)
+
+    async def trace(self, request: Request, recording: Recording, *, pause_s: float = 0.0) -> StreamTrace:
+        """Send *request* and keep its whole stream, faults included; *pause_s* after each read makes a slow reader."""
+        record = self._record(request, recording)
+        began = now_s()
+        parser = SSEParser()
+        received = b""
+        async with Connection(request, timeout_s=self.timeout_s, read_buffer_bytes=2048 if pause_s else 2**16) as conn:
+            await conn.send()
+            head = await conn.head()
+            self._note_head(record, head)
+            trace = StreamTrace(head=head, problems=parser.problems, comments=parser.comments)
+            try:
+                async for piece in conn.pieces(head):
+                    received += piece
+                    self._keep(trace, parser.feed(piece), now_s() - began)
+                    if pause_s:
+                        await asyncio.sleep(pause_s)
+                parser.finish()
+            except BrokenAnswer as exc:
+                trace.fault = record.fault = str(exc)
+            finally:
+                record.response_body = self.redactor.text(received.decode("utf-8", "replace"))
+                record.duration_s = now_s() - began
+        return trace
+
+    def _keep(self, trace: StreamTrace, events: list[SSEEvent], at_s: float) -> None:
+        for event in events:
+            trace.events.append(event)
+            if event.data == "[DONE]":
+                continue
+            try:
+                chunk = msgspec.json.decode(event.data)
+            except msgspec.DecodeError:
+                trace.bad_data.append(event.data)
+            else:
+                trace.chunks.append(chunk)
+                trace.times_s.append(at_s)
+
+    def _record(self, request: Request, recording: Recording) -> Exchange:
+        body = request.body if request.chunks is None else b"".join(request.chunks)
+        return recording.add(
+            Exchange(
+                method=request.method,
+                url=self.redactor.text(request.url),
+                request_headers=self.redactor.headers(request.headers),
+                request_body=self.redactor.body(body),
+            )
+        )
+
+    def _note_head(self, record: Exchange, head: Head) -> None:
+        record.status = head.status
+        record.response_headers = self.redactor.headers(head.headers)
+        self._server = head.get("server") or self._server
+
+    # ---- the interface of a target ----
+
+    async def preflight(self, recording: Recording) -> None:
+        """Ask whether it answers."""
+        request = self.chat_request({"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1})
+        try:
+            reply = await self.exchange(request, recording)
+        except BrokenAnswer:
+            return  # something answers, wrongly: the rules will say how
+        if reply.status in (401, 403):
+            raise Misdirected(f"{request.url} answered {reply.status}: check the key ({reply.body[:200]!r})")
+        if reply.status in (404, 405) or 300 <= reply.status < 400:
+            raise Misdirected(
+                f"{request.url} answered {reply.status}: check the URL (what comes before /chat/completions) "
+                f"and the model ({reply.body[:200]!r})"
+            )
+
+    async def ask(self, body: Body, recording: Recording) -> Answer:
+        """Ask without streaming."""
+        request = self.chat_request({**body, "stream": False} if "stream" in body else body)
+        reasons: list[str] = []
+        while True:
+            try:
+                reply = await self.exchange(request, recording)
+            except Unreachable as exc:
+                await _pause_or_raise(reasons, exc, None)
+                continue
+            finally:
+                recording.exchanges[-1].retries = list(reasons)
+            if reply.status in (429, 503):
+                await _pause_or_raise(reasons, Busy(f"{reply.status} after {_TRIES} tries"), reply.head)
+                continue
+            if reply.status != 200:
+                raise _error(reply.status, reply.body)
+            return read_answer(reply.json())
+
+    async def open_stream(self, body: Body, recording: Recording) -> LiveStream:
+        """Begin a stream."""
+        request = self.chat_request({**body, "stream": True})
+        reasons: list[str] = []
+        while True:
+            stream = UrlStream(self, request, recording)
+            try:
+                busy = await stream.begin()
+            except Unreachable as exc:
+                await _pause_or_raise(reasons, exc, None)
+                continue
+            finally:
+                recording.exchanges[-1].retries = list(reasons)
+            if busy is None:
+                return stream
+            await _pause_or_raise(reasons, Busy(f"{busy.status} after {_TRIES} tries"), busy)
+
+    def facts(self) -> TargetFacts:
+        """Kind, address and model."""
+        return TargetFacts(
+            kind="url", address=self.base_url, model=self.model, server=self._server, hardware=self._hardware
+        )
+
+
+class UrlStream(LiveStream):
+    """A stream over HTTP while it runs."""
+
+    def __init__(self, target: UrlTarget, request: Request, recording: Recording) -> None:
+        self._target = target
+        self._record = target._record(request, recording)
+        self._connection = Connection(request, timeout_s=target.timeout_s)
+        self._head: Head | None = None
+        self._began = now_s()
+
+    async def begin(self) -> Head | None:
+        """Send and read the head; returns the head where the target is busy, else raises what was refused."""
+        try:
+            await self._connection.__aenter__()
+            await self._connection.send()
+            head = await self._connection.head()
+            self._target._note_head(self._record, head)
+            if head.status == 200:
+                self._head = head
+                return None
+            body = b"".join([piece async for piece in self._connection.pieces(head)])
+            self._record.response_body = self._target.redactor.text(body.decode("utf-8", "replace"))
+        except BaseException as exc:
+            self._record.fault = str(exc)
+            self._connection.drop()
+            raise
+        self._connection.drop()
+        if head.status in (429, 503):
+            return head
+        raise _error(head.status, body)
+
+    async def __aiter__(self) -> AsyncIterator[Delta]:
+        if self._head is None:
+            raise RuntimeError("begin the stream first")
+        parser = SSEParser()
+        received = b""
+        try:
+            async for piece in self._connection.pieces(self._head):
+                received += piece
+                for event in parser.feed(piece):
+                    if event.data == "[DONE]":
+                        return
+                    for delta in self._deltas(event):
+                        yield delta
+        finally:
+            self._record.response_body = self._target.redactor.text(received.decode("utf-8", "replace"))
+            self._record.duration_s = now_s() - self._began
+            self._connection.drop()
+        raise BrokenAnswer("the stream ended without [DONE]")
+
+    def _deltas(self, event: SSEEvent) -> list[Delta]:
+        chunk = decode_json(event.data.encode(), "a data line of the stream")
+        if isinstance(chunk, dict) and chunk.get("error") is not None:
+            raise ServerFailure(read_refusal(None, chunk, event.data))
+        return read_chunk(chunk, now_s() - self._began)
+
+    async def drop(self) -> None:
+        """Leave."""
+        self._connection.drop()
+
+
+async def _pause_or_raise(reasons: list[str], fault: Exception, head: Head | None) -> None:
+    """Wait before the next try, or give up with *fault*; each try is kept in *reasons*."""
+    if len(reasons) + 1 >= _TRIES:
+        raise fault
+    wait_s = _BACKOFF_S[len(reasons)]
+    with contextlib.suppress(ValueError):
+        wait_s = min(_MAX_RETRY_AFTER_S, max(wait_s, float((head and head.get("retry-after")) or 0)))
+    reasons.append(str(fault) if head is None else f"status {head.status}")
+    await asyncio.sleep(wait_s)
+
+
+def _error(status: int, body: bytes) -> Exception:
+    try:
+        raw = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raw = None
+    refusal = read_refusal(status, raw, body.decode("utf-8", "replace"))
+    if 400 <= status < 500:
+        return Refused(refusal)
+    if status >= 500:
+        return ServerFailure(refusal)
+    return BrokenAnswer(f"the target answered {status}, neither 200 nor an error")
+
+
+def read_refusal(status: int | None, raw: Json, text: str) -> Refusal:
+    """The error in *raw*, in whatever form; *text* stands in where there is no message."""
+    error = raw.get("error") if isinstance(raw, dict) else None
+    fields = error if isinstance(error, dict) else {}
+    message = fields.get("message") if isinstance(fields.get("message"), str) else None
+    return Refusal(
+        status=status,
+        message=message if message is not None else text[:500],
+        type=fields.get("type"),
+        param=fields.get("param"),
+        code=fields.get("code"),
+        raw=raw,
+    )
+
+
+def decode_json(data: bytes, what: str) -> Json:
+    """*data* as JSON; raises BrokenAnswer naming *what* where it is none."""
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise BrokenAnswer(f"{what} is no JSON ({exc}): {data[:120]!r}") from exc
