@@ -284,8 +284,9 @@ class Generation:
 
     def _raise_if_expired(self) -> None:
         """Turn a cancellation that was our own into its timeout, as `asyncio.timeout` does."""
-        if self._expired is not None and self._task.uncancel() <= self._cancels:
-            raise self._expired from None
+        expired, self._expired = self._expired, None
+        if expired is not None and self._task.uncancel() <= self._cancels:
+            raise expired from None
 
 
 def first_unmet(request: GenerationRequest, capabilities: Capabilities | None) -> UnsupportedFeature | None:

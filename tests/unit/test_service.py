@@ -474,6 +474,32 @@ async def test_the_total_time_frees_the_slot_of_a_client_that_does_not_read(hous
     assert current.cancelling() == 0
 
 
+async def test_a_cancellation_that_meets_a_deadline_stays_a_cancellation(house, eventually):
+    house.script.answer = waits_for_ever
+    desk = Desk(house)
+    generation = desk.open()
+    seen = []
+
+    async def ask():
+        try:
+            async with generation as events:
+                async for _ in events:
+                    pass
+        except BaseException as error:
+            seen.append((type(error), asyncio.current_task().cancelling()))
+            raise
+
+    await house.until("ready")
+    task = asyncio.create_task(ask())
+    await eventually(lambda: house.script.instances[0].active == 1)
+    generation._expire(TotalTimeout(1))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert seen == [(asyncio.CancelledError, 1)]
+    assert desk.trace.is_cancelled
+
+
 # ---- the account ----
 
 
