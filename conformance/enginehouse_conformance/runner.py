@@ -177,11 +177,12 @@ class Run:
         check = self._checks.get(rule.id)
         if check is None:
             return Verdict.ERROR, "the suite has no check for this rule", "", ""
+        limit_s = check.time_limit_s or self.options.check_timeout_s
         try:
-            async with asyncio.timeout(check.time_limit_s or self.options.check_timeout_s):
+            async with asyncio.timeout(limit_s):
                 return await self._check(rule, check, context)
         except TimeoutError:
-            return await self._no_answer(f"the check was not done within {self.options.check_timeout_s:g} s")
+            return await self._no_answer(f"the check was not done within {limit_s:g} s")
         except TransportFault as exc:
             return await self._no_answer(str(exc))
 

@@ -1,0 +1,83 @@
+"""Each mutant is caught by the rules that were named beforehand, and by no others.
+
+By default a mutant meets the rules of the sections it is about and the quick core. With
+ENGINEHOUSE_CONFORMANCE_EXHAUSTIVE=1 it meets all of them.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from enginehouse_conformance.registry import all_checks
+from enginehouse_conformance.rules import RULES
+from enginehouse_conformance.stub.mutants import load_mutants
+from enginehouse_conformance.stub.trial import by_verdict, run_on_stub, run_on_stub_backend
+from enginehouse_conformance.verdicts import Verdict
+
+FOLDER = Path(__file__).parent
+MUTANTS = load_mutants(FOLDER / "mutants")
+CHECKS = all_checks()
+IS_EXHAUSTIVE = os.environ.get("ENGINEHOUSE_CONFORMANCE_EXHAUSTIVE") == "1"
+
+
+def rules_for(mutant) -> frozenset[str]:
+    if IS_EXHAUSTIVE:
+        return frozenset(CHECKS)
+    sections = {RULES[rule].section for rule in mutant.kills}
+    return frozenset(
+        rule
+        for rule, check in CHECKS.items()
+        if rule in mutant.kills or ((RULES[rule].section in sections or RULES[rule].quick) and not check.exclusive)
+    )
+
+
+@pytest.mark.parametrize("mutant", MUTANTS.values(), ids=MUTANTS.keys())
+async def test_a_mutant_is_caught_by_the_right_rules(mutant) -> None:
+    report = await run_on_stub(
+        mutant.behaviour(),
+        rules=rules_for(mutant),
+        profile=mutant.profile,
+        absent=mutant.absent,
+        engine_features=mutant.engine_features,
+        check_timeout_s=8.0,
+    )
+    judge(mutant, report, mutant.kills)
+
+
+@pytest.mark.parametrize("mutant", [m for m in MUTANTS.values() if m.in_process], ids=lambda m: m.name)
+async def test_a_mutant_of_the_engine_is_caught_without_http(mutant) -> None:
+    report = await run_on_stub_backend(mutant.behaviour(), rules=rules_for(mutant), check_timeout_s=8.0)
+    judge(mutant, report, frozenset(rule for rule in mutant.kills if RULES[rule].scope != "wire"))
+
+
+def judge(mutant, report, kills: frozenset[str]) -> None:
+    failed = by_verdict(report, Verdict.FAIL)
+    missed = kills - failed.keys()
+    assert not missed, f"{mutant.fault} Not caught by {sorted(missed)}; verdicts: " + str(
+        {result.rule: (result.verdict.value, result.message) for result in report.results if result.rule in missed}
+    )
+    surprised = {rule: message for rule, message in failed.items() if rule not in kills | mutant.may_kill}
+    assert not surprised, f"{mutant.fault} Caught by rules that were not named: {surprised}"
+    assert not by_verdict(report, Verdict.ERROR), "a mutant must not break the harness"
+
+
+@pytest.mark.parametrize("mutant", MUTANTS.values(), ids=MUTANTS.keys())
+def test_a_mutant_says_what_is_wrong_with_it(mutant) -> None:
+    assert mutant.fault.endswith(".")
+    assert mutant.kills
+    assert mutant.kills | mutant.may_kill <= RULES.keys()
+
+
+def test_every_must_rule_catches_a_mutant() -> None:
+    lines = (FOLDER / "pending.txt").read_text().splitlines()
+    pending = {line.strip() for line in lines if not line.startswith("#")}
+    caught = frozenset().union(*(mutant.kills for mutant in MUTANTS.values()))
+    idle = {
+        rule.id
+        for rule in RULES.values()
+        if rule.level == "MUST" and rule.id not in caught and rule.section not in pending
+    }
+    assert not idle

@@ -1,0 +1,74 @@
+"""The rules are complete, and each has its check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from enginehouse_conformance.probes import PROBES
+from enginehouse_conformance.registry import all_checks
+from enginehouse_conformance.rules import PROFILES, RULES, SECTIONS
+from enginehouse_plugin import FEATURES
+
+LISTED = {
+    "ENV": 12, "MSG": 15, "LEN": 13, "SMP": 16, "BIAS": 9, "STOP": 13, "SSE": 20, "N": 8, "LP": 15, "RF": 23,
+    "TOOL": 20, "RSN": 5, "ERR": 14, "ISO": 5, "AGT": 3,
+}  # fmt: skip
+HOOKS = {"tokenize", "eos_ids", "fault", "active_requests", "context_size"}
+
+
+def pending() -> set[str]:
+    lines = (Path(__file__).parent / "pending.txt").read_text().splitlines()
+    return {line.strip() for line in lines if line.strip() and not line.startswith("#")}
+
+
+def test_all_listed_rules_are_there() -> None:
+    expected = [f"{section}{number}" for section, count in LISTED.items() for number in range(1, count + 1)]
+    assert len(expected) == 191
+    assert [rule for rule in RULES if RULES[rule].section in LISTED] == expected
+    assert {"S1", "S2", "S3", "C1", "C2"} <= RULES.keys()
+    assert sum(rule.section == "X" for rule in RULES.values()) >= 10
+
+
+def test_each_rule_has_a_check_and_each_check_a_rule() -> None:
+    checks = all_checks()
+    assert not checks.keys() - RULES.keys()
+    without = {rule.id for rule in RULES.values() if rule.id not in checks and rule.section not in pending()}
+    assert not without
+
+
+def test_no_section_stays_pending_that_is_complete() -> None:
+    checks = all_checks()
+    assert pending() <= SECTIONS.keys()
+    complete = {
+        section for section in pending() if all(rule.id in checks for rule in RULES.values() if rule.section == section)
+    }
+    assert not complete, "take these out of pending.txt"
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES.keys())
+def test_a_rule_names_only_what_exists(rule) -> None:
+    assert rule.requirement.endswith(".")
+    assert rule.source
+    assert rule.since
+    assert set(rule.features) <= FEATURES.keys()
+    assert set(rule.hooks) <= HOOKS
+    assert set(rule.levels) <= PROFILES.keys()
+    assert set(rule.parameters) <= set().union(*(profile.parameters for profile in PROFILES.values()))
+    assert set(rule.techniques) <= {"C", "T", "A", "B", "X", "H"}
+    assert 0 <= rule.false_alarm <= 1e-6
+    assert any(rule.level_in(profile) for profile in PROFILES.values())
+
+
+def test_a_profile_without_a_parameter_has_no_rule_about_it() -> None:
+    assert RULES["STOP1"].level_in(PROFILES["krosai"]) is None
+    assert RULES["STOP1"].level_in(PROFILES["dos-ai"]) == "MUST"
+    assert RULES["ENV12"].level_in(PROFILES["openai"]) == "SHOULD"
+    assert RULES["ENV12"].level_in(PROFILES["digitalocean-agent"]) == "MUST"
+    assert RULES["AGT1"].level_in(PROFILES["openai"]) is None
+
+
+def test_every_feature_that_a_rule_needs_can_be_probed_for_absence() -> None:
+    needed = {feature for rule in RULES.values() for feature in rule.features}
+    assert needed - PROBES.keys() <= {"reasoning"}
