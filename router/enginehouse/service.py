@@ -133,6 +133,7 @@ class Service:
             completion_tokens=record.completion_tokens,
             finish=",".join(record.finish_reasons),
             error=record.error_code,
+            **({"recorded": trace.recorded} if trace.recorded else {}),
         )
         if self.ledger is not None:
             self.ledger.add(record)

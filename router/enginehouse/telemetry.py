@@ -54,8 +54,8 @@ def configure_logging(
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "litestar"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = name != "uvicorn.access"
-    # Their info lines tell of single requests to other servers.
-    for name in ("httpx", "httpcore", "huggingface_hub", "filelock"):
+    # Their info lines tell of single requests to other servers, or repeat our own.
+    for name in ("uvicorn.error", "httpx", "httpcore", "huggingface_hub", "filelock"):
         logging.getLogger(name).setLevel(max(_LEVELS[level], logging.WARNING))
 
 

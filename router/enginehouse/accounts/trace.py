@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from enginehouse_plugin import (
     AnyEvent,
@@ -41,12 +42,14 @@ class Trace:
         "key",
         "model",
         "prompt_tokens",
+        "recorded",
         "request_id",
     )
 
     def __init__(self, request_id: str) -> None:
         self.request_id = request_id
         self.model = ""
+        self.recorded: dict[str, Any] | None = None  # fields of the request, as plain JSON
         self.key: str | None = None
         self.instance_id: str | None = None
         self.is_stream = False

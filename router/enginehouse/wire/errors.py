@@ -42,6 +42,9 @@ STATUS = {
 }
 """Status by code; other codes are 400 if the request is at fault, else 500."""
 
+OK = 200
+CLIENT_LEFT = 499
+"""Logged as the status of a request whose client did not wait for the answer."""
 NOT_READY = 503
 """Status of `GET /ready` while requests are not answered."""
 

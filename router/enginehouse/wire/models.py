@@ -9,6 +9,7 @@ import msgspec
 
 from . import errors
 
+OK = errors.OK
 NOT_READY = errors.NOT_READY
 
 
@@ -45,10 +46,13 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     version: str
 
 
+ReadyStatus = Literal["ready", "starting", "draining"]
+
+
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     """Whether requests are answered now, and each model's state."""
 
-    status: Literal["ready", "starting", "draining"]
+    status: ReadyStatus
     models: dict[str, str]
 
 

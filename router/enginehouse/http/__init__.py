@@ -1,0 +1,1 @@
+"""The HTTP side: routes, streams and the server. Litestar and uvicorn appear only here."""

@@ -1,0 +1,85 @@
+"""The application: routes, and an answer in the API's form for everything that is not one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Litestar, Request, Response, asgi
+from litestar.config.cors import CORSConfig
+from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
+from litestar.types import ASGIApp
+
+from enginehouse.accounts import KeyRing
+from enginehouse.config import Config
+from enginehouse.service import Service
+from enginehouse.telemetry import get_logger
+from enginehouse.wire import errors
+from enginehouse_plugin.errors import EnginehouseError
+
+from . import chat
+from .envelope import Envelope
+from .routes import small_routes
+
+log = get_logger()
+AnyRequest = Request[Any, Any, Any]  # user, auth and state are not used
+
+
+def create_app(config: Config, service: Service) -> ASGIApp:
+    """Return the ASGI application that serves *service*; its lifespan starts and ends the fleet."""
+    keys = KeyRing(config.keys)
+
+    async def start() -> None:
+        service.fleet.start()
+
+    app = Litestar(
+        [
+            asgi(chat.PATH, copy_scope=False)(chat.ChatRoute(config, service, keys).answer),
+            *small_routes(config, service, keys),
+        ],
+        cors_config=_cors(config),
+        exception_handlers={
+            HTTPException: _http_error,
+            EnginehouseError: _error,
+            Exception: _unexpected,
+        },
+        on_startup=[start],
+        on_shutdown=[service.fleet.close],
+        openapi_config=None,  # the document is `wire.openapi`: Litestar's would lack the chat route
+        logging_config=None,
+    )
+    return Envelope(app, config.server.request_id_header)
+
+
+def _cors(config: Config) -> CORSConfig | None:
+    if not config.server.cors_origins:
+        return None
+    header = config.server.request_id_header
+    return CORSConfig(
+        allow_origins=list(config.server.cors_origins),
+        allow_methods=["GET", "POST"],
+        allow_headers=["authorization", "content-type", header, "x-stainless-*"],
+        expose_headers=[header, "retry-after", chat.UNKNOWN_FIELDS_HEADER.decode()],
+    )
+
+
+def _http_error(request: AnyRequest, error: HTTPException) -> Response[bytes]:
+    if isinstance(error, NotFoundException):
+        return _response(errors.not_found(request.scope["path"]))
+    if isinstance(error, MethodNotAllowedException):
+        allowed = [name.strip() for name in (error.headers or {}).get("allow", "GET").split(",")]
+        return _response(errors.method_not_allowed(request.method, allowed))
+    return _response(errors.of_status(error.status_code))
+
+
+def _error(_: AnyRequest, error: EnginehouseError) -> Response[bytes]:
+    return _response(errors.describe(error))
+
+
+def _unexpected(request: AnyRequest, error: Exception) -> Response[bytes]:
+    log.exception("request failed", path=request.scope["path"], exc_info=error)
+    return _response(errors.describe(error))
+
+
+def _response(reply: errors.ErrorReply) -> Response[bytes]:
+    headers = {name.decode(): value.decode() for name, value in reply.headers if name != b"content-length"}
+    return Response(reply.body, status_code=reply.status, headers=headers, media_type="application/json")

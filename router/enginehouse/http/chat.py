@@ -1,0 +1,184 @@
+"""`POST /v1/chat/completions`: the way of a request through HTTP, wire and service.
+
+A raw ASGI route: Litestar's typed handlers would cost more than all the rest of this path together. So method,
+media type and body limit are checked here, and `openapi` documents the route.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from urllib.parse import quote
+
+from litestar.types import HTTPScope, Receive, Send
+
+from enginehouse.accounts import KeyRing, Trace
+from enginehouse.config import Config
+from enginehouse.service import Generation, Service
+from enginehouse.telemetry import get_logger
+from enginehouse.wire import errors
+from enginehouse.wire.decode import decode_chat
+from enginehouse.wire.encode import AnswerHead, ChatBody, ChatStream, new_completion_id
+from enginehouse.wire.generation import generation_request
+from enginehouse.wire.recorded import recorded
+from enginehouse.wire.schemas import ChatRequest
+from enginehouse_plugin import GenerationRequest, Profile
+from enginehouse_plugin.errors import EnginehouseError
+
+from .client import Client, ClientLeft, Header, Refused
+from .stream import EventStream
+
+PATH = "/v1/chat/completions"
+UNKNOWN_FIELDS_HEADER = b"x-enginehouse-unknown-fields"
+"""Names what the request held and nobody read, where the configuration says `unknown_fields = "report"`."""
+
+_JSON = (b"content-type", b"application/json")
+_PROFILE = Profile(name="openai")
+
+log = get_logger()
+
+
+class ChatRoute:
+    """Answers chat requests from *service*."""
+
+    def __init__(self, config: Config, service: Service, keys: KeyRing) -> None:
+        self._server = config.server
+        self._models = config.models
+        self._service = service
+        self._keys = keys
+
+    async def answer(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        """Answer one request, and account for it however it ends."""
+        client = Client(scope, receive, send)
+        trace = self._service.begin(scope["enginehouse.request_id"])  # type: ignore[typeddict-item]  # by `envelope`
+        status = errors.CLIENT_LEFT
+        try:
+            status = await self._respond(scope, client, trace)
+        except ClientLeft:
+            trace.is_cancelled = True
+        except Refused as refused:
+            trace.error_code = refused.reply.code
+            status = await _refuse(client, refused.reply, (b"connection", b"close"))
+        except Exception as error:
+            trace.fail(error)
+            status = await _refuse(client, errors.describe(error))
+            if not isinstance(error, EnginehouseError):
+                log.exception("request failed", id=trace.request_id)
+        except asyncio.CancelledError:
+            trace.is_cancelled = True
+            raise
+        finally:
+            self._service.finish(trace, status)
+
+    async def _respond(self, scope: HTTPScope, client: Client, trace: Trace) -> int:
+        media_type = authorization = length = encoding = None
+        for name, value in scope["headers"]:
+            if name == b"content-type":
+                media_type = value
+            elif name == b"authorization":
+                authorization = value
+            elif name == b"content-length":
+                length = value
+            elif name == b"content-encoding":
+                encoding = value
+        if scope["method"] != "POST":
+            raise Refused(errors.method_not_allowed(scope["method"], ["POST"]))
+        try:
+            trace.key = self._keys.check(authorization.decode("latin-1") if authorization else None)
+        except EnginehouseError as error:
+            trace.fail(error)
+            raise Refused(errors.describe(error)) from None
+        if media_type is None or media_type.partition(b";")[0].strip().lower() != b"application/json":
+            raise Refused(errors.unsupported_media_type(media_type.decode("latin-1") if media_type else None))
+        if encoding is not None and encoding.lower() != b"identity":
+            raise Refused(errors.unsupported_encoding(encoding.decode("latin-1")))
+        body = await client.read_body(self._server.max_body_bytes, length)
+        chat, unknown = decode_chat(body, unknown_fields=self._server.unknown_fields)
+        trace.model = chat.model
+        trace.recorded = recorded(chat)
+        model = self._models.get(chat.model)
+        request = generation_request(
+            chat, request_id=trace.request_id, profile=_PROFILE, defaults=model.defaults if model else None
+        )
+        headers = _unknown_fields_header(unknown) if unknown else ()
+        async with client:
+            await self._generate(chat, request, client, trace, _client_name(scope, trace), headers)
+        return errors.OK
+
+    async def _generate(
+        self,
+        chat: ChatRequest,
+        request: GenerationRequest,
+        client: Client,
+        trace: Trace,
+        client_name: str,
+        headers: tuple[Header, ...],
+    ) -> None:
+        head = AnswerHead(
+            id=new_completion_id(),
+            created=int(time.time()),
+            model=chat.model,
+            service_tier="default" if chat.service_tier else None,
+        )
+        generation = self._service.open(request, chat.model, client=client_name, trace=trace)
+        if request.stream:
+            options = chat.stream_options
+            chunks = ChatStream(
+                head,
+                n=request.n,
+                logprobs=request.logprobs,
+                usage=bool(options and options.include_usage),
+                obfuscation=bool(options and options.include_obfuscation),
+            )
+            await self._stream(chunks, client, generation, trace, headers)
+            return
+        body = ChatBody(head, n=request.n, logprobs=request.logprobs)
+        async with generation as events:
+            async for event in events:
+                body.add(event)
+        data = body.encode()
+        await client.reply(errors.OK, data, (_JSON, (b"content-length", b"%d" % len(data)), *headers))
+
+    async def _stream(
+        self,
+        chunks: ChatStream,
+        client: Client,
+        generation: Generation,
+        trace: Trace,
+        headers: tuple[Header, ...],
+    ) -> None:
+        stream = EventStream(
+            client,
+            chunks,
+            keep_alive_s=self._server.keep_alive_s,
+            write_timeout_s=self._server.idle_timeout_s,
+            headers=headers,
+        )
+        try:
+            async with generation as events:
+                await stream.relay(events)
+        except Exception as error:  # the outermost handler of a stream that has begun
+            if not client.is_begun:
+                raise
+            trace.fail(error)
+            if not isinstance(error, EnginehouseError):
+                log.exception("stream failed", id=trace.request_id)
+            await stream.fail(error)
+        finally:
+            stream.close()
+
+
+async def _refuse(client: Client, reply: errors.ErrorReply, *headers: Header) -> int:
+    await client.reply(reply.status, reply.body, (*reply.headers, *headers))
+    return reply.status
+
+
+def _client_name(scope: HTTPScope, trace: Trace) -> str:
+    """Who takes turns in a queue: a key's holder, or an address where keys are not asked for."""
+    address = scope.get("client")
+    return f"{trace.key}@{address[0]}" if address else str(trace.key)
+
+
+def _unknown_fields_header(names: tuple[str, ...]) -> tuple[Header, ...]:
+    shown = ", ".join(quote(name[:64], safe="") for name in names[:32])
+    return ((UNKNOWN_FIELDS_HEADER, shown.encode()),)

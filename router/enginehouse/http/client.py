@@ -1,0 +1,123 @@
+"""The client's side of one exchange: its body, its leaving, and what it has been sent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Literal
+
+from litestar.types import HTTPScope, Receive, Send
+
+from enginehouse.wire.errors import ErrorReply, body_timeout, request_too_large
+
+BODY_TIMEOUT_S = 60.0
+"""A body that has begun must be whole by then."""
+
+Header = tuple[bytes, bytes]
+
+
+class ClientLeft(Exception):
+    """The client has closed its connection, or reads no more."""
+
+
+class Refused(Exception):
+    """The request is answered with *reply* before its body was read: the connection cannot be used again."""
+
+    def __init__(self, reply: ErrorReply) -> None:
+        super().__init__(reply.code)
+        self.reply = reply
+
+
+class Client:
+    """One request's connection.
+
+    As a context manager it cancels its block as soon as the client leaves, and raises `ClientLeft` then; it
+    tells that cancellation from others as `asyncio.timeout` does.
+    """
+
+    def __init__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self._abort: Callable[[], None] | None = scope.get("enginehouse.abort")  # type: ignore[assignment]  # by `protocol`
+        self._is_watched = False
+        self.is_begun = False
+        self.has_left = False
+
+    async def read_body(self, limit_bytes: int, announced: bytes | None) -> bytes:
+        """Return the whole body; *announced* is the header content-length.
+
+        Raises:
+            Refused: it is larger than *limit_bytes*, or did not come in time.
+            ClientLeft: the client left meanwhile.
+        """
+        if announced is not None and announced.isdigit() and int(announced) > limit_bytes:
+            raise Refused(request_too_large(limit_bytes))
+        message = await self._receive()
+        if message["type"] == "http.request" and not message.get("more_body"):
+            body = message.get("body", b"")
+            if len(body) > limit_bytes:
+                raise Refused(request_too_large(limit_bytes))
+            return body
+        parts, size = [], 0
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                while message["type"] == "http.request":
+                    parts.append(message.get("body", b""))
+                    size += len(parts[-1])
+                    if size > limit_bytes:
+                        raise Refused(request_too_large(limit_bytes))
+                    if not message.get("more_body"):
+                        return b"".join(parts)
+                    message = await self._receive()
+        except TimeoutError:
+            raise Refused(body_timeout()) from None
+        raise ClientLeft
+
+    async def __aenter__(self) -> Client:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a client is served in a task")
+        self._task = task
+        self._cancels = task.cancelling()
+        self._is_watched = True
+        self._watch = asyncio.create_task(self._cancel_when_left())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> Literal[False]:
+        # The watch ends by itself: the server wakes it when the response is complete.
+        self._is_watched = False
+        if kind is asyncio.CancelledError and self.has_left and self._task.uncancel() <= self._cancels:
+            raise ClientLeft from error
+        return False
+
+    async def _cancel_when_left(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        if self._is_watched:
+            self.has_left = True
+            self._task.cancel()
+
+    def drop(self) -> None:
+        """Give up on a client that reads no more: its connection is cut, as if it had left."""
+        if self._is_watched and not self.has_left:
+            self.has_left = True
+            if self._abort is not None:
+                self._abort()
+            self._task.cancel()
+
+    async def reply(self, status: int, body: bytes, headers: Iterable[Header]) -> None:
+        """Answer with one body."""
+        await self.begin(status, headers)
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def begin(self, status: int, headers: Iterable[Header]) -> None:
+        """Send the head of an answer."""
+        self.is_begun = True
+        await self._send({"type": "http.response.start", "status": status, "headers": list(headers)})
+
+    async def write(self, data: bytes, *, is_last: bool = False) -> None:
+        """Send more of the body; waits while the client is slow to read."""
+        await self._send({"type": "http.response.body", "body": data, "more_body": not is_last})

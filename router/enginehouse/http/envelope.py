@@ -1,0 +1,38 @@
+"""The outermost layer: every request has an id, and every response carries it."""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+_ACCEPTED = re.compile(rb"[\x21-\x7e]{1,128}")
+
+
+class Envelope:
+    """Gives each request an id: the client's own where it sent a usable one, else a new one."""
+
+    def __init__(self, app: ASGIApp, request_id_header: str) -> None:
+        self._app = app
+        self._name = request_id_header.lower().encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on with its id under `enginehouse.request_id`."""
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        given = next((value for name, value in scope["headers"] if name == self._name), None)
+        request_id = (
+            given if given is not None and _ACCEPTED.fullmatch(given) else b"req-" + secrets.token_hex(12).encode()
+        )
+        scope["enginehouse.request_id"] = request_id.decode()  # type: ignore[typeddict-unknown-key]  # ours
+        header = (self._name, request_id)
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], header]
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)

@@ -1,0 +1,97 @@
+"""The small routes: models, health, readiness, metrics and documentation."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from litestar import MediaType, Response, get
+from litestar.connection import ASGIConnection
+from litestar.handlers.base import BaseRouteHandler
+from litestar.handlers.http_handlers import HTTPRouteHandler
+
+from enginehouse import __version__
+from enginehouse.accounts import KeyRing
+from enginehouse.config import Config
+from enginehouse.fleet import Model
+from enginehouse.service import Service
+from enginehouse.telemetry import METRICS_CONTENT_TYPE
+from enginehouse.wire import models as wire
+from enginehouse.wire.openapi import document
+
+from . import docs_page
+
+Connection = ASGIConnection[Any, Any, Any, Any]  # user, auth and state are not used
+
+
+def small_routes(config: Config, service: Service, keys: KeyRing) -> list[HTTPRouteHandler]:
+    """Return the handlers of every route but the chat route."""
+    fleet = service.fleet
+    created = int(time.time())
+
+    def check_key(connection: Connection, _: BaseRouteHandler) -> None:
+        keys.check(connection.headers.get("authorization"))
+
+    def check_metrics_key(connection: Connection, handler: BaseRouteHandler) -> None:
+        if not config.server.metrics_public:
+            check_key(connection, handler)
+
+    @get("/v1/models", guards=[check_key], sync_to_thread=False)
+    def list_models() -> Response[bytes]:
+        return _json(wire.model_list([_card(model, created) for model in fleet.models.values()]))
+
+    @get("/v1/models/{model_id:path}", guards=[check_key], sync_to_thread=False)
+    def show_model(model_id: str) -> Response[bytes]:
+        return _json(wire.model_card(_card(fleet.model(model_id.removeprefix("/")), created)))
+
+    @get("/health", sync_to_thread=False)
+    def health() -> Response[bytes]:
+        return _json(wire.health(__version__))
+
+    @get("/ready", sync_to_thread=False)
+    def ready() -> Response[bytes]:
+        status: wire.ReadyStatus = "draining" if fleet.is_draining else "ready" if fleet.is_ready else "starting"
+        states = {name: model.state for name, model in fleet.models.items()}
+        return _json(wire.readiness(wire.Readiness(status=status, models=states)), is_ok=status == "ready")
+
+    @get("/metrics", guards=[check_metrics_key], sync_to_thread=False)
+    def metrics() -> Response[bytes]:
+        # Litestar would add a charset of its own to a media type of text.
+        headers = {"content-type": METRICS_CONTENT_TYPE}
+        return Response(service.metrics_text().encode(), headers=headers, media_type=MediaType.JSON)
+
+    handlers = [list_models, show_model, health, ready, metrics]
+    if config.server.docs:
+        handlers += _documentation()
+    return handlers
+
+
+def _documentation() -> list[HTTPRouteHandler]:
+    @get("/openapi.json", sync_to_thread=False)
+    def openapi() -> Response[bytes]:
+        return _json(wire.encode(document()))
+
+    @get("/docs", sync_to_thread=False)
+    def docs() -> Response[bytes]:
+        return Response(docs_page.render(document()), media_type=MediaType.HTML)
+
+    return [openapi, docs]
+
+
+def _json(body: bytes, *, is_ok: bool = True) -> Response[bytes]:
+    return Response(body, media_type=MediaType.JSON, status_code=wire.OK if is_ok else wire.NOT_READY)
+
+
+def _card(model: Model, created: int) -> wire.ModelCard:
+    capabilities = model.capabilities
+    return wire.ModelCard(
+        id=model.name,
+        created=created,
+        owned_by=model.config.owned_by,
+        description=model.config.description,
+        context_length=capabilities.context_tokens if capabilities else model.config.context_tokens,
+        features=tuple(sorted(capabilities.features)) if capabilities else (),
+        limits=capabilities.limits if capabilities else {},
+        backends=tuple(placement.backend for placement in model.config.placements),
+        state=model.state,
+    )

@@ -1,0 +1,86 @@
+"""Load from wrk, and processor time and memory of the process tree under load."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+MESSAGES = [
+    {"role": "system", "content": "You are a helpful assistant."},
+    {"role": "user", "content": "What is the capital of France?"},
+]
+BODY = {"model": "m", "messages": MESSAGES, "temperature": 0.7, "max_tokens": 256}
+
+
+def write_script(folder: Path, *, stream: bool) -> Path:
+    """Write the wrk script that posts a chat request."""
+    body = json.dumps(BODY | ({"stream": True} if stream else {}), separators=(",", ":"))
+    path = folder / ("stream.lua" if stream else "plain.lua")
+    path.write_text(
+        'wrk.method="POST"\n'
+        'wrk.headers["Content-Type"]="application/json"\n'
+        'wrk.headers["Authorization"]="Bearer sk-bench"\n'
+        f"wrk.body=[[{body}]]\n"
+    )
+    return path
+
+
+@dataclass
+class Sample:
+    """One run: requests answered, processor seconds of the tree, latency in milliseconds, resident MiB."""
+
+    requests: int
+    processor_s: float
+    p50_ms: float
+    p99_ms: float
+    resident_mib: float
+
+    @property
+    def processor_us_per_request(self) -> float:
+        return self.processor_s * 1e6 / self.requests
+
+
+def tree(pid: int) -> list[psutil.Process]:
+    root = psutil.Process(pid)
+    return [root, *root.children(recursive=True)]
+
+
+def processor_s(pid: int) -> float:
+    return sum(sum(process.cpu_times()[:2]) for process in tree(pid))
+
+
+def resident_mib(pid: int) -> float:
+    return sum(process.memory_info().rss for process in tree(pid)) / 2**20
+
+
+_UNIT_MS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
+
+
+def _ms(text: str) -> float:
+    found = re.fullmatch(r"([\d.]+)(us|ms|s|m)", text)
+    if found is None:
+        raise ValueError(f"not a latency: {text}")
+    return float(found[1]) * _UNIT_MS[found[2]]
+
+
+def run_wrk(port: int, pid: int, script: Path, *, connections: int, duration_s: int) -> Sample:
+    """Load the listener on *port* and measure the tree of *pid* meanwhile."""
+    before = processor_s(pid)
+    output = subprocess.run(
+        ["wrk", "-t1", f"-c{connections}", f"-d{duration_s}s", "--latency", "-s", str(script),
+         f"http://127.0.0.1:{port}/v1/chat/completions"],
+        check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    spent = processor_s(pid) - before
+    if "Non-2xx" in output or "Socket errors" in output:
+        raise RuntimeError(f"wrk saw failures:\n{output}")
+    found = re.search(r"(\d+) requests in", output)
+    p50, p99 = re.search(r"50%\s+(\S+)", output), re.search(r"99%\s+(\S+)", output)
+    if found is None or p50 is None or p99 is None:
+        raise RuntimeError(f"cannot read wrk's output:\n{output}")
+    return Sample(int(found[1]), spent, _ms(p50[1]), _ms(p99[1]), resident_mib(pid))

@@ -1,0 +1,150 @@
+"""The servers that are measured side by side, all in front of the same instant upstream."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_answer(url: str, process: subprocess.Popen[bytes], *, timeout_s: float = 60) -> float:
+    """Wait until *url* answers anything but 5xx; return the seconds it took."""
+    begin = time.perf_counter()
+    while time.perf_counter() - begin < timeout_s:
+        if process.poll() is not None:
+            raise RuntimeError(f"{process.args!r} ended with {process.returncode}")
+        try:
+            with urllib.request.urlopen(url, timeout=1):
+                return time.perf_counter() - begin
+        except urllib.error.HTTPError as error:
+            if error.code < 500:
+                return time.perf_counter() - begin
+        except OSError:
+            pass
+        time.sleep(0.005)
+    raise RuntimeError(f"{url} did not answer in {timeout_s} s")
+
+
+@contextmanager
+def running(
+    argv: list[str], folder: Path, name: str, env: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program with its output in a file of *folder*; end it on leaving."""
+    with (folder / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen(argv, cwd=folder, stdout=log, stderr=log, env={**os.environ, **(env or {})})
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@contextmanager
+def upstream(folder: Path) -> Iterator[tuple[int, int]]:
+    port = free_port()
+    with running([sys.executable, str(HERE / "upstream.py"), str(port)], folder, "upstream") as process:
+        wait_answer(f"http://127.0.0.1:{port}/v1/models", process)
+        yield port, process.pid
+
+
+@contextmanager
+def nginx(folder: Path, upstream_port: int) -> Iterator[tuple[int, int]]:
+    port = free_port()
+    (folder / "nginx.conf").write_text(f"""
+worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log {folder}/nginx.err;
+events {{ worker_connections 8192; }}
+http {{
+  access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+  upstream u {{ server 127.0.0.1:{upstream_port}; keepalive 512; keepalive_requests 100000000; }}
+  server {{ listen 127.0.0.1:{port}; keepalive_requests 100000000;
+    location / {{ proxy_pass http://u; proxy_http_version 1.1; proxy_buffering off;
+      proxy_set_header Connection ""; }} }}
+}}""")
+    with running(["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")], folder, "nginx") as process:
+        wait_answer(f"http://127.0.0.1:{port}/v1/models", process)
+        yield port, process.pid
+
+
+@contextmanager
+def vllm_router(folder: Path, upstream_port: int) -> Iterator[tuple[int, int]]:
+    """`vllm-router` lives in an environment of its own, made once in the cache folder."""
+    port, metrics_port = free_port(), free_port()
+    program = vllm_router_program()
+    argv = [program, "--host", "127.0.0.1", "--port", str(port), "--prometheus-port", str(metrics_port),
+            "--worker-urls", f"http://127.0.0.1:{upstream_port}", "--policy", "round_robin",
+            "--log-level", "error"]  # fmt: skip
+    with running(argv, folder, "vllm-router") as process:
+        wait_answer(f"http://127.0.0.1:{port}/v1/models", process)
+        yield port, process.pid
+
+
+def vllm_router_program() -> str:
+    found = shutil.which("vllm-router")
+    if found:
+        return found
+    venv = Path(__file__).parents[2] / ".cache" / "vllm-router"
+    program = venv / "bin" / "vllm-router"
+    if not program.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+        subprocess.run([str(venv / "bin" / "pip"), "install", "--quiet", "vllm-router"], check=True)
+    return str(program)
+
+
+def install_plugin(folder: Path) -> Path:
+    """Make a folder that, on PYTHONPATH, offers the backend of `instant_backend.py` as an installed plugin would."""
+    site = folder / "site"
+    info = site / "enginehouse_bench-0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: enginehouse-bench\nVersion: 0\n")
+    (info / "entry_points.txt").write_text("[enginehouse.plugins]\nbench = instant_backend\n")
+    shutil.copy(HERE / "instant_backend.py", site)
+    return site
+
+
+@contextmanager
+def enginehouse(folder: Path, upstream_port: int | None) -> Iterator[tuple[int, int, float]]:
+    """The router; without an upstream it has no engine. Also yields the seconds to its first /health."""
+    port = free_port()
+    lines = [f"[server]\nport = {port}\n"]
+    if upstream_port is not None:
+        lines.append(
+            '[models.m]\nload = "start"\n[[models.m.placements]]\nbackend = "instant"\nsource = "instant"\n'
+            f"options = {{ port = {upstream_port} }}\n"
+        )
+    config = folder / "enginehouse.toml"
+    config.write_text("\n".join(lines))
+    env = {"PYTHONPATH": str(install_plugin(folder))}
+    argv = [
+        str(Path(sys.executable).with_name("enginehouse")),
+        "serve",
+        "--config",
+        str(config),
+        "--log-format",
+        "json",
+    ]
+    with running(argv, folder, "enginehouse", env) as process:
+        start_s = wait_answer(f"http://127.0.0.1:{port}/health", process)
+        if upstream_port is not None:
+            wait_answer(f"http://127.0.0.1:{port}/ready", process)
+        yield port, process.pid, start_s

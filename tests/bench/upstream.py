@@ -1,0 +1,131 @@
+"""An instant upstream: answers a chat request at once, or streams 64 chunks 5 ms apart.
+
+Run as a program (`python upstream.py PORT`); it costs as little as Python can, so that what is measured is the router.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+
+import uvloop
+
+CHUNKS = 64
+SPACING_S = 0.005
+TEXT = "The capital of France is Paris. " * 4
+
+_COMPLETION = json.dumps(
+    {
+        "id": "chatcmpl-x",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "m",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": TEXT},
+                "logprobs": None,
+                "finish_reason": "stop",
+            }
+        ],
+        "usage": {"prompt_tokens": 30, "completion_tokens": 20, "total_tokens": 50},
+    }
+).encode()
+_MODELS = json.dumps(
+    {"object": "list", "data": [{"id": "m", "object": "model", "created": 1, "owned_by": "x"}]}
+).encode()
+
+
+def _reply(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+
+
+def _chunk(payload: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(payload), payload)
+
+
+def _token(index: int) -> bytes:
+    delta = {"role": "assistant", "content": ""} if index == 0 else {"content": f" tok{index}"}
+    choice = {"index": 0, "delta": delta, "finish_reason": "stop" if index == CHUNKS - 1 else None}
+    body = {"id": "chatcmpl-x", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
+    return _chunk(b"data: " + json.dumps(body).encode() + b"\n\n")
+
+
+_USAGE = _chunk(
+    b"data: "
+    + json.dumps(
+        {
+            "id": "chatcmpl-x",
+            "object": "chat.completion.chunk",
+            "created": 1,
+            "model": "m",
+            "choices": [],
+            "usage": {"prompt_tokens": 30, "completion_tokens": CHUNKS, "total_tokens": 30 + CHUNKS},
+        }
+    ).encode()
+    + b"\n\n"
+)
+_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
+_TOKENS = [_token(index) for index in range(CHUNKS)]
+_END = _chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+
+
+class Upstream(asyncio.Protocol):
+    """One connection; requests come one after another."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self.pending = b""
+        self.is_open = True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_open = False
+
+    def data_received(self, data: bytes) -> None:
+        self.pending += data
+        while (request := self._next_request()) is not None:
+            head, body = request
+            if head.startswith(b"get"):
+                self.transport.write(_reply(_MODELS))
+            elif b'"stream":true' in body or b'"stream": true' in body:
+                self.transport.write(_HEAD)
+                self._stream(0, b'"include_usage":true' in body)
+            else:
+                self.transport.write(_reply(_COMPLETION))
+
+    def _next_request(self) -> tuple[bytes, bytes] | None:
+        end = self.pending.find(b"\r\n\r\n")
+        if end < 0:
+            return None
+        head, start = self.pending[:end].lower(), end + 4
+        if b"transfer-encoding: chunked" in head:
+            stop = self.pending.find(b"0\r\n\r\n", start)
+            if stop < 0:
+                return None
+            body, self.pending = self.pending[start:stop], self.pending[stop + 5 :]
+            return head, body
+        at = head.find(b"content-length:")
+        length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+        if len(self.pending) < start + length:
+            return None
+        body, self.pending = self.pending[start : start + length], self.pending[start + length :]
+        return head, body
+
+    def _stream(self, index: int, with_usage: bool) -> None:
+        if not self.is_open:
+            return
+        self.transport.write(_TOKENS[index])
+        if index + 1 < CHUNKS:
+            asyncio.get_running_loop().call_later(SPACING_S, self._stream, index + 1, with_usage)
+        else:
+            self.transport.write((_USAGE if with_usage else b"") + _END)
+
+
+async def main() -> None:
+    server = await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", int(sys.argv[1]), backlog=4096)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    uvloop.run(main())
