@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from tests.docs.fenced import blocks
 
-from .conftest import ROOT, Environment, serving
+from .conftest import ROOT, Environment, clean_environment, serving
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +58,30 @@ def test_it_is_served_without_any_change_to_the_router(installed: Environment) -
         assert too_long.json()["error"]["code"] == "context_length_exceeded"
         chat = installed.run("enginehouse", "chat", "--url", url, "--max-tokens", "5", "The fox")
         assert chat.strip()
+
+
+CLIENTS = ROOT / "examples/clients"
+
+
+def test_the_client_examples_stream_an_answer(installed: Environment, tmp_path: Path) -> None:
+    """curl, the Python SDK and the Node SDK, each as its example has it."""
+    node_modules = ROOT / "tests/integration/node/node_modules"
+    assert node_modules.is_dir(), "the Node SDK is not installed: run 'make setup'"
+    (tmp_path / "node_modules").symlink_to(node_modules)
+    shutil.copy(CLIENTS / "chat.mjs", tmp_path)
+    node = Path(sys.executable).with_name("node")
+    commands = {
+        "chat.sh": ["sh", str(CLIENTS / "chat.sh")],
+        "chat.py": [sys.executable, str(CLIENTS / "chat.py")],
+        "chat.mjs": [str(node if node.exists() else "node"), str(tmp_path / "chat.mjs")],
+    }
+    with serving(installed, "--config", str(ROOT / "examples/markov.toml")) as url:
+        variables = clean_environment(OPENAI_BASE_URL=f"{url}/v1", OPENAI_API_KEY="none", MODEL="parrot")
+        for name, command in commands.items():
+            done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120)
+            assert done.returncode == 0, f"{name}: {done.stderr}"
+            assert len(done.stdout) > 3, name
+        assert (
+            "data: [DONE]"
+            in subprocess.run(commands["chat.sh"], env=variables, capture_output=True, text=True, timeout=120).stdout
+        )

@@ -67,6 +67,7 @@ def command(config_file: str | None, as_json: bool) -> int:
 
 def _checks(config_file: str | None) -> Iterator[Check]:
     setup: Setup | None = None
+    problem = ""
     try:
         setup = set_up(config_file)
     except ConfigError as error:
