@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from .declared import Declared
 from .rules import Level, Scope
 from .targets import TargetFacts
 from .verdicts import Verdict
@@ -98,6 +99,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     target: TargetFacts
     profile: str
     features: list[str]
+    declared: Declared
     seed: int
     selection: str
     strict: bool

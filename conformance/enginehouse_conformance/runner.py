@@ -107,6 +107,7 @@ class Run:
             target=self.target.facts(),
             profile=self.profile.name,
             features=list(self.target.declared.present()),
+            declared=self.target.declared,
             seed=self.options.seed,
             selection=self._selection(),
             strict=self.options.strict,

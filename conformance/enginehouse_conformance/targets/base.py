@@ -45,6 +45,7 @@ class TargetFacts(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     server: str | None = None
     hardware: str | None = None
+    query: dict[str, str] = {}
 
 
 class Recording:

@@ -271,7 +271,12 @@ class UrlTarget(Target):
     def facts(self) -> TargetFacts:
         """Kind, address and model."""
         return TargetFacts(
-            kind="url", address=self.base_url, model=self.model, server=self._server, hardware=self._hardware
+            kind="url",
+            address=self.base_url,
+            model=self.model,
+            server=self._server,
+            hardware=self._hardware,
+            query={name: self.redactor.text(value) for name, value in self.query.items()},
         )
 
 

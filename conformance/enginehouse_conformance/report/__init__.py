@@ -1,0 +1,84 @@
+"""Reports on disk: one canonical JSON, and the forms that are rendered from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from enginehouse_conformance.results import REPORT_VERSION, Report
+
+from .badge import badge
+from .html import html
+from .junit import junit
+from .markdown import markdown
+
+__all__ = ["ReportError", "badge", "encode", "html", "junit", "markdown", "read", "schema", "write"]
+
+_FORMS: dict[str, Callable[[Report], str]] = {
+    "junit.xml": junit,
+    "report.md": markdown,
+    "report.html": html,
+    "badge.svg": badge,
+}
+
+
+class ReportError(Exception):
+    """A file that cannot be read as a report, or not be written; the message names it."""
+
+
+def encode(report: Report) -> bytes:
+    """The canonical JSON of *report*."""
+    return msgspec.json.format(msgspec.json.encode(report, order="deterministic"), indent=2) + b"\n"
+
+
+def write(report: Report, folder: Path) -> list[Path]:
+    """Write *report* into *folder* in every form; returns the files, the canonical JSON first.
+
+    Raises:
+        ReportError: the folder or a file cannot be written.
+    """
+    contents = {"report.json": encode(report)}
+    contents |= {name: render(report).encode("utf-8", "replace") for name, render in _FORMS.items()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            (folder / name).write_bytes(content)
+    except OSError as exc:
+        raise ReportError(f"{exc.filename or folder}: {exc.strerror}") from exc
+    return [folder / name for name in contents]
+
+
+def read(path: Path) -> Report:
+    """The report in the JSON file *path*.
+
+    Raises:
+        ReportError: there is none, or one of another version.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as exc:
+        raise ReportError(f"{path}: {exc.strerror}") from exc
+    try:
+        found = msgspec.json.decode(data, type=_Version).report_version
+        if found != REPORT_VERSION:
+            raise ReportError(f"{path}: a report of version {found}; this suite reads version {REPORT_VERSION}.")
+        return msgspec.json.decode(data, type=Report)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise ReportError(f"{path}: no report: {exc}") from exc
+
+
+class _Version(msgspec.Struct, frozen=True):
+    report_version: int
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of the canonical JSON, as published in `report.schema.json` beside this module."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:enginehouse:conformance:report:{REPORT_VERSION}",
+        "title": "Report of the Enginehouse conformance suite",
+        **msgspec.json.schema(Report),
+    }

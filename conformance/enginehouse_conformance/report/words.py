@@ -1,0 +1,70 @@
+"""What every form of a report says in the same words."""
+
+from __future__ import annotations
+
+from enginehouse_conformance.results import Report, Result, Transcript
+from enginehouse_conformance.verdicts import Verdict
+
+UNSETTLED = (Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE)
+"""Verdicts that somebody must look at."""
+
+_CONFORMS = {"yes": "conforms", "no": "does not conform", "unknown": "no verdict"}
+
+
+def headline(report: Report) -> str:
+    """The outcome in a sentence."""
+    summary = report.summary
+    levels = "MUST and SHOULD" if report.strict else "MUST"
+    partial = " Partial: not all rules of the profile were run." if summary.partial else ""
+    return (
+        f"{report.target.model} {_CONFORMS[summary.conforms]} to the profile {report.profile} ({levels} rules): "
+        f"must {summary.must.passed}/{summary.must.total}, should {summary.should.passed}/{summary.should.total}, "
+        f"may {summary.may.passed}/{summary.may.total}.{partial}"
+    )
+
+
+def facts(report: Report) -> list[tuple[str, str]]:
+    """What ran on what, as pairs of name and value."""
+    target = report.target
+    pairs = [
+        ("target", f"{target.kind} {target.address}"),
+        ("model", target.model),
+        ("server", target.server),
+        ("hardware", target.hardware),
+        ("query", "&".join(f"{name}={value}" for name, value in target.query.items())),
+        ("profile", report.profile),
+        ("declared features", ", ".join(report.features) or "none"),
+        ("rules", report.selection),
+        ("seed", str(report.seed)),
+        ("suite", f"{report.suite.name} {report.suite.version}, specification {report.suite.specification}"),
+        ("run on", f"Python {report.suite.python}, {report.suite.platform}"),
+        ("started", report.started_at),
+        ("duration", f"{report.duration_s:.1f} s"),
+    ]
+    return [(name, value) for name, value in pairs if value]
+
+
+def reproduce(report: Report) -> str:
+    """How to repeat the run: the command, or what stands in for it."""
+    return report.reproduce or f"Run the same rules with the seed {report.seed} on the same target."
+
+
+def unsettled(report: Report) -> list[Result]:
+    """Results that somebody must look at: failures first, in the rules' order."""
+    return [result for verdict in UNSETTLED for result in report.results if result.verdict is verdict]
+
+
+def answer_of(transcript: Transcript) -> str:
+    """What came back, as text: status, headers and body, or the fault."""
+    lines = []
+    if transcript.status is not None:
+        lines.append(f"status {transcript.status} after {transcript.duration_s:.3f} s")
+        lines += [f"{name}: {value}" for name, value in transcript.response_headers]
+    lines += ["", transcript.response_body] if transcript.response_body else []
+    lines += [f"fault: {transcript.fault}"] if transcript.fault else []
+    return "\n".join(lines) or "nothing"
+
+
+def request_of(transcript: Transcript) -> str:
+    """The command that sends the request again; in process, the request itself."""
+    return transcript.curl or f"{transcript.method} {transcript.url} ({transcript.note})\n{transcript.request_body}"
