@@ -1,0 +1,160 @@
+"""`enginehouse serve` as a user starts it: a process with a configuration file, its address and its log."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+MODEL = "smollm2-135m"
+SLASHED = "team/assistant/small"
+"""A second name of the same weights, loaded when somebody asks."""
+
+EMBEDDED = f"""
+[server]
+port = 0
+
+[usage]
+path = "usage.db"
+
+[models."{MODEL}"]
+context_tokens = 2048
+description = "small and quick"
+
+[[models."{MODEL}".placements]]
+backend = "llamacpp"
+source = "demo:smollm2-135m"
+
+[models."{SLASHED}"]
+load = "first_request"
+placements = [{{ backend = "llamacpp", source = "demo:smollm2-135m" }}]
+"""
+
+_START_S = 120.0
+_END_S = 60.0
+LogLine = dict[str, Any]  # what a line of the log holds depends on its event
+
+
+class Served:
+    """A running server. `log` grows while it runs; each item is a line, parsed."""
+
+    def __init__(self, config: str, folder: Path, *options: str) -> None:
+        self.folder = folder
+        self.config_file = folder / "enginehouse.toml"
+        self.config_file.write_text(config)
+        self.log: list[LogLine] = []
+        self._raw: list[str] = []
+        self._has_grown = threading.Condition()
+        self._process = subprocess.Popen(
+            [
+                *(str(Path(sys.executable).with_name("enginehouse")), "serve", "--config", str(self.config_file)),
+                *("--log-format", "json", *options),
+            ],
+            cwd=folder,
+            env={name: value for name, value in os.environ.items() if not name.startswith("ENGINEHOUSE_")},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+        )
+        self._reader = threading.Thread(target=self._read_log)
+        self._reader.start()
+        try:
+            self.url: str = self.wait_for_log("listening", timeout_s=_START_S)["url"].removesuffix("/v1")
+        except BaseException:
+            self.close()
+            raise
+        parsed = httpx.URL(self.url)
+        self.address = (parsed.host, parsed.port or 0)
+
+    @property
+    def pid(self) -> int:
+        """The router's own process."""
+        return self._process.pid
+
+    def wait_ready(self) -> Served:
+        """Wait until every model that loads at the start has loaded."""
+        ends_at = time.monotonic() + _START_S
+        with httpx.Client(verify=False, trust_env=False) as client:
+            while client.get(f"{self.url}/ready").status_code != 200:
+                assert self._process.poll() is None, self.text()
+                assert time.monotonic() < ends_at, self.text()
+                time.sleep(0.05)
+        return self
+
+    def wait_for_log(
+        self, event: str, matches: Callable[[LogLine], bool] = lambda _: True, *, timeout_s: float = 30.0
+    ) -> LogLine:
+        """The first line of *event* that *matches*; waits for it."""
+        found: list[LogLine] = []
+
+        def is_there() -> bool:
+            found[:] = [line for line in self.log if line.get("event") == event and matches(line)]
+            return bool(found) or (self._process.poll() is not None and not self._reader.is_alive())
+
+        with self._has_grown:
+            self._has_grown.wait_for(is_there, timeout_s)
+        assert found, f"no line '{event}':\n{self.text()}"
+        return found[0]
+
+    def text(self) -> str:
+        """The whole log as it was written."""
+        return "".join(self._raw)
+
+    def descendants(self) -> list[psutil.Process]:
+        """Processes below the router: guardians and engines."""
+        return psutil.Process(self.pid).children(recursive=True)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the router."""
+        self._process.send_signal(number)
+
+    def wait(self, timeout_s: float = _END_S) -> int:
+        """Wait for the router's end; returns its exit code."""
+        code = self._process.wait(timeout_s)
+        self._reader.join()
+        return code
+
+    def end(self) -> int:
+        """Ask the router to end (SIGTERM) and wait for it; returns its exit code."""
+        if self._process.poll() is None:
+            self._process.terminate()
+        return self.wait()
+
+    def close(self) -> None:
+        """End what is left, however it must be."""
+        below = self.descendants() if self._process.poll() is None else []
+        try:
+            if self._process.poll() is None:
+                self._process.terminate()
+                self._process.wait(_END_S)
+        finally:
+            for process in below:
+                if process.is_running():
+                    process.kill()
+            self._process.kill()
+            self._process.wait()
+            self._reader.join()
+            assert self._process.stderr is not None
+            self._process.stderr.close()
+
+    def _read_log(self) -> None:
+        assert self._process.stderr is not None
+        for text in self._process.stderr:
+            with self._has_grown:
+                self._raw.append(text)
+                if text.startswith("{"):
+                    self.log.append(json.loads(text))
+                self._has_grown.notify_all()
+        with self._has_grown:
+            self._has_grown.notify_all()

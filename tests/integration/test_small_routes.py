@@ -1,0 +1,25 @@
+"""Health, readiness, models and metrics of a running server."""
+
+from __future__ import annotations
+
+import httpx
+
+from .served import MODEL, SLASHED, Served
+
+
+def test_a_model_is_found_by_its_id_with_slashes_and_without(http: httpx.Client) -> None:
+    listed = {card["id"]: card for card in http.get("/v1/models").json()["data"]}
+    assert set(listed) == {MODEL, SLASHED}
+    for name, card in listed.items():
+        assert http.get(f"/v1/models/{name}").json()["id"] == card["id"] == name
+    assert listed[MODEL]["state"] == "ready"
+    assert listed[MODEL]["context_length"] == 2048
+    assert "streaming" in listed[MODEL]["features"]
+
+
+def test_health_names_the_version_and_readiness_the_models(http: httpx.Client, server: Served) -> None:
+    assert http.get("/health").json()["status"] == "ok"
+    ready = http.get("/ready").json()
+    assert ready["status"] == "ready"
+    assert ready["models"][MODEL] == "ready"
+    assert server.descendants(), "the engine is a process of its own"
