@@ -6,6 +6,7 @@ judges the detail (`raw` keeps the JSON), and raises `BrokenAnswer` where nothin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -160,12 +161,15 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     raw: Json = None
 
     def names(self, *fields: str) -> bool:
-        """Whether the refusal names one of *fields*: in `param` (as it is, or as its root), or in the message."""
+        """Whether the refusal names one of *fields*: in `param` (as it is, or as its root), or in the message.
+
+        It must stand in the message as a word: one that merely holds the letter does not name `n`.
+        """
         param = self.param if isinstance(self.param, str) else ""
         for field in fields:
             if param == field or param.startswith((f"{field}.", f"{field}[")) or param.endswith(f".{field}"):
                 return True
-            if field in self.message:
+            if re.search(rf"(?<!\w){re.escape(field)}(?!\w)", self.message):
                 return True
         return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .cut_json import begins_json
 from .errors import require_error_form
 from .forced import decoded, json_schema, named, nonce_tool, object_of, saying, tool
 from .greedy import TIE_GAP, Baseline, baseline, greedy, require_same_greedy
@@ -12,6 +13,7 @@ __all__ = [
     "Baseline",
     "KnownToken",
     "baseline",
+    "begins_json",
     "decoded",
     "endless",
     "forced_token",

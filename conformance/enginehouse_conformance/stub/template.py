@@ -13,10 +13,15 @@ def render(chat: Chat, tools: tuple[Tool, ...]) -> list[int]:
     """Token ids of *chat*, with *tools* shown first, up to where the assistant's turn begins."""
     tokens: list[int] = []
     if tools:
-        tokens += _turn("tools", msgspec.json.encode(tools).decode())
+        tokens += _turn("tools", "\n".join(_shown(tool) for tool in tools))
     for message in chat.messages:
         tokens += _turn(_role(message), _text(message))
     return [*tokens, vocabulary.TURN, *vocabulary.encode("assistant\n")]
+
+
+def _shown(tool: Tool) -> str:
+    parameters = "" if tool.parameters is None else msgspec.json.encode(tool.parameters).decode()
+    return f"{tool.name} {tool.description or ''}{parameters}"
 
 
 def _turn(role: str, text: str) -> list[int]:
