@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -39,9 +40,24 @@ load = "first_request"
 placements = [{{ backend = "llamacpp", source = "demo:smollm2-135m" }}]
 """
 
+LAZY = f"""
+[server]
+port = 0
+
+[models."{MODEL}"]
+load = "first_request"
+placements = [{{ backend = "llamacpp", source = "demo:smollm2-135m" }}]
+"""
+"""For tests that need no model, or want to see it load."""
+
 _START_S = 120.0
 _END_S = 60.0
 LogLine = dict[str, Any]  # what a line of the log holds depends on its event
+
+
+def locked(key: str, config: str = LAZY) -> str:
+    """*config* with one key."""
+    return f'{config}\n[[keys]]\nname = "tests"\nsha256 = "{hashlib.sha256(key.encode()).hexdigest()}"\n'
 
 
 class Served:
