@@ -206,7 +206,7 @@ class Context:
     def equal(self, seen: object, expected: object, what: str) -> None:
         """End with `fail` unless *seen* equals *expected*; *what* names the thing compared."""
         if seen != expected:
-            self.fail(f"{what} {expected!r}", seen)
+            self.fail(f"{what} {expected!r}", repr(seen))
 
     def fail(self, expected: str, seen: object = None) -> NoReturn:
         """End with `fail`."""

@@ -6,6 +6,7 @@ import re
 
 import msgspec
 
+from enginehouse_conformance.answer import Json
 from enginehouse_conformance.context import Context
 from enginehouse_conformance.primitives import require_error_form
 from enginehouse_conformance.registry import check
@@ -158,7 +159,7 @@ async def models_are_listed_and_usable(ctx: Context) -> None:
     ctx.equal(reply.status, 200, "status")
     listing = reply.json()
     ctx.equal(listing.get("object"), "list", "`object`")
-    models = listing.get("data")
+    models: Json = listing.get("data")
     ctx.require(isinstance(models, list) and models, "`data` with at least one model", models)
     for model in models:
         ctx.require(isinstance(model.get("id"), str), "each model with an id", model)

@@ -8,7 +8,7 @@ from enginehouse_conformance.verdicts import Verdict
 UNSETTLED = (Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE)
 """Verdicts that somebody must look at."""
 
-_CONFORMS = {"yes": "conforms", "no": "does not conform", "unknown": "no verdict"}
+_CONFORMS = {"yes": "{} conforms to", "no": "{} does not conform to", "unknown": "No verdict whether {} conforms to"}
 
 
 def headline(report: Report) -> str:
@@ -17,7 +17,7 @@ def headline(report: Report) -> str:
     levels = "MUST and SHOULD" if report.strict else "MUST"
     partial = " Partial: not all rules of the profile were run." if summary.partial else ""
     return (
-        f"{report.target.model} {_CONFORMS[summary.conforms]} to the profile {report.profile} ({levels} rules): "
+        f"{_CONFORMS[summary.conforms].format(report.target.model)} the profile {report.profile} ({levels} rules): "
         f"must {summary.must.passed}/{summary.must.total}, should {summary.should.passed}/{summary.should.total}, "
         f"may {summary.may.passed}/{summary.may.total}.{partial}"
     )

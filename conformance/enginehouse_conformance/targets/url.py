@@ -47,9 +47,12 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
         """The status code."""
         return self.head.status
 
-    def json(self) -> Json:
-        """The body as JSON; raises BrokenAnswer where it is none."""
-        return decode_json(self.body, "the body of the answer")
+    def json(self) -> dict[str, Json]:
+        """The body as a JSON object, which every body of the API is; raises BrokenAnswer where it is none."""
+        decoded = decode_json(self.body, "the body of the answer")
+        if not isinstance(decoded, dict):
+            raise BrokenAnswer(f"the body of the answer is JSON, but no object: {self.body[:120]!r}")
+        return decoded
 
 
 class StreamTrace(msgspec.Struct, kw_only=True):
@@ -148,7 +151,7 @@ class UrlTarget(Target):
                 await connection.send()
                 head = await connection.head()
                 self._note_head(record, head)
-                body = b""
+                body = bytearray()
                 try:
                     async for piece in connection.pieces(head):
                         body += piece
@@ -159,14 +162,14 @@ class UrlTarget(Target):
             raise
         finally:
             record.duration_s = now_s() - began
-        return Reply(head=head, body=body)
+        return Reply(head=head, body=bytes(body))
 
     async def trace(self, request: Request, recording: Recording, *, pause_s: float = 0.0) -> StreamTrace:
         """Send *request* and keep its whole stream, faults included; *pause_s* after each read makes a slow reader."""
         record = self._record(request, recording)
         began = now_s()
         parser = SSEParser()
-        received = b""
+        received = bytearray()
         async with Connection(request, timeout_s=self.timeout_s, read_buffer_bytes=2048 if pause_s else 2**16) as conn:
             await conn.send()
             head = await conn.head()
@@ -243,7 +246,7 @@ class UrlTarget(Target):
                 await _pause_or_raise(reasons, exc, None)
                 continue
             finally:
-                recording.exchanges[-1].retries = list(reasons)
+                recording.exchanges[-1].retries = reasons[-1:]
             if reply.status in (429, 503):
                 await _pause_or_raise(reasons, Busy(f"{reply.status} after {_TRIES} tries"), reply.head)
                 continue
@@ -263,7 +266,7 @@ class UrlTarget(Target):
                 await _pause_or_raise(reasons, exc, None)
                 continue
             finally:
-                recording.exchanges[-1].retries = list(reasons)
+                recording.exchanges[-1].retries = reasons[-1:]
             if busy is None:
                 return stream
             await _pause_or_raise(reasons, Busy(f"{busy.status} after {_TRIES} tries"), busy)
@@ -315,7 +318,7 @@ class UrlStream(LiveStream):
         if self._head is None:
             raise RuntimeError("begin the stream first")
         parser = SSEParser()
-        received = b""
+        received = bytearray()
         try:
             async for piece in self._connection.pieces(self._head):
                 received += piece

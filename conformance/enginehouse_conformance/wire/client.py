@@ -18,6 +18,7 @@ from .faults import BrokenAnswer, Silent, Unreachable
 Header = tuple[str, str]
 _MAX_HEAD_BYTES = 64 * 1024
 _PIECE_BYTES = 16 * 1024
+_MAX_ANSWER_BYTES = 32 * 2**20
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -141,7 +142,7 @@ class Connection:
         """The body, piece by piece, transfer coding taken off.
 
         Raises:
-            BrokenAnswer: the body ended too early or its coding is wrong.
+            BrokenAnswer: the body ended too early, its coding is wrong, or it does not come to an end.
             Silent: nothing came for *idle_timeout_s*.
         """
         limit_s = idle_timeout_s or self.timeout_s
@@ -154,7 +155,11 @@ class Connection:
             source = self._chunked(limit_s)
         else:
             source = self._plain(head.get("content-length"), limit_s)
+        received = 0
         async for piece in source:
+            received += len(piece)
+            if received > _MAX_ANSWER_BYTES:
+                raise BrokenAnswer(f"the answer is over {_MAX_ANSWER_BYTES} bytes and goes on")
             yield piece
 
     async def _plain(self, length: str | None, limit_s: float) -> AsyncIterator[bytes]:

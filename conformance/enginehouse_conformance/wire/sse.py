@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import re
 
 import msgspec
+
+_LINE_END = re.compile("\r\n|\n|\r")
 
 
 class SSEEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +27,7 @@ class SSEParser:
         self.unknown_fields: list[str] = []
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="strict")
         self._text = ""
+        self._searched = 0  # characters of `_text` that hold no end of a line
         self._data: list[str] = []
         self._event: str | None = None
         self._id: str | None = None
@@ -52,14 +56,19 @@ class SSEParser:
 
     def _drain(self) -> list[SSEEvent]:
         events: list[SSEEvent] = []
+        start = 0
         while True:
-            line, rest = _split_line(self._text)
-            if line is None:
-                return events
-            self._text = rest
-            event = self._line(line)
+            end = _LINE_END.search(self._text, max(start, self._searched))
+            # A CR at the very end may yet be the first half of a CRLF.
+            if end is None or (end.group() == "\r" and end.end() == len(self._text)):
+                break
+            event = self._line(self._text[start : end.start()])
             if event is not None:
                 events.append(event)
+            start = end.end()
+        self._text = self._text[start:]
+        self._searched = max(0, len(self._text) - 1)
+        return events
 
     def _line(self, line: str) -> SSEEvent | None:
         if not line:
@@ -84,15 +93,3 @@ class SSEParser:
         data, event = self._data, self._event
         self._data, self._event = [], None
         return SSEEvent(data="\n".join(data), event=event, id=self._id) if data else None
-
-
-def _split_line(text: str) -> tuple[str | None, str]:
-    """The first line of *text* without its end (CR, LF or CRLF), or None while it is not complete."""
-    for at, char in enumerate(text):
-        if char == "\n":
-            return text[:at], text[at + 1 :]
-        if char == "\r":
-            if at + 1 == len(text):
-                return None, text  # an LF may still follow
-            return text[:at], text[at + 2 :] if text[at + 1] == "\n" else text[at + 1 :]
-    return None, text

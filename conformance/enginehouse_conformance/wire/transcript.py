@@ -14,7 +14,8 @@ _SECRET_HEADERS = frozenset({"authorization", "x-api-key", "api-key", "cookie", 
 
 
 class Exchange(msgspec.Struct, kw_only=True):
-    """One request and what came back; texts are cut at a fixed length. `retries` names each try before the last."""
+    """One request and what came back; texts are cut at a fixed length. `retries` says why it was sent
+    again, if it was."""
 
     method: str
     url: str

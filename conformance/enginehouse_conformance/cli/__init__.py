@@ -1,0 +1,54 @@
+"""The command line `enginehouse-conformance`.
+
+Exit codes of `run` and `replay`: 0 conforms, 1 does not, 2 the harness could not tell. Of `diff`: 0 the same
+verdicts, 1 others. Wrong usage is 2, an interruption 130.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+
+import click
+
+from .compare import diff
+from .explain import explain
+from .listing import list_rules
+from .replay import replay
+from .run import run
+
+_INTERRUPTED = 130
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 conforms, 1 does not, 2 the harness could not tell or was used wrongly, 130 interrupted.",
+)
+@click.version_option(version("enginehouse-conformance"), prog_name="enginehouse-conformance")
+def cli() -> None:
+    """Which parts of the chat-completions API does an endpoint really honour?"""
+
+
+for command in (run, list_rules, explain, diff, replay):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line; every end is an exit code and a sentence, never a traceback."""
+    sys.exit(_code())
+
+
+def _code() -> int:
+    try:
+        return int(cli.main(standalone_mode=False) or 0)
+    except click.ClickException as exc:
+        exc.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return _INTERRUPTED
+    except Exception as exc:  # noqa: BLE001  # the outermost handler
+        click.echo(
+            f"The suite itself broke, which says nothing about the target: {type(exc).__name__}: {exc}", err=True
+        )
+        return 2

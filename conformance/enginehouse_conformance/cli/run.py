@@ -1,0 +1,168 @@
+"""`run`: the suite against a URL."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+from enginehouse_conformance import report as reports
+from enginehouse_conformance.declared import DeclarationError, Declared, read_declared
+from enginehouse_conformance.results import Report, exit_code
+from enginehouse_conformance.runner import Options, run_suite, selected_rules
+from enginehouse_conformance.selection import SelectionError, read_skips
+from enginehouse_conformance.targets import UrlTarget
+from enginehouse_conformance.wire.client import Header
+from enginehouse_conformance.wire.transcript import Redactor
+
+from .options import (
+    CannotTell,
+    access_options,
+    key_from,
+    profile_option,
+    query_option,
+    rules_option,
+    url_argument,
+)
+from .progress import progress_for
+from .summary import summary
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("url", callback=url_argument)
+@click.option("--model", required=True, help="Model id to ask for.")
+@profile_option
+@click.option("--features", "declaration", type=_PATH, help="TOML file with what the target declares.")
+@click.option("--report", "folder", type=_PATH, help="Folder for the reports: JSON, JUnit, Markdown, HTML, badge.")
+@click.option("--quick", is_flag=True, help="Only the quick core of the rules; the result is partial.")
+@rules_option("Only these rules: ids, sections or patterns, with commas (STOP*,RF1). The result is partial.")
+@click.option("--skip", "skip_file", type=_PATH, help='TOML file of rules to leave out: RULE = "reason".')
+@click.option("--strict", is_flag=True, help="SHOULD counts like MUST.")
+@access_options
+@click.option("--query", multiple=True, callback=query_option, metavar="NAME=VALUE", help="Query of every request.")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of nonces and prompts; a fresh one unless given.")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=60.0, show_default=True,
+              help="Seconds to wait for an answer, or for its next piece.")  # fmt: skip
+@click.option("--concurrency", type=click.IntRange(1, 64), default=4, show_default=True, help="Checks at a time.")
+@click.option("--hardware", help="What the target runs on, for the report.")
+@click.option("--json", "as_json", is_flag=True, help="The canonical report on standard output.")
+@click.pass_context
+def run(
+    ctx: click.Context,
+    url: str,
+    model: str,
+    profile: str,
+    declaration: Path | None,
+    folder: Path | None,
+    skip_file: Path | None,
+    key_env: str | None,
+    headers: tuple[Header, ...],
+    query: dict[str, str],
+    seed: int | None,
+    timeout_s: float,
+    hardware: str | None,
+    rules: frozenset[str] | None,
+    quick: bool,
+    strict: bool,
+    concurrency: int,
+    as_json: bool,
+) -> None:
+    """Run the suite against the API at URL, the part before /chat/completions.
+
+    A declaration (--features) says what the target has; what it declares absent must be refused, not ignored.
+    Without one, everything that the profile describes is claimed.
+    """
+    seed = secrets.randbelow(2**31) if seed is None else seed
+    target = UrlTarget(
+        url,
+        model=model,
+        key=key_from(key_env),
+        headers=headers,
+        query=query,
+        declared=_declared(declaration),
+        timeout_s=timeout_s,
+        hardware=hardware,
+    )
+    options = Options(
+        profile=profile,
+        seed=seed,
+        only=rules,
+        quick=quick,
+        strict=strict,
+        skip=_skips(skip_file),
+        concurrency=concurrency,
+        check_timeout_s=2 * timeout_s,
+        reproduce=_command(ctx.params, target, seed),
+    )
+    if not selected_rules(options):
+        raise CannotTell(f"None of the rules asked for is part of the profile {profile}.")
+    _prepare(folder)
+    report = watched(target, options)
+    _say(report, folder, as_json=as_json)
+    ctx.exit(exit_code(report))
+
+
+def watched(target: UrlTarget, options: Options) -> Report:
+    """The report of a run that is shown while it goes on."""
+    with progress_for(selected_rules(options)) as progress:
+        return asyncio.run(run_suite(target, options, on_start=progress.start, on_result=progress.result))
+
+
+def _declared(path: Path | None) -> Declared:
+    try:
+        return Declared() if path is None else read_declared(path)
+    except DeclarationError as exc:
+        raise CannotTell(f"--features: {exc}") from exc
+
+
+def _skips(path: Path | None) -> dict[str, str]:
+    try:
+        return {} if path is None else read_skips(path)
+    except SelectionError as exc:
+        raise CannotTell(f"--skip: {exc}") from exc
+
+
+def _prepare(folder: Path | None) -> None:
+    """Make the folder of the reports before the run, not to find out after it that it cannot be made."""
+    try:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise CannotTell(f"--report: {folder}: {exc.strerror}") from exc
+
+
+def _say(report: Report, folder: Path | None, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(reports.encode(report), nl=False)
+    else:
+        click.echo(summary(report))
+    if folder is None:
+        return
+    try:
+        files = reports.write(report, folder)
+    except reports.ReportError as exc:
+        raise CannotTell(f"--report: {exc}") from exc
+    click.echo(f"Reports: {', '.join(str(path) for path in files)}", err=as_json)
+
+
+def _command(given: dict[str, Any], target: UrlTarget, seed: int) -> str:
+    """The command that repeats this run, without secrets."""
+    words = ["enginehouse-conformance", "run", given["url"], "--model", target.model, "--profile", given["profile"]]
+    for option, name in (("--features", "declaration"), ("--skip", "skip_file"), ("--key-env", "key_env")):
+        words += [option, str(given[name])] if given[name] is not None else []
+    for name, value in Redactor((target.key or "",)).headers(given["headers"]):
+        words += ["--header", f"{name}: {value}"]
+    for name, value in given["query"].items():
+        words += ["--query", f"{name}={value}"]
+    if given["rules"] is not None:
+        words += ["--rules", ",".join(sorted(given["rules"]))]
+    words += ["--quick"] if given["quick"] else []
+    words += ["--strict"] if given["strict"] else []
+    words += ["--timeout", f"{given['timeout_s']:g}", "--concurrency", str(given["concurrency"])]
+    return shlex.join([*words, "--seed", str(seed)])

@@ -1,0 +1,48 @@
+"""What a command says at its end about results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from enginehouse_conformance.report.words import answer_of, headline, request_of, unsettled
+from enginehouse_conformance.results import Report, Result
+
+_SHOWN_CHARS = 2000
+
+
+def summary(report: Report) -> str:
+    """The whole outcome: what did not pass, the counts, the headline."""
+    lines: list[str] = []
+    if report.fault is None:
+        for result in unsettled(report):
+            lines += [*details(result), ""]
+    counts = [f"{count} {name.replace('_', ' ')}" for name, count in report.summary.verdicts.items() if count]
+    lines += [f"{len(report.results)} rules: {', '.join(counts) or 'none ran'}"]
+    if report.fault is not None:
+        lines.append(f"The run was cut short: {printable(report.fault)}")
+    return "\n".join([*lines, printable(headline(report))])
+
+
+def details(result: Result, *, with_answer: bool = False) -> Iterable[str]:
+    """What came out, what was expected and seen, and the command that asks again."""
+    yield f"{result.verdict.value.upper()} {result.rule} ({result.level}): {result.requirement}"
+    if result.expected:
+        yield f"  expected: {printable(result.expected)}"
+        yield f"  seen:     {printable(result.seen)}"
+    elif result.message:
+        yield f"  {printable(result.message)}"
+    yield from (f"  note: {printable(note)}" for note in (*result.notes, *result.retries))
+    for transcript in result.transcripts if with_answer else result.transcripts[-1:]:
+        yield f"  {printable(_cut(request_of(transcript)))}"
+        if with_answer:
+            yield from (f"    {printable(line)}" for line in _cut(answer_of(transcript)).splitlines())
+
+
+def printable(text: str) -> str:
+    """*text* with control characters escaped: a target's words must not drive the terminal."""
+    return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text)
+
+
+def _cut(text: str) -> str:
+    more = len(text) - _SHOWN_CHARS
+    return text if more <= 0 else f"{text[:_SHOWN_CHARS]}… ({more} characters more; see the report)"

@@ -1,0 +1,224 @@
+"""Whatever a target does, a run ends with a result and an exit code, and never with a traceback."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+
+import pytest
+from click.testing import CliRunner, Result
+
+from enginehouse_conformance.cli import cli
+
+RULES = "ENV1,ENV9,ERR1,ERR3,ERR12,ERR14,SSE1,SSE3,SSE6,SSE11"
+HTML = b"<!doctype html><title>Welcome</title><h1>It works!</h1>"
+CHUNK = b'data: {"id":"a","object":"chat.completion.chunk","created":1,"model":"m","choices":[]}\n\n'
+
+
+def run(url: str, *words: str, rules: str = RULES, timeout_s: str = "0.4") -> Result:
+    result = CliRunner().invoke(
+        cli, ["run", url, "--model", "m", "--rules", rules, "--timeout", timeout_s, "--seed", "1", *words]
+    )
+    assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
+    assert "Traceback" not in result.output
+    return result
+
+
+def reply(body: bytes, *, status: bytes = b"200 OK", kind: bytes = b"application/json", length: int | None = None):
+    """A handler that answers with *body*; *length* in place of the right content-length."""
+    size = len(body) if length is None else length
+
+    async def handler(reader, writer):
+        writer.write(b"HTTP/1.1 %b\r\ncontent-type: %b\r\ncontent-length: %d\r\n\r\n%b" % (status, kind, size, body))
+
+    return handler
+
+
+def raw(data: bytes):
+    async def handler(reader, writer):
+        writer.write(data)
+
+    return handler
+
+
+async def hangs(reader, writer):
+    await reader.read()
+
+
+async def closes(reader, writer):
+    return
+
+
+async def resets(reader, writer):
+    writer.transport.abort()
+
+
+async def drips(reader, writer):
+    """A head that never ends."""
+    writer.write(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        writer.write(b"x: y\r\n")
+        await writer.drain()
+        await asyncio.sleep(0.05)
+
+
+async def floods(reader, writer):
+    """A body that never ends."""
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")
+    while True:
+        writer.write(b"x" * 65536)
+        await writer.drain()
+
+
+async def hangs_in_the_stream(reader, writer):
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + CHUNK)
+    await writer.drain()
+    await reader.read()
+
+
+def closed_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def test_a_target_that_is_not_there_is_no_verdict() -> None:
+    port = closed_port()
+    result = run(f"http://127.0.0.1:{port}/v1")
+    assert result.exit_code == 2
+    assert f"no connection to 127.0.0.1:{port}" in result.stdout
+
+
+def test_a_name_that_does_not_resolve_is_no_verdict() -> None:
+    result = run("http://nowhere.invalid/v1")
+    assert result.exit_code == 2
+    assert "no connection to nowhere.invalid" in result.stdout
+
+
+def test_tls_to_a_plain_server_is_no_verdict(serve) -> None:
+    result = run(serve(reply(b"{}")).replace("http:", "https:"))
+    assert result.exit_code == 2
+
+
+@pytest.mark.parametrize("handler", [hangs, drips], ids=lambda handler: handler.__name__)
+def test_a_target_that_hangs_is_no_verdict(handler, serve) -> None:
+    result = run(serve(handler))
+    assert result.exit_code == 2
+    assert "no answer within 0.4 s" in result.stdout
+
+
+@pytest.mark.parametrize("handler", [closes, resets], ids=lambda handler: handler.__name__)
+def test_a_target_that_closes_without_an_answer_is_no_verdict(handler, serve) -> None:
+    result = run(serve(handler))
+    assert result.exit_code == 2
+    assert "connection" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        reply(HTML, status=b"404 Not Found", kind=b"text/html"),
+        reply(HTML, status=b"405 Method Not Allowed", kind=b"text/html"),
+        reply(HTML, status=b"401 Unauthorized", kind=b"text/html"),
+        reply(b"", status=b"302 Found"),
+    ],
+    ids=["404", "405", "401", "302"],
+)
+def test_a_site_that_is_no_api_is_no_verdict(handler, serve) -> None:
+    result = run(serve(handler))
+    assert result.exit_code == 2
+    assert "check the" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        reply(HTML, kind=b"text/html"),
+        raw(b"\x00\xff\x16\x03 garbage\r\n\r\n" * 50),
+        raw(b"SSH-2.0-OpenSSH_9.6\r\n"),
+        raw(b"HTTP/1.1 banana\r\n\r\n"),
+        raw(b"HTTP/1.1 200 OK\r\nno colon here\r\n\r\n"),
+        raw(b"HTTP/1.1 200 OK\r\ncontent-length: banana\r\n\r\n"),
+        raw(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nbanana\r\n"),
+        raw(b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\nabc"),
+        raw(b"HTTP/1.1 200 OK\r\nx: " + b"y" * 300_000),
+        raw(b"HTTP/1.1 200"),
+        reply(b'{"id": "a', length=9999),
+        reply(b"null"),
+        reply(b"[]"),
+        reply(b"42"),
+        reply(b'"text"'),
+        reply(b"\xff\xfe"),
+        reply(b"[" * 100_000),
+        reply(b""),
+        reply(b'{"choices": 5, "error": "no", "data": {}}'),
+        reply(b'{"choices": [5], "error": ["no"], "data": [null]}'),
+        reply(b'{"choices": [{"message": []}], "error": {"message": {}}, "data": [{"id": 5}]}'),
+        reply(b'{"choices": [{"index": "x", "message": {"content": {}, "tool_calls": {}}, "logprobs": 5}]}'),
+        reply(b"data: banana\n\n", kind=b"text/event-stream"),
+        reply(b"data: 5\n\ndata: [5]\n\ndata: [DONE]\n\n", kind=b"text/event-stream"),
+        reply(b'data: {"choices": {"a": 1}}\n\ndata: [DONE]\n\n', kind=b"text/event-stream"),
+        reply(b'data: {"choices": [{"delta": 5}, 6]}\n\ndata: [DONE]\n\n', kind=b"text/event-stream"),
+        reply(b"data: \xff\xff\n\n\xff", kind=b"text/event-stream"),
+        reply(b"\r\r\n\n:::\ndata\ndata\n\n", kind=b"text/event-stream"),
+        reply(CHUNK, kind=b"text/event-stream"),
+        reply(CHUNK, kind=b"text/event-stream", length=9999),
+        raw(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nffff\r\n" + CHUNK),
+        reply(b'{"error": 5}', status=b"500 Oops"),
+        floods,
+    ],
+    ids=[
+        "html", "garbage", "ssh", "status line", "header line", "content-length", "chunk size", "coding",
+        "endless header",
+        "cut head", "cut body", "null", "array", "number", "string", "not utf-8", "deep", "empty", "wrong types 1",
+        "wrong types 2", "wrong types 3", "wrong types 4", "sse garbage", "sse numbers", "sse types 1", "sse types 2",
+        "sse not utf-8", "sse lines", "stream without done", "stream cut", "chunk cut", "500", "flood",
+    ],
+)  # fmt: skip
+def test_a_target_that_answers_wrongly_does_not_conform(handler, serve) -> None:
+    """The target's fault, not the harness's: no check breaks, and there are failures."""
+    result = run(serve(handler), "--json")
+    report = json.loads(result.stdout)
+    broken = {entry["rule"]: entry["message"] for entry in report["results"] if "itself broke" in entry["message"]}
+    assert not broken
+    assert result.exit_code == 1, report["fault"]
+    assert report["summary"]["verdicts"]["fail"] > 0
+
+
+def test_a_stream_that_stops_has_no_verdict_and_ends(serve) -> None:
+    result = run(serve(hangs_in_the_stream), "--json")
+    report = json.loads(result.stdout)
+    messages = [entry["message"] for entry in report["results"] if entry["verdict"] == "error"]
+    assert messages
+    assert result.exit_code in (1, 2)
+
+
+def test_a_target_that_goes_away_in_the_middle_is_told(serve) -> None:
+    """It answers the first request rightly enough and hangs from then on."""
+    answered = []
+
+    async def handler(reader, writer):
+        if answered:
+            await reader.read()
+        answered.append(1)
+        await reply(b'{"choices": []}')(reader, writer)
+
+    result = run(serve(handler), "--concurrency", "1")
+    assert result.exit_code == 2
+    assert "the target is gone" in result.stdout
+
+
+def test_a_target_that_is_always_busy_is_no_verdict(serve) -> None:
+    body = b'{"error": {"message": "later", "type": "busy", "param": null, "code": null}}'
+    result = run(serve(reply(body, status=b"503 Busy")), "--json", rules="SSE6", timeout_s="5")
+    assert result.exit_code == 2
+    busy = json.loads(result.stdout)["results"][0]
+    assert busy["verdict"] == "error"
+    assert len(busy["retries"]) == 3
+
+
+def test_words_of_a_target_do_not_drive_the_terminal(serve) -> None:
+    result = run(serve(reply(b'{"choices": "\\u001b[31m\\u0007"}')))
+    assert "\x1b" not in result.output
+    assert "\x07" not in result.output
