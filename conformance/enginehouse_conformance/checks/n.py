@@ -1,0 +1,84 @@
+"""N: several choices."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from enginehouse_conformance.answer import Answer, Refusal
+from enginehouse_conformance.context import Context
+from enginehouse_conformance.primitives import Baseline, endless, greedy, require_same_greedy
+from enginehouse_conformance.registry import check
+
+_CHOICES = 3
+_TOKENS = 4
+
+
+def _count(ctx: Context) -> int:
+    """Three, or fewer where the target declares so."""
+    return min(_CHOICES, ctx.declared.limits.get("n", _CHOICES))
+
+
+def _require_all(ctx: Context, answer: Answer) -> None:
+    """Require one choice for each index."""
+    ctx.equal([choice.index for choice in answer.choices], list(range(_count(ctx))), "indices of the choices")
+
+
+@check("N1")
+async def each_choice_has_its_index(ctx: Context) -> None:
+    _require_all(ctx, await ctx.ask(ctx.body(n=_count(ctx))))
+
+
+@check("N2")
+async def greedy_choices_are_equal(ctx: Context) -> None:
+    body = greedy(ctx, n=_count(ctx))
+    answer = await ctx.ask(body)
+    _require_all(ctx, answer)
+    base = Baseline(body=body, answer=answer)
+    for choice in answer.choices[1:]:
+        await require_same_greedy(ctx, base, choice.text, f"the greedy choice {choice.index}")
+
+
+@check("N3")
+async def hot_choices_differ(ctx: Context) -> None:
+    answer = await ctx.ask(ctx.body(n=_count(ctx), temperature=ctx.hottest, max_tokens=32))
+    _require_all(ctx, answer)
+    texts = {choice.text for choice in answer.choices}
+    ctx.require(len(texts) > 1, f"different choices at temperature {ctx.hottest:g}", f"all are {answer.text!r}")
+
+
+@check("N4")
+async def usage_counts_all_choices(ctx: Context) -> None:
+    body = ctx.body(**{**await endless(ctx), "max_tokens": _TOKENS})
+    one = await ctx.ask(body)
+    several = await ctx.ask({**body, "n": _count(ctx)})
+    _require_all(ctx, several)
+    ctx.equal(several.prompt_tokens, one.prompt_tokens, "the prompt counted once:")
+    ends = {choice.finish for choice in several.choices}
+    if ends != {"length"}:
+        ctx.unclear(f"choices ended with {sorted(map(str, ends))} before {_TOKENS} tokens: their length is not known")
+    ctx.equal(several.completion_tokens, _TOKENS * _count(ctx), f"completion_tokens of choices of {_TOKENS} tokens")
+
+
+@check("N5")
+async def each_streamed_choice_ends_once(ctx: Context) -> None:
+    answer = await ctx.stream(ctx.body(n=_count(ctx)))
+    ends = Counter(delta.choice for delta in answer.deltas if delta.finish is not None)
+    ctx.equal(dict(sorted(ends.items())), dict.fromkeys(range(_count(ctx)), 1), "finish_reasons by index")
+
+
+@check("N6")
+async def no_choices_are_refused(ctx: Context) -> None:
+    await ctx.refused(ctx.body(n=0), "n")
+
+
+@check("N7")
+async def a_million_choices_are_refused(ctx: Context) -> None:
+    await ctx.refused(ctx.body(n=1_000_000, max_tokens=1), "n")
+
+
+@check("N8")
+async def what_is_not_offered_is_refused(ctx: Context) -> None:
+    outcome = await ctx.attempt(ctx.body(n=2))
+    if not isinstance(outcome, Refusal):
+        ctx.fail("400 naming n: several choices are declared absent", f"{len(outcome.choices)} choice(s)")
+    ctx.require(outcome.status in (400, None) and outcome.names("n"), "400 naming n", str(outcome))
