@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from enginehouse_conformance.answer import Refusal
 from enginehouse_conformance.context import Context
 from enginehouse_conformance.primitives import baseline, endless, require_same_greedy, saying
@@ -138,10 +140,9 @@ async def a_huge_limit_is_clamped_or_refused(ctx: Context) -> None:
 
 @check("LEN11")
 async def usage_adds_up(ctx: Context) -> None:
-    usage = (await ctx.ask(ctx.body())).raw.get("usage")
-    names = ("prompt_tokens", "completion_tokens", "total_tokens")
-    counts = [usage.get(name) for name in names] if isinstance(usage, dict) else []
-    ctx.require(counts and all(type(count) is int and count > 0 for count in counts), "usage: three counts", usage)
+    usage: dict[str, Any] = (await ctx.ask(ctx.body())).raw.get("usage") or {}
+    counts: list[Any] = [usage.get(f"{name}_tokens") for name in ("prompt", "completion", "total")]
+    ctx.require(all(type(count) is int and count > 0 for count in counts), "three counts, integers over 0", usage)
     ctx.equal(counts[2], counts[0] + counts[1], "total_tokens")
 
 
