@@ -221,6 +221,13 @@ class Connection(asyncio.Protocol):
         self._exchange = None
         self._transport.abort()
 
+    def give_up(self) -> None:
+        """Count as lost, after making it was broken off: uvloop then closes it without `connection_lost`."""
+        self._is_alive = False
+        self._owner.closed(self)
+        if not self.lost.done():
+            self.lost.set_result(None)
+
     @property
     def is_alive(self) -> bool:
         """Fit for another exchange."""

@@ -176,14 +176,19 @@ class LocalClient:
     async def _connect(self) -> Connection:
         self._refuse_if_closed()
         loop = asyncio.get_running_loop()
+        opened = Connection(self, loop)
         try:
             async with asyncio.timeout(self._connect_timeout_s):
                 if isinstance(self.address, str):
-                    opened = await self._connect_unix(loop, self.address)
+                    await self._connect_unix(loop, self.address, opened)
                 else:
-                    _, opened = await loop.create_connection(lambda: Connection(self, loop), *self.address)
+                    await loop.create_connection(lambda: opened, *self.address)
         except (OSError, TimeoutError) as error:
+            opened.give_up()
             raise EngineUnavailable(f"The engine does not answer at {self.address!r}: {error}") from error
+        except BaseException:
+            opened.give_up()
+            raise
         try:
             self._refuse_if_closed()
         except EngineUnavailable:
@@ -195,7 +200,7 @@ class LocalClient:
         if self._is_closed:
             raise EngineUnavailable("The client has been closed.")
 
-    async def _connect_unix(self, loop: asyncio.AbstractEventLoop, path: str) -> Connection:
+    async def _connect_unix(self, loop: asyncio.AbstractEventLoop, path: str, opened: Connection) -> None:
         # Connecting here, not in the loop: a full backlog answers EAGAIN, which asyncio takes for success
         # and uvloop for a failure. Engines listen with short backlogs, so it happens in any burst.
         while True:
@@ -203,7 +208,7 @@ class LocalClient:
             try:
                 connecting.setblocking(False)
                 connecting.connect(path)
-                _, opened = await loop.create_unix_connection(lambda: Connection(self, loop), sock=connecting)
+                await loop.create_unix_connection(lambda: opened, sock=connecting)
             except OSError as error:
                 connecting.close()
                 if error.errno != errno.EAGAIN:
@@ -212,5 +217,5 @@ class LocalClient:
                 connecting.close()
                 raise
             else:
-                return opened
+                return
             await asyncio.sleep(0.002)
