@@ -22,7 +22,7 @@ def enginehouse_backends() -> Sequence[BackendType]:
             version=importlib.metadata.version("enginehouse-llamacpp"),
             create=LlamaCppBackend,
             options=LlamaCppOptions,
-            kinds=("cpu", "cuda", "apple"),
+            kinds=("cuda", "apple", "cpu"),
             description="llama.cpp: GGUF models on processors, CUDA and Metal",
         )
     ]

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from enginehouse_plugin import (
     AnyEvent,
     FinishReason,
@@ -24,7 +26,8 @@ from enginehouse_plugin.hosting.forced_calls import MAX_CALLS, ForcedCallParser
 
 from .gbnf import json_literal, literal
 from .grammar import Grammar, SchemaRules
-from .messages import CALL_OPENS
+from .messages import CALL_CLOSES, CALL_OPENS
+from .thinking import State, thinking_rule
 
 _WORD_TRIGGER = 1  # llama.cpp: COMMON_GRAMMAR_TRIGGER_TYPE_WORD
 _NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
@@ -34,42 +37,54 @@ _SCHEMA = "response_format.json_schema.schema"
 class CallReader:
     """Reads the text of a choice whose tool calls the grammar shapes.
 
-    *is_forced*: the whole text is calls. Otherwise they begin behind the mark. *is_named*: the request
+    *is_forced*: the whole text is calls. Otherwise each stands behind its mark. *is_named*: the request
     names the tool, and the finish reason is `stop`, as the API has it.
     """
 
     def __init__(self, *, is_forced: bool, is_named: bool = False) -> None:
-        self._parser = ForcedCallParser()
-        self._is_in_calls = is_forced
+        self._parser: ForcedCallParser | None = ForcedCallParser() if is_forced else None
         self._is_named = is_named
+        self._calls = 0  # of parsers before this one
         self._held = ""
 
     def read(self, text: str, choice: int, completion_tokens: int) -> Iterator[AnyEvent]:
         """Take more text."""
-        if not self._is_in_calls:
-            text = self._held + text
-            before, mark, text = text.partition(CALL_OPENS)
-            self._is_in_calls = bool(mark)
-            self._held = "" if mark else _beginning_of_mark(before)
-            plain = before.removesuffix(self._held)
-            if plain:
-                yield TextDelta(choice, plain, completion_tokens)
-        if self._is_in_calls:
-            for piece in self._parser.push(text):
-                yield piece.delta(choice, completion_tokens)
+        text, self._held = self._held + text, ""
+        while text:
+            if self._parser is None:
+                before, mark, text = text.partition(CALL_OPENS)
+                self._held = "" if mark else beginning_of_mark(before)
+                plain = before.removesuffix(self._held)
+                if plain and not self._calls:  # between two calls there are only marks
+                    yield TextDelta(choice, plain, completion_tokens)
+                if mark:
+                    self._parser = ForcedCallParser()
+                continue
+            # A call ends with a brace, a list of calls with a bracket: what follows that is not for the parser.
+            part, text = _up_to_end(text)
+            for piece in self._parser.push(part):
+                yield msgspec.structs.replace(piece, call_index=piece.call_index + self._calls).delta(
+                    choice, completion_tokens
+                )
+            if self._parser.is_complete:
+                self._calls += self._parser.calls
+                self._parser = None
 
-    def finish(self, choice: int, completion_tokens: int) -> Iterator[AnyEvent]:
+    def finish(self, choice: int, completion_tokens: int) -> Iterator[TextDelta]:
         """Give what was held back."""
-        if self._held:
+        if self._held and not self._calls:
             yield TextDelta(choice, self._held, completion_tokens)
 
     def reason(self, reason: FinishReason) -> FinishReason:
         """The finish reason of the choice, where *reason* is why the text ended."""
-        return "tool_calls" if self._parser.calls and reason == "stop" and not self._is_named else reason
+        has_calls = self._calls or (self._parser is not None and self._parser.calls)
+        return "tool_calls" if has_calls and reason == "stop" and not self._is_named else reason
 
 
-def output_grammar(request: GenerationRequest) -> dict[str, Any]:  # JSON
+def output_grammar(request: GenerationRequest, thinking: State = "never") -> dict[str, Any]:  # JSON
     """The fields of `/completion` that shape the output; empty where it is free.
+
+    Reasoning may stand before the output, as *thinking* says.
 
     Raises:
         InvalidRequest: a schema cannot be enforced.
@@ -77,15 +92,16 @@ def output_grammar(request: GenerationRequest) -> dict[str, Any]:  # JSON
     grammar = Grammar()
     content = _content(grammar, request)
     if not request.tools or request.tool_choice == "none":
-        return {"grammar": grammar.text(content)} if content else {}
+        return {"grammar": grammar.text(f"{thinking_rule(thinking)} ({content})")} if content else {}
     calls = _calls(grammar, request)
     if request.tool_choice != "auto":
-        return {"grammar": grammar.text(calls)}
-    marked = f'{literal(CALL_OPENS)} "\\n"? ({calls})'  # the closing mark would tell nothing more
+        return {"grammar": grammar.text(f"{thinking_rule(thinking)} ({calls})")}
+    block = f'{literal(CALL_OPENS)} "\\n"? {calls} "\\n"? {literal(CALL_CLOSES)}'
+    blocks = f'{block} ("\\n"? {block}){{0,{MAX_CALLS - 1}}}' if request.parallel_tool_calls else block
     if content:
-        return {"grammar": grammar.text(f"{content} | {marked}")}
+        return {"grammar": grammar.text(f"{thinking_rule(thinking)} ({content} | {blocks})")}
     return {
-        "grammar": grammar.text(marked),
+        "grammar": grammar.text(blocks),
         "grammar_lazy": True,
         "grammar_triggers": [{"type": _WORD_TRIGGER, "value": CALL_OPENS}],
     }
@@ -107,7 +123,7 @@ def _content(grammar: Grammar, request: GenerationRequest) -> str | None:
 
 
 def _calls(grammar: Grammar, request: GenerationRequest) -> str:
-    """One call of the tools that may be called; or several, as a list."""
+    """What calls the tools that may be called: one call; where several are forced, also a list of them."""
     rules = [(tool, _call(grammar, tool, at)) for at, tool in enumerate(request.tools)]
     if isinstance(request.tool_choice, NamedTool):
         name = request.tool_choice.name
@@ -118,7 +134,7 @@ def _calls(grammar: Grammar, request: GenerationRequest) -> str:
             )
         return rules[0][1]
     one = grammar.add(" | ".join(rule for _, rule in rules))
-    if not request.parallel_tool_calls:
+    if not request.parallel_tool_calls or request.tool_choice == "auto":
         return one
     return f'{one} | "[" {one} ({grammar.use("comma")} {one}){{0,{MAX_CALLS - 1}}} "]"'
 
@@ -133,7 +149,14 @@ def _call(grammar: Grammar, tool: Tool, at: int) -> str:
     )
 
 
-def _beginning_of_mark(text: str) -> str:
+def _up_to_end(text: str) -> tuple[str, str]:
+    """Split *text* behind the first character that may end a call or a list of calls."""
+    ends = [at for at in (text.find("}"), text.find("]")) if at >= 0]
+    cut = min(ends) + 1 if ends else len(text)
+    return text[:cut], text[cut:]
+
+
+def beginning_of_mark(text: str) -> str:
     """The end of *text* that may become the mark of a call."""
     longest = min(len(CALL_OPENS) - 1, len(text))
     return next((text[-size:] for size in range(longest, 0, -1) if CALL_OPENS.startswith(text[-size:])), "")

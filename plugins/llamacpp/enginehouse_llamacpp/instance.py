@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from enginehouse_plugin import (
@@ -13,24 +13,18 @@ from enginehouse_plugin import (
     ExitReport,
     GenerationRequest,
     Instance,
-    Started,
-    TokenLogprob,
-    TopLogprob,
-    UsageReport,
 )
-from enginehouse_plugin.errors import EngineDied, EngineError, EngineProtocolError, EngineUnavailable
+from enginehouse_plugin.errors import EngineDied, EngineError, EngineUnavailable
 from enginehouse_plugin.hosting.child import Child
 
 from . import translate
-from .calls import call_reader
+from .generation import Generation
 from .model import Model
 from .prompt import Prompter
-from .read import ChoiceReader
-from .server import Chunk, Server
+from .server import Server
 from .vocabulary import Vocabulary
 
 _WAITING = re.compile(r"^llamacpp:requests_deferred (\S+)", re.MULTILINE)
-_LOGPROB_FLOOR = -9999.0  # for probabilities that a 32-bit float cannot hold
 
 
 class LlamaCppInstance(Instance):
@@ -43,7 +37,6 @@ class LlamaCppInstance(Instance):
         self._model = model
         self._prompter = Prompter(server, model.template, model.control_tokens, model.vocabulary_size)
         self._vocabulary = Vocabulary(server, model.vocabulary_size)
-        self._control_ids = frozenset(model.control_tokens.values())
         self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -68,61 +61,12 @@ class LlamaCppInstance(Instance):
                 self._idle.set()
 
     async def _generate(self, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
-        bias = translate.checked_bias(request, self._model.vocabulary_size)
-        prompt_ids = await self._prompter.token_ids(request)
-        max_tokens = translate.room_for(request, len(prompt_ids), self._model.context_tokens)
-        if request.logprobs:
-            await self._vocabulary.load()
-        body = translate.completion_body(
-            request,
-            prompt_ids,
-            max_tokens=max_tokens,
-            context_tokens=self._model.context_tokens,
-            seed=translate.engine_seed(request.seed),
-            bias=bias,
-            prefix_cache=self._model.prefix_cache,
-        )
-        readers = [ChoiceReader(choice, calls=call_reader(request)) for choice in range(request.n)]
-        cached_tokens: int | None = None
-        async with aclosing(self._server.complete(body)) as chunks:
-            async for chunk in chunks:
-                if cached_tokens is None:
-                    cached_tokens = chunk.prompt_progress.cache if chunk.prompt_progress else 0
-                    yield Started(len(prompt_ids), cached_tokens)
-                reader = readers[chunk.index]
-                if chunk.stop:
-                    for event in reader.finish(chunk):
-                        yield event
-                elif chunk.tokens_predicted:
-                    for event in reader.read(chunk.content, chunk.tokens_predicted, self._logprobs(chunk, request)):
-                        yield event
-        if not all(reader.is_finished for reader in readers):
-            raise EngineProtocolError("llama.cpp ended the stream before the answer was complete.")
-        yield UsageReport(
-            prompt_tokens=len(prompt_ids),
-            completion_tokens=sum(reader.completion_tokens for reader in readers),
-            cached_tokens=cached_tokens or 0,
-        )
-
-    def _logprobs(self, chunk: Chunk, request: GenerationRequest) -> Iterable[TokenLogprob]:
-        for token in chunk.completion_probabilities:
-            if token.id not in self._control_ids:
-                piece = self._vocabulary.piece(token.id)
-                yield TokenLogprob(
-                    token=piece.decode(errors="replace"),
-                    token_id=token.id,
-                    token_bytes=piece,
-                    logprob=max(token.logprob, _LOGPROB_FLOOR),
-                    top=tuple(
-                        TopLogprob(
-                            token=bytes(top.bytes).decode(errors="replace"),
-                            token_id=top.id,
-                            token_bytes=bytes(top.bytes),
-                            logprob=max(top.logprob, _LOGPROB_FLOOR),
-                        )
-                        for top in token.top_logprobs[: request.top_logprobs]
-                    ),
-                )
+        translate.check(request, self._model.vocabulary_size)
+        prompt = await self._prompter.prompt(request)
+        generation = Generation(self._server, self._vocabulary, self._model, request, prompt)
+        async with aclosing(generation.events()) as events:
+            async for event in events:
+                yield event
 
     async def _explained(self, error: EngineError) -> EngineError:
         """If the process has ended, say so with its last words; *error* is only how it was noticed."""
@@ -136,7 +80,7 @@ class LlamaCppInstance(Instance):
 
     async def count_tokens(self, request: GenerationRequest) -> int:
         """See `Instance.count_tokens`."""
-        return len(await self._prompter.token_ids(request))
+        return len((await self._prompter.prompt(request)).token_ids)
 
     async def check_ready(self) -> None:
         """See `Instance.check_ready`."""

@@ -30,7 +30,7 @@ _CALLS_ARE_ALLOWED = (
     '<tool_call>\n{{"name": "function-name", "arguments": {{"parameter": "value"}}}}\n</tool_call>\n'
     "{several}Answer in plain text when no function is needed."
 )
-_SEVERAL = 'To make several calls at once, put a list of them between the marks: [{"name": …}, {"name": …}].\n'
+_SEVERAL = "To make several calls at once, write one such block for each. "
 _CALLS_ARE_REQUIRED = (
     'You must now call {whom}. Answer with nothing but JSON: {{"name": "function-name", "arguments": {{…}}}}{several}.'
 )
@@ -53,6 +53,11 @@ class TemplateFacts(msgspec.Struct, frozen=True, kw_only=True):
     tools: bool = False
     tool_calls: bool = False
     reasoning: bool = False
+    """A past message's reasoning."""
+    thinking: bool = False
+    """Reasoning between `<think>` and `</think>` in answers."""
+    variables: frozenset[str] = frozenset()
+    """Variables of its own that a request may set."""
 
 
 def template_messages(
@@ -129,8 +134,8 @@ def _write_assistant(message: AssistantMessage, facts: TemplateFacts) -> Templat
     calls = message.tool_calls or ()
     if calls and not facts.tool_calls:
         shown = [f'{{"name": {_quoted(c.function.name)}, "arguments": {c.function.arguments or "{}"}}}' for c in calls]
-        listed = shown[0] if len(shown) == 1 else f"[{', '.join(shown)}]"
-        text, calls = "\n".join([*([text] if text else []), f"{CALL_OPENS}\n{listed}\n{CALL_CLOSES}"]), ()
+        shown = [f"{CALL_OPENS}\n{call}\n{CALL_CLOSES}" for call in shown]
+        text, calls = "\n".join([*([text] if text else []), *shown]), ()
     native = [
         {"id": c.id, "type": "function", "function": {"name": c.function.name, "arguments": c.function.arguments}}
         for c in calls

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import msgspec
@@ -9,9 +10,10 @@ import msgspec
 from enginehouse_plugin import Capabilities
 
 from .gguf import Gguf
-from .messages import TemplateFacts
+from .messages import CALL_OPENS, TemplateFacts
 from .options import LlamaCppOptions
-from .server import Server
+from .server import Props, Server
+from .thinking import OPENS
 
 _ALWAYS = (
     "streaming",
@@ -36,12 +38,17 @@ _ALWAYS = (
 """Features that llama.cpp's samplers and grammars give to every model that has a chat template."""
 
 
+_VARIABLES = ("enable_thinking", "thinking", "thinking_budget", "custom_instructions", "date_string", "documents")
+"""Variables beyond messages and tools that published templates read."""
+
+
 class Model(msgspec.Struct, frozen=True, kw_only=True):
     """A loaded model."""
 
     capabilities: Capabilities
     template: TemplateFacts
     control_tokens: Mapping[str, int]
+    control_ids: frozenset[int]
     vocabulary_size: int
     prefix_cache: bool
 
@@ -54,11 +61,18 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 async def describe(server: Server, header: Gguf, context_tokens: int, options: LlamaCppOptions) -> Model:
     """Ask *server* what it has loaded, and derive what it can do."""
     props = await server.props()
+    template = _facts(props)
     features: set[str] = set(_ALWAYS)
     if options.prefix_cache:
         features.add("prefix_cache")
-    caps = props.chat_template_caps
+    if template.thinking:
+        features.add("reasoning")
+    if template.variables:
+        features.add("chat_template_kwargs")
+    if props.chat_template_caps.supports_reasoning_effort:
+        features.add("reasoning_effort")
     slots = props.total_slots
+    control_tokens = header.control_tokens
     return Model(
         capabilities=Capabilities(
             context_tokens=min(context_tokens, props.default_generation_settings.n_ctx),
@@ -67,12 +81,22 @@ async def describe(server: Server, header: Gguf, context_tokens: int, options: L
             limits={"n": slots, "top_logprobs": 20},
             vocabulary_size=header.vocabulary_size,
         ),
-        template=TemplateFacts(
-            tools=caps.supports_tools,
-            tool_calls=caps.supports_tool_calls,
-            reasoning="reasoning_content" in props.chat_template,
-        ),
-        control_tokens=header.control_tokens,
+        template=template,
+        control_tokens=control_tokens,
+        control_ids=frozenset(control_tokens.values()),
         vocabulary_size=header.vocabulary_size,
         prefix_cache=options.prefix_cache,
+    )
+
+
+def _facts(props: Props) -> TemplateFacts:
+    """What the template has a place for. Its own form of tools is used where it is the adapter's form too."""
+    text, caps = props.chat_template, props.chat_template_caps
+    has_our_calls = CALL_OPENS in text and '"arguments"' in text and "<function=" not in text
+    return TemplateFacts(
+        tools=caps.supports_tools and has_our_calls,
+        tool_calls=caps.supports_tool_calls and has_our_calls,
+        reasoning="reasoning_content" in text,
+        thinking=OPENS in text,
+        variables=frozenset(name for name in _VARIABLES if re.search(rf"\b{name}\b", text)),
     )

@@ -21,10 +21,18 @@ from .messages import (
     tools_shown,
 )
 from .server import Server
+from .thinking import State, state_after
 
 # A stand-in for a control token's text while the template is rendered; these code points are unassigned for ever.
 _STAND_IN = "\ufdd0{}\ufdd1"
 _STAND_INS = re.compile("\ufdd0([0-9]+)\ufdd1")
+
+
+class Prompt(msgspec.Struct, frozen=True):
+    """A prompt as the engine takes it, and whether the model's reasoning goes on behind it."""
+
+    token_ids: list[int]
+    thinking: State
 
 
 class Prompter:
@@ -40,19 +48,20 @@ class Prompter:
         self._controls = re.compile("|".join([*map(re.escape, longest_first), "[\ufdd0\ufdd1]"]))
         self._plain_ids: dict[str, list[int]] = {}
 
-    async def token_ids(self, request: GenerationRequest) -> list[int]:
-        """Token ids of the whole prompt, template included.
+    async def prompt(self, request: GenerationRequest) -> Prompt:
+        """The whole prompt, template included.
 
         Raises:
             InvalidRequest: the template refuses the messages, or a token id is not of this vocabulary.
         """
         if isinstance(request.prompt, Tokens):
-            return self._checked(request.prompt.token_ids)
+            return Prompt(self._checked(request.prompt.token_ids), "never")
         if isinstance(request.prompt, Text):
-            return await self._server.tokenize(request.prompt.text, parse_special=True, add_special=True)
-        return await self._chat_ids(request.prompt, request)
+            text = request.prompt.text
+            return Prompt(await self._server.tokenize(text, parse_special=True, add_special=True), "never")
+        return await self._chat(request.prompt, request)
 
-    async def _chat_ids(self, chat: Chat, request: GenerationRequest) -> list[int]:
+    async def _chat(self, chat: Chat, request: GenerationRequest) -> Prompt:
         messages = template_messages(chat.messages, self._facts, self._instructions(request))
         hidden: list[str] = []
         messages = [self._hide_controls(message, hidden) for message in messages]
@@ -60,19 +69,31 @@ class Prompter:
         if request.tools and request.tool_choice != "none" and self._facts.tools:
             body["tools"] = self._hide_in_json([tool_json(tool) for tool in request.tools], hidden)
         if request.chat_template_kwargs:
+            self._check_variables(request.chat_template_kwargs)
             body["chat_template_kwargs"] = request.chat_template_kwargs
         if request.reasoning_effort is not None:
             body["reasoning_effort"] = request.reasoning_effort
         rendered = await self._server.apply_template(body)
+        thinking = state_after(rendered, self._facts.thinking)
         if not hidden:
-            return await self._server.tokenize(rendered, parse_special=True, add_special=True)
+            return Prompt(await self._server.tokenize(rendered, parse_special=True, add_special=True), thinking)
         pieces: list[str | int] = []
         for at, part in enumerate(_STAND_INS.split(rendered)):
             if at % 2:
                 pieces.extend(await self._plain(hidden[int(part)]))
             elif part:
                 pieces.append(part)
-        return await self._server.tokenize(pieces, parse_special=True, add_special=True)
+        return Prompt(await self._server.tokenize(pieces, parse_special=True, add_special=True), thinking)
+
+    def _check_variables(self, variables: dict[str, Any]) -> None:  # JSON
+        """Refuse variables that the template would ignore."""
+        for name in variables:
+            if name not in self._facts.variables:
+                raise InvalidRequest(
+                    f"This model's chat template has no variable '{name}'; it has "
+                    f"{', '.join(sorted(self._facts.variables)) or 'none'}.",
+                    param=f"chat_template_kwargs.{name}",
+                )
 
     def _instructions(self, request: GenerationRequest) -> str | None:
         """What the model must be told about tools and its template does not say."""

@@ -16,19 +16,15 @@ from enginehouse_plugin.errors import InvalidRequest
 Plain = dict[str, Any]
 """A schema of nothing but the keywords in `PLAIN`."""
 
-PLAIN = frozenset(
-    ("type", "enum", "properties", "required", "additionalProperties", "items", "prefixItems")
-    + ("minItems", "maxItems", "minLength", "maxLength", "pattern", "format", "minProperties", "maxProperties")
-    + ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
-)
-_COMBINING = frozenset(("$ref", "allOf", "anyOf", "oneOf", "const", "definitions", "$defs"))
-_ANNOTATIONS = frozenset(
-    ("title", "description", "default", "examples", "example", "$comment", "$schema", "deprecated")
-    + ("readOnly", "writeOnly", "contentMediaType", "contentEncoding")
-)
-_WITHOUT_EFFECT = {"uniqueItems": False, "unevaluatedProperties": True, "unevaluatedItems": True, "nullable": False}
+_SHAPE = frozenset(("type", "enum", "properties", "required", "additionalProperties", "items", "prefixItems"))
+_TEXT = frozenset(("minLength", "maxLength", "pattern", "format"))
 _COUNTS = frozenset(("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"))
 _BOUNDS = frozenset(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"))
+PLAIN = _SHAPE | _TEXT | _COUNTS | _BOUNDS
+_COMBINING = frozenset(("$ref", "allOf", "anyOf", "oneOf", "const", "definitions", "$defs"))
+_ABOUT = frozenset(("title", "description", "default", "examples", "example", "$comment", "$schema"))
+_ANNOTATIONS = _ABOUT | frozenset(("deprecated", "readOnly", "writeOnly", "contentMediaType", "contentEncoding"))
+_WITHOUT_EFFECT = {"uniqueItems": False, "unevaluatedProperties": True, "unevaluatedItems": True, "nullable": False}
 _KINDS: dict[str, type] = {
     "enum": list,
     "required": list,

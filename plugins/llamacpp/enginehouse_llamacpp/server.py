@@ -183,6 +183,11 @@ class Server:
         found = await self._post("/tokenize", {"content": list(token_ids), "with_pieces": True}, _Pieces)
         return [bytes(t.piece) if isinstance(t.piece, list) else t.piece.encode() for t in found.tokens]
 
+    async def alternatives(self, body: dict[str, Any]) -> list[Probability]:  # Any: JSON
+        """The likeliest tokens at the first place of the completion that *body* asks for."""
+        chunk = await self._post("/completion", body, Chunk)
+        return [top for token in chunk.completion_probabilities for top in token.top_logprobs]
+
     async def complete(self, body: dict[str, Any]) -> AsyncGenerator[Chunk, None]:  # Any: JSON
         """Generate; closing the generator ends the work in the engine.
 

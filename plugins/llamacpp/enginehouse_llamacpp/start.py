@@ -88,7 +88,8 @@ def launch(placement: Placement, devices: tuple[Device, ...], options: LlamaCppO
         "memory_map": options.memory_map,
         "chat_template": _template(options),
     }
-    env = {"LLAMA_LOG_COLORS": "off"}
+    # Threads that spin while they wait are 5 to 50 times slower where anything else uses the processors.
+    env = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive")}
     cuda = [device.id.partition(":")[2] for device in gpus if device.kind == "cuda"]
     if cuda:
         env["CUDA_VISIBLE_DEVICES"] = ",".join(cuda)

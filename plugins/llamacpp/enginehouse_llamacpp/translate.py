@@ -12,6 +12,7 @@ from enginehouse_plugin.errors import ContextTooLong, InvalidRequest
 
 from .calls import output_grammar
 from .server import FINAL_FIELDS
+from .thinking import State
 
 _SEEDS = 2**32 - 256
 """Seeds of the engine are 32 bits, the last of them means "random", and choice i takes seed + i."""
@@ -66,11 +67,11 @@ def sampling(request: GenerationRequest, context_tokens: int) -> dict[str, Any]:
     return body
 
 
-def checked_bias(request: GenerationRequest, vocabulary_size: int) -> dict[int, float]:
-    """The request's biases.
+def check(request: GenerationRequest, vocabulary_size: int) -> None:
+    """Refuse values that this engine cannot honour.
 
     Raises:
-        InvalidRequest: a token id is not in the vocabulary.
+        InvalidRequest: a biased token is not in the vocabulary; or penalties that do not go together.
     """
     for token_id in request.logit_bias:
         if not 0 <= token_id < vocabulary_size:
@@ -79,19 +80,26 @@ def checked_bias(request: GenerationRequest, vocabulary_size: int) -> dict[int, 
                 f"(0 to {vocabulary_size - 1}).",
                 param="logit_bias",
             )
-    return request.logit_bias
+    if request.repetition_penalty != 1.0 and (request.frequency_penalty or request.presence_penalty):
+        # The engine counts the prompt for all of them; the bias that undoes it for two would bend the third.
+        raise InvalidRequest(
+            "'repetition_penalty' cannot be combined with 'frequency_penalty' or 'presence_penalty' on this model.",
+            param="repetition_penalty",
+        )
+    if request.repetition_penalty <= 0.0:
+        raise InvalidRequest("'repetition_penalty' must be above 0.", param="repetition_penalty")
 
 
 def output_only(
-    request: GenerationRequest, bias: dict[int, float], prompt_ids: Sequence[int], written: Collection[int]
+    request: GenerationRequest, prompt_ids: Sequence[int], written: Collection[int] = ()
 ) -> dict[int, float]:
-    """Add to *bias* what the engine's penalties take from tokens for standing in the prompt.
+    """The request's biases, and what the engine's penalties take from tokens for standing in the prompt.
 
     The engine counts prompt and output together; the API means the output alone. The frequency part of the
     prompt is constant, so a bias cancels it. The presence part is due once a token is in the output as well:
     it is given back only for tokens that are not in *written*.
     """
-    given_back = dict(bias)
+    given_back = dict(request.logit_bias)
     for token_id, count in Counter(prompt_ids).items():
         amount = count * request.frequency_penalty
         if token_id not in written:
@@ -106,9 +114,9 @@ def completion_body(
     *,
     max_tokens: int,
     context_tokens: int,
-    seed: int,
     bias: dict[int, float],
     prefix_cache: bool,
+    thinking: State = "never",
 ) -> dict[str, Any]:  # Any: JSON
     """The body of `/completion` for *request* with its prompt as *prompt_ids*."""
     body = sampling(request, context_tokens)
@@ -117,14 +125,14 @@ def completion_body(
         stream=True,
         n_predict=max_tokens,
         n_cmpl=request.n,
-        seed=seed,
+        seed=engine_seed(request.seed),
         # On quantised weights a cached prefix changes the last bits of the logits, and with them a seeded answer.
         cache_prompt=prefix_cache and request.seed is None,
         return_progress=True,
         response_fields=FINAL_FIELDS,
         stop=[text for text in request.stop if text],
     )
-    body.update(output_grammar(request))
+    body.update(output_grammar(request, thinking))
     if bias:
         body["logit_bias"] = list(bias.items())
     if request.logprobs:

@@ -1,0 +1,122 @@
+"""One request, from its prompt's token ids to its events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+from typing import Any
+
+from enginehouse_plugin import AnyEvent, GenerationRequest, Started, TokenLogprob, TopLogprob, UsageReport
+from enginehouse_plugin.errors import EngineProtocolError
+
+from . import runs, translate
+from .calls import call_reader
+from .model import Model
+from .prompt import Prompt
+from .read import ChoiceReader
+from .server import Chunk, Probability, Server
+from .thinking import State
+from .vocabulary import Vocabulary
+
+_LOGPROB_FLOOR = -9999.0  # for probabilities that a 32-bit float cannot hold
+
+
+class Generation:
+    """Generates for one request."""
+
+    def __init__(
+        self, server: Server, vocabulary: Vocabulary, model: Model, request: GenerationRequest, prompt: Prompt
+    ) -> None:
+        self._server = server
+        self._vocabulary = vocabulary
+        self._model = model
+        self._request = request
+        self._prompt_ids = prompt.token_ids
+        self._thinking: State = prompt.thinking
+        self._readers = [ChoiceReader(choice, call_reader(request), prompt.thinking) for choice in range(request.n)]
+        self._written: list[list[int]] = [[] for _ in range(request.n)]
+
+    async def events(self) -> AsyncGenerator[AnyEvent, None]:
+        """See `Instance.generate`."""
+        request, readers = self._request, self._readers
+        body = self._body()
+        if request.logprobs or runs.are_needed(request):
+            await self._vocabulary.load()
+        cached_tokens: int | None = None
+        async with aclosing(self._chunks(body)) as chunks:
+            async for chunk in chunks:
+                if cached_tokens is None:
+                    cached_tokens = chunk.prompt_progress.cache if chunk.prompt_progress else 0
+                    yield Started(len(self._prompt_ids), cached_tokens)
+                reader = readers[chunk.index]
+                if chunk.stop:
+                    for event in reader.finish(chunk):
+                        yield event
+                elif chunk.tokens_predicted:
+                    logprobs = await self._logprobs(chunk) if request.logprobs else ()
+                    for event in reader.read(chunk.content, chunk.tokens_predicted, logprobs):
+                        yield event
+        if not all(reader.is_finished for reader in readers):
+            raise EngineProtocolError("llama.cpp ended the stream before the answer was complete.")
+        yield UsageReport(
+            prompt_tokens=len(self._prompt_ids),
+            completion_tokens=sum(reader.completion_tokens for reader in readers),
+            cached_tokens=cached_tokens or 0,
+            reasoning_tokens=sum(reader.reasoning_tokens for reader in readers),
+        )
+
+    def _body(self) -> dict[str, Any]:  # JSON
+        request, prompt_ids, model = self._request, self._prompt_ids, self._model
+        max_tokens = translate.room_for(request, len(prompt_ids), model.context_tokens)
+        bias = translate.output_only(request, prompt_ids) if request.frequency_penalty else request.logit_bias
+        return translate.completion_body(
+            request,
+            prompt_ids,
+            max_tokens=max_tokens,
+            context_tokens=model.context_tokens,
+            bias=bias,
+            prefix_cache=model.prefix_cache,
+            thinking=self._thinking,
+        )
+
+    def _chunks(self, body: dict[str, Any]) -> AsyncGenerator[Chunk, None]:  # JSON
+        if not runs.are_needed(self._request):
+            return self._server.complete(body)
+        choices = [
+            runs.ChoiceRun(self._server, self._vocabulary, self._request, body, choice).chunks()
+            for choice in range(self._request.n)
+        ]
+        return choices[0] if len(choices) == 1 else runs.merged(choices)
+
+    async def _logprobs(self, chunk: Chunk) -> Iterable[TokenLogprob]:
+        """Logprobs of the tokens that are new with *chunk*."""
+        written = self._written[chunk.index]
+        if not chunk.completion_probabilities or chunk.tokens_predicted == len(written):
+            return ()
+        (last,) = chunk.completion_probabilities
+        ids = self._vocabulary.tokens_of(chunk, chunk.tokens_predicted - len(written))
+        found = []
+        for token_id in ids[:-1]:  # their chunks were not sent
+            found.append(await self._vocabulary.probability([*self._prompt_ids, *written], token_id))
+            written.append(token_id)
+        written.append(last.id)
+        return [self._logprob(token) for token in (*found, last) if token.id not in self._model.control_ids]
+
+    def _logprob(self, token: Probability) -> TokenLogprob:
+        piece = self._vocabulary.piece(token.id)
+        top = [
+            TopLogprob(
+                token=bytes(other.bytes).decode(errors="replace"),
+                token_id=other.id,
+                token_bytes=bytes(other.bytes),
+                logprob=max(other.logprob, _LOGPROB_FLOOR),
+            )
+            for other in token.top_logprobs[: self._request.top_logprobs]
+        ]
+        return TokenLogprob(
+            token=piece.decode(errors="replace"),
+            token_id=token.id,
+            token_bytes=piece,
+            logprob=max(token.logprob, _LOGPROB_FLOOR),
+            top=tuple(top),
+        )

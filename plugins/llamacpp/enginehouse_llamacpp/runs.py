@@ -1,0 +1,164 @@
+"""Runs of the engine for one choice each, where one run for all would not mean the same.
+
+Two things need this. A presence penalty counts the output alone, but the engine counts the prompt too; for
+tokens of the prompt a bias gives the penalty back, and once such a token is in the output the run is begun
+again behind it without that bias (the engine still has everything before in its cache). And logprobs with stop
+strings: text that the engine holds back comes without telling which tokens it is of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+
+from enginehouse_plugin import GenerationRequest
+from enginehouse_plugin.errors import EnginehouseError
+from enginehouse_plugin.hosting.stops import StopMatcher
+
+from . import translate
+from .calls import beginning_of_mark
+from .messages import CALL_OPENS
+from .server import Chunk, Server
+from .vocabulary import Vocabulary
+
+_NEXT_SEED = 1_000_003  # a prime: later runs of one choice do not meet the first runs of its neighbours
+
+
+def are_needed(request: GenerationRequest) -> bool:
+    """Whether *request* must be run choice by choice."""
+    return bool(request.presence_penalty) or (request.logprobs and bool(request.stop))
+
+
+class ChoiceRun:
+    """Runs one choice of a request, in as many runs of the engine as it takes."""
+
+    def __init__(
+        self,
+        server: Server,
+        vocabulary: Vocabulary,
+        request: GenerationRequest,
+        body: dict[str, Any],  # JSON
+        choice: int,
+    ) -> None:
+        self._server = server
+        self._vocabulary = vocabulary
+        self._request = request
+        self._choice = choice
+        self._prompt_ids: Sequence[int] = body["prompt"]
+        self._in_prompt = frozenset(self._prompt_ids) if request.presence_penalty else frozenset()
+        self._body = {**body, "n_cmpl": 1, "stop": [], "seed": body["seed"] + choice}
+        self._written: list[int] = []
+        self._text = ""
+        self._matcher = StopMatcher(request.stop)
+        self._is_due = False
+
+    async def chunks(self) -> AsyncGenerator[Chunk, None]:
+        """Chunks as one run of the engine would give them, cut at stop strings."""
+        runs = 0
+        is_first = True
+        while len(self._written) < self._body["n_predict"]:
+            before = len(self._written)
+            async with aclosing(self._server.complete(self._run_body(runs))) as source:
+                async for chunk in source:
+                    if chunk.stop or chunk.tokens_predicted:
+                        for ready in self._taken(chunk, before):
+                            yield ready
+                            if ready.stop:
+                                return
+                        if self._must_begin_again():
+                            break
+                    elif is_first:  # progress on the prompt
+                        yield chunk
+                else:
+                    return  # the engine broke off; who reads this notices that the choice has no end
+            runs += 1
+            is_first = False
+        for ready in self._ended(Chunk(stop=True, stop_type="limit")):
+            yield ready
+
+    def _run_body(self, runs: int) -> dict[str, Any]:  # JSON
+        request, body = self._request, self._body
+        bias = translate.output_only(request, self._prompt_ids, frozenset(self._written))
+        again = {
+            "prompt": [*self._prompt_ids, *self._written],
+            "n_predict": body["n_predict"] - len(self._written),
+            "logit_bias": list(bias.items()),
+        }
+        if runs:
+            again["seed"] = translate.engine_seed(body["seed"] + runs * _NEXT_SEED)
+            again["cache_prompt"] = True  # its own prefix, which it has computed in the same way every time
+            if "grammar" in body and not body.get("grammar_lazy"):
+                # The grammar goes on behind what has been written: the engine feeds it this text first.
+                again["grammar_type"] = "tool_calls"
+                again["generation_prompt"] = self._text
+        return {**body, **again}
+
+    def _must_begin_again(self) -> bool:
+        """Whether a token of the prompt has just entered the output.
+
+        A lazy grammar would lose a call, or the beginning of its mark; so inside of these the run goes on.
+        """
+        if not self._is_due:
+            return False
+        if self._body.get("grammar_lazy") and (CALL_OPENS in self._text or beginning_of_mark(self._text)):
+            return False
+        self._is_due = False
+        return True
+
+    def _taken(self, chunk: Chunk, before: int) -> Iterator[Chunk]:
+        """Take a chunk of a run that began after *before* tokens."""
+        if chunk.stop:
+            yield from self._ended(chunk)
+            return
+        ids = self._vocabulary.tokens_of(chunk, before + chunk.tokens_predicted - len(self._written))
+        self._is_due |= any(i in self._in_prompt and i not in self._written for i in ids)
+        self._written += ids
+        self._text += chunk.content
+        text, matched = self._matcher.push(chunk.content)
+        yield self._mine(msgspec.structs.replace(chunk, tokens=ids), text)
+        if matched is not None:
+            yield from self._ended(Chunk(stop=True, stop_type="word", stopping_word=matched))
+
+    def _ended(self, chunk: Chunk) -> Iterator[Chunk]:
+        held = self._matcher.flush()
+        if held:
+            yield self._mine(Chunk(), held)
+        yield self._mine(chunk, "")
+
+    def _mine(self, chunk: Chunk, text: str) -> Chunk:
+        return msgspec.structs.replace(chunk, index=self._choice, content=text, tokens_predicted=len(self._written))
+
+
+async def merged(sources: Sequence[AsyncGenerator[Chunk, None]]) -> AsyncGenerator[Chunk, None]:
+    """Chunks of all *sources* as they come; closing it, or an error of one, ends them all."""
+    queue: asyncio.Queue[Chunk | BaseException | None] = asyncio.Queue(maxsize=16)
+
+    async def pump(source: AsyncGenerator[Chunk, None]) -> None:
+        end: BaseException | None = None
+        try:
+            async with aclosing(source):
+                async for chunk in source:
+                    await queue.put(chunk)
+        except EnginehouseError as error:
+            end = error
+        await queue.put(end)
+
+    tasks = [asyncio.create_task(pump(source)) for source in sources]
+    try:
+        left = len(tasks)
+        while left:
+            item = await queue.get()
+            if isinstance(item, Chunk):
+                yield item
+            elif item is None:
+                left -= 1
+            else:
+                raise item
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
