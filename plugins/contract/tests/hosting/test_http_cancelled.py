@@ -10,25 +10,33 @@ import uvloop
 from enginehouse_plugin.hosting.http import LocalClient
 
 
-async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
-        await reader.read()
-    writer.close()
-
-
 async def _cancel_after(turns: int, path: str) -> None:
-    server = await asyncio.start_unix_server(_answer, path)
-    client = LocalClient(path)
-    request = asyncio.create_task(client.request("GET", "/"))
-    for _ in range(turns):
-        await asyncio.sleep(0)
-    request.cancel()
-    await asyncio.wait([request])
-    async with asyncio.timeout(30):
-        await client.close()
-    server.close()
+    conversations: set[asyncio.Task[None]] = set()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        conversations.add(task)
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            await reader.read()
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    async with await asyncio.start_unix_server(answer, path):
+        client = LocalClient(path)
+        request = asyncio.create_task(client.request("GET", "/"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        request.cancel()
+        await asyncio.wait([request])
+        async with asyncio.timeout(30):
+            await client.close()
+        await asyncio.sleep(0.01)  # the server takes up a connection that was dropped at once
+        if conversations:
+            await asyncio.wait(conversations)
 
 
 @pytest.mark.parametrize("turns", range(8))
