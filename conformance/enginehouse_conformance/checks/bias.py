@@ -1,0 +1,166 @@
+"""BIAS: logit_bias."""
+
+from __future__ import annotations
+
+import msgspec
+
+from enginehouse_conformance.answer import Answer
+from enginehouse_conformance.context import Context
+from enginehouse_conformance.primitives import (
+    KnownToken,
+    baseline,
+    forced_token,
+    greedy,
+    only,
+    printable_tokens,
+    require_same_greedy,
+)
+from enginehouse_conformance.registry import check
+from enginehouse_conformance.targets import Body
+from enginehouse_conformance.verdicts import Unclear
+
+_REPEATS = 8
+_FIRST_WORDS = ("Answer with one letter, A or B.", "Say yes.", "Count to three.")
+_GROUP = 256
+_MAX_IDS = 16_384
+_SMALL_VOCABULARY = 200
+_MARGIN_STEPS = 9
+
+
+class NaturalToken(msgspec.Struct, frozen=True, kw_only=True):
+    """A request for one greedy token, and that token."""
+
+    body: Body
+    token: KnownToken
+
+
+@check("BIAS1")
+async def a_bias_of_100_forces_a_token(ctx: Context) -> None:
+    try:
+        token = await forced_token(ctx)
+    except Unclear as exc:
+        size = ctx.declared.vocabulary_size
+        ctx.require(size is not None and size < _SMALL_VOCABULARY, "one token alone under a bias of 100", exc.message)
+        raise
+    answer = await ctx.ask(ctx.body(max_tokens=_REPEATS, temperature=ctx.hottest, logit_bias=only(token)))
+    ctx.equal(answer.text, token.text * _REPEATS, f"with a bias of 100 on token {token.id}, content")
+
+
+async def _natural_token(ctx: Context) -> NaturalToken:
+    """A token that the model says by itself, with its id; shared by the run.
+
+    Where a whole group of ids has a bias of 100, the likeliest of them comes: the natural token if it is in the
+    group. So its id is found by halves, without a tokenizer.
+    """
+
+    async def find() -> NaturalToken:
+        for prompt in _FIRST_WORDS:
+            body = greedy(ctx, prompt, max_tokens=1)
+            text = (await ctx.ask(body)).text
+            token_id = await _id_of(ctx, body, text) if text.strip() and "\ufffd" not in text else None
+            if token_id is not None:
+                return NaturalToken(body=body, token=KnownToken(token_id, text))
+        raise Unclear("no id is found of a token that the model says by itself")
+
+    found: NaturalToken = await ctx.shared.once("natural token", find)
+    return found
+
+
+async def _id_of(ctx: Context, body: Body, text: str) -> int | None:
+    async def has_it(ids: range) -> bool:
+        answer = await ctx.attempt({**body, "logit_bias": {str(token): 100 for token in ids}})
+        return isinstance(answer, Answer) and answer.text == text  # refused: over an undeclared vocabulary
+
+    size = min(ctx.declared.vocabulary_size or _MAX_IDS, _MAX_IDS)
+    for start in range(0, size, _GROUP):
+        ids = range(start, min(start + _GROUP, size))
+        if await has_it(ids):
+            while len(ids) > 1:
+                half = ids[: len(ids) // 2]
+                ids = half if await has_it(half) else ids[len(ids) // 2 :]
+            return ids[0]
+    return None
+
+
+@check("BIAS2")
+async def a_bias_of_minus_100_bans_a_token(ctx: Context) -> None:
+    natural = await _natural_token(ctx)
+    ban = {str(natural.token.id): -100}
+    answer = await ctx.ask({**natural.body, "logit_bias": ban})
+    if answer.text != natural.token.text:
+        return
+    # Another token may print the same text. Then the ban shows in how soon a rival overtakes it.
+    rival = next(token for token in await printable_tokens(ctx, 2) if token.text != natural.token.text)
+    plain, raised, banned = [await _margin(ctx, natural, rival, bias) for bias in ({}, {str(natural.token.id): 5}, ban)]
+    if raised < plain + 4:
+        ctx.unclear(f"token {natural.token.id} prints {natural.token.text!r}, but is not the one that was said")
+    ctx.require(
+        banned < plain - 0.5,
+        f"token {natural.token.id} ({natural.token.text!r}) not to be said under a bias of -100",
+        f"it is said, and a rival needs a bias of {banned:.1f} as without the ban ({plain:.1f})",
+    )
+
+
+async def _margin(ctx: Context, natural: NaturalToken, rival: KnownToken, bias: dict[str, int]) -> float:
+    """The bias that *rival* needs to come in place of the natural token's text, which has *bias*."""
+    low, high = 0.0, 100.0
+    for _ in range(_MARGIN_STEPS):
+        middle = (low + high) / 2
+        answer = await ctx.ask({**natural.body, "logit_bias": {**bias, str(rival.id): middle}})
+        low, high = (middle, high) if answer.text == natural.token.text else (low, middle)
+    return high
+
+
+@check("BIAS3")
+async def a_bias_of_0_changes_nothing(ctx: Context) -> None:
+    base = await baseline(ctx)
+    ids = range(32, min(320, ctx.declared.vocabulary_size or 320))
+    answer = await ctx.ask({**base.body, "logit_bias": {str(token): 0 for token in ids}})
+    await require_same_greedy(ctx, base, answer.text, f"the answer with a bias of 0 on {len(ids)} tokens")
+
+
+@check("BIAS4")
+async def a_bias_over_100_is_refused(ctx: Context) -> None:
+    for bias in (101, -101):
+        await ctx.refused(ctx.body(logit_bias={"50": bias}), "logit_bias")
+
+
+@check("BIAS5")
+async def an_id_outside_the_vocabulary_is_refused(ctx: Context) -> None:
+    size = ctx.declared.vocabulary_size
+    for token in (-1, *(() if size is None else (size,)), 10_000_000, 2**31, 2**63):
+        reply = await ctx.post(ctx.body(logit_bias={str(token): 1}, max_tokens=2))
+        ctx.equal(reply.status, 400, f"status for a bias on token {token}")
+
+
+@check("BIAS6")
+async def a_key_that_is_no_id_is_refused(ctx: Context) -> None:
+    for key in ("abc", "", "1.5", "0x10"):
+        await ctx.refused(ctx.body(logit_bias={key: 1}), "logit_bias")
+
+
+@check("BIAS7")
+async def a_bias_holds_in_a_stream(ctx: Context) -> None:
+    token = await forced_token(ctx)
+    answer = await ctx.stream(ctx.body(max_tokens=_REPEATS, logit_bias=only(token)))
+    ctx.equal(answer.text, token.text * _REPEATS, f"with a bias of 100 on token {token.id}, the streamed content")
+
+
+@check("BIAS8")
+async def a_bias_ends_with_its_request(ctx: Context) -> None:
+    token = await forced_token(ctx)
+    base = await baseline(ctx, ctx.topic(), max_tokens=_REPEATS)
+    forced = await ctx.ask({**base.body, "logit_bias": only(token)})
+    ctx.require(forced.text != base.text, "a bias of 100 to have an effect", forced.text)
+    after = (await ctx.ask(base.body)).text
+    is_forced = after.startswith(token.text) and not base.text.startswith(token.text)
+    ctx.require(not is_forced, f"no {token.text!r} without the bias", after)
+    await require_same_greedy(ctx, base, after, "the answer after a request with a bias")
+
+
+@check("BIAS9")
+async def a_forced_stop_string_leaves_nothing(ctx: Context) -> None:
+    token = await forced_token(ctx)
+    answer = await ctx.ask(ctx.body(logit_bias=only(token), stop=token.text))
+    ctx.equal(answer.text, "", f"where {token.text!r} is forced and is the stop string, content")
+    ctx.equal(answer.finish, "stop", "finish_reason")
