@@ -8,10 +8,10 @@ import click
 import msgspec
 
 from enginehouse_conformance.compare import Change, changes
+from enginehouse_conformance.report.text import printable
 from enginehouse_conformance.report.words import headline
 
 from .options import columns, read_report
-from .summary import printable
 
 _PATH = click.Path(path_type=Path)
 _SIGNS = {"better": "+", "worse": "-", "other": " "}

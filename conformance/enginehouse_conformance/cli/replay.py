@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from enginehouse_conformance.report.text import details, printable
 from enginehouse_conformance.results import Report, Result
 from enginehouse_conformance.rules import PROFILES, RULES
 from enginehouse_conformance.runner import Options, run_suite
@@ -15,7 +16,6 @@ from enginehouse_conformance.verdicts import Verdict
 from enginehouse_conformance.wire.client import Header
 
 from .options import CannotTell, access_options, key_from, read_report, url_argument
-from .summary import details, printable
 
 _CODES = {Verdict.FAIL: 1, Verdict.ERROR: 2, Verdict.INCONCLUSIVE: 2}
 

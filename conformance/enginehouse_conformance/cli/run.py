@@ -12,6 +12,7 @@ import click
 
 from enginehouse_conformance import report as reports
 from enginehouse_conformance.declared import DeclarationError, Declared, read_declared
+from enginehouse_conformance.report.text import summary
 from enginehouse_conformance.results import Report, exit_code
 from enginehouse_conformance.runner import Options, run_suite, selected_rules
 from enginehouse_conformance.selection import SelectionError, read_skips
@@ -29,7 +30,6 @@ from .options import (
     url_argument,
 )
 from .progress import progress_for
-from .summary import summary
 
 _PATH = click.Path(path_type=Path)
 

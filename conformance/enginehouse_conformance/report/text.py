@@ -1,11 +1,12 @@
-"""What a command says at its end about results."""
+"""Results as plain text, for a terminal and for a test that failed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from enginehouse_conformance.report.words import answer_of, headline, request_of, unsettled
 from enginehouse_conformance.results import Report, Result
+
+from .words import answer_of, headline, request_of, unsettled
 
 _SHOWN_CHARS = 2000
 

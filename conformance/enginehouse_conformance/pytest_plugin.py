@@ -1,0 +1,82 @@
+"""The pytest plugin: options, the fixture `conformance_target`, and the run behind a `ConformanceSuite`.
+
+It is loaded into every pytest run of its environment, so it imports the suite only where that is used.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from .background import BackgroundRun
+    from .suite import ConformanceSuite
+    from .targets import Target
+
+_NO_TARGET = (
+    "Nothing to test: write a fixture `conformance_target` in conftest.py, "
+    "or give --conformance-url and --conformance-model."
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options."""
+    group = parser.getgroup("conformance", "conformance of chat-completions backends")
+    group.addoption("--conformance-url", metavar="URL", help="test this URL where no conftest.py names a target")
+    group.addoption("--conformance-model", metavar="ID", help="model to ask for at --conformance-url")
+    group.addoption("--conformance-key-env", metavar="NAME", help="environment variable with the key for the URL")
+    group.addoption("--conformance-features", metavar="FILE", help="TOML file with what the URL declares")
+    group.addoption("--conformance-seed", type=int, default=0, metavar="N", help="seed of nonces and prompts")
+    group.addoption("--conformance-report", metavar="DIR", help="write the reports of class C into DIR/C")
+
+
+@pytest.fixture(scope="session")
+def conformance_target(request: pytest.FixtureRequest) -> Target:
+    """What is tested; write a fixture of this name to test something of your own."""
+    from .declared import DeclarationError, Declared, read_declared
+    from .targets import UrlTarget
+
+    option = request.config.getoption
+    if not option("--conformance-url") or not option("--conformance-model"):
+        pytest.fail(_NO_TARGET, pytrace=False)
+    path = option("--conformance-features")
+    try:
+        declared = read_declared(Path(path)) if path else Declared()
+    except DeclarationError as exc:
+        pytest.fail(f"--conformance-features: {exc}", pytrace=False)
+    variable = option("--conformance-key-env")
+    return UrlTarget(
+        option("--conformance-url"),
+        model=option("--conformance-model"),
+        key=os.environ.get(variable) if variable else None,
+        declared=declared,
+    )
+
+
+@pytest.fixture(scope="class")
+def conformance_run(request: pytest.FixtureRequest, conformance_target: Target) -> Iterator[BackgroundRun]:
+    """The run of the class's rules, of those that were selected."""
+    from . import report as reports
+    from .background import BackgroundRun
+    from .runner import selected_rules
+
+    suite: type[ConformanceSuite] = request.cls
+    seed = request.config.getoption("--conformance-seed")
+    mine = [item for item in request.session.items if isinstance(item, pytest.Function) and item.cls is suite]
+    chosen = frozenset(item.callspec.id for item in mine if hasattr(item, "callspec"))
+    reproduce = f"pytest '{request.node.nodeid}' --conformance-seed {seed}"
+    is_whole = not suite.rules and len(chosen) == len(selected_rules(suite.options()))
+    only = None if is_whole else chosen
+    run = BackgroundRun(conformance_target, suite.options(seed=seed, only=only, reproduce=reproduce))
+    run.start()
+    try:
+        yield run
+    finally:
+        report = run.stop()
+    folder = request.config.getoption("--conformance-report")
+    if folder and report is not None:
+        reports.write(report, Path(folder) / suite.__name__)
