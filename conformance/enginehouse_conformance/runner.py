@@ -209,6 +209,11 @@ class Run:
             return Verdict.ERROR, f"the target is busy: {exc}", "", ""
         except (TransportFault, TimeoutError):
             raise
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return _failed("an answer", "the target's code raised CancelledError although nobody cancelled")
         except Exception as exc:  # noqa: BLE001  # the outermost handler: a check's mistake must not end the run
             return Verdict.ERROR, f"the check itself broke: {type(exc).__name__}: {exc}", "", ""
         self._strikes = 0

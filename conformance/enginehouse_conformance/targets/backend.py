@@ -179,7 +179,8 @@ class BackendStream(LiveStream):
 
     async def drop(self) -> None:
         """Leave."""
-        await self._events.aclose()
+        with _translated(self._record):
+            await self._events.aclose()
 
 
 @contextlib.contextmanager
@@ -191,6 +192,9 @@ def _translated(record: Exchange) -> Generator[None, None, None]:
         record.fault = f"{type(exc).__name__}: {exc}"
         refusal = Refusal(status=None, message=exc.message, type=type(exc).__name__, param=exc.param, code=exc.code)
         raise (Refused if isinstance(exc, RequestError) else ServerFailure)(refusal) from exc
+    except Exception as exc:
+        record.fault = f"{type(exc).__name__}: {exc}"
+        raise ServerFailure(Refusal(status=None, message=f"{record.fault} (no error of the contract)")) from exc
 
 
 class InstanceHooks(TargetHooks):

@@ -1,0 +1,275 @@
+"""S, C: the plugin contract, on a backend without HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from enginehouse_conformance.context import Context
+from enginehouse_conformance.primitives import endless, named, nonce_tool
+from enginehouse_conformance.probes import PROBES
+from enginehouse_conformance.registry import check
+from enginehouse_conformance.targets import Body
+from enginehouse_conformance.targets.base import now_s
+from enginehouse_plugin import (
+    AnyEvent,
+    Finished,
+    GenerationRequest,
+    ReasoningDelta,
+    RefusalDelta,
+    Started,
+    TextDelta,
+    ToolCallDelta,
+    UsageReport,
+)
+from enginehouse_plugin.errors import ContextTooLong, EnginehouseError, RequestError, UnsupportedFeature
+
+Events = AsyncGenerator[AnyEvent, None]
+_DELTAS = (TextDelta, ReasoningDelta, RefusalDelta, ToolCallDelta)
+_HELD_TOKENS = 4  # the end of the turn, and tokens of a character that never became whole
+_FREE_WITHIN_S = 2.0
+_LONG_TOKENS = 1000
+_MOST_SLOTS = 16
+_BEYOND_THE_API: dict[str, dict[str, Any]] = {
+    "top_k": {"top_k": 40},
+    "min_p": {"min_p": 0.1},
+    "repetition_penalty": {"repetition_penalty": 1.2},
+    "chat_template_kwargs": {"chat_template_kwargs": {"a": 1}},
+}
+"""Fields of the contract that need a feature and that no document of the API has."""
+
+
+async def _events(ctx: Context, body: Body, *, stream: bool) -> list[AnyEvent]:
+    """All events of a request."""
+    events = ctx.backend.instance.generate(ctx.backend.request(body, stream=stream))
+    try:
+        return [event async for event in events]
+    finally:
+        await events.aclose()
+
+
+def _kinds(ctx: Context) -> list[Body]:
+    """Requests whose events have different forms."""
+    bodies = [ctx.body(), ctx.body(max_tokens=1)]
+    if ctx.has("n"):
+        bodies.append(ctx.body(n=2))
+    if ctx.has("tools", "tool_choice_named"):
+        name, _, tool = nonce_tool(ctx)
+        bodies.append(ctx.body(tools=[tool], tool_choice=named(name), max_tokens=200))
+    return bodies
+
+
+@check("S1")
+async def events_come_in_their_order(ctx: Context) -> None:
+    for body in _kinds(ctx):
+        for stream in (True, False) if ctx.has("streaming") else (False,):
+            events = await _events(ctx, body, stream=stream)
+            ctx.require(events and isinstance(events[0], Started), "`Started` as the first event", events[:1])
+            ctx.require(not any(isinstance(event, Started) for event in events[1:]), "one `Started`", events)
+            finished = Counter(event.choice for event in events if isinstance(event, Finished))
+            expected = dict.fromkeys(range(body.get("n", 1)), 1)
+            ctx.equal(dict(finished), expected, "the number of `Finished` per choice")
+            _require_nothing_after_the_end(ctx, events)
+
+
+def _require_nothing_after_the_end(ctx: Context, events: list[AnyEvent]) -> None:
+    ended: set[int] = set()
+    for event in events:
+        if isinstance(event, Finished):
+            ended.add(event.choice)
+        elif isinstance(event, _DELTAS):
+            ctx.require(event.choice not in ended, "nothing of a choice after its `Finished`", event)
+
+
+@check("S2")
+async def usage_comes_last_and_agrees(ctx: Context) -> None:
+    body = ctx.body(max_tokens=12, n=2 if ctx.has("n") else 1)
+    for stream in (True, False) if ctx.has("streaming") else (False,):
+        events = await _events(ctx, body, stream=stream)
+        usage = events[-1]
+        if not isinstance(usage, UsageReport):
+            ctx.fail("`UsageReport` as the last event", usage)
+        ctx.equal(sum(isinstance(event, UsageReport) for event in events), 1, "the number of `UsageReport`")
+        started = events[0]
+        if not isinstance(started, Started):
+            ctx.fail("`Started` as the first event", started)
+        ctx.equal(usage.prompt_tokens, started.prompt_tokens, "prompt_tokens as `Started` has them:")
+        ctx.require(usage.cached_tokens <= usage.prompt_tokens, "no more cached tokens than the prompt has", usage)
+        ctx.require(usage.reasoning_tokens <= usage.completion_tokens, "reasoning within the completion", usage)
+        running = _running_counts(ctx, events)
+        most = sum(running.values()) + _HELD_TOKENS * body["n"]
+        ctx.require(
+            sum(running.values()) <= usage.completion_tokens <= min(most, body["max_tokens"] * body["n"]),
+            f"completion_tokens that agree with the running counts {running}",
+            usage,
+        )
+
+
+def _running_counts(ctx: Context, events: list[AnyEvent]) -> dict[int, int]:
+    """The last running count of each choice; they never fall."""
+    counts: dict[int, int] = {}
+    for event in events:
+        if isinstance(event, _DELTAS):
+            before = counts.get(event.choice, 0)
+            ctx.require(event.completion_tokens >= max(before, 1), f"a running count from {max(before, 1)} up", event)
+            counts[event.choice] = event.completion_tokens
+    return counts
+
+
+@check("S3")
+async def failures_are_errors_of_the_contract(ctx: Context) -> None:
+    plain = ctx.backend.request(ctx.body(max_tokens=4), stream=False)
+    for feature, fields in _BEYOND_THE_API.items():
+        if not ctx.has(feature):
+            await _require_unsupported(ctx, feature, msgspec.structs.replace(plain, **fields), tuple(fields))
+    for feature, probe in PROBES.items():
+        if not ctx.has(feature):
+            request = ctx.backend.request(ctx.body(**probe.fields), stream=bool(probe.fields.get("stream")))
+            await _require_unsupported(ctx, feature, request, probe.names)
+    context_tokens = ctx.backend.instance.capabilities.context_tokens
+    error = await _error(ctx, ctx.backend.request(ctx.body("word " * (context_tokens + 64)), stream=False))
+    if not isinstance(error, ContextTooLong):
+        ctx.fail("`ContextTooLong` for a prompt over the context", repr(error))
+    ctx.equal(error.limit_tokens, context_tokens, "limit_tokens of `ContextTooLong`")
+    if ctx.has("json_schema"):
+        wrong = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "banana"}}}
+        error = await _error(ctx, ctx.backend.request(ctx.body(response_format=wrong), stream=False))
+        ctx.require(isinstance(error, RequestError), "a `RequestError` for a schema that is none", repr(error))
+
+
+async def _require_unsupported(ctx: Context, feature: str, request: GenerationRequest, names: tuple[str, ...]) -> None:
+    error = await _error(ctx, request)
+    if not isinstance(error, UnsupportedFeature):
+        ctx.fail(f"`UnsupportedFeature` for '{feature}', which is not declared", repr(error))
+    param = error.param or ""
+    ctx.require(any(name in param for name in names), f"a param that names {' or '.join(names)}", repr(error.param))
+
+
+async def _error(ctx: Context, request: GenerationRequest) -> EnginehouseError | None:
+    """The error that *request* ends with; fails where it is not one of the contract."""
+    events = ctx.backend.instance.generate(request)
+    try:
+        async for _ in events:
+            pass
+    except EnginehouseError as exc:
+        return exc
+    except Exception as exc:  # noqa: BLE001  # a foreign exception is what the rule forbids
+        ctx.fail("an error of enginehouse_plugin.errors", repr(exc))
+    finally:
+        await events.aclose()
+    return None
+
+
+# ---- leaving ----
+
+
+async def _leave_unstarted(events: Events) -> None:
+    await events.aclose()
+
+
+async def _leave_before_the_first_event(events: Events) -> None:
+    await _cancelled_next(events)
+    await events.aclose()
+
+
+async def _leave_by_closing(events: Events) -> None:
+    await anext(events)
+    await events.aclose()
+
+
+async def _leave_by_cancelling(events: Events) -> None:
+    await anext(events)
+    await anext(events)
+    await _cancelled_next(events)
+    await events.aclose()
+
+
+async def _cancelled_next(events: Events) -> asyncio.Task[AnyEvent]:
+    """Wait for the next event and cancel that: the task, which has ended. What is ready at once is taken."""
+    while True:
+        task = asyncio.ensure_future(anext(events))
+        await asyncio.sleep(0)
+        if not task.done():
+            task.cancel()
+            await asyncio.wait((task,))
+            return task
+        if task.exception() is not None:
+            return task
+
+
+_WAYS: tuple[Callable[[Events], Awaitable[None]], ...] = (
+    _leave_unstarted,
+    _leave_before_the_first_event,
+    _leave_by_closing,
+    _leave_by_cancelling,
+)
+
+
+async def _long_request(ctx: Context) -> GenerationRequest:
+    """A request that goes on until it is left."""
+    tokens = min(_LONG_TOKENS, ctx.backend.instance.capabilities.context_tokens // 2)
+    return ctx.backend.request(ctx.body(max_tokens=tokens, **await endless(ctx)), stream=ctx.has("streaming"))
+
+
+@check("C1", exclusive=True)
+async def leaving_frees_the_slot(ctx: Context) -> None:
+    instance = ctx.backend.instance
+    began = now_s()
+    await ctx.ask(ctx.body(max_tokens=1))
+    idle_s = now_s() - began
+    request = await _long_request(ctx)
+    slots = min(instance.capabilities.max_concurrent_requests, _MOST_SLOTS)
+    within_s = 3 * idle_s + _FREE_WITHIN_S
+    for leave in _WAYS:
+        what = leave.__name__.strip("_").replace("_", " ")
+        left = now_s()
+        try:
+            for _ in range(slots + 1):
+                async with asyncio.timeout(within_s):
+                    await leave(instance.generate(request))
+            left = now_s()
+            async with asyncio.timeout(within_s):
+                await ctx.ask(ctx.body(max_tokens=1))
+        except TimeoutError:
+            ctx.fail(f"another request served within {within_s:.1f} s of those that were left ({what})", "no answer")
+        if "active_requests" in ctx.hooks.names:
+            while await ctx.hooks.active_requests():
+                ctx.require(now_s() - left < within_s, f"no request left at work ({what})", "some are")
+                await asyncio.sleep(0.05)
+
+
+@check("C2", exclusive=True)
+async def cancellation_is_not_swallowed(ctx: Context) -> None:
+    request = await _long_request(ctx)
+    for taken in (0, 1, 3):
+        events = ctx.backend.instance.generate(request)
+        try:
+            for _ in range(taken):
+                await anext(events)
+            task = await _cancelled_next(events)
+            if not task.cancelled():
+                ctx.fail("the cancelled `__anext__` to raise CancelledError", _outcome(task))
+            after = [event async for event in events]
+            ctx.require(not after, "no event after the cancellation", after)
+        finally:
+            await _close(ctx, events)
+        events = ctx.backend.instance.generate(request)
+        for _ in range(taken):
+            await anext(events)
+        await _close(ctx, events)
+
+
+def _outcome(task: asyncio.Task[AnyEvent]) -> str:
+    exc = task.exception()
+    return f"it returned {task.result()!r}" if exc is None else f"it raised {exc!r}"
+
+
+async def _close(ctx: Context, events: Events) -> None:
+    try:
+        await events.aclose()
+    except RuntimeError as exc:
+        ctx.fail("`aclose` to end the generator without an event", str(exc))
