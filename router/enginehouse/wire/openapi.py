@@ -157,10 +157,28 @@ def _chat_operation() -> Json:
                 "description": "The answer, or the beginning of a stream.",
                 "content": {
                     "application/json": {"schema": _ref("ChatAnswer")},
-                    "text/event-stream": {"schema": {"type": "string"}, "example": STREAM},
+                    "text/event-stream": {"schema": _event(), "example": STREAM},
                 },
             },
             **_failures(_FAILURES),
+        },
+    }
+
+
+def _event() -> Json:
+    """Describe one event: OpenAPI before 3.2 has no words for a whole stream."""
+    chunk = {"anyOf": [_ref("ChatChunk"), _ref("ErrorEnvelope")]}
+    return {
+        "type": "object",
+        "description": "One event of the stream.",
+        "required": ["data"],
+        "properties": {
+            "data": {
+                "anyOf": [
+                    {"type": "string", "contentMediaType": "application/json", "contentSchema": chunk},
+                    {"const": "[DONE]"},
+                ]
+            }
         },
     }
 
