@@ -20,6 +20,7 @@ _TOKENS = 128
 _TRIES = 3
 _LONG = 60
 _FOUR_CODE_POINTS = "日𝒳é文"  # 12 bytes, 5 units of UTF-16
+_JAPANESE = "日本語だけで答えてください。"
 _INVALID: tuple[Any, ...] = (
     {"type": "strnig"},
     {"type": "object", "properties": ["v"]},
@@ -239,13 +240,18 @@ async def keys_arrive_as_they_are(ctx: Context) -> None:
 
 @check("RF21")
 async def lengths_count_code_points(ctx: Context) -> None:
-    schema = object_of(
-        v=_string(enum=[_FOUR_CODE_POINTS], minLength=4, maxLength=4),
-        w=_string(minLength=4, maxLength=4),
+    four = {"minLength": 4, "maxLength": 4}
+    # The control arm tells a target that cannot combine the keywords at all from one that counts wrongly.
+    control = await ctx.attempt(
+        ctx.body(response_format=json_schema(object_of(v=_string(enum=["four"], **four))), max_tokens=32)
     )
-    value = _require_object(ctx, await _constrained(ctx, schema, "日本語だけで答えてください。"), "v", "w")
-    ctx.equal(value["v"], _FOUR_CODE_POINTS, "the only value of four code points")
-    ctx.equal(len(value["w"]), 4, f"code points of {value['w']!r}")
+    if isinstance(control, Refusal):
+        ctx.note("enum with lengths is refused, so that only a free string could be judged")
+    else:
+        value = await _constrained(ctx, object_of(v=_string(enum=[_FOUR_CODE_POINTS], **four)))
+        ctx.equal(value, {"v": _FOUR_CODE_POINTS}, "the only value of four code points")
+    free = _require_object(ctx, await _constrained(ctx, object_of(v=_string(**four)), _JAPANESE), "v")["v"]
+    ctx.equal(len(free), 4, f"code points of {free!r}")
 
 
 @check("RF22")
