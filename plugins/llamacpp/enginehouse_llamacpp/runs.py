@@ -22,6 +22,7 @@ from enginehouse_plugin.hosting.stops import StopMatcher
 from . import translate
 from .calls import beginning_of_mark
 from .messages import CALL_OPENS
+from .progress import GrammarProgress
 from .server import Chunk, Server
 from .vocabulary import Vocabulary
 
@@ -50,11 +51,22 @@ class ChoiceRun:
         self._choice = choice
         self._prompt_ids: Sequence[int] = body["prompt"]
         self._in_prompt = frozenset(self._prompt_ids) if request.presence_penalty else frozenset()
-        self._body = {**body, "n_cmpl": 1, "stop": [], "seed": body["seed"] + choice}
+        self._body = {
+            **body,
+            "n_cmpl": 1,
+            "stop": [],
+            "n_probs": max(request.top_logprobs, 1),
+            "seed": body["seed"] + choice,
+        }
         self._written: list[int] = []
+        self._count = 0  # tokens; more than are written if the last ones are no whole character
         self._text = ""
         self._matcher = StopMatcher(request.stop)
         self._is_due = False
+        self._is_lazy = bool(body.get("grammar_lazy"))
+        self._progress: GrammarProgress | None = None
+        if request.presence_penalty and "grammar" in body and not self._is_lazy:
+            self._progress = GrammarProgress(body["grammar"])
 
     async def chunks(self) -> AsyncGenerator[Chunk, None]:
         """Chunks as one run of the engine would give them, cut at stop strings."""
@@ -91,33 +103,38 @@ class ChoiceRun:
         if runs:
             again["seed"] = translate.engine_seed(body["seed"] + runs * _NEXT_SEED)
             again["cache_prompt"] = True  # its own prefix, which it has computed in the same way every time
-            if "grammar" in body and not body.get("grammar_lazy"):
-                # The grammar goes on behind what has been written: the engine feeds it this text first.
-                again["grammar_type"] = "tool_calls"
-                again["generation_prompt"] = self._text
+            if self._progress is not None:  # the engine knows nothing of what has been written
+                again["grammar"] = self._progress.rest()
+                again["grammar_lazy"] = False
+                again["grammar_triggers"] = []
         return {**body, **again}
 
     def _must_begin_again(self) -> bool:
-        """Whether a token of the prompt has just entered the output.
-
-        A lazy grammar would lose a call, or the beginning of its mark; so inside of these the run goes on.
-        """
-        if not self._is_due:
-            return False
-        if self._body.get("grammar_lazy") and (CALL_OPENS in self._text or beginning_of_mark(self._text)):
+        """Whether a token of the prompt has just entered the output, and no mark of a call is half written."""
+        if not self._is_due or (self._is_lazy and beginning_of_mark(self._text)):
             return False
         self._is_due = False
         return True
 
+    def _follow(self, text: str) -> None:
+        """Follow the grammar; a lazy one begins at the mark of a call."""
+        self._text += text
+        if self._progress is not None:
+            self._progress.read(text)
+        elif self._is_lazy and CALL_OPENS in self._text:
+            self._progress = GrammarProgress(self._body["grammar"])
+            self._progress.read(self._text[self._text.index(CALL_OPENS) :])
+
     def _taken(self, chunk: Chunk, before: int) -> Iterator[Chunk]:
         """Take a chunk of a run that began after *before* tokens."""
+        self._count = before + chunk.tokens_predicted
         if chunk.stop:
             yield from self._ended(chunk)
             return
-        ids = self._vocabulary.tokens_of(chunk, before + chunk.tokens_predicted - len(self._written))
+        ids = self._vocabulary.tokens_of(chunk, self._count - len(self._written))
         self._is_due |= any(i in self._in_prompt and i not in self._written for i in ids)
         self._written += ids
-        self._text += chunk.content
+        self._follow(chunk.content)
         text, matched = self._matcher.push(chunk.content)
         yield self._mine(msgspec.structs.replace(chunk, tokens=ids), text)
         if matched is not None:
@@ -130,7 +147,7 @@ class ChoiceRun:
         yield self._mine(chunk, "")
 
     def _mine(self, chunk: Chunk, text: str) -> Chunk:
-        return msgspec.structs.replace(chunk, index=self._choice, content=text, tokens_predicted=len(self._written))
+        return msgspec.structs.replace(chunk, index=self._choice, content=text, tokens_predicted=self._count)
 
 
 async def merged(sources: Sequence[AsyncGenerator[Chunk, None]]) -> AsyncGenerator[Chunk, None]:

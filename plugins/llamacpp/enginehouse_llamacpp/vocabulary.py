@@ -38,7 +38,7 @@ class Vocabulary:
         return self._pieces[token_id]
 
     def tokens_of(self, chunk: Chunk, count: int) -> list[int]:
-        """The *count* tokens that *chunk*, the text of which is all its own, was made of.
+        """The *count* tokens that *chunk* was made of, which carries probabilities and holds nothing back.
 
         Raises:
             EngineProtocolError: no tokens make this text.
@@ -46,7 +46,8 @@ class Vocabulary:
         if len(chunk.tokens) == count:
             return chunk.tokens
         last = chunk.tokens[-1]
-        before = chunk.content.encode().removesuffix(self.piece(last))
+        sent = bytes(chunk.completion_probabilities[0].bytes)  # as sampled: in `content` a broken character is U+FFFD
+        before = sent.removesuffix(self.piece(last))
         found = self._splits(before, count - 1)
         if not found:
             raise EngineProtocolError(f"llama.cpp sent a text that {count} tokens of its vocabulary do not make.")
