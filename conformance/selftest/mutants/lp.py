@@ -120,7 +120,7 @@ class DoesNotNormalise(Behaviour):
         return changed(entry, logprob=entry.logprob - best, top=top)
 
 
-@mutant(kills=("LP8",), in_process=True)
+@mutant(kills=("LP8",), may_kill=("BIAS*", "LEN8", "SMP*", "X*"), in_process=True)
 class GreedyTakesTheSecond(Behaviour):
     """Greedy decoding takes the second likeliest token."""
 

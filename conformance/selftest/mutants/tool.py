@@ -185,7 +185,7 @@ class RepeatsArguments(ChangesCallPieces):
         piece["function"]["arguments"] = self.said[key]
 
 
-@mutant(kills=("TOOL8",), may_kill=("X2",))
+@mutant(kills=("TOOL8",), may_kill=("LP15", "X2"))
 class StreamsNoNames(ChangesCallPieces):
     """Streamed calls have no name."""
 
@@ -236,7 +236,7 @@ class UnknownChoicesAreAuto(Behaviour):
         return body if is_listed else {**body, "tool_choice": "auto"}
 
 
-@mutant(kills=("TOOL13",), may_kill=("TOOL6", "TOOL15", "TOOL19", "LP15"), origin="vLLM without a tool parser")
+@mutant(kills=("TOOL13",), may_kill=("TOOL6", "TOOL15", "TOOL19", "LP15", "MSG6"), origin="vLLM without a tool parser")
 class RefusesAuto(Behaviour):
     """tool_choice auto is refused."""
 
@@ -264,7 +264,7 @@ class EmptyParametersAreRefused(Behaviour):
         return super().arguments_grammar(tool)
 
 
-@mutant(kills=("TOOL15",), may_kill=("MSG6", "X14"))
+@mutant(kills=("TOOL15",), may_kill=("MSG6", "MSG13", "X14"))
 class CallsNeedContent(Behaviour):
     """A message with calls and no content is refused."""
 
