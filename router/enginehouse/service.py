@@ -179,12 +179,12 @@ class Generation:
         self._waits_since: float | None = None
 
     async def __aenter__(self) -> AsyncGenerator[AnyEvent, None]:
-        task = asyncio.current_task()
+        self._loop = asyncio.get_running_loop()
+        task = asyncio.current_task(self._loop)
         if task is None:
             raise RuntimeError("a generation is entered in a task")
         self._task = task
         self._cancels = task.cancelling()
-        self._loop = asyncio.get_running_loop()
         self._began_at = self._loop.time()
         service = self._service
         soonest_s = min(service.first_token_timeout_s, service.idle_timeout_s, service.total_timeout_s)

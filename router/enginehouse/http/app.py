@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from litestar import Litestar, Request, Response, asgi
-from litestar.config.cors import CORSConfig
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.types import ASGIApp
 
@@ -17,6 +16,7 @@ from enginehouse.wire import errors
 from enginehouse_plugin.errors import EnginehouseError
 
 from . import chat
+from .cors import Cors
 from .envelope import Envelope
 from .routes import small_routes
 
@@ -31,12 +31,11 @@ def create_app(config: Config, service: Service) -> ASGIApp:
     async def start() -> None:
         service.fleet.start()
 
-    app = Litestar(
+    app: ASGIApp = Litestar(
         [
             asgi(chat.PATH, copy_scope=False)(chat.ChatRoute(config, service, keys).answer),
             *small_routes(config, service, keys),
         ],
-        cors_config=_cors(config),
         exception_handlers={
             HTTPException: _http_error,
             EnginehouseError: _error,
@@ -47,19 +46,11 @@ def create_app(config: Config, service: Service) -> ASGIApp:
         openapi_config=None,  # the document is `wire.openapi`: Litestar's would lack the chat route
         logging_config=None,
     )
-    return Envelope(app, config.server.request_id_header)
-
-
-def _cors(config: Config) -> CORSConfig | None:
-    if not config.server.cors_origins:
-        return None
     header = config.server.request_id_header
-    return CORSConfig(
-        allow_origins=list(config.server.cors_origins),
-        allow_methods=["GET", "POST"],
-        allow_headers=["authorization", "content-type", header, "x-stainless-*"],
-        expose_headers=[header, "retry-after", chat.UNKNOWN_FIELDS_HEADER.decode()],
-    )
+    if config.server.cors_origins:
+        exposed = (header, "retry-after", chat.UNKNOWN_FIELDS_HEADER.decode())
+        app = Cors(app, config.server.cors_origins, exposed)
+    return Envelope(app, header)
 
 
 def _http_error(request: AnyRequest, error: HTTPException) -> Response[bytes]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Literal
 
 from litestar.types import HTTPScope, Receive, Send
 
 from enginehouse.wire.errors import ErrorReply, body_timeout, request_too_large
+
+from .protocol import Protocol
 
 BODY_TIMEOUT_S = 60.0
 """A body that has begun must be whole by then."""
@@ -39,8 +41,8 @@ class Client:
     def __init__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
-        self._abort: Callable[[], None] | None = scope.get("enginehouse.abort")  # type: ignore[assignment]  # by `protocol`
-        self._is_watched = False
+        self._connection: Protocol = scope["enginehouse.connection"]  # type: ignore[typeddict-item]  # by `protocol`
+        self.loop = self._connection.loop
         self.is_begun = False
         self.has_left = False
 
@@ -75,38 +77,31 @@ class Client:
         raise ClientLeft
 
     async def __aenter__(self) -> Client:
-        task = asyncio.current_task()
+        task = asyncio.current_task(self.loop)
         if task is None:
             raise RuntimeError("a client is served in a task")
+        if self._connection.is_lost:
+            raise ClientLeft
         self._task = task
         self._cancels = task.cancelling()
-        self._is_watched = True
-        self._watch = asyncio.create_task(self._cancel_when_left())
+        self._connection.watch(self._leave)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> Literal[False]:
-        # The watch ends by itself: the server wakes it when the response is complete.
-        self._is_watched = False
+        self._connection.watch(None)
         if kind is asyncio.CancelledError and self.has_left and self._task.uncancel() <= self._cancels:
             raise ClientLeft from error
         return False
 
-    async def _cancel_when_left(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        if self._is_watched:
-            self.has_left = True
-            self._task.cancel()
+    def _leave(self) -> None:
+        self.has_left = True
+        self._task.cancel()
 
     def drop(self) -> None:
-        """Give up on a client that reads no more: its connection is cut, as if it had left."""
-        if self._is_watched and not self.has_left:
-            self.has_left = True
-            if self._abort is not None:
-                self._abort()
-            self._task.cancel()
+        """Give up on a client that reads no more: its connection is cut, and with it the request ends."""
+        self._connection.transport.abort()
 
     async def reply(self, status: int, body: bytes, headers: Iterable[Header]) -> None:
         """Answer with one body."""

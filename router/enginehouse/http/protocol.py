@@ -1,22 +1,34 @@
-"""uvicorn's HTTP protocol with our manners: JSON errors, a limit on connections, a deadline for a request's head."""
+"""uvicorn's HTTP protocol with our manners: JSON errors, limits, and a client's leaving is always heard of.
+
+A client has left when it has closed its side: a whole close and a half one look alike from here.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from enginehouse.wire import errors
 
 HEAD_TIMEOUT_S = 30.0
 """A client that opens a connection and does not send a whole request head by then is cut off."""
 
+MAX_AHEAD_BYTES = 1024 * 1024
+"""Bytes of further requests that are kept while one runs. With more the connection ends after the one that runs."""
+
 
 class Protocol(HttpToolsProtocol):
     """One client connection. `max_connections` is set by the server on the class it hands to uvicorn."""
 
     max_connections: int = 0
+    is_lost = False
+    _on_lost: Callable[[], None] | None = None
+    _running: RequestResponseCycle | None = None  # uvicorn's own `cycle` is the last that came
+    _ahead_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         """Accept the connection, or answer 503 when there are too many."""
@@ -28,21 +40,49 @@ class Protocol(HttpToolsProtocol):
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection's timer with it."""
+        """Tell the request that is being answered; uvicorn tells only the last that came on the connection."""
         self._stop_timer()
+        self.is_lost = True
+        self.pipeline.clear()
         super().connection_lost(exc)
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
+        if self._on_lost is not None:
+            self._on_lost()
+
+    def eof_received(self) -> None:
+        """Cut the connection if a request is under way: flushing what the client may not read would take for ever."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.abort()
+
+    def watch(self, on_lost: Callable[[], None] | None) -> None:
+        """Call *on_lost* when the client leaves, until the next call of this."""
+        self._on_lost = on_lost
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Undo a pause of uvicorn's, which would hide that the client leaves."""
+        if self._on_lost is not None and not self.transport.is_closing():
+            self.flow.resume_reading()
 
     def data_received(self, data: bytes) -> None:
         """Parse; a path that is not ASCII is a malformed request like any other."""
+        if self._on_lost is not None and self._running is not None:
+            self._ahead_bytes += len(data)
+            if self._ahead_bytes > MAX_AHEAD_BYTES:
+                self._running.keep_alive = False
+                return
         try:
             super().data_received(data)
         except UnicodeDecodeError:
             self.send_400_response("Invalid HTTP request received.")
+        self._read_on()
 
     def on_message_begin(self) -> None:
         """Start the deadline for the head of a further request on this connection."""
         super().on_message_begin()
-        self.scope["enginehouse.abort"] = self.transport.abort  # type: ignore[typeddict-unknown-key]  # ours
+        self.scope["enginehouse.connection"] = self  # type: ignore[typeddict-unknown-key]  # for `client`
         if self._head_timer is None:
             self._expect_head()
 
@@ -50,6 +90,12 @@ class Protocol(HttpToolsProtocol):
         """End the deadline: the head is whole."""
         self._stop_timer()
         super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        if not self.pipeline:
+            self._ahead_bytes = 0
+        super()._start_asgi_task(cycle, app)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP with an error in the API's form."""

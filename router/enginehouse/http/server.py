@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 from types import FrameType
 
@@ -42,6 +43,10 @@ def serve(config: Config, plugins: Plugins) -> None:
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     log.info("listening", url=f"{scheme}://{shown}:{port}/v1", models=list(config.models))
+    # What is there now stays: the collector need not look at it again and again beside requests.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
     try:
         server.run(sockets=[listener])
     finally:

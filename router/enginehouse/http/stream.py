@@ -39,7 +39,7 @@ class EventStream:
         self._headers = (*_HEADERS, *headers)
         self._keep_alive_s = keep_alive_s
         self._write_timeout_s = write_timeout_s
-        self._loop = asyncio.get_running_loop()
+        self._loop = client.loop
         self._wrote_at = self._loop.time()
         self._writes_since: float | None = None
         self._comment: asyncio.Task[None] | None = None
@@ -83,6 +83,6 @@ class EventStream:
                 self._client.drop()
                 return
         elif now - self._wrote_at >= self._keep_alive_s:
-            self._comment = asyncio.create_task(self._write(KEEP_ALIVE))
+            self._comment = self._loop.create_task(self._write(KEEP_ALIVE))
             self._wrote_at = now
         self._timer = self._loop.call_later(min(self._keep_alive_s, self._write_timeout_s), self._on_timer)
