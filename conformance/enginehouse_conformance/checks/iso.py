@@ -1,0 +1,115 @@
+"""ISO: requests keep out of each other's way."""
+
+from __future__ import annotations
+
+import asyncio
+
+from enginehouse_conformance.answer import Answer
+from enginehouse_conformance.context import Context
+from enginehouse_conformance.primitives import Baseline, baseline, decoded, endless, greedy, require_same_greedy, saying
+from enginehouse_conformance.registry import check
+from enginehouse_conformance.targets import Body
+from enginehouse_conformance.targets.base import now_s
+
+_AT_ONCE = 8
+_DROPS = 50
+_LONG_TOKENS = 500
+_FREE_WITHIN_S = 2.0
+
+
+async def _ask(ctx: Context, body: Body, *, stream: bool) -> Answer:
+    return await (ctx.stream(body) if stream else ctx.ask(body))
+
+
+@check("ISO1", exclusive=True)
+async def each_of_eight_gets_its_own_answer(ctx: Context) -> None:
+    values = [ctx.nonce() for _ in range(_AT_ONCE)]
+    can_stream = ctx.has("streaming") and ctx.speaks("stream")
+    answers = await asyncio.gather(*(
+        _ask(ctx, ctx.body(response_format=saying(value), max_tokens=64), stream=can_stream and at % 2 == 1)
+        for at, value in enumerate(values)
+    ))  # fmt: skip
+    ctx.equal([decoded(ctx, answer.text) for answer in answers], [{"v": value} for value in values], "the answers")
+
+
+@check("ISO2", exclusive=True)
+async def greedy_output_is_the_same_beside_others(ctx: Context) -> None:
+    base = await baseline(ctx, ctx.topic())
+    answers = await asyncio.gather(*(ctx.ask(base.body) for _ in range(_AT_ONCE // 2)), *_others(ctx))
+    for answer in answers[: _AT_ONCE // 2]:
+        await require_same_greedy(ctx, base, answer.text, "beside other requests, the answer")
+
+
+def _others(ctx: Context) -> list[asyncio.Task[Answer]]:
+    """Requests that run beside."""
+    bodies = [ctx.body(temperature=ctx.hottest, max_tokens=24) for _ in range(_AT_ONCE // 2)]
+    return [asyncio.ensure_future(ctx.ask(body)) for body in bodies]
+
+
+async def _leave(ctx: Context, body: Body, at: int) -> None:
+    """Leave a stream: after its first piece, right after its head, or before that."""
+    if at % 3 == 2:
+        try:
+            async with asyncio.timeout(0.005 * (at % 5)), ctx.live(body):
+                return
+        except TimeoutError:
+            return
+    async with ctx.live(body) as stream:
+        if at % 3 == 0:
+            async for _ in stream:
+                return
+
+
+@check("ISO3", exclusive=True, time_limit_s=180)
+async def the_target_is_healthy_after_fifty_drops(ctx: Context) -> None:
+    base = await baseline(ctx)
+    began = now_s()
+    await ctx.ask(base.body)
+    idle_s = now_s() - began
+    body = ctx.body(max_tokens=_LONG_TOKENS, **await endless(ctx))
+    for start in range(0, _DROPS, 5):
+        await asyncio.gather(*(_leave(ctx, body, at) for at in range(start, start + 5)))
+    left, within_s = now_s(), 3 * idle_s + _FREE_WITHIN_S
+    try:
+        async with asyncio.timeout(within_s):
+            answer = await ctx.ask(base.body)
+    except TimeoutError:
+        ctx.fail(f"an answer within {within_s:.1f} s of {_DROPS} dropped requests", "none")
+    ctx.equal(answer.prompt_tokens, base.answer.prompt_tokens, "prompt_tokens as before:")
+    await require_same_greedy(ctx, base, answer.text, f"after {_DROPS} dropped requests, the answer")
+    if "active_requests" in ctx.hooks.names:
+        while active := await ctx.hooks.active_requests():
+            ctx.require(now_s() - left < within_s, "none of the dropped requests at work", active)
+            await asyncio.sleep(0.05)
+
+
+@check("ISO4")
+async def a_bad_request_harms_no_neighbour(ctx: Context) -> None:
+    body = greedy(ctx, max_tokens=64)
+    alone = await ctx.ask(body)
+    neighbour = asyncio.ensure_future(ctx.ask(body))
+    try:
+        replies = [
+            await ctx.post_raw(b'{"model": '),
+            await ctx.post(ctx.body(messages=[])),
+            await ctx.post(ctx.body(max_tokens="many")),
+            await ctx.post(ctx.body(temperature=-5)),
+        ]
+        answer = await neighbour
+    finally:
+        neighbour.cancel()
+    statuses = [reply.status for reply in replies]
+    ctx.require(all(400 <= status < 500 for status in statuses), "bad requests refused with 4xx", statuses)
+    ctx.equal(answer.finish, alone.finish, "finish_reason of the neighbour")
+    await require_same_greedy(ctx, Baseline(body=body, answer=alone), answer.text, "the neighbour's answer")
+
+
+@check("ISO5", exclusive=True)
+async def seeded_output_is_the_same_under_load(ctx: Context) -> None:
+    body = ctx.body(seed=ctx.random.randrange(2**31), temperature=min(1.0, ctx.hottest), max_tokens=24)
+    alone = [(await ctx.ask(body)).text for _ in range(2)]
+    if alone[0] != alone[1]:
+        ctx.unclear("the same seed gives different answers even without load (SMP7)")
+    answers = await asyncio.gather(*(ctx.ask(body) for _ in range(_AT_ONCE // 2)), *_others(ctx))
+    texts = {answer.text for answer in answers[: _AT_ONCE // 2]}
+    ctx.equal(texts, {alone[0]}, "under load, the answers")
