@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -40,21 +40,17 @@ def conformance_target(request: pytest.FixtureRequest) -> Target:
     from .declared import DeclarationError, Declared, read_declared
     from .targets import UrlTarget
 
-    option = request.config.getoption
-    if not option("--conformance-url") or not option("--conformance-model"):
+    url, model, path, variable = (
+        request.config.getoption(f"--conformance-{name}") for name in ("url", "model", "features", "key-env")
+    )
+    if not url or not model:
         pytest.fail(_NO_TARGET, pytrace=False)
-    path = option("--conformance-features")
     try:
         declared = read_declared(Path(path)) if path else Declared()
     except DeclarationError as exc:
         pytest.fail(f"--conformance-features: {exc}", pytrace=False)
-    variable = option("--conformance-key-env")
-    return UrlTarget(
-        option("--conformance-url"),
-        model=option("--conformance-model"),
-        key=os.environ.get(variable) if variable else None,
-        declared=declared,
-    )
+    key = os.environ.get(variable) if variable else None
+    return UrlTarget(url, model=model, key=key, declared=declared)
 
 
 @pytest.fixture(scope="class")
@@ -64,8 +60,8 @@ def conformance_run(request: pytest.FixtureRequest, conformance_target: Target) 
     from .background import BackgroundRun
     from .runner import selected_rules
 
-    suite: type[ConformanceSuite] = request.cls
-    seed = request.config.getoption("--conformance-seed")
+    suite = cast("type[ConformanceSuite]", request.cls)
+    seed = int(request.config.getoption("--conformance-seed") or 0)
     mine = [item for item in request.session.items if isinstance(item, pytest.Function) and item.cls is suite]
     chosen = frozenset(item.callspec.id for item in mine if hasattr(item, "callspec"))
     reproduce = f"pytest '{request.node.nodeid}' --conformance-seed {seed}"
