@@ -22,7 +22,8 @@ from enginehouse_conformance.verdicts import Unclear
 _REPEATS = 8
 _FIRST_WORDS = ("Answer with one letter, A or B.", "Say yes.", "Count to three.")
 _GROUP = 256
-_MAX_IDS = 16_384
+_COMMON_IDS = 4096
+_MAX_IDS = 65_536
 _SMALL_VOCABULARY = 200
 _MARGIN_STEPS = 9
 
@@ -54,31 +55,33 @@ async def _natural_token(ctx: Context) -> NaturalToken:
     """
 
     async def find() -> NaturalToken:
-        for prompt in _FIRST_WORDS:
-            body = greedy(ctx, prompt, max_tokens=1)
+        bodies = [greedy(ctx, prompt, max_tokens=1) for prompt in _FIRST_WORDS]
+        size = min(ctx.declared.vocabulary_size or _MAX_IDS, _MAX_IDS)
+        for body, ids in [*((body, range(min(size, _COMMON_IDS))) for body in bodies), (bodies[0], range(size))]:
             text = (await ctx.ask(body)).text
-            token_id = await _id_of(ctx, body, text) if text.strip() and "\ufffd" not in text else None
-            if token_id is not None:
-                return NaturalToken(body=body, token=KnownToken(token_id, text))
+            found = await _id_of(ctx, body, text, ids) if text.strip() and "\ufffd" not in text else None
+            if found is not None:
+                return NaturalToken(body=body, token=KnownToken(found, text))
         raise Unclear("no id is found of a token that the model says by itself")
 
     found: NaturalToken = await ctx.shared.once("natural token", find)
     return found
 
 
-async def _id_of(ctx: Context, body: Body, text: str) -> int | None:
+async def _id_of(ctx: Context, body: Body, text: str, ids: range) -> int | None:
+    """Which of *ids* is the token with which the answer to *body* begins, by itself."""
+
     async def has_it(ids: range) -> bool:
         answer = await ctx.attempt({**body, "logit_bias": {str(token): 100 for token in ids}})
         return isinstance(answer, Answer) and answer.text == text  # refused: over an undeclared vocabulary
 
-    size = min(ctx.declared.vocabulary_size or _MAX_IDS, _MAX_IDS)
-    for start in range(0, size, _GROUP):
-        ids = range(start, min(start + _GROUP, size))
-        if await has_it(ids):
-            while len(ids) > 1:
-                half = ids[: len(ids) // 2]
-                ids = half if await has_it(half) else ids[len(ids) // 2 :]
-            return ids[0]
+    for start in range(0, len(ids), _GROUP):
+        group = ids[start : start + _GROUP]
+        if await has_it(group):
+            while len(group) > 1:
+                half = group[: len(group) // 2]
+                group = half if await has_it(half) else group[len(half) :]
+            return group[0]
     return None
 
 

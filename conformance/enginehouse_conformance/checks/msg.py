@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+from enginehouse_conformance.answer import Refusal
 from enginehouse_conformance.context import Context
 from enginehouse_conformance.primitives import baseline, nonce_tool, require_same_greedy
 from enginehouse_conformance.registry import check
@@ -153,5 +154,6 @@ async def marks_in_a_text_are_text(ctx: Context) -> None:
 @check("MSG15")
 async def any_text_is_answered_or_refused(ctx: Context) -> None:
     for text in ("👩‍👩‍👧‍👦🏳️‍🌈 é日本", "\u202eשבת\u202c שמש", "before\x00after", "\x01\x1b[0m\ufeff\uffff"):
-        reply = await ctx.post(ctx.body(text, max_tokens=2))
-        ctx.require(reply.status in (200, 400), f"200 or 400 for {text!r}", f"status {reply.status}")
+        answer = await ctx.attempt(ctx.body(text, max_tokens=2))
+        if isinstance(answer, Refusal):
+            ctx.equal(answer.status, 400, f"status of the refusal of {text!r}")

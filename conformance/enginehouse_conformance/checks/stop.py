@@ -8,6 +8,7 @@ from enginehouse_conformance.primitives import Baseline, baseline, greedy, requi
 from enginehouse_conformance.registry import check
 
 _EMOJI = "🦊"
+_NEWLINE_IDS = (10, 13, 107, 108, 187, 198, 199, 201, 203, 1010)
 _WITH_LINES = (
     "List ten animals, one on each line.",
     "Write a poem of short lines about the sea.",
@@ -134,7 +135,24 @@ async def a_newline_may_be_a_stop_string(ctx: Context) -> None:
         if "\n" in base.text[1:]:
             await _require_cut(ctx, base, await ctx.ask({**body, "stop": "\n"}), "\n")
             return
-    ctx.unclear("no answer has a newline")
+    token = await _newline(ctx)
+    if token is None:
+        ctx.unclear("no answer has a newline")
+    answer = await ctx.ask(ctx.body(logit_bias={token: 100}, temperature=0, stop="\n"))
+    ctx.equal(answer.text, "", "where a newline is forced and is the stop string, content")
+    ctx.equal(answer.finish, "stop", "finish_reason")
+
+
+async def _newline(ctx: Context) -> str | None:
+    """The id of a newline in one of the usual vocabularies, as a key of logit_bias."""
+    if not (ctx.has("logit_bias") and ctx.speaks("logit_bias")):
+        return None
+    for token in _NEWLINE_IDS:
+        body = ctx.body(logit_bias={str(token): 100}, temperature=0, max_tokens=2)
+        answer = await ctx.attempt(body)
+        if isinstance(answer, Answer) and answer.text == "\n\n":
+            return str(token)
+    return None
 
 
 @check("STOP11")

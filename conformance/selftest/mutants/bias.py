@@ -113,7 +113,7 @@ class KeepsTheBias(Behaviour):
         return with_bias(request, self._kept.get(prompt, {}))
 
 
-@mutant(kills=("BIAS9",), may_kill=("X*",), in_process=True)
+@mutant(kills=("BIAS9",), may_kill=("STOP4", "X*"), in_process=True)
 class LooksForStopsFromTheSecondToken(Behaviour):
     """A stop string is not found in the first token."""
 

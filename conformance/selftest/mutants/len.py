@@ -30,7 +30,7 @@ class CallsACutAnswerStopped(Behaviour):
         return "stop" if reason == "length" else super().finish(reason, is_call=is_call)
 
 
-@mutant(kills=("LEN1", "LEN2"), may_kill=("LEN3", "LEN7"), in_process=True)
+@mutant(kills=("LEN1", "LEN2"), may_kill=("LEN3", "LEN7", "BIAS1", "BIAS7", "N4", "X13"), in_process=True)
 class CountsOneTokenLess(Behaviour):
     """The limit is reached a token early."""
 
@@ -107,7 +107,7 @@ class NoBiasOnTheEnd(Behaviour):
         return msgspec.structs.replace(request, logit_bias=bias)
 
 
-@mutant(kills=("LEN8",), may_kill=("STOP*", "SSE*", "LEN*"), in_process=True)
+@mutant(kills=("LEN8",), may_kill=("STOP*", "SSE*", "LEN*", "BIAS9", "TOOL7", "X*"), in_process=True)
 class CallsTheEndLength(Behaviour):
     """An answer that ends by itself has the finish_reason length."""
 
@@ -142,7 +142,7 @@ class OverflowsOnHugeLimits(Behaviour):
             raise Rejected("integer overflow", status=500)
 
 
-@mutant(kills=("LEN11",))
+@mutant(kills=("LEN11",), may_kill=("SSE8",))
 class TotalIsThePrompt(Behaviour):
     """total_tokens counts the prompt only."""
 
@@ -158,7 +158,11 @@ class TellsNoTotal(Behaviour):
         return {name: count for name, count in usage.items() if name != "total_tokens"}
 
 
-@mutant(kills=("LEN12",), may_kill=("MSG*", "SSE11", "LEN9", "ISO*"), origin="servers that do not count what is cached")
+@mutant(
+    kills=("LEN12",),
+    may_kill=("MSG*", "SSE11", "LEN9", "ISO*", "N4"),
+    origin="servers that do not count what is cached",
+)
 class CountsWhatIsNotCached(Behaviour):
     """A prompt that was seen before counts as one token."""
 
@@ -172,7 +176,7 @@ class CountsWhatIsNotCached(Behaviour):
         return {**usage, "prompt_tokens": tokens, "total_tokens": tokens + usage["completion_tokens"]}
 
 
-@mutant(kills=("LEN13",), may_kill=("LEN1", "LEN2", "LEN3", "N4"))
+@mutant(kills=("LEN13",), may_kill=("LEN1", "LEN2", "LEN3", "N4", "SSE11"))
 class CountsCharacters(Behaviour):
     """completion_tokens grows with the characters of the answer."""
 

@@ -136,7 +136,7 @@ class RefusesNames(Behaviour):
     problem = refuses_in_messages("name")
 
 
-@mutant(kills=("MSG9",), may_kill=("SSE16",))
+@mutant(kills=("MSG9",), may_kill=("SSE16", "ISO4"))
 class TakesNoMessages(Behaviour):
     """An empty conversation is answered."""
 

@@ -26,7 +26,7 @@ class NeverGreedy(Behaviour):
         return changed(request, temperature=request.temperature or 1.0)
 
 
-@mutant(kills=("SMP2", "SMP3", "SMP8"), may_kill=("N3", "SMP12", "SMP13"), in_process=True)
+@mutant(kills=("SMP2", "SMP3", "SMP8"), may_kill=("N3", "SMP12", "SMP13", "X8"), in_process=True)
 class IgnoresTemperature(Behaviour):
     """Every answer is greedy."""
 
@@ -53,7 +53,7 @@ def lenient(name, change):
     return check_fields
 
 
-@mutant(kills=("SMP4",))
+@mutant(kills=("SMP4",), may_kill=("ISO4",))
 class ClampsTemperature(Behaviour):
     """A temperature out of range is clamped."""
 
