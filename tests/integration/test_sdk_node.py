@@ -22,7 +22,7 @@ KEY = "the key of these tests"
 _LINE = re.compile(r"^(?P<not>not )?ok \d+ - (?P<name>.+)$", re.MULTILINE)
 
 
-def _node() -> str:
+def node() -> str:
     """The environment's own Node, else the machine's."""
     found = shutil.which("node", path=str(Path(sys.executable).parent)) or shutil.which("node")
     assert found is not None, "there is no Node: `make setup` installs it"
@@ -41,7 +41,7 @@ def locked_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def report(server: Served, locked_server: Served) -> dict[str, tuple[bool, str]]:
     """Each test's verdict, with what the runner printed about it."""
     done = subprocess.run(
-        [_node(), "--test", "--test-reporter=tap", "sdk.test.mjs"],
+        [node(), "--test", "--test-reporter=tap", "sdk.test.mjs"],
         cwd=FOLDER,
         env={
             **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},

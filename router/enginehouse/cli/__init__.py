@@ -22,6 +22,7 @@ _COMMANDS = {
     "explain": "Say where a model is placed on this host, and why not elsewhere.",
     "plugins": "List plugins, and why one was refused.",
     "keys": "Make API keys.",
+    "usage": "Add up the tokens that each key and model took.",
     "config": "Check a configuration.",
 }
 
