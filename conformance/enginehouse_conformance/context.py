@@ -184,6 +184,7 @@ class Context:
         """A whole stream as it was on the wire, for checks of its form. Fails where it is not answered 200."""
         trace = await self.url.trace(self.url.chat_request({**body, "stream": True}), self.recording, pause_s=pause_s)
         self.require(trace.head.status == 200, "a stream answered 200", f"status {trace.head.status}")
+        trace.require_shape()
         return trace
 
     async def refused(self, body: Body, *fields: str, status: tuple[int, ...] = (400,)) -> Reply:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import socket
 
 import pytest
 from click.testing import CliRunner, Result
 
 from enginehouse_conformance.cli import cli
+from enginehouse_conformance.registry import all_checks
+from enginehouse_conformance.stub import Behaviour
+from enginehouse_conformance.stub.trial import run_on_stub
 
 RULES = "ENV1,ENV9,ERR1,ERR3,ERR12,ERR14,SSE1,SSE3,SSE6,SSE11"
 HTML = b"<!doctype html><title>Welcome</title><h1>It works!</h1>"
@@ -222,3 +226,43 @@ def test_words_of_a_target_do_not_drive_the_terminal(serve) -> None:
     result = run(serve(reply(b'{"choices": "\\u001b[31m\\u0007"}')))
     assert "\x1b" not in result.output
     assert "\x07" not in result.output
+
+
+JUNK = [None, 5, -1.5, "text", [], {}, [1, None], {"a": 1}, True, "9" * 30]
+
+
+class Misshapen(Behaviour):
+    """Here and there in what it says is something of another type, or nothing."""
+
+    def __init__(self, seed):
+        self._random = random.Random(seed)
+
+    def _spoilt(self, value, share):
+        if self._random.random() < share:
+            return self._random.choice(JUNK)
+        if isinstance(value, dict):
+            return {
+                key: self._spoilt(inner, share) for key, inner in value.items() if self._random.random() > share / 2
+            }
+        return [self._spoilt(inner, share) for inner in value] if isinstance(value, list) else value
+
+    def answer(self, answer, body):
+        return self._spoilt(answer, 0.06)
+
+    def chunks(self, chunks, body):
+        return [self._spoilt(chunk, 0.03) for chunk in chunks]
+
+    def error(self, status, error, headers):
+        return status, self._spoilt(error, 0.15), headers
+
+    def models(self):
+        return self._spoilt(super().models(), 0.2)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_no_shape_of_json_breaks_a_check(seed) -> None:
+    rules = [rule for rule, check in all_checks().items() if not check.exclusive]
+    report = await run_on_stub(Misshapen(seed), rules=rules, seed=seed, check_timeout_s=5.0)
+    broken = {result.rule: result.message for result in report.results if "itself broke" in result.message}
+    assert not broken
+    assert report.summary.conforms == "no"

@@ -6,6 +6,7 @@ import time
 
 import msgspec
 
+from enginehouse_conformance.answer import Json
 from enginehouse_conformance.context import Context
 from enginehouse_conformance.primitives import baseline, require_same_greedy
 from enginehouse_conformance.registry import check
@@ -73,7 +74,9 @@ async def message_is_the_assistants(ctx: Context) -> None:
 async def model_is_an_advertised_id(ctx: Context) -> None:
     reply = await ctx.get("/models")
     ctx.equal(reply.status, 200, "status of the models route")
-    ids = [entry.get("id") for entry in reply.json().get("data") or []]
+    models: Json = reply.json().get("data")
+    ctx.require(isinstance(models, list), "`data`, an array of models", models)
+    ids = [entry.get("id") for entry in models if isinstance(entry, dict)]
     answer = await ctx.ask(ctx.body())
     ctx.require(answer.model in ids, f"`model` to be one of {ids}", answer.raw.get("model"))
 

@@ -162,7 +162,7 @@ async def models_are_listed_and_usable(ctx: Context) -> None:
     models: Json = listing.get("data")
     ctx.require(isinstance(models, list) and models, "`data` with at least one model", models)
     for model in models:
-        ctx.require(isinstance(model.get("id"), str), "each model with an id", model)
+        ctx.require(isinstance(model, dict) and isinstance(model.get("id"), str), "each model with an id", model)
         ctx.equal(model.get("object"), "model", "`object` of a model")
     ids = [model["id"] for model in models]
     chosen = ctx.url.model if ctx.url.model in ids else ids[0]

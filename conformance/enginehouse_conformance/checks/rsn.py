@@ -66,8 +66,8 @@ async def no_marks_of_reasoning_in_the_content(ctx: Context) -> None:
 @check("RSN4")
 async def reasoning_has_one_field_name(ctx: Context) -> None:
     body = _thoughtful(ctx)
-    answer: Json = (await ctx.ask(body)).raw
-    whole = _names(answer["choices"][0]["message"])
+    answer = await ctx.ask(body)
+    whole = {name for entry in answer.raw["choices"] for name in _names(entry["message"])}
     streamed = set[str]()
     for entry in (await ctx.trace(body)).entries():
         streamed |= _names(entry.get("delta") or {})

@@ -72,6 +72,13 @@ class StreamTrace(msgspec.Struct, kw_only=True):
         """How many [DONE] there were."""
         return sum(event.data == "[DONE]" for event in self.events)
 
+    def require_shape(self) -> None:
+        """Raise BrokenAnswer where a chunk has not the types that every check relies on."""
+        for chunk in self.chunks:
+            problem = _misshapen(chunk)
+            if problem:
+                raise BrokenAnswer(f"in a chunk of the stream, {problem}: {str(chunk)[:200]}")
+
     def entries(self) -> list[Json]:
         """All entries of `choices` of all chunks, in order."""
         return [entry for chunk in self.chunks if isinstance(chunk, dict) for entry in chunk.get("choices") or []]
@@ -381,6 +388,22 @@ def read_refusal(status: int | None, raw: Json, text: str) -> Refusal:
         code=fields.get("code"),
         raw=raw,
     )
+
+
+def _misshapen(chunk: Json) -> str | None:
+    if not isinstance(chunk, dict):
+        return "there is no object"
+    if not isinstance(chunk.get("usage"), dict | None):
+        return "`usage` is no object"
+    choices = chunk.get("choices", [])
+    if not isinstance(choices, list):
+        return "`choices` is no array"
+    for entry in choices:
+        if not isinstance(entry, dict) or not isinstance(entry.get("delta"), dict | None):
+            return "a choice, or its delta, is no object"
+        if not isinstance(entry.get("index", 0), int) or not isinstance(entry.get("finish_reason"), str | None):
+            return "`index` is no integer or `finish_reason` no string"
+    return None
 
 
 def decode_json(data: bytes, what: str) -> Json:
