@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import socket
@@ -175,13 +176,14 @@ class Engine:
         return [slot for slot in reply.json() if slot["is_processing"]]
 
 
-def engines(served: Served) -> dict[str, psutil.Process]:
-    """The engine processes below a router, by the path of their socket."""
-    found = {}
+def engines(served: Served) -> list[tuple[dict[str, Any], psutil.Process]]:
+    """The engine processes below a router, each with the settings it was started with (`socket` is one)."""
+    found = []
     for process in served.descendants():
-        command = process.cmdline()
-        if "guardian.py" not in " ".join(command):
-            found[json.loads(command[-1])["socket"]] = process
+        with contextlib.suppress(psutil.NoSuchProcess):
+            command = process.cmdline()
+            if len(command) == 3 and command[1].endswith("embedded.py"):
+                found.append((json.loads(command[-1]), process))
     return found
 
 

@@ -87,8 +87,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     served = Served(CONFIG, tmp_path_factory.mktemp("disconnects"))
     try:
         served.wait_ready()
-        ((path, process),) = engines(served).items()
-        with Engine(path) as engine:
+        ((settings, process),) = engines(served)
+        with Engine(settings["socket"]) as engine:
             yield Place(served, engine, process)
         assert served.end() == 0, served.text()
     finally:

@@ -26,6 +26,7 @@ _STAGES = (
     (re.compile(r"threadpool init|warming up"), LoadProgress(stage="warming up", fraction=0.8)),
     (re.compile(r"model loaded"), LoadProgress(stage="starting server", fraction=0.95)),
 )
+_BAD_WEIGHTS = re.compile(r"error loading model: (.+)")
 _OUT_OF_MEMORY = re.compile(r"out of memory|failed to allocate|cannot allocate|unable to allocate", re.IGNORECASE)
 
 
@@ -122,6 +123,13 @@ class LlamaCppBackend(Backend):
                 last_words=error.last_words,
                 retryable=False,
                 code="unknown_architecture",
+            )
+        if bad_weights := _BAD_WEIGHTS.search(words):
+            return LoadFailed(
+                f"llama.cpp cannot load '{placement.path}': {bad_weights.group(1)}.",
+                last_words=error.last_words,
+                retryable=False,
+                code="bad_weights",
             )
         return error
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from enginehouse.config import ModelConfig
@@ -171,7 +171,7 @@ class HostedInstance:
             except EnginehouseError as error:
                 self._failed_loads += 1
                 hopeless = not error.retryable or self._failed_loads >= self._policy.max_failures
-                self._note_failure(error.message)
+                self._note_failure(_why_not_loaded(error))
                 if hopeless:
                     self._give_up()
                     return
@@ -333,11 +333,19 @@ def _tenth(progress: LoadProgress) -> int | None:
     return None if progress.fraction is None else int(progress.fraction * 10)
 
 
+def _why_not_loaded(error: EnginehouseError) -> str:
+    last_words = error.last_words if isinstance(error, LoadFailed) else ()
+    return _with_last_words(error.message, last_words)
+
+
+def _with_last_words(reason: str, last_words: Sequence[str]) -> str:
+    return f"{reason}; last words: {last_words[-1]}" if last_words else reason
+
+
 def _why(closed: asyncio.Future[ExitReport]) -> str:
     if closed.cancelled():
         return "its end could not be told"
     if error := closed.exception():
         return f"its end could not be told: {type(error).__name__}: {error}"
     report = closed.result()
-    last = f"; last words: {report.last_words[-1]}" if report.last_words else ""
-    return f"{report.reason}{last}"
+    return _with_last_words(report.reason, report.last_words)
