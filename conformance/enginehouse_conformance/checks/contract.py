@@ -177,19 +177,27 @@ async def _leave_before_the_first_event(events: Events) -> None:
 
 
 async def _leave_by_closing(events: Events) -> None:
-    await anext(events)
+    await _take(events, 1)
     await events.aclose()
 
 
 async def _leave_by_cancelling(events: Events) -> None:
-    await anext(events)
-    await anext(events)
+    await _take(events, 2)
     await _cancelled_next(events)
     await events.aclose()
 
 
-async def _cancelled_next(events: Events) -> asyncio.Task[AnyEvent]:
-    """Wait for the next event and cancel that: the task, which has ended. What is ready at once is taken."""
+async def _take(events: Events, count: int) -> None:
+    """Take *count* events, or all there are."""
+    for _ in range(count):
+        await anext(events, None)
+
+
+async def _cancelled_next(events: Events) -> asyncio.Task[AnyEvent] | None:
+    """Wait for the next event and cancel that: the task, which has ended.
+
+    What is ready at once is taken; None where the answer ends before there was anything to wait for.
+    """
     while True:
         task = asyncio.ensure_future(anext(events))
         await asyncio.sleep(0)
@@ -197,8 +205,9 @@ async def _cancelled_next(events: Events) -> asyncio.Task[AnyEvent]:
             task.cancel()
             await asyncio.wait((task,))
             return task
-        if task.exception() is not None:
-            return task
+        if isinstance(task.exception(), StopAsyncIteration):
+            return None
+        task.result()
 
 
 _WAYS: tuple[Callable[[Events], Awaitable[None]], ...] = (
@@ -248,18 +257,18 @@ async def cancellation_is_not_swallowed(ctx: Context) -> None:
     for taken in (0, 1, 3):
         events = ctx.backend.instance.generate(request)
         try:
-            for _ in range(taken):
-                await anext(events)
+            await _take(events, taken)
             task = await _cancelled_next(events)
-            if not task.cancelled():
+            if task is None:
+                ctx.note(f"after {taken} events the engine never waits: there was nothing to cancel")
+            elif not task.cancelled():
                 ctx.fail("the cancelled `__anext__` to raise CancelledError", _outcome(task))
             after = [event async for event in events]
             ctx.require(not after, "no event after the cancellation", after)
         finally:
             await _close(ctx, events)
         events = ctx.backend.instance.generate(request)
-        for _ in range(taken):
-            await anext(events)
+        await _take(events, taken)
         await _close(ctx, events)
 
 

@@ -66,7 +66,8 @@ async def the_target_is_healthy_after_fifty_drops(ctx: Context) -> None:
     began = now_s()
     await ctx.ask(base.body)
     idle_s = now_s() - began
-    body = ctx.body(max_tokens=_LONG_TOKENS, **await endless(ctx))
+    tokens = min(_LONG_TOKENS, (ctx.declared.context_tokens or 2 * _LONG_TOKENS) // 2)
+    body = ctx.body(max_tokens=tokens, **await endless(ctx))
     for start in range(0, _DROPS, 5):
         await asyncio.gather(*(_leave(ctx, body, at) for at in range(start, start + 5)))
     left, within_s = now_s(), 3 * idle_s + _FREE_WITHIN_S

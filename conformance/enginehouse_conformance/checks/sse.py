@@ -203,10 +203,11 @@ async def a_client_that_leaves_frees_its_slot(ctx: Context) -> None:
     began = now_s()
     await ctx.ask(ctx.body(max_tokens=1))
     idle_s = now_s() - began
-    body = ctx.body(max_tokens=_LONG_TOKENS, **await endless(ctx))
+    tokens = min(_LONG_TOKENS, (ctx.declared.context_tokens or 2 * _LONG_TOKENS) // 2)
+    body = ctx.body(max_tokens=tokens, **await endless(ctx))
     running = await asyncio.gather(*(_run_for(ctx, body, _CONTROL_S) for _ in range(_STREAMS)))
     if not any(running):
-        ctx.unclear(f"{_LONG_TOKENS} tokens are done within {_CONTROL_S} s: leaving cannot be told from finishing")
+        ctx.unclear(f"{tokens} tokens are done within {_CONTROL_S} s: leaving cannot be told from finishing")
     left = now_s()
     try:
         async with asyncio.timeout(idle_s + _FREE_WITHIN_S):

@@ -6,7 +6,7 @@ from enginehouse_conformance.stub import Behaviour, Rejected
 from enginehouse_conformance.stub.mutants import mutant
 
 
-@mutant(kills=("ENV1",))
+@mutant(kills=("ENV1",), may_kill=("MSG*", "LEN*", "N4", "X*", "SSE*", "RSN5"))
 class LeavesOutUsage(Behaviour):
     """The answer has no usage."""
 
