@@ -1,0 +1,75 @@
+"""What the page and the workflow say is what there is."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from enginehouse_conformance.cli import cli
+from enginehouse_conformance.declared import read_declared
+from enginehouse_conformance.rules import PROFILES
+from enginehouse_conformance.verdicts import Verdict
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "conformance.md").read_text()
+WORKFLOW = (ROOT / "examples" / "conformance-ci.yml").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def options_of(command: str) -> set[str]:
+    return {name for option in cli.commands[command].params for name in option.opts if name.startswith("--")}
+
+
+def test_the_table_of_options_is_complete() -> None:
+    table = set(re.findall(r"^\| `(--[a-z-]+)` \|", PAGE, re.MULTILINE))
+    assert table == options_of("run")
+
+
+def test_every_command_profile_and_verdict_is_documented() -> None:
+    for name in (*cli.commands, *PROFILES, *(verdict.value for verdict in Verdict)):
+        assert re.search(rf"`[^`\n]*\b{re.escape(name)}\b[^`\n]*`", PAGE) or f"conformance {name}" in PAGE, name
+
+
+@pytest.mark.parametrize("text", [text for kind, text in BLOCKS if kind == "sh"] + [WORKFLOW])
+def test_command_lines_can_be_parsed(text, tmp_path) -> None:
+    joined = re.sub(r"\\\n\s*|\n\s+(?=--)", " ", text)
+    lines = [line.strip() for line in joined.splitlines() if line.strip().startswith("enginehouse-conformance run")]
+    lines += re.findall(r"enginehouse-conformance run http\S+\s+--.*", joined)
+    assert lines
+    for line in lines:
+        words = shlex.split(line)[1:]
+        with click.Context(cli):
+            cli.commands["run"].make_context("run", words[1:])
+
+
+def test_the_declaration_can_be_read(tmp_path) -> None:
+    path = tmp_path / "declared.toml"
+    path.write_text(next(text for kind, text in BLOCKS if kind == "toml"))
+    assert read_declared(path).limits == {"n": 4}
+
+
+def test_the_two_files_of_an_author_run(tmp_path) -> None:
+    """With the tutorial's plugin, as the page has them."""
+    conftest, suite = [
+        text for kind, text in BLOCKS if kind == "python" and ("conformance_target" in text or "Suite" in text)
+    ]
+    (tmp_path / "conftest.py").write_text(conftest)
+    (tmp_path / "test_conformance.py").write_text(suite)
+    shutil.copy(ROOT / "examples" / "fables.txt", tmp_path)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    env |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT / "examples" / "tutorial-plugin")}
+    command = [sys.executable, "-m", "pytest", "-p", "enginehouse_conformance.pytest_plugin", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, "--conformance-report", "out"], cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "7 passed" in done.stdout
+    assert (tmp_path / "out" / "TestConformance" / "report.html").exists()
