@@ -39,6 +39,7 @@ class Raw:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
         self._socket.connect(address)
         self._unread = b""
+        self._has_head = False
         self.status = 0
         self.headers: dict[str, str] = {}
 
@@ -79,13 +80,16 @@ class Raw:
         """Read the head of an answer; returns its status."""
         head, _, self._unread = self._read_until(b"\r\n\r\n").partition(b"\r\n\r\n")
         status, *lines = head.decode("latin-1").split("\r\n")
+        self._has_head = True
         self.status = int(status.split()[1])
         self.headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
         return self.status
 
     def answer(self) -> Any:
         """Read a whole answer that is one body of JSON."""
-        self.read_head()
+        if not self._has_head:
+            self.read_head()
+        self._has_head = False
         size = int(self.headers["content-length"])
         while len(self._unread) < size:
             self._receive()
@@ -94,8 +98,9 @@ class Raw:
 
     def events(self) -> Iterator[str]:
         """Read a stream's data lines to the end of the answer; comments are left out."""
-        if not self.headers:
+        if not self._has_head:
             assert self.read_head() == 200, self._unread
+        self._has_head = False
         assert self.headers["transfer-encoding"] == "chunked"
         text = b""
         while True:
@@ -107,7 +112,6 @@ class Raw:
             self._unread = self._unread[length + 2 :]
             if not length:
                 assert not text, text
-                self.headers = {}
                 return
             while b"\n\n" in text:
                 event, _, text = text.partition(b"\n\n")

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
+import uvicorn
+import uvloop
+
+from enginehouse import hardware
+from enginehouse.cli.setup import set_up
+from enginehouse.fleet import Fleet
+from enginehouse.http.app import create_app
+from enginehouse.http.protocol import protocol_class
+from enginehouse.http.server import Server
+from enginehouse.service import Service
 
 from .raw import NO_END, Engine, Raw, engines, metric, wait_until
 from .served import MODEL, LogLine, Served
@@ -80,6 +94,41 @@ class Place:
 
     def _descriptors(self) -> tuple[int, int]:
         return self._router.num_fds(), self._process.num_fds()
+
+
+def leave_in_mid_stream(address: tuple[str, int], turn: int) -> None:
+    with Raw(address) as client:
+        client.ask(stream=True, **ENDLESS)
+        next(client.events())
+        LEAVE[turn % 3](client)
+
+
+def leave_with_further_requests(address: tuple[str, int], turn: int) -> None:
+    with Raw(address) as client:
+        for _ in range(3):
+            client.ask(stream=True, **ENDLESS)
+        next(client.events())
+        LEAVE[turn % 3](client)
+
+
+def leave_unanswered(address: tuple[str, int], turn: int) -> None:
+    """With one request more than there are slots."""
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(Raw(address)) for _ in range(SLOTS + 1)]
+        for client in clients:
+            client.ask(**ENDLESS)
+        time.sleep(0.05 * turn)  # at another point of its way each time
+        for client in clients:
+            LEAVE[turn % 3](client)
+
+
+def leave_unread(address: tuple[str, int], turn: int) -> None:
+    with Raw(address, tiny_buffers=True) as client:
+        for _ in range(2):
+            client.get("/openapi.json")
+        client.ask(stream=True, n=SLOTS, logprobs=True, top_logprobs=20, **ENDLESS)
+        time.sleep(0.2 * turn)
+        LEAVE[turn % 3](client)
 
 
 @pytest.fixture(scope="module")
@@ -185,3 +234,42 @@ def test_leaving_with_further_requests_on_the_connection_frees_the_slot(place: P
         place.assert_cancelled(request_id)
         assert not any(line.get("id") in behind for line in place.served.log)
     place.assert_quiet()
+
+
+def test_leaving_leaves_no_task(tmp_path: Path) -> None:
+    """In this process, where tasks can be counted: each kind of leaving, in each of its three ways, twice."""
+    file = tmp_path / "enginehouse.toml"
+    file.write_text(CONFIG)
+    setup = set_up(str(file))
+
+    async def count() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            fleet = Fleet(setup.config, setup.plugins.backends, hardware.devices())
+            app = create_app(setup.config, Service(setup.config, setup.plugins, fleet))
+            http = protocol_class(100)
+            server = Server(uvicorn.Config(app, http=http, ws="none", lifespan="on", log_config=None), fleet, 1.0)
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            try:
+                while not fleet.is_ready:
+                    await asyncio.sleep(0.01)
+                await leave_and_count(server, fleet, listener.getsockname())
+            finally:
+                server.handle_exit(signal.SIGTERM, None)
+                await serving
+
+    async def leave_and_count(server: Server, fleet: Fleet, address: tuple[str, int]) -> None:
+        (hosted,) = fleet.instances()
+        state = server.server_state
+        before = {task.get_name() for task in asyncio.all_tasks()}
+        for leave in (leave_in_mid_stream, leave_with_further_requests, leave_unanswered, leave_unread):
+            for turn in range(6):
+                await asyncio.to_thread(leave, address, turn)
+            async with asyncio.timeout(60):
+                while hosted.gate.running or hosted.gate.waiting or state.tasks or state.connections:
+                    await asyncio.sleep(0.01)
+                while left := {task.get_name() for task in asyncio.all_tasks()} - before:
+                    await asyncio.sleep(0.01)
+            assert not left
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(count())

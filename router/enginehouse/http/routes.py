@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from litestar import MediaType, Response, get
+from litestar import MediaType, Request, Response, get
 from litestar.connection import ASGIConnection
 from litestar.handlers.base import BaseRouteHandler
 from litestar.handlers.http_handlers import HTTPRouteHandler
@@ -41,8 +41,10 @@ def small_routes(config: Config, service: Service, keys: KeyRing) -> list[HTTPRo
         return _json(wire.model_list([_card(model, created) for model in fleet.models.values()]))
 
     @get("/v1/models/{model_id:path}", guards=[check_key], sync_to_thread=False)
-    def show_model(model_id: str) -> Response[bytes]:
-        return _json(wire.model_card(_card(fleet.model(model_id.removeprefix("/")), created)))
+    def show_model(request: Request[Any, Any, Any]) -> Response[bytes]:
+        # Not a parameter of its own: how one is declared differs between Litestar's versions.
+        name = str(request.path_params["model_id"]).removeprefix("/")
+        return _json(wire.model_card(_card(fleet.model(name), created)))
 
     @get("/health", sync_to_thread=False)
     def health() -> Response[bytes]:
