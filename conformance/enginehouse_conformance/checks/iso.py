@@ -90,17 +90,14 @@ async def a_bad_request_harms_no_neighbour(ctx: Context) -> None:
     alone = await ctx.ask(body)
     neighbour = asyncio.ensure_future(ctx.ask(body))
     try:
-        replies = [
-            await ctx.post_raw(b'{"model": '),
-            await ctx.post(ctx.body(messages=[])),
-            await ctx.post(ctx.body(max_tokens="many")),
-            await ctx.post(ctx.body(temperature=-5)),
-        ]
+        # How they are refused is a matter of other rules.
+        await ctx.post_raw(b'{"model": ')
+        await ctx.post(ctx.body(messages=[]))
+        await ctx.post(ctx.body(max_tokens="many"))
+        await ctx.post(ctx.body(temperature=-5))
         answer = await neighbour
     finally:
         neighbour.cancel()
-    statuses = [reply.status for reply in replies]
-    ctx.require(all(400 <= status < 500 for status in statuses), "bad requests refused with 4xx", statuses)
     ctx.equal(answer.finish, alone.finish, "finish_reason of the neighbour")
     await require_same_greedy(ctx, Baseline(body=body, answer=alone), answer.text, "the neighbour's answer")
 
