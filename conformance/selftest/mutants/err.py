@@ -6,7 +6,7 @@ from enginehouse_conformance.stub import Behaviour, Rejected
 from enginehouse_conformance.stub.mutants import mutant
 
 
-@mutant(kills=("ERR1",), may_kill=("ERR2", "ERR9", "ERR14"), origin="SGLang#33504: the error's fields lie flat")
+@mutant(kills=("ERR1",), may_kill=("ERR2", "ERR9", "ERR14", "MSG9"), origin="SGLang#33504: the error's fields lie flat")
 class FlatErrors(Behaviour):
     """The error's fields are not under `error`."""
 
