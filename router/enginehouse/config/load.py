@@ -17,6 +17,7 @@ from .decode import decode, suggest
 from .errors import ConfigError
 from .schema import (
     Config,
+    Defaults,
     KeyConfig,
     LogConfig,
     ModelConfig,
@@ -39,7 +40,14 @@ def default_config() -> Config:
 
 def _embedded() -> dict[str, ModelConfig]:
     placement = PlacementConfig(backend="llamacpp", source=f"demo:{EMBEDDED_MODEL}")
-    return {EMBEDDED_MODEL: ModelConfig(placements=(placement,), description="SmolLM2 135M Instruct, embedded")}
+    # So small a model may never end by itself: an answer without a limit would fill the context.
+    return {
+        EMBEDDED_MODEL: ModelConfig(
+            placements=(placement,),
+            description="SmolLM2 135M Instruct, embedded",
+            defaults=Defaults(max_tokens=512),
+        )
+    }
 
 
 def load_config(path: str | Path) -> Config:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import msgspec
 from litestar import MediaType, Request, Response, get
 from litestar.connection import ASGIConnection
 from litestar.handlers.base import BaseRouteHandler
@@ -12,7 +13,7 @@ from litestar.handlers.http_handlers import HTTPRouteHandler
 
 from enginehouse import __version__
 from enginehouse.accounts import KeyRing
-from enginehouse.config import Config
+from enginehouse.config import Config, Defaults
 from enginehouse.fleet import Model
 from enginehouse.service import Service
 from enginehouse.telemetry import METRICS_CONTENT_TYPE
@@ -94,6 +95,12 @@ def _card(model: Model, created: int) -> wire.ModelCard:
         context_length=capabilities.context_tokens if capabilities else model.config.context_tokens,
         features=tuple(sorted(capabilities.features)) if capabilities else (),
         limits=capabilities.limits if capabilities else {},
+        defaults=_given(model.config.defaults),
         backends=tuple(placement.backend for placement in model.config.placements),
         state=model.state,
     )
+
+
+def _given(defaults: Defaults) -> dict[str, Any]:
+    """Return the defaults that the configuration sets."""
+    return {name: value for name, value in msgspec.structs.asdict(defaults).items() if value is not None}

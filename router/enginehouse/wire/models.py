@@ -17,7 +17,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     """One model. The first four fields are the reference's; the rest is this server's own.
 
     `context_length` counts tokens of prompt and answer together; it, `features` and `limits` are null or empty
-    until an instance of the model has been loaded. `created` is Unix time in seconds.
+    until an instance of the model has been loaded. `defaults` are the model's own, for fields that a request leaves
+    out. `created` is Unix time in seconds.
     """
 
     id: str
@@ -28,6 +29,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     context_length: int | None = None
     features: tuple[str, ...] = ()
     limits: dict[str, int] = {}
+    defaults: dict[str, Any] = {}
     backends: tuple[str, ...] = ()
     state: str
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -156,10 +157,24 @@ def terminal(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
 
 
 def read_until(terminal: int, text: str) -> str:
+    """Read what the terminal shows until *text*; the limit is a guard against a hang."""
     seen = b""
     while text.encode() not in seen:
+        ready, _, _ = select.select([terminal], [], [], 30)
+        assert ready, f"the terminal shows no {text!r}, but {seen!r}"
         seen += os.read(terminal, 1024)
     return seen.decode()
+
+
+def press_until(terminal: int, key: bytes, text: str) -> None:
+    """Press *key* as a person would: again, where the program was not listening yet."""
+    for _ in range(10):
+        os.write(terminal, key)
+        ready, _, _ = select.select([terminal], [], [], 3)
+        if ready:
+            read_until(terminal, text)
+            return
+    raise AssertionError(f"{key!r} does nothing")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
@@ -169,8 +184,7 @@ def test_on_a_terminal_the_conversation_goes_on_until_ctrl_d(scripted: Scripted)
         assert "first/one" in read_until(screen, "> ")
         os.write(screen, b"hi\n")
         assert "hello" in read_until(screen, "\n> ")
-        os.write(screen, b"\x03")
-        read_until(screen, "\n> ")
+        press_until(screen, b"\x03", "\n> ")
         scripted.refuses("/v1/chat/completions", 400, "No.")
         os.write(screen, b"again\n")
         assert "Error: No (status 400)." in read_until(screen, "\n> ")
