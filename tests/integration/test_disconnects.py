@@ -250,8 +250,7 @@ def test_leaving_leaves_no_task(tmp_path: Path) -> None:
             server = Server(uvicorn.Config(app, http=http, ws="none", lifespan="on", log_config=None), fleet, 1.0)
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             try:
-                while not fleet.is_ready:
-                    await asyncio.sleep(0.01)
+                await asyncio.to_thread(wait_until, lambda: fleet.is_ready, "the model is loaded")
                 await leave_and_count(server, fleet, listener.getsockname())
             finally:
                 server.handle_exit(signal.SIGTERM, None)
@@ -259,17 +258,19 @@ def test_leaving_leaves_no_task(tmp_path: Path) -> None:
 
     async def leave_and_count(server: Server, fleet: Fleet, address: tuple[str, int]) -> None:
         (hosted,) = fleet.instances()
-        state = server.server_state
-        before = {task.get_name() for task in asyncio.all_tasks()}
+        gate, state, loop = hosted.gate, server.server_state, asyncio.get_running_loop()
+
+        def tasks() -> set[str]:
+            return {task.get_name() for task in asyncio.all_tasks(loop)}
+
+        def is_quiet() -> bool:
+            return not (gate.running or gate.waiting or state.connections or state.tasks or tasks() - before)
+
+        before = tasks()
         for leave in (leave_in_mid_stream, leave_with_further_requests, leave_unanswered, leave_unread):
             for turn in range(6):
                 await asyncio.to_thread(leave, address, turn)
-            async with asyncio.timeout(60):
-                while hosted.gate.running or hosted.gate.waiting or state.tasks or state.connections:
-                    await asyncio.sleep(0.01)
-                while left := {task.get_name() for task in asyncio.all_tasks()} - before:
-                    await asyncio.sleep(0.01)
-            assert not left
+            await asyncio.to_thread(wait_until, is_quiet, "no slot, connection or task is left")
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(count())
