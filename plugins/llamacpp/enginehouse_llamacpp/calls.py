@@ -92,14 +92,14 @@ def output_grammar(request: GenerationRequest, thinking: State = "never") -> dic
     grammar = Grammar()
     content = _content(grammar, request)
     if not request.tools or request.tool_choice == "none":
-        return {"grammar": grammar.text(f"{thinking_rule(thinking)} ({content})")} if content else {}
+        return {"grammar": grammar.text(f"{thinking_rule(grammar, thinking)} ({content})")} if content else {}
     calls = _calls(grammar, request)
     if request.tool_choice != "auto":
-        return {"grammar": grammar.text(f"{thinking_rule(thinking)} ({calls})")}
+        return {"grammar": grammar.text(f"{thinking_rule(grammar, thinking)} ({calls})")}
     block = f'{literal(CALL_OPENS)} "\\n"? {calls} "\\n"? {literal(CALL_CLOSES)}'
     blocks = f'{block} ("\\n"? {block}){{0,{MAX_CALLS - 1}}}' if request.parallel_tool_calls else block
     if content:
-        return {"grammar": grammar.text(f"{thinking_rule(thinking)} ({content} | {blocks})")}
+        return {"grammar": grammar.text(f"{thinking_rule(grammar, thinking)} ({content} | {blocks})")}
     return {
         "grammar": grammar.text(blocks),
         "grammar_lazy": True,

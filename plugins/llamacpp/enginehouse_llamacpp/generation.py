@@ -15,6 +15,7 @@ from .model import Model
 from .prompt import Prompt
 from .read import ChoiceReader
 from .server import Chunk, Probability, Server
+from .stopping import cut_at_stops
 from .thinking import State
 from .vocabulary import Vocabulary
 
@@ -81,7 +82,8 @@ class Generation:
 
     def _chunks(self, body: dict[str, Any]) -> AsyncGenerator[Chunk, None]:  # JSON
         if not runs.are_needed(self._request):
-            return self._server.complete(body)
+            chunks = self._server.complete(body)
+            return cut_at_stops(chunks, self._request) if self._request.stop else chunks
         choices = [
             runs.ChoiceRun(self._server, self._vocabulary, self._request, body, choice).chunks()
             for choice in range(self._request.n)

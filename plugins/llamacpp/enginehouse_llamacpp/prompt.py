@@ -68,9 +68,13 @@ class Prompter:
         body: dict[str, Any] = {"messages": messages}
         if request.tools and request.tool_choice != "none" and self._facts.tools:
             body["tools"] = self._hide_in_json([tool_json(tool) for tool in request.tools], hidden)
-        if request.chat_template_kwargs:
-            self._check_variables(request.chat_template_kwargs)
-            body["chat_template_kwargs"] = request.chat_template_kwargs
+        variables = request.chat_template_kwargs or {}
+        self._check_variables(variables)
+        if "enable_thinking" in self._facts.variables and request.reasoning_effort != "none":
+            # The engine always sets this one, to false for templates that it does not know; unset means yes.
+            variables = {"enable_thinking": True, **variables}
+        if variables:
+            body["chat_template_kwargs"] = variables
         if request.reasoning_effort is not None:
             body["reasoning_effort"] = request.reasoning_effort
         rendered = await self._server.apply_template(body)

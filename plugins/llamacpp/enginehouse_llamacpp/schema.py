@@ -100,6 +100,7 @@ class Document:
         """The plain keywords of *schema*, `const` as an enum of one."""
         for keyword, value in schema.items():
             known = keyword in PLAIN or keyword in _COMBINING or keyword in _ANNOTATIONS or keyword.startswith("x-")
+            known = known or (keyword == "$id" and path == "#")  # inside it would change what references mean
             if not known and not (keyword in _WITHOUT_EFFECT and value is _WITHOUT_EFFECT[keyword]):
                 self.refuse(path, keyword, "is not supported")
         plain = {keyword: value for keyword, value in schema.items() if keyword in PLAIN}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from .grammar import Grammar
+
 OPENS, CLOSES = "<think>", "</think>"
 
 Part = tuple[Literal["reasoning", "content", "mark"], str]
@@ -20,12 +22,18 @@ def state_after(prompt: str, template_has_thinking: bool) -> State:
     return "inside" if prompt.rstrip().endswith(OPENS) else "may begin"
 
 
-def thinking_rule(state: State) -> str:
-    """GBNF for the reasoning that may stand before an answer; empty if none may."""
-    # Any text without the closing mark: each character that could begin it is followed by one that breaks it off.
-    broken = [f'"{CLOSES[:at]}" [^{CLOSES[at]}<]' for at in range(1, len(CLOSES))]
-    rest = f'([^<] | {" | ".join(broken)})* "{CLOSES}" [ \\n]{{0,4}}'
-    return {"never": "", "may begin": f'("{OPENS}" {rest})?', "inside": rest}[state]
+def thinking_rule(grammar: Grammar, state: State) -> str:
+    """An expression for the reasoning that may stand before an answer; empty if none may."""
+    if state == "never":
+        return ""
+    # One rule for each part of the closing mark that has been read: any other character leads back.
+    names = [grammar.reserve() for _ in CLOSES]
+    grammar.write(names[0], f'[^<] {names[0]} | "<" {names[1]}')
+    for at in range(1, len(CLOSES)):
+        onward = f'"{CLOSES[at]}"' if at == len(CLOSES) - 1 else f'"{CLOSES[at]}" {names[at + 1]}'
+        grammar.write(names[at], f'"<" {names[1]} | [^{CLOSES[at]}<] {names[0]} | {onward}')
+    rest = f"{names[0]} [ \\n]{{0,4}}"
+    return rest if state == "inside" else f'("{OPENS}" {rest})?'
 
 
 class ThinkSplitter:

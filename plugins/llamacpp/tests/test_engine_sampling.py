@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from enginehouse_llamacpp.instance import LlamaCppInstance
-from enginehouse_plugin import Tokens
+from enginehouse_plugin import JsonSchema, Tokens
 from enginehouse_plugin.errors import InvalidRequest, UnsupportedFeature
 
 from .asking import ask, request
@@ -16,6 +16,7 @@ from .asking import ask, request
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="session")]
 
 LIST = "List many fruits and colours."
+NO_END = {0: -100.0, 2: -100.0}
 
 
 async def ids_of(model: LlamaCppInstance, text: str) -> list[int]:
@@ -100,8 +101,6 @@ async def test_a_presence_penalty_of_next_to_nothing_changes_nothing(model: Llam
 
 
 async def test_presence_penalty_keeps_a_schema_and_its_stop(model: LlamaCppInstance) -> None:
-    from enginehouse_plugin import JsonSchema
-
     value = {"city": "Paris Paris", "capital of": "France"}
     output = JsonSchema(name="x", schema={"const": value})
     answer = await ask(model, "city capital of Paris France", output=output, presence_penalty=1.0, n=2, max_tokens=40)
@@ -163,7 +162,7 @@ async def test_choices_differ_under_one_seed_and_repeat(model: LlamaCppInstance)
 
 
 async def test_usage_sums_over_choices_and_counts_the_prompt_once(model: LlamaCppInstance) -> None:
-    answer = await ask(model, LIST, temperature=1.0, n=3, max_tokens=5)
+    answer = await ask(model, LIST, temperature=1.0, n=3, max_tokens=5, logit_bias=NO_END)
     assert answer.usage is not None
     assert answer.usage.completion_tokens == 15
     assert answer.usage.prompt_tokens == await model.count_tokens(request(LIST))
