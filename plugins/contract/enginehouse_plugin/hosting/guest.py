@@ -134,6 +134,7 @@ class _Guest:
             loop.call_soon_threadsafe(self._connection.send, Progressed(identity, step))
 
         instance = self._instance = await self._backend.load(placement, devices, progress)
+        await asyncio.sleep(0)  # steps that were told just now go before the result
         self._watch = asyncio.create_task(self._report_the_end(instance))
         abilities = frozenset(name for name in ABILITIES if isinstance(instance, getattr(contract, name)))
         return Loaded(instance.capabilities, abilities)

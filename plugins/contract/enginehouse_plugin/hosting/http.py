@@ -159,7 +159,7 @@ class LocalClient:
 
     def _encode(self, method: str, path: str, body: bytes, headers: Sequence[tuple[str, str]]) -> bytes:
         head = f"{method} {path} HTTP/1.1\r\nhost: {self._host}\r\ncontent-length: {len(body)}\r\n"
-        lines = head.count("\r\n")
+        lines = 3
         for name, value in headers:
             head += f"{name}: {value}\r\n"
             lines += 1
