@@ -32,6 +32,7 @@ PATH = "/v1/chat/completions"
 UNKNOWN_FIELDS_HEADER = b"x-enginehouse-unknown-fields"
 """Names what the request held and nobody read, where the configuration says `unknown_fields = "report"`."""
 
+_CLOSE = (b"connection", b"close")
 _JSON = (b"content-type", b"application/json")
 _PROFILE = Profile(name="openai")
 
@@ -58,7 +59,8 @@ class ChatRoute:
             trace.is_cancelled = True
         except Refused as refused:
             trace.error_code = refused.reply.code
-            status = await _refuse(client, refused.reply, (b"connection", b"close"))
+            is_read = await client.discard_body()
+            status = await _refuse(client, refused.reply, *(() if is_read else (_CLOSE,)))
         except Exception as error:
             trace.fail(error)
             status = await _refuse(client, errors.describe(error))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Literal
 
-from litestar.types import HTTPScope, Receive, Send
+from litestar.types import HTTPReceiveMessage, HTTPScope, Receive, Send
 
 from enginehouse.wire.errors import ErrorReply, body_timeout, request_too_large
 
@@ -15,6 +16,8 @@ from .protocol import Protocol
 
 BODY_TIMEOUT_S = 60.0
 """A body that has begun must be whole by then."""
+_DISCARD_TIMEOUT_S = 5.0
+_DISCARD_BYTES = 64 * 1024 * 1024
 
 Header = tuple[bytes, bytes]
 
@@ -43,6 +46,9 @@ class Client:
         self._send = send
         self._connection: Protocol = scope["enginehouse.connection"]  # type: ignore[typeddict-item]  # by `protocol`
         self.loop = self._connection.loop
+        self._is_body_read = False
+        self._is_body_asked_for = False
+        self._headers = scope["headers"]
         self.is_begun = False
         self.has_left = False
 
@@ -55,7 +61,8 @@ class Client:
         """
         if announced is not None and announced.isdigit() and int(announced) > limit_bytes:
             raise Refused(request_too_large(limit_bytes))
-        message = await self._receive()
+        self._is_body_asked_for = True
+        message = await self._next_part()
         if message["type"] == "http.request" and not message.get("more_body"):
             body = message.get("body", b"")
             if len(body) > limit_bytes:
@@ -71,10 +78,34 @@ class Client:
                         raise Refused(request_too_large(limit_bytes))
                     if not message.get("more_body"):
                         return b"".join(parts)
-                    message = await self._receive()
+                    message = await self._next_part()
         except TimeoutError:
             raise Refused(body_timeout()) from None
         raise ClientLeft
+
+    async def discard_body(self) -> bool:
+        """Read what is left of a body that nobody wants; return whether its end was seen.
+
+        A connection that is closed on unread bytes is reset, and the client may never see the answer. A client
+        that waits for `100 Continue` sends nothing, and is not asked to.
+        """
+        if not self._is_body_asked_for and any(name == b"expect" for name, _ in self._headers):
+            return False
+        size = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DISCARD_TIMEOUT_S):
+                while not self._is_body_read and size <= _DISCARD_BYTES:
+                    message = await self._next_part()
+                    if message["type"] != "http.request":
+                        raise ClientLeft
+                    size += len(message.get("body", b""))
+        return self._is_body_read
+
+    async def _next_part(self) -> HTTPReceiveMessage:
+        message: HTTPReceiveMessage = await self._receive()  # type: ignore[assignment]  # this scope is HTTP
+        if message["type"] == "http.request" and not message.get("more_body"):
+            self._is_body_read = True
+        return message
 
     async def __aenter__(self) -> Client:
         task = asyncio.current_task(self.loop)
