@@ -19,7 +19,7 @@ from pathlib import Path
 from tests.bench import load, peers
 
 Servers = dict[str, tuple[int, int]]
-PEERS = ("nginx", "vllm-router", "enginehouse")
+PEERS = ("nginx", "vllm-router", "vllm-router round robin", "enginehouse")
 
 
 def spread(values: Sequence[float], digits: int = 0) -> str:
@@ -98,7 +98,11 @@ def main() -> None:
         servers: Servers = {
             "direct": (upstream_port, upstream_pid),
             "nginx": stack.enter_context(peers.nginx(at["nginx"], upstream_port)),
+            # As it comes, and with its cheapest policy: with one upstream they choose the same.
             "vllm-router": stack.enter_context(peers.vllm_router(at["vllm-router"], upstream_port)),
+            "vllm-router round robin": stack.enter_context(
+                peers.vllm_router(at["vllm-router round robin"], upstream_port, "--policy", "round_robin")
+            ),
             "enginehouse": stack.enter_context(peers.enginehouse(at["enginehouse"], upstream_port))[:2],
         }
         results = {}

@@ -87,13 +87,11 @@ http {{
 
 
 @contextmanager
-def vllm_router(folder: Path, upstream_port: int) -> Iterator[tuple[int, int]]:
+def vllm_router(folder: Path, upstream_port: int, *options: str) -> Iterator[tuple[int, int]]:
     """`vllm-router` lives in an environment of its own, made once in the cache folder."""
     port, metrics_port = free_port(), free_port()
-    program = vllm_router_program()
-    argv = [program, "--host", "127.0.0.1", "--port", str(port), "--prometheus-port", str(metrics_port),
-            "--worker-urls", f"http://127.0.0.1:{upstream_port}", "--policy", "round_robin",
-            "--log-level", "error"]  # fmt: skip
+    argv = [vllm_router_program(), "--host", "127.0.0.1", "--port", str(port), "--prometheus-port", str(metrics_port),
+            "--worker-urls", f"http://127.0.0.1:{upstream_port}", *options]  # fmt: skip
     with running(argv, folder, "vllm-router") as process:
         wait_answer(f"http://127.0.0.1:{port}/v1/models", process)
         yield port, process.pid
