@@ -27,6 +27,7 @@ _STAGES = (
     (re.compile(r"model loaded"), LoadProgress(stage="starting server", fraction=0.95)),
 )
 _BAD_WEIGHTS = re.compile(r"error loading model: (.+)")
+_NO_GPU = re.compile(r"no usable GPU found")
 _OUT_OF_MEMORY = re.compile(r"out of memory|failed to allocate|cannot allocate|unable to allocate", re.IGNORECASE)
 
 
@@ -77,8 +78,11 @@ class LlamaCppBackend(Backend):
         options = _options(placement)
         model = _read(placement)
         launch = start.launch(placement, devices, options, model)
+        lacks_gpu = False
 
         def watch(line: LogLine) -> None:
+            nonlocal lacks_gpu
+            lacks_gpu |= _NO_GPU.search(line.text) is not None
             _engine_log.log(_LEVELS.get(line.level, logging.DEBUG), "%s: %s", placement.model, line.text)
             for pattern, stage in _STAGES:
                 if pattern.search(line.text):
@@ -91,6 +95,8 @@ class LlamaCppBackend(Backend):
         server = Server(child.socket_path)
         try:
             await child.wait_ready(server.is_healthy, timeout_s=options.load_timeout_s)
+            if lacks_gpu:  # a llama-server program goes on without one; the placement asked for it
+                raise LoadFailed("llama.cpp found no GPU.", last_words=child.last_words)
             described = await describe(server, model, start.context_tokens(placement, model), options)
         except EngineError as error:
             await child.stop()
@@ -116,6 +122,14 @@ class LlamaCppBackend(Backend):
             device = devices[0]
             return DoesNotFit(
                 device=device.id, needed_bytes=footprint.get(device.id, 0), free_bytes=device.free_bytes or 0
+            )
+        if _NO_GPU.search(words):
+            return LoadFailed(
+                "This build of llama.cpp has no support for the GPU of this placement. Install one that has "
+                "(for CUDA, xllamacpp's own package index or a llama-server program), or set gpu_layers = 0.",
+                last_words=error.last_words,
+                retryable=False,
+                code="engine_without_gpu",
             )
         if "unknown model architecture" in words:
             return LoadFailed(

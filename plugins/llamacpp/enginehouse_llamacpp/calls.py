@@ -107,6 +107,13 @@ def output_grammar(request: GenerationRequest, thinking: State = "never") -> dic
     }
 
 
+def blame_of(request: GenerationRequest) -> str | None:
+    """The field whose grammar the engine would refuse."""
+    if request.tools and request.tool_choice != "none":
+        return "tools"
+    return _SCHEMA if isinstance(request.output, JsonSchema) else None
+
+
 def call_reader(request: GenerationRequest) -> CallReader | None:
     """A reader for one choice of *request*, if it may call tools."""
     if not request.tools or request.tool_choice == "none":
@@ -124,29 +131,28 @@ def _content(grammar: Grammar, request: GenerationRequest) -> str | None:
 
 def _calls(grammar: Grammar, request: GenerationRequest) -> str:
     """What calls the tools that may be called: one call; where several are forced, also a list of them."""
-    rules = [(tool, _call(grammar, tool, at)) for at, tool in enumerate(request.tools)]
+    tools = list(enumerate(request.tools))
     if isinstance(request.tool_choice, NamedTool):
         name = request.tool_choice.name
-        rules = [(tool, rule) for tool, rule in rules if tool.name == name]
-        if not rules:
+        tools = [(at, tool) for at, tool in tools if tool.name == name]
+        if not tools:
             raise InvalidRequest(
                 f"'tool_choice' names the function '{name}', which is not in 'tools'.", param="tool_choice"
             )
-        return rules[0][1]
-    one = grammar.add(" | ".join(rule for _, rule in rules))
-    if not request.parallel_tool_calls or request.tool_choice == "auto":
+    colon = grammar.use("colon")
+    named = " | ".join(_named_call(grammar, tool, at) for at, tool in tools)
+    one = grammar.add(f'"{{" {json_literal("name")} {colon} ({named}) "}}"')
+    if not request.parallel_tool_calls or request.tool_choice != "required":
         return one
     return f'{one} | "[" {one} ({grammar.use("comma")} {one}){{0,{MAX_CALLS - 1}}} "]"'
 
 
-def _call(grammar: Grammar, tool: Tool, at: int) -> str:
+def _named_call(grammar: Grammar, tool: Tool, at: int) -> str:
+    """A call of *tool*, from its name on."""
     schema = _NO_PARAMETERS if tool.parameters is None else tool.parameters
     arguments = SchemaRules(grammar, schema, f"tools[{at}].function.parameters").root(kind="object")
     colon, comma = grammar.use("colon"), grammar.use("comma")
-    return grammar.add(
-        f'"{{" {json_literal("name")} {colon} {json_literal(tool.name)} {comma} '
-        f'{json_literal("arguments")} {colon} {arguments} "}}"'
-    )
+    return grammar.add(f"{json_literal(tool.name)} {comma} {json_literal('arguments')} {colon} {arguments}")
 
 
 def _up_to_end(text: str) -> tuple[str, str]:

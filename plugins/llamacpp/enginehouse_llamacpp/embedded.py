@@ -50,7 +50,10 @@ def main() -> None:
         xllamacpp: Any = importlib.import_module("xllamacpp")
     except ImportError as error:
         sys.exit(f"xllamacpp cannot be imported by {sys.executable}: {error}")
-    server = xllamacpp.Server(parameters(xllamacpp, json.loads(sys.argv[1])))
+    wanted = json.loads(sys.argv[1])
+    if wanted["gpu_layers"] and all(device["type"].name.endswith("_CPU") for device in xllamacpp.get_device_info()):
+        sys.exit(f"no usable GPU found: xllamacpp {xllamacpp.__version__} was built without support for one")
+    server = xllamacpp.Server(parameters(xllamacpp, wanted))
     print(f"listening on {server.listening_address}", flush=True)
     while True:
         signal.pause()

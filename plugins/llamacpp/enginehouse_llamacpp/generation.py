@@ -10,7 +10,7 @@ from enginehouse_plugin import AnyEvent, GenerationRequest, Started, TokenLogpro
 from enginehouse_plugin.errors import EngineProtocolError
 
 from . import runs, translate
-from .calls import call_reader
+from .calls import blame_of, call_reader
 from .model import Model
 from .prompt import Prompt
 from .read import ChoiceReader
@@ -82,7 +82,7 @@ class Generation:
 
     def _chunks(self, body: dict[str, Any]) -> AsyncGenerator[Chunk, None]:  # JSON
         if not runs.are_needed(self._request):
-            chunks = self._server.complete(body)
+            chunks = self._server.complete(body, blame_of(self._request))
             return cut_at_stops(chunks, self._request) if self._request.stop else chunks
         choices = [
             runs.ChoiceRun(self._server, self._vocabulary, self._request, body, choice).chunks()

@@ -142,7 +142,7 @@ class SchemaRules:
             if keyword not in ("enum", "type"):
                 self._document.refuse(path, keyword, "cannot be combined with 'enum' or 'const'")
         values = [value for value in plain["enum"] if types is None or fits_type(value, types)]
-        return [gbnf.json_literal(value) for value in values]
+        return [gbnf.one_of(msgspec.json.encode(value).decode() for value in values)] if values else []
 
     # ---- objects ----
 

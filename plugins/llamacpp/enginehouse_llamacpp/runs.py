@@ -20,7 +20,7 @@ from enginehouse_plugin.errors import EnginehouseError
 from enginehouse_plugin.hosting.stops import StopMatcher
 
 from . import translate
-from .calls import beginning_of_mark
+from .calls import beginning_of_mark, blame_of
 from .messages import CALL_OPENS
 from .progress import GrammarProgress
 from .server import Chunk, Server
@@ -74,7 +74,7 @@ class ChoiceRun:
         is_first = True
         while len(self._written) < self._body["n_predict"]:
             before = len(self._written)
-            async with aclosing(self._server.complete(self._run_body(runs))) as source:
+            async with aclosing(self._server.complete(self._run_body(runs), blame_of(self._request))) as source:
                 async for chunk in source:
                     if chunk.stop or chunk.tokens_predicted:
                         for ready in self._taken(chunk, before):

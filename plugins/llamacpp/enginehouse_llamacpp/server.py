@@ -188,8 +188,10 @@ class Server:
         chunk = await self._post("/completion", body, Chunk)
         return [top for token in chunk.completion_probabilities for top in token.top_logprobs]
 
-    async def complete(self, body: dict[str, Any]) -> AsyncGenerator[Chunk, None]:  # Any: JSON
-        """Generate; closing the generator ends the work in the engine.
+    async def complete(
+        self, body: dict[str, Any], blame: str | None = None
+    ) -> AsyncGenerator[Chunk, None]:  # Any: JSON
+        """Generate; closing the generator ends the work in the engine. *blame* is the field of the grammar.
 
         Raises:
             RequestError, EngineError: the engine's refusal or failure, translated.
@@ -197,7 +199,7 @@ class Server:
         exchange = await self._client.send("POST", "/completion", _encoder.encode(body), JSON)
         try:
             if exchange.status != 200:
-                raise failure(_error_of(await exchange.body()))
+                raise failure(_error_of(await exchange.body()), blame=blame)
             parser = SSEParser()
             while data := await exchange.read():
                 for payload in parser.feed(data):
@@ -240,10 +242,16 @@ def _error_of(body: bytes) -> Failure:
         return Failure(message=body[:200].decode(errors="replace"))
 
 
-def failure(error: Failure, param: str | None = None) -> EnginehouseError:
-    """Translate the engine's error; *param* is the field that the call depended on."""
+def failure(error: Failure, param: str | None = None, blame: str | None = None) -> EnginehouseError:
+    """Translate the engine's error; *param* is the field that the call depended on, *blame* that of a grammar."""
     if error.type == "exceed_context_size_error":
         return ContextTooLong(prompt_tokens=error.n_prompt_tokens, limit_tokens=error.n_ctx)
+    if "failed to parse grammar" in error.message:
+        return InvalidRequest(
+            "The JSON schema cannot be enforced: its counts, one in another, come to more than llama.cpp allows.",
+            param=blame,
+            code="unsupported_schema",
+        )
     if error.type in ("invalid_request_error", "not_supported_error") or param is not None:
         return InvalidRequest(f"llama.cpp refuses the request: {error.message}", param=param)
     if error.type == "unavailable_error":

@@ -231,6 +231,15 @@ async def test_no_file_no_gguf_and_damaged_weights_are_told_apart(
     assert failed.value.last_words
 
 
+async def test_a_gpu_that_the_build_cannot_use_fails_the_load(placement: Callable[..., Placement]) -> None:
+    """The engine itself would run on the processor and say so in its log."""
+    gpu = Device(id="cuda:0", kind="cuda", name="gpu", memory_bytes=8 << 30)
+    with pytest.raises(LoadFailed) as failed:
+        await (await LlamaCppBackend().load(placement(context_tokens=256), (gpu,), lambda _: None)).unload()
+    assert failed.value.code == "engine_without_gpu"
+    assert not failed.value.retryable
+
+
 async def test_cancelling_a_load_leaves_no_process(placement: Callable[..., Placement]) -> None:
     before = {process.pid for process in psutil.Process().children(recursive=True)}
     loading = asyncio.ensure_future(LlamaCppBackend().load(placement(), (), lambda _: None))

@@ -35,6 +35,7 @@ def accepts(schema: Any, text: str) -> bool:
         ({"type": ["string", "null"]}, ['"a"', "null"], ["1"]),
         ({"enum": [1, "1", None, True]}, ["1", '"1"', "null", "true"], ["2", "false"]),
         ({"const": {"a": [1, "x y"]}}, ['{"a":[1,"x y"]}'], ['{"a":[1,"xy"]}']),
+        ({"enum": ["a", "ab", "abc", "b", "ab"]}, ['"a"', '"ab"', '"abc"', '"b"'], ['"abcd"', '"bc"', '""']),
         ({"enum": [1, "a"], "type": "string"}, ['"a"'], ["1"]),
         ({"minimum": 3}, ["3", "4.5"], ["2", '"a"']),
         ({"type": "integer", "minimum": -3, "maximum": 12}, ["-3", "0", "9", "12"], ["-4", "13", "-0"]),
