@@ -55,6 +55,11 @@ def _new_folder(socket_name: str) -> tuple[str, str]:
     )
 
 
+def _refuse_missing(cwd: str | None, name: str) -> None:
+    if cwd is not None and not os.path.isdir(cwd):
+        raise LoadFailed(f"{name}: the working folder '{cwd}' does not exist.", retryable=False)
+
+
 class Child:
     """A running engine process. Make one with `Child.start`."""
 
@@ -73,6 +78,7 @@ class Child:
         self._log_closed: asyncio.Future[None] = loop.create_future()
         self._control, self._guardian_end = socket.socketpair()
         self._control.setblocking(False)
+        self._log_transport: asyncio.ReadTransport | None = None
         self._watch: asyncio.Task[None] | None = None
 
     @classmethod
@@ -94,13 +100,19 @@ class Child:
         Raises:
             LoadFailed: the program cannot be started, or no short enough path for the socket exists.
         """
+        _refuse_missing(cwd, name)
         folder, socket_path = _new_folder(socket_name)
         child = cls(name, folder, socket_path, on_log)
+        spawning: asyncio.Task[None] | None = None
         try:
             command = list(argv(socket_path))
-            await child._spawn(command, {**os.environ, **(env or {})}, cwd)
+            # Not to be cancelled inside: asyncio and uvloop then leave pipes and processes half made.
+            spawning = asyncio.create_task(child._spawn(command, {**os.environ, **(env or {})}, cwd))
+            await asyncio.shield(spawning)
             problem = await child._started
         except BaseException:
+            if spawning is not None:
+                await asyncio.wait([spawning])
             await child._abandon()
             raise
         if problem is not None:
@@ -160,7 +172,9 @@ class Child:
         log_read, log_write = os.pipe()
         try:
             reader = os.fdopen(log_read, "rb", buffering=0)
-            await asyncio.get_running_loop().connect_read_pipe(lambda: LogPipe(self._log, self._log_closed), reader)
+            self._log_transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+                lambda: LogPipe(self._log, self._log_closed), reader
+            )
             control = self._guardian_end.fileno()
             # -I -S: no site, no environment, no folder of this file on the path (it holds an `http.py`)
             guardian_argv = [sys.executable, "-I", "-S", str(Path(guardian.__file__)), str(control), self._folder]
@@ -196,9 +210,8 @@ class Child:
         kind, _, value = end.partition(" ")
         if kind not in {"exited", "killed"}:  # the guardian itself was killed
             self._end_group()
-        await asyncio.wait([self._log_closed], timeout=_LOG_DRAIN_S)
-        self._control.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        await self._drain_log()
+        self._close()
         if not self._started.done():
             self._started.set_result("its guardian ended before it")
         self._report.set_result(self._make_report(kind, value))
@@ -261,8 +274,18 @@ class Child:
             self._control.shutdown(socket.SHUT_WR)
             await asyncio.shield(self._watch)
         else:
-            self._control.close()
-            shutil.rmtree(self._folder, ignore_errors=True)
+            await self._drain_log()
+            self._close()
+
+    async def _drain_log(self) -> None:
+        if self._log_transport is not None:
+            await asyncio.wait([self._log_closed], timeout=_LOG_DRAIN_S)
+            self._log_transport.close()
+
+    def _close(self) -> None:
+        self._control.close()
+        self._guardian_end.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _log(self, text: str) -> None:
         self._lines.append(text)

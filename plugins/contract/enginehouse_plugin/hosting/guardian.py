@@ -31,6 +31,7 @@ def main() -> None:
     control = int(sys.argv[1])
     folder = sys.argv[2]
     argv = sys.argv[3:]
+    _close_strangers(control)
     wake, is_asked_to_end = _prepare(control)
     engine = _start(argv, control)
 
@@ -62,6 +63,13 @@ def main() -> None:
     _end_orphans()
     _remove(folder)
     _tell(control, f"killed {-status}" if status < 0 else f"exited {status}")
+
+
+def _close_strangers(control: int) -> None:
+    """Close what uvloop lets a child inherit: an engine that held the router's files would keep them alive."""
+    end = min(os.sysconf("SC_OPEN_MAX"), 65536)
+    os.closerange(3, control)
+    os.closerange(control + 1, end)
 
 
 def _prepare(control: int) -> tuple[int, list[bool]]:
