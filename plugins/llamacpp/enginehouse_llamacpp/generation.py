@@ -15,7 +15,6 @@ from .model import Model
 from .prompt import Prompt
 from .read import ChoiceReader
 from .server import Chunk, Probability, Server
-from .stopping import cut_at_stops
 from .thinking import State
 from .vocabulary import Vocabulary
 
@@ -41,7 +40,7 @@ class Generation:
         """See `Instance.generate`."""
         request, readers = self._request, self._readers
         body = self._body()
-        if request.logprobs or runs.are_needed(request):
+        if runs.need_vocabulary(request):
             await self._vocabulary.load()
         cached_tokens: int | None = None
         async with aclosing(self._chunks(body)) as chunks:
@@ -82,8 +81,7 @@ class Generation:
 
     def _chunks(self, body: dict[str, Any]) -> AsyncGenerator[Chunk, None]:  # JSON
         if not runs.are_needed(self._request):
-            chunks = self._server.complete(body, blame_of(self._request))
-            return cut_at_stops(chunks, self._request) if self._request.stop else chunks
+            return self._server.complete(body, blame_of(self._request))
         choices = [
             runs.ChoiceRun(self._server, self._vocabulary, self._request, body, choice).chunks()
             for choice in range(self._request.n)

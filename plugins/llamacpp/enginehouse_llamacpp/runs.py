@@ -1,9 +1,13 @@
 """Runs of the engine for one choice each, where one run for all would not mean the same.
 
-Two things need this. A presence penalty counts the output alone, but the engine counts the prompt too; for
-tokens of the prompt a bias gives the penalty back, and once such a token is in the output the run is begun
-again behind it without that bias (the engine still has everything before in its cache). And logprobs with stop
-strings: text that the engine holds back comes without telling which tokens it is of.
+Two things need this.
+
+- Stop strings: a choice that has ended at one must not run on beside the others, and the engine cannot be left
+  to match them. Seen in build 11549: text that it held back is lost when the limit ends the answer, and tokens
+  of held-back text come without their bytes.
+- A presence penalty counts the output alone, but the engine counts the prompt too. For tokens of the prompt a
+  bias gives the penalty back, and once such a token is in the output the run is begun again behind it without
+  that bias; the engine still has everything before in its cache.
 """
 
 from __future__ import annotations
@@ -31,7 +35,12 @@ _NEXT_SEED = 1_000_003  # a prime: later runs of one choice do not meet the firs
 
 def are_needed(request: GenerationRequest) -> bool:
     """Whether *request* must be run choice by choice."""
-    return bool(request.presence_penalty) or (request.logprobs and bool(request.stop))
+    return bool(request.presence_penalty) or any(request.stop)
+
+
+def need_vocabulary(request: GenerationRequest) -> bool:
+    """Whether the tokens of the output must be known."""
+    return bool(request.presence_penalty) or request.logprobs
 
 
 class ChoiceRun:
@@ -51,13 +60,10 @@ class ChoiceRun:
         self._choice = choice
         self._prompt_ids: Sequence[int] = body["prompt"]
         self._in_prompt = frozenset(self._prompt_ids) if request.presence_penalty else frozenset()
-        self._body = {
-            **body,
-            "n_cmpl": 1,
-            "stop": [],
-            "n_probs": max(request.top_logprobs, 1),
-            "seed": body["seed"] + choice,
-        }
+        self._body = {**body, "n_cmpl": 1, "seed": body["seed"] + choice}
+        self._needs_tokens = need_vocabulary(request)
+        if self._needs_tokens:
+            self._body.setdefault("n_probs", 1)  # with them come the bytes of what was sampled
         self._written: list[int] = []
         self._count = 0  # tokens; more than are written if the last ones are no whole character
         self._text = ""
@@ -131,12 +137,14 @@ class ChoiceRun:
         if chunk.stop:
             yield from self._ended(chunk)
             return
-        ids = self._vocabulary.tokens_of(chunk, self._count - len(self._written))
-        self._is_due |= any(i in self._in_prompt and i not in self._written for i in ids)
-        self._written += ids
-        self._follow(chunk.content)
+        if self._needs_tokens:
+            ids = self._vocabulary.tokens_of(chunk, self._count - len(self._written))
+            self._is_due |= any(i in self._in_prompt and i not in self._written for i in ids)
+            self._written += ids
+            self._follow(chunk.content)
+            chunk = msgspec.structs.replace(chunk, tokens=ids)
         text, matched = self._matcher.push(chunk.content)
-        yield self._mine(msgspec.structs.replace(chunk, tokens=ids), text)
+        yield self._mine(chunk, text)
         if matched is not None:
             yield from self._ended(Chunk(stop=True, stop_type="word", stopping_word=matched))
 

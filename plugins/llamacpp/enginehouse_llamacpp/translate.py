@@ -130,7 +130,7 @@ def completion_body(
         cache_prompt=prefix_cache and request.seed is None,
         return_progress=True,
         response_fields=FINAL_FIELDS,
-        stop=[],  # matched in `stopping` and `runs`
+        stop=[],  # matched in `runs`
     )
     body.update(output_grammar(request, thinking))
     if bias:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import aclosing
 from typing import Any
 
 import jsonschema_rs
 import pytest
 
 from enginehouse_llamacpp.instance import LlamaCppInstance
-from enginehouse_plugin import JsonObject, JsonSchema
+from enginehouse_plugin import Finished, JsonObject, JsonSchema
 from enginehouse_plugin.errors import ContextTooLong, InvalidRequest
 
 from .asking import ask, request
@@ -44,6 +45,29 @@ async def test_a_stop_string_cuts_the_text_wherever_tokens_end(
         assert choice.text == text
         assert choice.reason == "stop"
         assert choice.matched_stop == matched
+
+
+@pytest.mark.parametrize("fields", [{}, {"n": 2}, {"logprobs": True}])
+async def test_text_held_back_for_a_stop_string_comes_at_the_limit(
+    model: LlamaCppInstance, fields: dict[str, Any]
+) -> None:
+    """The engine itself would lose it."""
+    plain = await ask(model, output=SENTENCE, max_tokens=3)
+    answer = await ask(model, output=SENTENCE, max_tokens=3, stop=(plain.text[-4:] + "never",), **fields)
+    assert {choice.text for choice in answer.choices} == {plain.text}
+    assert answer.reason == "length"
+
+
+async def test_a_choice_that_has_stopped_gives_its_slot_back(model: LlamaCppInstance) -> None:
+    """While the other choice runs on."""
+    (blue,) = await model.tokenize(" blue")
+    fields = {"n": 2, "temperature": 2.0, "seed": 3, "max_tokens": 400, "stop": (" blue",), "logit_bias": {blue: 5.0}}
+    async with aclosing(model.generate(request("Say colours.", **fields))) as events, asyncio.timeout(30):
+        async for event in events:
+            if isinstance(event, Finished):
+                break
+        while await model.active_requests() > 1:
+            await asyncio.sleep(0)
 
 
 async def test_a_stop_string_cuts_free_text(model: LlamaCppInstance) -> None:
