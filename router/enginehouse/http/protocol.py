@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -16,6 +17,9 @@ from enginehouse.wire import errors
 
 HEAD_TIMEOUT_S = 30.0
 """A client that opens a connection and does not send a whole request head by then is cut off."""
+
+MAX_HEAD_BYTES = 64 * 1024
+"""A head that is longer and not whole yet is refused: the parser keeps all of it. It counts for trailers too."""
 
 MAX_AHEAD_BYTES = 1024 * 1024
 """Bytes of further requests that are kept while one runs. With more the connection ends after the one that runs."""
@@ -29,6 +33,8 @@ class Protocol(HttpToolsProtocol):
     _on_lost: Callable[[], None] | None = None
     _running: RequestResponseCycle | None = None  # uvicorn's own `cycle` is the last that came
     _ahead_bytes = 0
+    _unparsed_bytes = 0  # since the last head, part of a body or end of a request
+    _is_deaf = False  # what comes is dropped: the connection ends after the request that runs
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         """Accept the connection, or answer 503 when there are too many."""
@@ -67,17 +73,36 @@ class Protocol(HttpToolsProtocol):
             self.flow.resume_reading()
 
     def data_received(self, data: bytes) -> None:
-        """Parse; a path that is not ASCII is a malformed request like any other."""
+        """Parse, in bounds."""
+        if self._is_deaf:
+            return
         if self._on_lost is not None and self._running is not None:
             self._ahead_bytes += len(data)
             if self._ahead_bytes > MAX_AHEAD_BYTES:
-                self._running.keep_alive = False
+                self._end_after_running(self._running)
                 return
-        try:
-            super().data_received(data)
-        except UnicodeDecodeError:
-            self.send_400_response("Invalid HTTP request received.")
+        self._unset_keepalive_if_required()
+        self._unparsed_bytes += len(data)
+        self._parse(data)
+        if self._unparsed_bytes > MAX_HEAD_BYTES:
+            self._refuse(errors.head_too_large(MAX_HEAD_BYTES))
         self._read_on()
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self.parser.get_method() == b"CONNECT":
+                self.send_400_response("This server is no proxy.")
+                return
+            # The parser takes the body for the other protocol. A server may stay with this one: some clients
+            # offer HTTP/2 with every request. So the request is parsed again without the offer.
+            head = [self.parser.get_method(), b" ", self.url, b" HTTP/", self.parser.get_http_version().encode()]
+            head += [b"\r\n%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+            self.parser = httptools.HttpRequestParser(self)
+            self._parse(b"".join([*head, b"\r\n\r\n", data[upgrade.args[0] :]]))
+        except (httptools.HttpParserError, UnicodeDecodeError):  # a path that is not ASCII is malformed too
+            self.send_400_response("Invalid HTTP request received.")
 
     def on_message_begin(self) -> None:
         """Start the deadline for the head of a further request on this connection."""
@@ -88,8 +113,23 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """End the deadline: the head is whole."""
+        if self.parser.should_upgrade():
+            return  # it comes again without
         self._stop_timer()
+        self._unparsed_bytes = 0
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body."""
+        self._unparsed_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Take the end of a request."""
+        if self.parser.should_upgrade():
+            return
+        self._unparsed_bytes = 0
+        super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
@@ -104,10 +144,19 @@ class Protocol(HttpToolsProtocol):
     def _refuse(self, reply: errors.ErrorReply) -> None:
         if self.transport.is_closing():
             return
+        running = self._running
+        if running is not None and not running.response_complete and not running.more_body:
+            # What is wrong came behind a request that is still being answered: no word of it into that answer.
+            self._end_after_running(running)
+            return
         head = [b"HTTP/1.1 %d \r\n" % reply.status, b"connection: close\r\n"]
         head += [b"%s: %s\r\n" % header for header in reply.headers]
         self.transport.write(b"".join([*head, b"\r\n", reply.body]))
         self.transport.close()
+
+    def _end_after_running(self, running: RequestResponseCycle) -> None:
+        self._is_deaf = True
+        running.keep_alive = False
 
     def _expect_head(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._head_is_late)

@@ -25,6 +25,7 @@ STATUS = {
     "request_too_large": 413,
     "unsupported_media_type": 415,
     "rate_limit_exceeded": 429,
+    "request_head_too_large": 431,
     "engine_protocol_error": 502,
     "draining": 503,
     "engine_died": 503,
@@ -153,6 +154,12 @@ def malformed_http(message: str) -> ErrorReply:
 def head_timeout() -> ErrorReply:
     """A request's head did not come whole in time."""
     return _reply(408, "The request did not arrive in time.", code="request_timeout")
+
+
+def head_too_large(limit_bytes: int) -> ErrorReply:
+    """A request's head is longer than *limit_bytes*."""
+    message = f"The head of the request is too long. At most {limit_bytes} bytes are allowed."
+    return _reply(431, message, code="request_head_too_large")
 
 
 def body_timeout() -> ErrorReply:

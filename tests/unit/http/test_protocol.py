@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import uvicorn
@@ -18,9 +19,9 @@ REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
 @asynccontextmanager
-async def listening(max_connections: int = 0) -> AsyncIterator[Connect]:
-    """A listener of `hello` with our protocol; all connections made to it are closed after the block."""
-    config = uvicorn.Config(hello, http=protocol.protocol_class(max_connections), log_config=None, lifespan="off")
+async def listening(max_connections: int = 0, app: Any = hello) -> AsyncIterator[Connect]:
+    """A listener of *app* with our protocol; all connections made to it are closed after the block."""
+    config = uvicorn.Config(app, http=protocol.protocol_class(max_connections), log_config=None, lifespan="off")
     config.load()
     state = ServerState()
     server = await asyncio.get_running_loop().create_server(
@@ -98,3 +99,86 @@ async def test_what_is_no_http_gets_400_in_the_form_of_the_api(sent: bytes) -> N
         status, error = await error_in(reader)
         assert status == 400
         assert set(error) == {"message", "type", "param", "code"}
+
+
+async def echo(_: Any, receive: Any, send: Any) -> None:
+    body = b""
+    while (message := await receive())["type"] == "http.request":
+        body += message["body"]
+        if not message["more_body"]:
+            break
+    head = [(b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": head})
+    await send({"type": "http.response.body", "body": body})
+
+
+@pytest.mark.parametrize(
+    "framing", [b"content-length: 4\r\n\r\nbody", b"transfer-encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"]
+)
+@pytest.mark.parametrize("is_split", [False, True])
+async def test_a_request_that_offers_another_protocol_is_answered_in_this_one(framing: bytes, is_split: bool) -> None:
+    offer = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n"
+    async with listening(app=echo) as connect:
+        reader, writer = await connect()
+        for _ in range(2):  # the connection stays usable
+            request = b"POST / HTTP/1.1\r\nhost: x\r\n" + offer + framing
+            for part in [request[:-6], request[-6:]] if is_split else [request]:
+                writer.write(part)
+                await asyncio.sleep(0.01)
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200")
+            assert await reader.readexactly(4) == b"body"
+
+
+async def test_a_request_to_be_a_proxy_gets_400() -> None:
+    async with listening() as connect:
+        reader, writer = await connect()
+        writer.write(b"CONNECT other:80 HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert (await error_in(reader))[0] == 400
+
+
+@pytest.mark.parametrize("start", [REQUEST[:-2] + b"x: ", b"GET /"])
+async def test_a_head_without_end_gets_431(start: bytes) -> None:
+    async with listening() as connect:
+        reader, writer = await connect()
+        writer.write(start.ljust(protocol.MAX_HEAD_BYTES + 1, b"a"))
+        status, error = await error_in(reader)
+        assert (status, error["code"]) == (431, "request_head_too_large")
+
+
+async def test_trailers_without_end_get_431() -> None:
+    is_begun = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        is_begun.set()
+        await echo(scope, receive, send)
+
+    async with listening(app=app) as connect:
+        reader, writer = await connect()
+        writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx: ")
+        await is_begun.wait()
+        writer.write(b"a" * (protocol.MAX_HEAD_BYTES + 1))
+        assert (await error_in(reader))[0] == 431
+
+
+@pytest.mark.parametrize("behind", [b"nonsense\r\n\r\n", b"GET / HT", b"GET /" + b"a" * 100_000])
+async def test_what_is_wrong_behind_a_request_is_not_told_in_its_answer(
+    monkeypatch: pytest.MonkeyPatch, behind: bytes
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.05)
+    go_on = asyncio.Event()
+
+    async def slow(_: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"one", "more_body": True})
+        await go_on.wait()
+        await send({"type": "http.response.body", "body": b"two"})
+
+    async with listening(app=slow) as connect:
+        reader, writer = await connect()
+        writer.write(REQUEST)
+        await reader.readuntil(b"one\r\n")
+        writer.write(behind)
+        await asyncio.sleep(0.2)  # the deadline for a head has passed
+        go_on.set()
+        assert await reader.read() == b"3\r\ntwo\r\n0\r\n\r\n"

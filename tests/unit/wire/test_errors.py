@@ -32,6 +32,7 @@ REPLIES = [
     (errors.unsupported_encoding("gzip"), 415, "unsupported_content_encoding"),
     (errors.malformed_http("Invalid HTTP request received."), 400, "malformed_http"),
     (errors.head_timeout(), 408, "request_timeout"),
+    (errors.head_too_large(100), 431, "request_head_too_large"),
     (errors.body_timeout(), 408, "request_timeout"),
     (errors.too_many_connections(), 503, "too_many_connections"),
     (errors.of_status(404), 404, "not_found"),
