@@ -84,7 +84,7 @@ def environment(wheels: Mapping[str, Path], tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=True)
     made = Environment(folder, tmp_path_factory.mktemp("away"))
-    extras = {"plugins/llamacpp": "[engine]"}
+    extras = {"plugins/llamacpp": "[engine]", "conformance": "[pytest]"}
     installed = [f"{wheels[name]}{extras.get(name, '')}" for name in DISTRIBUTIONS if not name.startswith("examples/")]
     made.run("python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *installed)
     return made
