@@ -165,9 +165,10 @@ def _arguments(settings: dict[str, object], socket: str) -> list[str]:
         "--slots",
         "--no-webui",
         "--offline",
+        "--no-kv-unified",
         "--no-prefill-assistant",
         "--no-context-shift",
     ]
     if not settings["memory_map"]:
-        flags.append("--no-mmap")
+        flags += ["--load-mode", "none"]
     return [part for name, value in arguments.items() for part in (name, str(value))] + flags

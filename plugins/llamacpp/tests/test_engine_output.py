@@ -66,8 +66,10 @@ async def test_a_choice_that_has_stopped_gives_its_slot_back(model: LlamaCppInst
         async for event in events:
             if isinstance(event, Finished):
                 break
-        while await model.active_requests() > 1:
-            await asyncio.sleep(0)
+        while True:
+            if await model.active_requests() < 2:
+                break
+            await asyncio.sleep(0.01)
 
 
 async def test_a_stop_string_cuts_free_text(model: LlamaCppInstance) -> None:

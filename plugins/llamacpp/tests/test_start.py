@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,15 @@ def test_a_program_gets_the_same_as_arguments(place: Place, program: Path) -> No
         ("--chat-template", "{{ x }}"),
     ):
         assert command[command.index(name) + 1] == value
-    for flag in ("--no-prefill-assistant", "--no-context-shift", "--metrics", "--slots", "--jinja", "--no-webui"):
+    for flag in (
+        "--no-prefill-assistant",
+        "--no-context-shift",
+        "--no-kv-unified",
+        "--metrics",
+        "--slots",
+        "--jinja",
+        "--no-webui",
+    ):
         assert flag in command
     assert command[-1] == "--verbose"
 
@@ -157,3 +166,15 @@ def test_every_option_says_what_it_is_for() -> None:
     source = Path(start.__file__).with_name("options.py").read_text(encoding="utf-8")
     for field in LlamaCppOptions.__struct_fields__:
         assert '"""' in source.partition(f"    {field}: ")[2].partition("\n")[2].lstrip()[:3], field
+
+
+def test_the_readme_names_every_option_and_no_other() -> None:
+    readme = Path(start.__file__).parent.parent.joinpath("README.md").read_text(encoding="utf-8")
+    table = readme.partition("## Options")[2].partition("\n## ")[0]
+    named = {
+        name
+        for row in table.splitlines()
+        if row.startswith("| `")
+        for name in re.findall(r"`(\w+)`", row.split("|")[1])
+    }
+    assert named == set(LlamaCppOptions.__struct_fields__)
