@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
+from typing import Any
 
 import msgspec
 import pytest
@@ -179,6 +180,19 @@ async def turn_until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not holds():  # noqa: ASYNC110  # what is waited for has no event of its own
             await asyncio.sleep(0)
+
+
+@pytest.fixture(autouse=True)
+def loggers_of_one_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a test makes of the logs ends with it: a logger that is cached would go on writing to its stream."""
+    configure = structlog.configure
+
+    def without_cache(**settings: Any) -> None:
+        configure(**{**settings, "cache_logger_on_first_use": False})
+
+    monkeypatch.setattr(structlog, "configure", without_cache)
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture
