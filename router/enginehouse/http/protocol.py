@@ -34,6 +34,7 @@ class Protocol(HttpToolsProtocol):
     _running: RequestResponseCycle | None = None  # uvicorn's own `cycle` is the last that came
     _ahead_bytes = 0
     _unparsed_bytes = 0  # since the last head, part of a body or end of a request
+    _verdict: errors.ErrorReply | None = None  # on what came behind the request that runs
     _is_deaf = False  # what comes is dropped: the connection ends after the request that runs
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
@@ -79,7 +80,8 @@ class Protocol(HttpToolsProtocol):
         if self._on_lost is not None and self._running is not None:
             self._ahead_bytes += len(data)
             if self._ahead_bytes > MAX_AHEAD_BYTES:
-                self._end_after_running(self._running)
+                self._is_deaf = True
+                self._running.keep_alive = False
                 return
         self._unset_keepalive_if_required()
         self._unparsed_bytes += len(data)
@@ -146,17 +148,21 @@ class Protocol(HttpToolsProtocol):
             return
         running = self._running
         if running is not None and not running.response_complete and not running.more_body:
-            # What is wrong came behind a request that is still being answered: no word of it into that answer.
-            self._end_after_running(running)
+            # What is wrong came behind a request that is still being answered: that answer comes first, and whole.
+            self._is_deaf = True
+            self._verdict = self._verdict or reply
             return
         head = [b"HTTP/1.1 %d \r\n" % reply.status, b"connection: close\r\n"]
         head += [b"%s: %s\r\n" % header for header in reply.headers]
         self.transport.write(b"".join([*head, b"\r\n", reply.body]))
         self.transport.close()
 
-    def _end_after_running(self, running: RequestResponseCycle) -> None:
-        self._is_deaf = True
-        running.keep_alive = False
+    def on_response_complete(self) -> None:
+        """Go on with the next request, or end with what was wrong behind this one."""
+        if self._verdict is not None:
+            self.pipeline.clear()
+            self._refuse(self._verdict)
+        super().on_response_complete()
 
     def _expect_head(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._head_is_late)

@@ -161,9 +161,11 @@ async def test_trailers_without_end_get_431() -> None:
         assert (await error_in(reader))[0] == 431
 
 
-@pytest.mark.parametrize("behind", [b"nonsense\r\n\r\n", b"GET / HT", b"GET /" + b"a" * 100_000])
-async def test_what_is_wrong_behind_a_request_is_not_told_in_its_answer(
-    monkeypatch: pytest.MonkeyPatch, behind: bytes
+@pytest.mark.parametrize(
+    ("behind", "status"), [(b"nonsense\r\n\r\n", 400), (b"GET / HT", 408), (b"GET /" + b"a" * 100_000, 431)]
+)
+async def test_what_is_wrong_behind_a_request_is_told_after_its_answer(
+    monkeypatch: pytest.MonkeyPatch, behind: bytes, status: int
 ) -> None:
     monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.05)
     go_on = asyncio.Event()
@@ -181,4 +183,5 @@ async def test_what_is_wrong_behind_a_request_is_not_told_in_its_answer(
         writer.write(behind)
         await asyncio.sleep(0.2)  # the deadline for a head has passed
         go_on.set()
-        assert await reader.read() == b"3\r\ntwo\r\n0\r\n\r\n"
+        assert await reader.readuntil(b"0\r\n\r\n") == b"3\r\ntwo\r\n0\r\n\r\n"
+        assert (await error_in(reader))[0] == status
