@@ -35,6 +35,7 @@ const ask = (fields = {}) =>
     messages: question,
     max_completion_tokens: 24,
     temperature: 0,
+    seed: 7, // with a seed the engine leaves its prefix cache alone
     ...fields,
   });
 
@@ -81,6 +82,7 @@ test("the SDK's own collector of a stream gives the final message", async () => 
     messages: question,
     max_completion_tokens: 12,
     temperature: 0,
+    seed: 7, // with a seed the engine leaves its prefix cache alone
   });
   const final = await runner.finalChatCompletion();
   assert.equal(final.choices[0].message.content, (await ask({ max_completion_tokens: 12 })).choices[0].message.content);
