@@ -27,7 +27,7 @@ class ClientLeft(Exception):
 
 
 class Refused(Exception):
-    """The request is answered with *reply* before its body was read: the connection cannot be used again."""
+    """The request is answered with *reply* before its body was read; what is left of that is discarded first."""
 
     def __init__(self, reply: ErrorReply) -> None:
         super().__init__(reply.code)
@@ -97,7 +97,7 @@ class Client:
                 while not self._is_body_read and size <= _DISCARD_BYTES:
                     message = await self._next_part()
                     if message["type"] != "http.request":
-                        raise ClientLeft
+                        return False  # it has left; what is sent now goes nowhere
                     size += len(message.get("body", b""))
         return self._is_body_read
 
