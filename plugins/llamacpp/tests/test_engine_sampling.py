@@ -39,8 +39,8 @@ async def test_silent_samplers_of_the_engine_do_not_cut_the_tail(model: LlamaCpp
 
 @pytest.mark.parametrize("cut", [{"top_k": 1}, {"top_p": 0.0}, {"min_p": 1.0}])
 async def test_cuts_to_one_token_are_greedy_at_any_temperature(model: LlamaCppInstance, cut: dict[str, Any]) -> None:
-    greedy = await ask(model)
-    assert (await ask(model, temperature=2.0, **cut)).text == greedy.text
+    answer = await ask(model, temperature=2.0, logprobs=True, top_logprobs=1, **cut)
+    assert all(token.token_id == token.top[0].token_id for token in answer.logprobs)
 
 
 async def test_top_p_cuts_what_temperature_has_flattened(model: LlamaCppInstance) -> None:
@@ -90,13 +90,18 @@ async def test_presence_penalty_falls_on_a_token_of_the_prompt_once_it_is_in_the
 
 async def test_a_presence_penalty_of_next_to_nothing_changes_nothing(model: LlamaCppInstance) -> None:
     """It is run in many pieces, and the pieces make the same text, counts and end."""
-    plain = await ask(model, LIST, max_tokens=60)
-    pieces = await ask(model, LIST, max_tokens=60, presence_penalty=1e-5)
-    assert pieces.text == plain.text
+    plain = await ask(model, LIST, max_tokens=60, logprobs=True, top_logprobs=2)
+    pieces = await ask(model, LIST, max_tokens=60, presence_penalty=1e-5, logprobs=True, top_logprobs=2)
+    pairs = zip(plain.logprobs, pieces.logprobs, strict=False)
+    parted = next((one for one, other in pairs if one.token_id != other.token_id), None)
+    if parted is None:
+        assert pieces.text == plain.text
+        assert len(pieces.logprobs) == len(plain.logprobs)
+        assert pieces.reason == plain.reason
+    else:  # a near tie: quantised logits differ in their last bits between a prompt read at once and one read in steps
+        assert parted.top[0].logprob - parted.top[1].logprob < 0.2
     assert pieces.usage is not None
-    assert plain.usage is not None
-    assert pieces.usage.completion_tokens == plain.usage.completion_tokens
-    assert pieces.reason == plain.reason
+    assert pieces.usage.completion_tokens == len(pieces.logprobs)
     assert pieces.choices[0].counts == sorted(pieces.choices[0].counts)
 
 
@@ -113,9 +118,13 @@ async def test_presence_penalty_keeps_a_schema_and_its_stop(model: LlamaCppInsta
 
 
 async def test_repetition_penalty_counts_prompt_and_output(model: LlamaCppInstance) -> None:
-    plain = await ask(model, LIST, max_tokens=60)
-    penalised = await ask(model, LIST, max_tokens=60, repetition_penalty=1.3)
-    assert plain.text.count("Oranges") > 1 >= penalised.text.count("Oranges")
+    (token,) = await ids_of(model, " blue")
+    answers = [
+        await ask(model, "Say blue blue blue.", logit_bias={token: 40.0}, max_tokens=20, repetition_penalty=penalty)
+        for penalty in (1.0, 10.0)
+    ]
+    assert answers[0].text == " blue" * 20
+    assert answers[1].text.count(" blue") < 20
 
 
 async def test_penalties_that_the_engine_would_mix_are_refused(model: LlamaCppInstance) -> None:

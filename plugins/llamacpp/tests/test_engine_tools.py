@@ -63,8 +63,8 @@ async def test_a_named_tool_that_is_not_offered_is_refused(model: LlamaCppInstan
 
 
 async def test_none_neither_shows_nor_reads_calls(model: LlamaCppInstance) -> None:
-    plain = await ask(model, ASK)
-    answer = await ask(model, ASK, tools=TOOLS, tool_choice="none")
+    plain = await ask(model, ASK, seed=1)  # a seed keeps the prefix cache out of the last bits of the logits
+    answer = await ask(model, ASK, tools=TOOLS, tool_choice="none", seed=1)
     assert answer.text == plain.text
     assert answer.usage == plain.usage or answer.usage is not None
     (token,) = (await model.tokenize(" {"))[:1]
