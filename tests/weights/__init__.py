@@ -1,0 +1,115 @@
+"""Small weights for tests, made from the embedded model without torch, the same for every engine.
+
+| function | what it is | size |
+|---|---|---|
+| `smollm2_hf(dtype)` | the embedded model, dequantised, as a Hugging Face folder | 538 MB (f32), 269 MB (bf16) |
+| `smollm2_gguf_f32()` | the same f32 weights as one GGUF file | 540 MB |
+| `tiny_hf()` | a small random model with the same tokenizer and template, f32 | 15 MB |
+| `tiny_gguf()` | the same random weights as one GGUF file | 15 MB |
+
+Each is made once on a machine, into the cache of the weights, and is there whole or not at all; the name of its folder
+holds a digest of what makes it, so a changed recipe makes it anew. On the command line: `python -m tests.weights NAME`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from enginehouse.weights import Progress, cache_folder, resolve
+from enginehouse.weights.cache import writing
+from enginehouse.weights.demo import DEMOS
+
+__all__ = ["NAMES", "make", "smollm2_gguf_f32", "smollm2_hf", "tiny_gguf", "tiny_hf"]
+
+_SOURCE = DEMOS["smollm2-135m"]
+_SILENT = Progress()
+
+
+def smollm2_hf(dtype: Literal["f32", "bf16"] = "f32") -> Path:
+    """The folder of the embedded model, dequantised: `config.json`, `model.safetensors`, tokenizer and template."""
+    return make(f"smollm2-hf-{dtype}")
+
+
+def smollm2_gguf_f32() -> Path:
+    """The file of the embedded model, dequantised: what llama.cpp needs to have the weights of `smollm2_hf("f32")`."""
+    return make("smollm2-gguf-f32") / "smollm2-135m-f32.gguf"
+
+
+def tiny_hf() -> Path:
+    """The folder of a random model in f32: 2 layers, hidden size 64, context 2048, the embedded model's tokenizer."""
+    return make("tiny-hf")
+
+
+def tiny_gguf() -> Path:
+    """The file of the model of `tiny_hf`, weight by weight the same."""
+    return make("tiny-gguf") / "tiny-f32.gguf"
+
+
+def make(name: str, progress: Progress = _SILENT) -> Path:
+    """The folder called *name* (one of `NAMES`), made if it is not in the cache yet; other processes wait meanwhile."""
+    build = NAMES[name]
+    target = cache_folder() / "tests" / name / _recipe_digest()
+    if target.is_dir():
+        return target
+    source = resolve(_SOURCE.source, progress=progress)
+    assert source is not None
+    with writing(target.parent, progress) as work:
+        if not target.is_dir():  # another process may have been quicker
+            build(source, work)
+            work.rename(target)
+            work.mkdir()  # `writing` removes it
+    return target
+
+
+def _recipe_digest() -> str:
+    """Of the weights' source and of the modules that make them: when either changes, so does the folder."""
+    digest = hashlib.sha256(_SOURCE.sha256.encode())
+    for module in ("gguf_files.py", "hugging_face.py", "llama.py"):
+        digest.update(Path(__file__).with_name(module).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+# What follows imports numpy and gguf only when something is made: a warm cache answers at once.
+
+
+def _smollm2_hf_f32(source: Path, folder: Path) -> None:
+    from . import gguf_files, hugging_face
+
+    hugging_face.write(gguf_files.read(source), folder, dtype="f32")
+
+
+def _smollm2_hf_bf16(source: Path, folder: Path) -> None:
+    from . import gguf_files, hugging_face
+
+    hugging_face.write(gguf_files.read(source), folder, dtype="bf16")
+
+
+def _smollm2_gguf_f32(source: Path, folder: Path) -> None:
+    from . import gguf_files
+
+    gguf_files.write(gguf_files.read(source), folder / "smollm2-135m-f32.gguf")
+
+
+def _tiny_hf(source: Path, folder: Path) -> None:
+    from . import gguf_files, hugging_face, llama
+
+    hugging_face.write(llama.random_model(gguf_files.read(source)), folder, dtype="f32")
+
+
+def _tiny_gguf(source: Path, folder: Path) -> None:
+    from . import gguf_files, llama
+
+    gguf_files.write(llama.random_model(gguf_files.read(source)), folder / "tiny-f32.gguf")
+
+
+NAMES: dict[str, Callable[[Path, Path], None]] = {
+    "smollm2-hf-f32": _smollm2_hf_f32,
+    "smollm2-hf-bf16": _smollm2_hf_bf16,
+    "smollm2-gguf-f32": _smollm2_gguf_f32,
+    "tiny-hf": _tiny_hf,
+    "tiny-gguf": _tiny_gguf,
+}
+"""What can be made, and what makes it in an empty folder."""
