@@ -1,4 +1,4 @@
-"""Tool calls by grammar: what the model must, or may, write, and how calls are read from it.
+"""Tool calls by grammar: what the model must, or may, write.
 
 A call that is required, or of a named tool, is all that the grammar allows. With `auto` the model writes
 freely until it writes the mark of a call; from there on the grammar holds it to a valid one.
@@ -6,79 +6,21 @@ freely until it writes the mark of a call; from there on the grammar holds it to
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import msgspec
-
-from enginehouse_plugin import (
-    AnyEvent,
-    FinishReason,
-    GenerationRequest,
-    JsonObject,
-    JsonSchema,
-    NamedTool,
-    TextDelta,
-    Tool,
-)
+from enginehouse_plugin import GenerationRequest, JsonObject, JsonSchema, NamedTool, Tool
 from enginehouse_plugin.errors import InvalidRequest
-from enginehouse_plugin.hosting.forced_calls import MAX_CALLS, ForcedCallParser
+from enginehouse_plugin.hosting.chat_messages import CALL_CLOSES, CALL_OPENS
+from enginehouse_plugin.hosting.forced_calls import MAX_CALLS
+from enginehouse_plugin.hosting.thinking import State
 
 from .gbnf import json_literal, literal
 from .grammar import Grammar, SchemaRules
-from .messages import CALL_CLOSES, CALL_OPENS
-from .thinking import State, thinking_rule
+from .thinking import thinking_rule
 
 _WORD_TRIGGER = 1  # llama.cpp: COMMON_GRAMMAR_TRIGGER_TYPE_WORD
 _NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 _SCHEMA = "response_format.json_schema.schema"
-
-
-class CallReader:
-    """Reads the text of a choice whose tool calls the grammar shapes.
-
-    *is_forced*: the whole text is calls. Otherwise each stands behind its mark. *is_named*: the request
-    names the tool, and the finish reason is `stop`, as the API has it.
-    """
-
-    def __init__(self, *, is_forced: bool, is_named: bool = False) -> None:
-        self._parser: ForcedCallParser | None = ForcedCallParser() if is_forced else None
-        self._is_named = is_named
-        self._calls = 0  # of parsers before this one
-        self._held = ""
-
-    def read(self, text: str, choice: int, completion_tokens: int) -> Iterator[AnyEvent]:
-        """Take more text."""
-        text, self._held = self._held + text, ""
-        while text:
-            if self._parser is None:
-                before, mark, text = text.partition(CALL_OPENS)
-                self._held = "" if mark else beginning_of_mark(before)
-                plain = before.removesuffix(self._held)
-                if plain and not self._calls:  # between two calls there are only marks
-                    yield TextDelta(choice, plain, completion_tokens)
-                if mark:
-                    self._parser = ForcedCallParser()
-                continue
-            # A call ends with a brace, a list of calls with a bracket: what follows that is not for the parser.
-            part, text = _up_to_end(text)
-            for piece in self._parser.push(part):
-                yield msgspec.structs.replace(piece, call_index=piece.call_index + self._calls).delta(
-                    choice, completion_tokens
-                )
-            if self._parser.is_complete:
-                self._calls += self._parser.calls
-                self._parser = None
-
-    def finish(self, choice: int, completion_tokens: int) -> Iterator[TextDelta]:
-        """Give what was held back."""
-        if self._held and not self._calls:
-            yield TextDelta(choice, self._held, completion_tokens)
-
-    def reason(self, reason: FinishReason) -> FinishReason:
-        """The finish reason of the choice, where *reason* is why the text ended."""
-        has_calls = self._calls or (self._parser is not None and self._parser.calls)
-        return "tool_calls" if has_calls and reason == "stop" and not self._is_named else reason
 
 
 def output_grammar(request: GenerationRequest, thinking: State = "never") -> dict[str, Any]:  # JSON
@@ -114,13 +56,6 @@ def blame_of(request: GenerationRequest) -> str | None:
     return _SCHEMA if isinstance(request.output, JsonSchema) else None
 
 
-def call_reader(request: GenerationRequest) -> CallReader | None:
-    """A reader for one choice of *request*, if it may call tools."""
-    if not request.tools or request.tool_choice == "none":
-        return None
-    return CallReader(is_forced=request.tool_choice != "auto", is_named=isinstance(request.tool_choice, NamedTool))
-
-
 def _content(grammar: Grammar, request: GenerationRequest) -> str | None:
     if isinstance(request.output, JsonObject):
         return grammar.use("object")
@@ -153,16 +88,3 @@ def _named_call(grammar: Grammar, tool: Tool, at: int) -> str:
     arguments = SchemaRules(grammar, schema, f"tools[{at}].function.parameters").root(kind="object")
     colon, comma = grammar.use("colon"), grammar.use("comma")
     return grammar.add(f"{json_literal(tool.name)} {comma} {json_literal('arguments')} {colon} {arguments}")
-
-
-def _up_to_end(text: str) -> tuple[str, str]:
-    """Split *text* behind the first character that may end a call or a list of calls."""
-    ends = [at for at in (text.find("}"), text.find("]")) if at >= 0]
-    cut = min(ends) + 1 if ends else len(text)
-    return text[:cut], text[cut:]
-
-
-def beginning_of_mark(text: str) -> str:
-    """The end of *text* that may become the mark of a call."""
-    longest = min(len(CALL_OPENS) - 1, len(text))
-    return next((text[-size:] for size in range(longest, 0, -1) if CALL_OPENS.startswith(text[-size:])), "")

@@ -6,16 +6,18 @@ from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from typing import Any
 
-from enginehouse_plugin import AnyEvent, GenerationRequest, Started, TokenLogprob, TopLogprob, UsageReport
+from enginehouse_plugin import AnyEvent, FinishReason, GenerationRequest, Started, TokenLogprob, TopLogprob, UsageReport
 from enginehouse_plugin.errors import EngineProtocolError
+from enginehouse_plugin.hosting.bounds import room_for
+from enginehouse_plugin.hosting.choice_reader import ChoiceReader
+from enginehouse_plugin.hosting.marked_calls import call_reader
+from enginehouse_plugin.hosting.thinking import State
 
 from . import runs, translate
-from .calls import blame_of, call_reader
+from .calls import blame_of
 from .model import Model
 from .prompt import Prompt
-from .read import ChoiceReader
 from .server import Chunk, Probability, Server
-from .thinking import State
 from .vocabulary import Vocabulary
 
 _LOGPROB_FLOOR = -9999.0  # for probabilities that a 32-bit float cannot hold
@@ -50,7 +52,9 @@ class Generation:
                     yield Started(len(self._prompt_ids), cached_tokens)
                 reader = readers[chunk.index]
                 if chunk.stop:
-                    for event in reader.finish(chunk):
+                    matched = chunk.stopping_word if chunk.stop_type == "word" else None
+                    reason: FinishReason = "length" if chunk.stop_type == "limit" else "stop"
+                    for event in reader.finish(reason, chunk.tokens_predicted, matched):
                         yield event
                 elif chunk.tokens_predicted:
                     logprobs = await self._logprobs(chunk) if request.logprobs else ()
@@ -67,7 +71,7 @@ class Generation:
 
     def _body(self) -> dict[str, Any]:  # JSON
         request, prompt_ids, model = self._request, self._prompt_ids, self._model
-        max_tokens = translate.room_for(request, len(prompt_ids), model.context_tokens)
+        max_tokens = room_for(request, len(prompt_ids), model.context_tokens)
         bias = translate.output_only(request, prompt_ids) if request.frequency_penalty else request.logit_bias
         return translate.completion_body(
             request,

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 import msgspec
 
 from enginehouse_plugin import Capabilities
+from enginehouse_plugin.hosting.chat_messages import CALL_OPENS, TemplateFacts
+from enginehouse_plugin.hosting.thinking import OPENS
 
 from .gguf import Gguf
-from .messages import CALL_OPENS, TemplateFacts
 from .options import LlamaCppOptions
 from .server import Props, Server
-from .thinking import OPENS
 
 _ALWAYS = (
     "streaming",

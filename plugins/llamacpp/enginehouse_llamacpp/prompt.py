@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
-from enginehouse_plugin import Chat, GenerationRequest, NamedTool, Text, Tokens
+from enginehouse_plugin import Chat, GenerationRequest, Text, Tokens
 from enginehouse_plugin.errors import InvalidRequest
+from enginehouse_plugin.hosting.bounds import checked_ids
+from enginehouse_plugin.hosting.chat_messages import TemplateFacts, instructions, template_messages, tool_json
+from enginehouse_plugin.hosting.control_text import ControlText
+from enginehouse_plugin.hosting.thinking import State, state_after
 
-from .messages import (
-    TemplateFacts,
-    TemplateMessage,
-    calls_allowed,
-    calls_required,
-    template_messages,
-    tool_json,
-    tools_shown,
-)
 from .server import Server
-from .thinking import State, state_after
-
-# A stand-in for a control token's text while the template is rendered; these code points are unassigned for ever.
-_STAND_IN = "\ufdd0{}\ufdd1"
-_STAND_INS = re.compile("\ufdd0([0-9]+)\ufdd1")
 
 
 class Prompt(msgspec.Struct, frozen=True):
@@ -44,8 +33,7 @@ class Prompter:
         self._server = server
         self._facts = facts
         self._vocabulary_size = vocabulary_size
-        longest_first = sorted(control_tokens, key=len, reverse=True)
-        self._controls = re.compile("|".join([*map(re.escape, longest_first), "[\ufdd0\ufdd1]"]))
+        self._controls = ControlText.pattern(control_tokens)
         self._plain_ids: dict[str, list[int]] = {}
 
     async def prompt(self, request: GenerationRequest) -> Prompt:
@@ -55,19 +43,19 @@ class Prompter:
             InvalidRequest: the template refuses the messages, or a token id is not of this vocabulary.
         """
         if isinstance(request.prompt, Tokens):
-            return Prompt(self._checked(request.prompt.token_ids), "never")
+            return Prompt(checked_ids(request.prompt.token_ids, self._vocabulary_size), "never")
         if isinstance(request.prompt, Text):
             text = request.prompt.text
             return Prompt(await self._server.tokenize(text, parse_special=True, add_special=True), "never")
         return await self._chat(request.prompt, request)
 
     async def _chat(self, chat: Chat, request: GenerationRequest) -> Prompt:
-        messages = template_messages(chat.messages, self._facts, self._instructions(request))
-        hidden: list[str] = []
-        messages = [self._hide_controls(message, hidden) for message in messages]
+        messages = template_messages(chat.messages, self._facts, instructions(request, self._facts))
+        controls = ControlText(self._controls)
+        messages = [controls.hide_in_message(message) for message in messages]
         body: dict[str, Any] = {"messages": messages}
         if request.tools and request.tool_choice != "none" and self._facts.tools:
-            body["tools"] = self._hide_in_json([tool_json(tool) for tool in request.tools], hidden)
+            body["tools"] = controls.hide_in_json([tool_json(tool) for tool in request.tools])
         variables = request.chat_template_kwargs or {}
         self._check_variables(variables)
         if "enable_thinking" in self._facts.variables and request.reasoning_effort != "none":
@@ -79,14 +67,12 @@ class Prompter:
             body["reasoning_effort"] = request.reasoning_effort
         rendered = await self._server.apply_template(body)
         thinking = state_after(rendered, self._facts.thinking)
-        if not hidden:
-            return Prompt(await self._server.tokenize(rendered, parse_special=True, add_special=True), thinking)
         pieces: list[str | int] = []
-        for at, part in enumerate(_STAND_INS.split(rendered)):
-            if at % 2:
-                pieces.extend(await self._plain(hidden[int(part)]))
-            elif part:
-                pieces.append(part)
+        for text, is_plain in controls.pieces(rendered):
+            if is_plain:
+                pieces.extend(await self._plain(text))
+            else:
+                pieces.append(text)
         return Prompt(await self._server.tokenize(pieces, parse_special=True, add_special=True), thinking)
 
     def _check_variables(self, variables: dict[str, Any]) -> None:  # JSON
@@ -99,51 +85,8 @@ class Prompter:
                     param=f"chat_template_kwargs.{name}",
                 )
 
-    def _instructions(self, request: GenerationRequest) -> str | None:
-        """What the model must be told about tools and its template does not say."""
-        if not request.tools or request.tool_choice == "none":
-            return None
-        parts = [] if self._facts.tools else [tools_shown(request.tools)]
-        if isinstance(request.tool_choice, NamedTool):
-            parts.append(calls_required(request.tool_choice.name, request.parallel_tool_calls))
-        elif request.tool_choice == "required":
-            parts.append(calls_required(None, request.parallel_tool_calls))
-        elif not self._facts.tools:
-            parts.append(calls_allowed(request.parallel_tool_calls))
-        return "\n\n".join(parts) or None
-
-    def _hide_controls(self, message: TemplateMessage, hidden: list[str]) -> TemplateMessage:
-        return msgspec.structs.replace(
-            message,
-            content=self._hide(message.content, hidden),
-            reasoning_content=self._hide(message.reasoning_content, hidden) if message.reasoning_content else None,
-            tool_calls=self._hide_in_json(message.tool_calls, hidden) if message.tool_calls else None,
-        )
-
-    def _hide(self, text: str, hidden: list[str]) -> str:
-        """Replace texts of control tokens by stand-ins, and note them in *hidden*."""
-
-        def stand_in(found: re.Match[str]) -> str:
-            hidden.append(found.group())
-            return _STAND_IN.format(len(hidden) - 1)
-
-        return self._controls.sub(stand_in, text)
-
-    def _hide_in_json(self, value: Any, hidden: list[str]) -> Any:  # Any: JSON
-        raw = msgspec.json.encode(value).decode()
-        return msgspec.json.decode(self._hide(raw, hidden)) if self._controls.search(raw) else value
-
     async def _plain(self, text: str) -> list[int]:
         """Token ids of a control token's text as mere text."""
         if text not in self._plain_ids:
             self._plain_ids[text] = await self._server.tokenize(text, parse_special=False)
         return self._plain_ids[text]
-
-    def _checked(self, token_ids: tuple[int, ...]) -> list[int]:
-        for at, token_id in enumerate(token_ids):
-            if not 0 <= token_id < self._vocabulary_size:
-                raise InvalidRequest(
-                    f"Token id {token_id} is not in the vocabulary (0 to {self._vocabulary_size - 1}).",
-                    param=f"prompt[{at}]",
-                )
-        return list(token_ids)

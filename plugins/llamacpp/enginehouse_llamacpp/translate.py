@@ -8,11 +8,12 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from enginehouse_plugin import GenerationRequest
-from enginehouse_plugin.errors import ContextTooLong, InvalidRequest
+from enginehouse_plugin.errors import InvalidRequest
+from enginehouse_plugin.hosting.bounds import check_bias
+from enginehouse_plugin.hosting.thinking import State
 
 from .calls import output_grammar
 from .server import FINAL_FIELDS
-from .thinking import State
 
 _SEEDS = 2**32 - 256
 """Seeds of the engine are 32 bits, the last of them means "random", and choice i takes seed + i."""
@@ -26,18 +27,6 @@ def engine_seed(seed: int | None) -> int:
     None gives a random one.
     """
     return secrets.randbelow(_SEEDS) if seed is None else seed % _SEEDS
-
-
-def room_for(request: GenerationRequest, prompt_tokens: int, context_tokens: int) -> int:
-    """Tokens that the completion may have.
-
-    Raises:
-        ContextTooLong: the prompt leaves no room, or less than the request asks for.
-    """
-    room = context_tokens - prompt_tokens
-    if room < 1 or (request.max_tokens is not None and request.max_tokens > room):
-        raise ContextTooLong(prompt_tokens=prompt_tokens, limit_tokens=context_tokens, max_tokens=request.max_tokens)
-    return room if request.max_tokens is None else request.max_tokens
 
 
 def sampling(request: GenerationRequest, context_tokens: int) -> dict[str, Any]:  # Any: JSON
@@ -73,13 +62,7 @@ def check(request: GenerationRequest, vocabulary_size: int) -> None:
     Raises:
         InvalidRequest: a biased token is not in the vocabulary; or penalties that do not go together.
     """
-    for token_id in request.logit_bias:
-        if not 0 <= token_id < vocabulary_size:
-            raise InvalidRequest(
-                f"'logit_bias' names token {token_id}, which is not in this model's vocabulary "
-                f"(0 to {vocabulary_size - 1}).",
-                param="logit_bias",
-            )
+    check_bias(request, vocabulary_size)
     if request.repetition_penalty != 1.0 and (request.frequency_penalty or request.presence_penalty):
         # The engine counts the prompt for all of them; the bias that undoes it for two would bend the third.
         raise InvalidRequest(

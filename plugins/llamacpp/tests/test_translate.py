@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from enginehouse_llamacpp import translate
 from enginehouse_plugin import GenerationRequest, Text
-from enginehouse_plugin.errors import ContextTooLong, InvalidRequest
+from enginehouse_plugin.errors import InvalidRequest
 
 
 def request(**fields: Any) -> GenerationRequest:
@@ -61,18 +61,6 @@ def test_a_seed_is_mapped_to_what_the_engine_takes(seed: int) -> None:
 
 def test_without_a_seed_one_is_drawn() -> None:
     assert len({translate.engine_seed(None) for _ in range(8)}) > 1
-
-
-@pytest.mark.parametrize(("prompt", "max_tokens", "room"), [(10, None, 90), (10, 90, 90), (10, 5, 5), (99, 1, 1)])
-def test_room_is_what_the_context_leaves(prompt: int, max_tokens: int | None, room: int) -> None:
-    assert translate.room_for(request(max_tokens=max_tokens), prompt, 100) == room
-
-
-@pytest.mark.parametrize(("prompt", "max_tokens"), [(100, None), (100, 1), (10, 91), (500, 1)])
-def test_what_does_not_fit_is_refused_with_both_numbers(prompt: int, max_tokens: int | None) -> None:
-    with pytest.raises(ContextTooLong) as refused:
-        translate.room_for(request(max_tokens=max_tokens), prompt, 100)
-    assert (refused.value.prompt_tokens, refused.value.limit_tokens) == (prompt, 100)
 
 
 def test_a_bias_gives_back_what_the_prompt_would_cost() -> None:

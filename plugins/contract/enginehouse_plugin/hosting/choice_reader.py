@@ -1,4 +1,4 @@
-"""From the engine's chunks to the events of one choice."""
+"""From the text of one choice, and the tokens that made it, to its events."""
 
 from __future__ import annotations
 
@@ -7,23 +7,22 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from enginehouse_plugin import AnyEvent, Finished, FinishReason, ReasoningDelta, TextDelta, TokenLogprob
+from enginehouse_plugin.events import AnyEvent, Finished, FinishReason, ReasoningDelta, TextDelta, TokenLogprob
 
-from .calls import CallReader
-from .server import Chunk
-from .thinking import Part, State, ThinkSplitter
+from .marked_calls import CallReader
+from .thinking import MARKS, Marks, Part, State, ThinkSplitter
 
 
 class ChoiceReader:
     """Turns the text of one choice into deltas, each with the logprobs of the tokens that made it."""
 
-    def __init__(self, choice: int, calls: CallReader | None, thinking: State) -> None:
+    def __init__(self, choice: int, calls: CallReader | None, thinking: State, marks: Marks = MARKS) -> None:
         self.choice = choice
         self.completion_tokens = 0
         self.reasoning_tokens = 0
         self.is_finished = False
         self._calls = calls
-        self._thinking = ThinkSplitter(thinking) if thinking != "never" else None
+        self._thinking = ThinkSplitter(thinking, marks) if thinking != "never" else None
         self._waiting: deque[tuple[int, TokenLogprob]] = deque()  # each with the byte that it begins at
         self._received_bytes = 0
         self._emitted_bytes = 0
@@ -39,19 +38,19 @@ class ChoiceReader:
         elif text:
             yield from self._content(text)
 
-    def finish(self, chunk: Chunk) -> Iterator[AnyEvent]:
-        """Take the last chunk of the choice."""
-        self.completion_tokens = chunk.tokens_predicted
+    def finish(
+        self, reason: FinishReason, completion_tokens: int, matched_stop: str | None = None
+    ) -> Iterator[AnyEvent]:
+        """End the choice: *reason* is why its text ended, `tool_calls` is found out here."""
+        self.completion_tokens = completion_tokens
         self.is_finished = True
         if self._thinking is not None:
             yield from self._parts(self._thinking.flush())
-        reason: FinishReason = "length" if chunk.stop_type == "limit" else "stop"
         if self._calls is not None:
             for event in self._calls.finish(self.choice, self.completion_tokens):
                 yield self._with_logprobs(event)
             reason = self._calls.reason(reason)
-        matched = chunk.stopping_word if chunk.stop_type == "word" else None
-        yield Finished(choice=self.choice, reason=reason, matched_stop=matched)
+        yield Finished(choice=self.choice, reason=reason, matched_stop=matched_stop)
 
     def _parts(self, parts: Iterable[Part]) -> Iterator[AnyEvent]:
         for kind, text in parts:

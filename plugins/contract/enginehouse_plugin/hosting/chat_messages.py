@@ -10,17 +10,19 @@ from typing import Any
 
 import msgspec
 
-from enginehouse_plugin import (
+from enginehouse_plugin.request import (
     AssistantMessage,
+    Content,
     DeveloperMessage,
+    GenerationRequest,
     Message,
+    NamedTool,
     SystemMessage,
     TextPart,
     Tool,
     ToolMessage,
     UserMessage,
 )
-from enginehouse_plugin.request import Content
 
 CALL_OPENS, CALL_CLOSES = "<tool_call>", "</tool_call>"
 """Marks of a call, in what the model reads and writes where its template has no form of its own."""
@@ -37,7 +39,7 @@ _CALLS_ARE_REQUIRED = (
 
 
 class TemplateMessage(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A message as llama-server takes it."""
+    """A message as templates read it; `arguments` of a call are JSON text."""
 
     role: str
     content: str
@@ -78,6 +80,20 @@ def template_messages(
     else:
         written.insert(0, TemplateMessage(role="system", content=instructions))
     return written
+
+
+def instructions(request: GenerationRequest, facts: TemplateFacts) -> str | None:
+    """What the model must be told about tools and its template does not say."""
+    if not request.tools or request.tool_choice == "none":
+        return None
+    parts = [] if facts.tools else [tools_shown(request.tools)]
+    if isinstance(request.tool_choice, NamedTool):
+        parts.append(calls_required(request.tool_choice.name, request.parallel_tool_calls))
+    elif request.tool_choice == "required":
+        parts.append(calls_required(None, request.parallel_tool_calls))
+    elif not facts.tools:
+        parts.append(calls_allowed(request.parallel_tool_calls))
+    return "\n\n".join(parts) or None
 
 
 def tools_shown(tools: Iterable[Tool]) -> str:

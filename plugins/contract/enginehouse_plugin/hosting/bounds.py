@@ -1,0 +1,50 @@
+"""Bounds that every engine keeps the same way: the context, and the vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from enginehouse_plugin.errors import ContextTooLong, InvalidRequest
+from enginehouse_plugin.request import GenerationRequest
+
+
+def room_for(request: GenerationRequest, prompt_tokens: int, context_tokens: int) -> int:
+    """Tokens that the completion may have.
+
+    Raises:
+        ContextTooLong: the prompt leaves no room, or less than the request asks for.
+    """
+    room = context_tokens - prompt_tokens
+    if room < 1 or (request.max_tokens is not None and request.max_tokens > room):
+        raise ContextTooLong(prompt_tokens=prompt_tokens, limit_tokens=context_tokens, max_tokens=request.max_tokens)
+    return room if request.max_tokens is None else request.max_tokens
+
+
+def check_bias(request: GenerationRequest, vocabulary_size: int) -> None:
+    """Check that every biased token exists.
+
+    Raises:
+        InvalidRequest: one is not in the vocabulary.
+    """
+    for token_id in request.logit_bias:
+        if not 0 <= token_id < vocabulary_size:
+            raise InvalidRequest(
+                f"'logit_bias' names token {token_id}, which is not in this model's vocabulary "
+                f"(0 to {vocabulary_size - 1}).",
+                param="logit_bias",
+            )
+
+
+def checked_ids(token_ids: Sequence[int], vocabulary_size: int) -> list[int]:
+    """The ids of a prompt of tokens.
+
+    Raises:
+        InvalidRequest: one is not in the vocabulary.
+    """
+    for at, token_id in enumerate(token_ids):
+        if not 0 <= token_id < vocabulary_size:
+            raise InvalidRequest(
+                f"Token id {token_id} is not in the vocabulary (0 to {vocabulary_size - 1}).",
+                param=f"prompt[{at}]",
+            )
+    return list(token_ids)
