@@ -15,6 +15,8 @@ LISTED = {
     "ENV": 12, "MSG": 15, "LEN": 13, "SMP": 16, "BIAS": 9, "STOP": 13, "SSE": 20, "N": 8, "LP": 15, "RF": 23,
     "TOOL": 20, "RSN": 5, "ERR": 14, "ISO": 5, "AGT": 3,
 }  # fmt: skip
+ADDED = {"MSG": 2, "SMP": 1, "SSE": 1, "RF": 1, "TOOL": 1, "ISO": 1}
+"""Rules that faults asked for which the listed ones missed."""
 HOOKS = {"tokenize", "eos_ids", "fault", "active_requests", "context_size"}
 
 
@@ -24,8 +26,9 @@ def pending() -> set[str]:
 
 
 def test_all_listed_rules_are_there() -> None:
-    expected = [f"{section}{number}" for section, count in LISTED.items() for number in range(1, count + 1)]
-    assert len(expected) == 191
+    assert sum(LISTED.values()) == 191
+    counts = {section: count + ADDED.get(section, 0) for section, count in LISTED.items()}
+    expected = [f"{section}{number}" for section, count in counts.items() for number in range(1, count + 1)]
     assert [rule for rule in RULES if RULES[rule].section in LISTED] == expected
     assert {"S1", "S2", "S3", "C1", "C2"} <= RULES.keys()
     assert sum(rule.section == "X" for rule in RULES.values()) >= 10

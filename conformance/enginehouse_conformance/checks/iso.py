@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
-from enginehouse_conformance.answer import Answer
+import msgspec
+
+from enginehouse_conformance.answer import Answer, Call
 from enginehouse_conformance.context import Context
-from enginehouse_conformance.primitives import Baseline, baseline, decoded, endless, greedy, require_same_greedy, saying
+from enginehouse_conformance.primitives import (
+    Baseline,
+    baseline,
+    begins_json,
+    decoded,
+    endless,
+    greedy,
+    named,
+    nonce_tool,
+    require_same_greedy,
+    saying,
+)
 from enginehouse_conformance.registry import check
 from enginehouse_conformance.targets import Body
 from enginehouse_conformance.targets.base import now_s
@@ -111,3 +125,23 @@ async def seeded_output_is_the_same_under_load(ctx: Context) -> None:
     answers = await asyncio.gather(*(ctx.ask(body) for _ in range(_AT_ONCE // 2)), *_others(ctx))
     texts = {answer.text for answer in answers[: _AT_ONCE // 2]}
     ctx.equal(texts, {alone[0]}, "under load, the answers")
+
+
+@check("ISO6", exclusive=True)
+async def streamed_calls_keep_apart(ctx: Context) -> None:
+    given = [nonce_tool(ctx) for _ in range(_AT_ONCE)]
+    answers = await asyncio.gather(*(
+        ctx.stream(ctx.body(tools=[made], tool_choice=named(name), max_tokens=128)) for name, _, made in given
+    ))  # fmt: skip
+    for (name, value, _), answer in zip(given, answers, strict=True):
+        ctx.equal([call.name for call in answer.calls], [name], "the calls of one of eight streams")
+        if answer.finish == "length" and begins_json(answer.calls[0].arguments):
+            ctx.unclear("a call was cut short before it was complete")
+        ctx.equal(_arguments(ctx, answer.calls[0]), {"v": value}, "the arguments of one of eight streams")
+
+
+def _arguments(ctx: Context, call: Call) -> Any:
+    try:
+        return call.decoded()
+    except msgspec.DecodeError:
+        ctx.fail("arguments that are a string of JSON", call.arguments)

@@ -22,7 +22,7 @@ def _user(content: Any) -> dict[str, Any]:
     return {"role": "user", "content": content}
 
 
-def _assistant(content: str | None, **fields: Any) -> dict[str, Any]:
+def _assistant(content: str | list[dict[str, str]] | None, **fields: Any) -> dict[str, Any]:
     return {"role": "assistant", "content": content, **fields}
 
 
@@ -157,3 +157,36 @@ async def any_text_is_answered_or_refused(ctx: Context) -> None:
         answer = await ctx.attempt(ctx.body(text, max_tokens=2))
         if isinstance(answer, Refusal):
             ctx.equal(answer.status, 400, f"status of the refusal of {text!r}")
+
+
+@check("MSG16")
+async def text_parts_are_read_in_every_role(ctx: Context) -> None:
+    parts = [{"type": "text", "text": text} for text in (_SENTENCE, _SENTENCE * 2)]
+    question = _user(ctx.topic())
+
+    def turns(role: str, count: int) -> Messages:
+        if role == "assistant":
+            return [question, _assistant(parts[:count]), _user("And then?")]
+        if role == "tool":
+            call = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+            reply = {"role": "tool", "tool_call_id": "call_1", "content": parts[:count]}
+            return [question, _assistant(None, tool_calls=[call]), reply]
+        return [{"role": role, "content": parts[:count]}, question]
+
+    roles = ["system", "assistant"]
+    roles += ["developer"] if ctx.has("developer_role") and ctx.speaks("role.developer") else []
+    roles += ["tool"] if ctx.has("tools") and ctx.speaks("role.tool") else []
+    for role in roles:
+        await _require_growth(ctx, f"array of text parts of the role {role}", turns(role, 1), turns(role, 2))
+
+
+@check("MSG17")
+async def broken_calls_of_the_history_are_no_failure(ctx: Context) -> None:
+    name, _, given = nonce_tool(ctx)
+    for arguments in ('{"v": "cut', "", "no JSON", "[1]"):
+        call = {"id": "call_1", "type": "function", "function": {"name": name, "arguments": arguments}}
+        reply = {"role": "tool", "tool_call_id": "call_1", "content": "The arguments were not understood."}
+        turns = [_user("Use the tool."), _assistant(None, tool_calls=[call]), reply]
+        answer = await ctx.attempt(ctx.body(messages=turns, tools=[given], max_tokens=4))
+        if isinstance(answer, Refusal):
+            ctx.equal(answer.status, 400, f"status of the refusal of the arguments {arguments!r}")

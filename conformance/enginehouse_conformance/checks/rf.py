@@ -272,3 +272,20 @@ async def both_choices_satisfy_the_schema(ctx: Context) -> None:
         if not is_complete:
             ctx.unclear(f"the choice {choice.index} was not complete within {_TOKENS} tokens")
         ctx.equal(value, {"v": word}, f"the choice {choice.index}")
+
+
+@check("RF24")
+async def an_enum_behind_a_reference_is_enforced_or_refused(ctx: Context) -> None:
+    word = ctx.nonce()
+    listed = {"type": "array", "items": {"$ref": "#/$defs/word"}, "minItems": 2, "maxItems": 2}
+    schema = {**object_of(v=listed), "$defs": {"word": {"enum": [word]}}}
+    outcome = await ctx.attempt(ctx.body(_poem(ctx), response_format=json_schema(schema), max_tokens=_TOKENS))
+    if isinstance(outcome, Refusal):
+        _refusal_is_clear(ctx, outcome)
+        ctx.note("refused, not enforced")
+        return
+    if outcome.finish == "length":
+        begun = "".join(outcome.text.split())
+        ctx.require(f'{{"v":["{word}","{word}"]}}'.startswith(begun), f"a beginning with {word!r} alone", outcome.text)
+        ctx.unclear("the answer was cut short before it was complete")
+    ctx.equal(decoded(ctx, outcome.text), {"v": [word, word]}, "the answer")

@@ -231,3 +231,20 @@ async def penalties_count_the_whole_output(ctx: Context) -> None:
         f"penalties to even out {tokens[0].text!r} and {tokens[1].text!r} after {_HORIZON_TOKENS} tokens",
         "".join(late),
     )
+
+
+@check("SMP17")
+async def the_upper_half_of_a_seed_counts(ctx: Context) -> None:
+    lower = ctx.random.randrange(2**31)
+    body = _varied(ctx, temperature=ctx.hottest)
+    texts = set()
+    for upper in ctx.random.sample(range(1, 2**31), 5):
+        outcome = await ctx.attempt({**body, "seed": upper * 2**32 + lower})
+        if isinstance(outcome, Refusal):
+            ctx.require(outcome.status in (400, None), "a large seed used, or refused with 400", str(outcome))
+            ctx.note("large seeds are refused")
+            return
+        texts.add(outcome.text)
+        if len(texts) > 1:
+            return
+    ctx.fail("different answers with seeds that differ in their upper half", "five times the same")

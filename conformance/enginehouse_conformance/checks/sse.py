@@ -242,3 +242,18 @@ async def comments_are_no_part_of_the_answer(ctx: Context) -> None:
     trace = await ctx.trace(ctx.body())
     ctx.require(not trace.problems, "well-formed events beside the comments", trace.problems)
     ctx.note(f"{len(trace.comments)} comments seen")
+
+
+@check("SSE21")
+async def usage_of_a_stream_counts_tokens(ctx: Context) -> None:
+    options = {"stream_options": {"include_usage": True}} if ctx.speaks("stream_options") else {}
+    body = ctx.body(response_format=saying(_EMOJI), logprobs=True, max_tokens=200, **options)
+    answer = await ctx.stream(body)
+    if answer.usage is None and not options and ctx.profile.stream_usage == "on_request":
+        ctx.not_in_scope("the profile has no usage in streams")
+    counted = answer.completion_tokens - ((answer.usage.reasoning_tokens if answer.usage else None) or 0)
+    ctx.require(
+        abs(counted - len(answer.logprobs)) <= 2,
+        f"{len(answer.logprobs)} completion_tokens, as many as logprobs has entries, give or take two",
+        counted,
+    )

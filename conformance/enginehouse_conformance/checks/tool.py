@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -20,6 +21,8 @@ _MARKERS = re.compile(
     r"</?tool_calls?>|<\|tool_calls?|<\|python_tag\|>|\[/?TOOL_CALLS?\]|</?function[=_ >]|functools\[|"
     "<\uff5ctool|\u273fFUNCTION\u273f"  # DeepSeek, Qwen 2
 )
+_SAME = 1e-3
+_NOISE = 0.05
 _BAD_NAMES = ("two words", "a.b", "näme", "", "x" * 65)
 
 
@@ -264,3 +267,41 @@ async def many_tools_are_accepted(ctx: Context) -> None:
 async def a_bad_name_is_refused(ctx: Context) -> None:
     for name in _BAD_NAMES:
         await ctx.refused(ctx.body(tools=[tool(name)]))
+
+
+def _two_results(name: str, *ids: str) -> list[dict[str, Any]]:
+    """Messages with two calls, "call_a" and "call_b", and two results, always in this order, that answer *ids*."""
+    calls = [
+        {"id": call_id, "type": "function", "function": {"name": name, "arguments": f'{{"city":"{city}"}}'}}
+        for call_id, city in (("call_a", "Bergen"), ("call_b", "Cairo"))
+    ]
+    results = zip(ids, ("Rain, 4 degrees.", "Sun, 35 degrees."), strict=True)
+    return [
+        {"role": "user", "content": "What is the weather in Bergen and in Cairo?"},
+        {"role": "assistant", "content": None, "tool_calls": calls},
+        *({"role": "tool", "tool_call_id": call_id, "content": result} for call_id, result in results),
+    ]
+
+
+def _distance(left: Answer, right: Answer) -> float:
+    """How far apart the likeliest first tokens of two answers are: the largest difference of a logprob."""
+    values = [{other.token: other.logprob for other in answer.logprobs[0].top} for answer in (left, right)]
+    shared = values[0].keys() & values[1].keys()
+    return max((abs(values[0][token] - values[1][token]) for token in shared), default=math.inf)
+
+
+@check("TOOL21")
+async def results_belong_to_their_calls(ctx: Context) -> None:
+    name = f"t_{ctx.nonce()}"
+    fields = {"tools": [tool(name, object_of(city={"type": "string"}))], "temperature": 0, "max_tokens": 1}
+    straight = ctx.body(**fields, messages=_two_results(name, "call_a", "call_b"), logprobs=True, top_logprobs=5)
+    crossed = {**straight, "messages": _two_results(name, "call_b", "call_a")}
+    first, again, other = await ctx.ask(straight), await ctx.ask(straight), await ctx.ask(crossed)
+    noise, distance = _distance(first, again), _distance(first, other)
+    if noise > _NOISE:
+        ctx.unclear(f"the same prompt gives values {noise:.3f} apart")
+    ctx.require(
+        distance > max(_SAME, 2 * noise),
+        "another prompt where the ids of two results are exchanged",
+        f"the same values of the first token, {distance:.2g} apart at most",
+    )

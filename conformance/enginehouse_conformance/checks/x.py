@@ -211,3 +211,23 @@ async def a_stop_string_breaks_no_call(ctx: Context) -> None:
         return
     ctx.equal([call.name for call in answer.calls], [name], "the calls")
     ctx.equal(decoded(ctx, answer.calls[0].arguments), {"v": value}, 'the arguments of a call with "tool_calls"')
+
+
+@check("X15")
+async def a_stream_with_logprobs_finishes(ctx: Context) -> None:
+    streamed = await ctx.stream(ctx.body(logprobs=True))
+    ctx.require(streamed.first.logprobs, "log probabilities, which were asked for", "none")
+    finishes = [delta.finish for delta in streamed.deltas if delta.finish is not None]
+    ctx.require(len(finishes) == 1, "one finish_reason", finishes)
+
+
+@check("X16")
+async def an_answer_beside_tools_keeps_the_format(ctx: Context) -> None:
+    for choice in ("none", "auto"):
+        value, (_, _, made) = ctx.nonce(), nonce_tool(ctx)
+        body = ctx.body(tools=[made], tool_choice=choice, response_format=saying(value), max_tokens=128)
+        outcome = await ctx.attempt(body)
+        if isinstance(outcome, Refusal):
+            ctx.require(outcome.status in (400, None), "the pair served, or refused with 400", str(outcome))
+        elif choice == "none" or not outcome.calls:
+            ctx.equal(decoded(ctx, outcome.text), {"v": value}, f"with tool_choice {choice!r}, the answer")

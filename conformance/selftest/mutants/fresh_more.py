@@ -1,10 +1,10 @@
-"""Five more faults chosen with fresh eyes, before the rules were read.
+"""Five more faults chosen with fresh eyes, before the rules were read. The suite caught three of them.
 
-- Unicode, errors: JustVugg/colibri#1589 and Rapid-MLX#730, half a surrogate pair is a failure of the server
-- limits, tools: vLLM#47963, a call cut by the limit finishes as a whole one, in streams
-- tools: Ollama#6708, the ids that tie results to calls do not reach the model
-- penalties: llama.cpp's window of the last 64 tokens (llama.cpp#4675)
-- structured output, tools: modelship#70, a request with tools loses its response_format
+- Unicode, errors: JustVugg/colibri#1589 and Rapid-MLX#730, half a surrogate pair is a failure of the server (caught)
+- limits, tools: vLLM#47963, a call cut by the limit finishes as a whole one, in streams (caught)
+- tools: Ollama#6708, the ids that tie results to calls do not reach the model (missed; now TOOL21)
+- penalties: llama.cpp's window of the last 64 tokens, llama.cpp#4675 (caught)
+- structured output, tools: modelship#70, a request with tools loses its response_format (missed; now X16)
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import json
 import msgspec
 
 from enginehouse_conformance.stub import Behaviour, Rejected
+from enginehouse_conformance.stub.mutants import mutant
 from enginehouse_plugin import Chat, Finished, ToolCallDelta, ToolMessage
 
 PENALTY_WINDOW = 64
 
 
+@mutant(kills=("ERR4",), origin="JustVugg/colibri#1589")
 class HalfASurrogatePairIsAFailure(Behaviour):
     """Text with half a surrogate pair is answered as a failure of the server."""
 
@@ -35,6 +37,7 @@ class HalfASurrogatePairIsAFailure(Behaviour):
             raise
 
 
+@mutant(kills=("TOOL9", "X2"), origin="vLLM#47963", in_process=True)
 class CutCallsFinishAsCallsInStreams(Behaviour):
     """In a stream, a call that the limit cut finishes as tool_calls."""
 
@@ -49,6 +52,7 @@ class CutCallsFinishAsCallsInStreams(Behaviour):
                 yield event
 
 
+@mutant(kills=("TOOL21",), origin="Ollama#6708", in_process=True)
 class ResultsLoseTheirIds(Behaviour):
     """The model does not learn which call a tool's result belongs to."""
 
@@ -62,6 +66,7 @@ class ResultsLoseTheirIds(Behaviour):
         return super().prompt_tokens(request)
 
 
+@mutant(kills=("SMP16",), origin="llama.cpp#4675", in_process=True)
 class PenaltiesForget(Behaviour):
     """Penalties count the last 64 tokens only."""
 
@@ -69,6 +74,7 @@ class PenaltiesForget(Behaviour):
         return super().adjusted(logits, request, output[-PENALTY_WINDOW:])
 
 
+@mutant(kills=("X16",), origin="modelship#70", in_process=True)
 class ToolsTakeTheFormatAway(Behaviour):
     """A request with tools loses its response_format, also where no tool is called."""
 
