@@ -20,7 +20,11 @@ DeviceKind = Literal["cuda", "apple", "cpu"]
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
-    """A piece of hardware of this host. `id` is `cuda:0`, `apple` or `cpu`; memory in bytes."""
+    """A piece of hardware of this host. `id` is `cuda:0`, `apple` or `cpu`; memory in bytes.
+
+    A part of a CUDA device in MIG mode is `cuda:0:1`. `uuid` is the driver's own name of a CUDA device or part: what
+    CUDA_VISIBLE_DEVICES takes without doubt about the order of devices. On a Mac `driver` is the version of macOS.
+    """
 
     id: str
     kind: DeviceKind
@@ -29,6 +33,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     free_bytes: int | None = None
     compute_capability: tuple[int, int] | None = None
     driver: str | None = None
+    uuid: str | None = None
 
 
 class Placement(msgspec.Struct, frozen=True, kw_only=True):

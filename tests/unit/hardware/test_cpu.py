@@ -1,4 +1,4 @@
-"""Devices of this host: parsers on texts as kernels and drivers write them, and what this machine itself says."""
+"""The CPU and its memory: parsers on texts as kernels write them, and what this machine itself says."""
 
 from __future__ import annotations
 
@@ -6,17 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from enginehouse import hardware
-from enginehouse.hardware import (
-    MemoryLimit,
-    container_limit,
-    cpu_device,
-    cuda_devices,
-    devices,
-    merged,
-    parse_cgroups,
-    parse_cpu_name,
-)
+from enginehouse.hardware import cpu, devices, merged
+from enginehouse.hardware.cpu import MemoryLimit, container_limit, cpu_device, parse_cgroups, parse_cpu_name
 from enginehouse_plugin import Device
 
 GIB = 1 << 30
@@ -143,106 +134,11 @@ def test_a_system_without_control_groups_has_no_limit(tmp_path):
 )
 def test_the_memory_of_the_cpu_is_what_a_container_leaves_of_it(monkeypatch, limit, memory, free):
     host = SimpleNamespace(total=64 * GIB, available=32 * GIB)
-    monkeypatch.setattr(hardware.psutil, "virtual_memory", lambda: host)
-    monkeypatch.setattr(hardware.platform, "system", lambda: "Linux")
-    monkeypatch.setattr(hardware, "container_limit", lambda: limit)
+    monkeypatch.setattr(cpu.psutil, "virtual_memory", lambda: host)
+    monkeypatch.setattr(cpu.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(cpu, "container_limit", lambda: limit)
     found = cpu_device()
     assert (found.memory_bytes, found.free_bytes) == (memory, free)
-
-
-# ---- Apple silicon ----
-
-
-def test_apple_silicon_is_a_device_that_shares_the_machines_memory(monkeypatch):
-    monkeypatch.setattr(hardware.platform, "system", lambda: "Darwin")
-    monkeypatch.setattr(hardware.platform, "machine", lambda: "arm64")
-    monkeypatch.setattr(hardware, "_sysctl", {"machdep.cpu.brand_string": "Apple M4 Max"}.get)
-    monkeypatch.setattr(
-        hardware.psutil, "virtual_memory", lambda: SimpleNamespace(total=128 * GIB, available=100 * GIB)
-    )
-    apple, cpu = devices()
-    assert (apple.id, apple.kind, apple.name) == ("apple", "apple", "Apple M4 Max")
-    assert (apple.memory_bytes, cpu.name) == (128 * GIB, "Apple M4 Max")
-
-
-def test_an_intel_mac_has_no_apple_device(monkeypatch):
-    monkeypatch.setattr(hardware.platform, "system", lambda: "Darwin")
-    monkeypatch.setattr(hardware.platform, "machine", lambda: "x86_64")
-    assert hardware.apple_devices() == ()
-
-
-# ---- CUDA ----
-
-
-class ScriptedNvml:
-    """Answers as NVML does on a host with two devices; older releases of the package answer bytes."""
-
-    class NVMLError(Exception):
-        pass
-
-    def __init__(self, *, is_bytes: bool = False, fails_in: str = "") -> None:
-        self.is_bytes = is_bytes
-        self.fails_in = fails_in
-        self.shutdowns = 0
-
-    def _answer(self, name: str, value):
-        if self.fails_in == name:
-            raise self.NVMLError("Driver Not Loaded")
-        return value.encode() if isinstance(value, str) and self.is_bytes else value
-
-    def nvmlInit(self):  # noqa: N802  # NVML's name
-        return self._answer("init", None)
-
-    def nvmlShutdown(self):  # noqa: N802  # NVML's name
-        self.shutdowns += 1
-
-    def nvmlSystemGetDriverVersion(self):  # noqa: N802  # NVML's name
-        return self._answer("driver", "580.82.07")
-
-    def nvmlDeviceGetCount(self):  # noqa: N802  # NVML's name
-        return 2
-
-    def nvmlDeviceGetHandleByIndex(self, index):  # noqa: N802  # NVML's name
-        return index
-
-    def nvmlDeviceGetName(self, handle):  # noqa: N802  # NVML's name
-        return self._answer("name", ("NVIDIA H200", "NVIDIA GeForce RTX 4090")[handle])
-
-    def nvmlDeviceGetMemoryInfo(self, handle):  # noqa: N802  # NVML's name
-        return (
-            SimpleNamespace(total=150_754_820_096, free=150_111_715_328, used=643_104_768),
-            SimpleNamespace(total=25_757_220_864, free=20_000_000_000, used=5_757_220_864),
-        )[handle]
-
-    def nvmlDeviceGetCudaComputeCapability(self, handle):  # noqa: N802  # NVML's name
-        return ((9, 0), (8, 9))[handle]
-
-
-@pytest.mark.parametrize("is_bytes", [True, False])
-def test_cuda_devices_as_nvml_tells_of_them(is_bytes):
-    nvml = ScriptedNvml(is_bytes=is_bytes)
-    first, second = cuda_devices(nvml)
-    assert first == Device(
-        id="cuda:0", kind="cuda", name="NVIDIA H200", memory_bytes=150_754_820_096, free_bytes=150_111_715_328,
-        compute_capability=(9, 0), driver="580.82.07",
-    )  # fmt: skip
-    assert (second.id, second.name, second.compute_capability) == ("cuda:1", "NVIDIA GeForce RTX 4090", (8, 9))
-    assert nvml.shutdowns == 1
-
-
-def test_without_the_package_there_are_no_cuda_devices():
-    assert cuda_devices(None) == ()
-
-
-def test_without_a_driver_there_are_no_cuda_devices():
-    assert cuda_devices(ScriptedNvml(fails_in="init")) == ()
-
-
-def test_a_driver_that_does_not_answer_is_reported_and_hides_no_other_device(logs):
-    nvml = ScriptedNvml(fails_in="name")
-    assert cuda_devices(nvml) == ()
-    assert logs[0]["log_level"] == "warning"
-    assert nvml.shutdowns == 1
 
 
 def test_the_control_groups_of_this_machine_can_be_read():

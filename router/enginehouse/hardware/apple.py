@@ -1,0 +1,59 @@
+"""The GPU of Apple silicon, which shares the machine's memory with the CPU."""
+
+from __future__ import annotations
+
+import platform
+import re
+import subprocess
+
+import psutil  # type: ignore[import-untyped]  # ships no types
+
+from enginehouse_plugin import Device
+
+from .survey import Survey, Trouble
+
+_ROSETTA = Trouble(
+    name="apple",
+    problem="this Python was built for Intel and runs under Rosetta, which hides the GPU",
+    fix="Install a Python for arm64 and make the environment anew with it.",
+)
+
+
+def find_apple() -> Survey:
+    """The GPU, if this is a Mac with Apple silicon.
+
+    `driver` is the version of macOS, which decides what Metal can do. Free memory is what the system could give,
+    within the owner's limit on memory for the GPU (`iogpu.wired_limit_mb`), if one is set.
+    """
+    if platform.system() != "Darwin":
+        return Survey()
+    told = sysctl("hw.memsize", "machdep.cpu.brand_string", "iogpu.wired_limit_mb", "sysctl.proc_translated")
+    if platform.machine() != "arm64":
+        return Survey(troubles=(_ROSETTA,)) if told.get("sysctl.proc_translated") == "1" else Survey()
+    memory = psutil.virtual_memory()
+    limit_bytes = int(told.get("iogpu.wired_limit_mb", "0")) << 20
+    free_bytes = min(memory.available, limit_bytes) if limit_bytes else memory.available
+    device = Device(
+        id="apple",
+        kind="apple",
+        name=told.get("machdep.cpu.brand_string", "Apple silicon"),
+        memory_bytes=int(told.get("hw.memsize", memory.total)),
+        free_bytes=free_bytes,
+        driver=f"macOS {platform.mac_ver()[0]}",
+    )
+    return Survey(devices=(device,))
+
+
+def sysctl(*names: str) -> dict[str, str]:
+    """What macOS tells of *names*; a name that this release does not know is absent."""
+    try:
+        # Not `check`: one unknown name makes the exit code 1 and leaves the other answers as they are.
+        done = subprocess.run(["/usr/sbin/sysctl", *names], capture_output=True, text=True, timeout=5, check=False)  # noqa: S603  # fixed names
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return parse_sysctl(done.stdout)
+
+
+def parse_sysctl(text: str) -> dict[str, str]:
+    """Names and values in the output of `sysctl NAME…`: a line `name: value` each."""
+    return dict(re.findall(r"^([\w.]+): (.*\S)\s*$", text, re.MULTILINE))

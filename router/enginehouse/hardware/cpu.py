@@ -1,0 +1,110 @@
+"""The CPU, its memory, and what a container leaves of it."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import psutil  # type: ignore[import-untyped]  # ships no types
+
+from enginehouse_plugin import Device
+
+from .apple import sysctl
+
+_NO_LIMIT = 1 << 60  # version 1 writes "no limit" as the largest multiple of a page below 2^63
+
+
+def cpu_device() -> Device:
+    """The CPU and the memory that this process may use."""
+    memory = psutil.virtual_memory()
+    total, free = memory.total, memory.available
+    limit = container_limit() if platform.system() == "Linux" else None
+    if limit is not None and limit.limit_bytes < total:
+        total = limit.limit_bytes
+        free = min(free, max(0, limit.limit_bytes - limit.used_bytes))
+    return Device(id="cpu", kind="cpu", name=cpu_name(), memory_bytes=total, free_bytes=free)
+
+
+def cpu_name() -> str:
+    """The processor's own name where the system tells it, else the architecture."""
+    if platform.system() == "Darwin":
+        return sysctl("machdep.cpu.brand_string").get("machdep.cpu.brand_string") or platform.machine()
+    try:
+        return parse_cpu_name(Path("/proc/cpuinfo").read_text(errors="replace")) or platform.machine()
+    except OSError:
+        return platform.processor() or platform.machine() or "CPU"
+
+
+def parse_cpu_name(cpuinfo: str) -> str | None:
+    """The model in the text of /proc/cpuinfo (ARM boards name it `Model` or `Hardware`, or not at all)."""
+    for key in ("model name", "Model", "Hardware", "cpu model"):
+        if match := re.search(rf"^{key}\s*:\s*(\S.*)$", cpuinfo, re.MULTILINE):
+            return " ".join(match[1].split())
+    return None
+
+
+class MemoryLimit(msgspec.Struct, frozen=True):
+    """What a container may use, and uses: page cache that can be dropped does not count."""
+
+    limit_bytes: int
+    used_bytes: int
+
+
+def container_limit(
+    root: Path = Path("/sys/fs/cgroup"), self_cgroup: Path = Path("/proc/self/cgroup")
+) -> MemoryLimit | None:
+    """The narrowest memory limit on this process among its control groups (version 1 or 2), or None.
+
+    Source: the kernel's cgroup-v2.rst and cgroup-v1/memory.rst.
+    """
+    try:
+        groups = parse_cgroups(self_cgroup.read_text())
+    except OSError:
+        return None
+    found = []
+    if "memory" in groups:
+        base = root / "memory"
+        for folder in _upward(base, groups["memory"]):
+            found += _limit(folder, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+    elif "" in groups:
+        for folder in _upward(root, groups[""]):
+            found += _limit(folder, "memory.max", "memory.current", "inactive_file")
+    return min(found, key=lambda limit: limit.limit_bytes, default=None)
+
+
+def parse_cgroups(text: str) -> dict[str, str]:
+    """Controller to path, from the text of /proc/self/cgroup; version 2 is the controller `""`."""
+    groups = {}
+    for line in text.splitlines():
+        _, controllers, path = line.split(":", 2)
+        for controller in controllers.split(","):
+            groups[controller] = path
+    return groups
+
+
+def _upward(base: Path, path: str) -> Iterator[Path]:
+    """The folder of a group, then those of the groups around it, down to *base*.
+
+    Inside a container the path may be the host's, of which only the end, or nothing, is mounted: what is not
+    there is passed over.
+    """
+    folder = base / path.lstrip("/")
+    while folder != base and base in folder.parents:
+        yield folder
+        folder = folder.parent
+    yield base
+
+
+def _limit(folder: Path, limit_file: str, usage_file: str, cache_key: str) -> list[MemoryLimit]:
+    try:
+        limit = (folder / limit_file).read_text().strip()
+        used = int((folder / usage_file).read_text())
+        cache = re.search(rf"^{cache_key} (\d+)$", (folder / "memory.stat").read_text(), re.MULTILINE)
+    except (OSError, ValueError):
+        return []
+    if not limit.isdigit() or int(limit) >= _NO_LIMIT:  # "max"
+        return []
+    return [MemoryLimit(int(limit), max(0, used - (int(cache[1]) if cache else 0)))]
