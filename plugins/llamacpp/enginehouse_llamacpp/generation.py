@@ -10,11 +10,11 @@ from enginehouse_plugin import AnyEvent, FinishReason, GenerationRequest, Starte
 from enginehouse_plugin.errors import EngineProtocolError
 from enginehouse_plugin.hosting.bounds import room_for
 from enginehouse_plugin.hosting.choice_reader import ChoiceReader
+from enginehouse_plugin.hosting.grammar import blame_of
 from enginehouse_plugin.hosting.marked_calls import call_reader
 from enginehouse_plugin.hosting.thinking import State
 
 from . import runs, translate
-from .calls import blame_of
 from .model import Model
 from .prompt import Prompt
 from .server import Chunk, Probability, Server

@@ -1,6 +1,6 @@
 """A GBNF grammar that has read a part of its text, and the grammar of what may follow.
 
-Reads the GBNF that this package writes: rules of one line, literals, character classes, groups, alternatives
+Reads the GBNF that the hosting kit writes: rules of one line, literals, character classes, groups, alternatives
 and repetitions.
 """
 
@@ -10,7 +10,7 @@ import re
 
 import msgspec
 
-from .gbnf import literal
+from enginehouse_plugin.hosting.grammar.gbnf import literal
 
 _TOKEN = re.compile(
     r'\s*(?:(?P<text>"(?:[^"\\]|\\.)*")|(?P<set>\[(?:[^\]\\]|\\.)*\])|(?P<name>[a-z][a-z0-9]*)'

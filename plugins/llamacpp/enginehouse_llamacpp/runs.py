@@ -22,11 +22,11 @@ import msgspec
 from enginehouse_plugin import GenerationRequest
 from enginehouse_plugin.errors import EnginehouseError
 from enginehouse_plugin.hosting.chat_messages import CALL_OPENS
+from enginehouse_plugin.hosting.grammar import blame_of
 from enginehouse_plugin.hosting.marked_calls import beginning_of_mark
 from enginehouse_plugin.hosting.stops import StopMatcher
 
 from . import translate
-from .calls import blame_of
 from .progress import GrammarProgress
 from .server import Chunk, Server
 from .vocabulary import Vocabulary

@@ -10,13 +10,16 @@ from typing import Any
 from enginehouse_plugin import GenerationRequest
 from enginehouse_plugin.errors import InvalidRequest
 from enginehouse_plugin.hosting.bounds import check_bias
+from enginehouse_plugin.hosting.chat_messages import CALL_OPENS
+from enginehouse_plugin.hosting.grammar import output_grammar
 from enginehouse_plugin.hosting.thinking import State
 
-from .calls import output_grammar
 from .server import FINAL_FIELDS
 
 _SEEDS = 2**32 - 256
 """Seeds of the engine are 32 bits, the last of them means "random", and choice i takes seed + i."""
+
+_WORD_TRIGGER = 1  # llama.cpp: COMMON_GRAMMAR_TRIGGER_TYPE_WORD
 
 MAX_N = 128
 
@@ -115,7 +118,11 @@ def completion_body(
         response_fields=FINAL_FIELDS,
         stop=[],  # matched in `runs`
     )
-    body.update(output_grammar(request, thinking))
+    grammar = output_grammar(request, thinking)
+    if grammar is not None:
+        body["grammar"] = grammar.text
+        if grammar.is_lazy:
+            body.update(grammar_lazy=True, grammar_triggers=[{"type": _WORD_TRIGGER, "value": CALL_OPENS}])
     if bias:
         body["logit_bias"] = list(bias.items())
     if request.logprobs:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from enginehouse_llamacpp.grammar import Grammar
 from enginehouse_llamacpp.progress import GrammarProgress
 from enginehouse_llamacpp.server import Failure, decode_chunk, failure
-from enginehouse_llamacpp.thinking import thinking_rule
 from enginehouse_plugin.errors import (
     ContextTooLong,
     EngineFailure,
@@ -16,6 +14,8 @@ from enginehouse_plugin.errors import (
     EngineUnavailable,
     InvalidRequest,
 )
+from enginehouse_plugin.hosting.grammar.output import thinking_rule
+from enginehouse_plugin.hosting.grammar.rules import Grammar
 from enginehouse_plugin.hosting.thinking import State
 
 

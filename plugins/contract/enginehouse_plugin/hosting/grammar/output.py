@@ -8,23 +8,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from enginehouse_plugin import GenerationRequest, JsonObject, JsonSchema, NamedTool, Tool
+import msgspec
+
 from enginehouse_plugin.errors import InvalidRequest
 from enginehouse_plugin.hosting.chat_messages import CALL_CLOSES, CALL_OPENS
 from enginehouse_plugin.hosting.forced_calls import MAX_CALLS
-from enginehouse_plugin.hosting.thinking import State
+from enginehouse_plugin.hosting.thinking import CLOSES, OPENS, State
+from enginehouse_plugin.request import GenerationRequest, JsonObject, JsonSchema, NamedTool, Tool
 
 from .gbnf import json_literal, literal
-from .grammar import Grammar, SchemaRules
-from .thinking import thinking_rule
+from .rules import Grammar, SchemaRules
 
-_WORD_TRIGGER = 1  # llama.cpp: COMMON_GRAMMAR_TRIGGER_TYPE_WORD
 _NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 _SCHEMA = "response_format.json_schema.schema"
 
 
-def output_grammar(request: GenerationRequest, thinking: State = "never") -> dict[str, Any]:  # JSON
-    """The fields of `/completion` that shape the output; empty where it is free.
+class OutputGrammar(msgspec.Struct, frozen=True):
+    """A grammar in GBNF. One that *is_lazy* holds from the first mark of a tool call (`CALL_OPENS`) on."""
+
+    text: str
+    is_lazy: bool = False
+
+
+def output_grammar(request: GenerationRequest, thinking: State = "never") -> OutputGrammar | None:
+    """What shapes the output of *request*; None where it is free.
 
     Reasoning may stand before the output, as *thinking* says.
 
@@ -34,19 +41,15 @@ def output_grammar(request: GenerationRequest, thinking: State = "never") -> dic
     grammar = Grammar()
     content = _content(grammar, request)
     if not request.tools or request.tool_choice == "none":
-        return {"grammar": grammar.text(f"{thinking_rule(grammar, thinking)} ({content})")} if content else {}
+        return OutputGrammar(grammar.text(f"{thinking_rule(grammar, thinking)} ({content})")) if content else None
     calls = _calls(grammar, request)
     if request.tool_choice != "auto":
-        return {"grammar": grammar.text(f"{thinking_rule(grammar, thinking)} ({calls})")}
+        return OutputGrammar(grammar.text(f"{thinking_rule(grammar, thinking)} ({calls})"))
     block = f'{literal(CALL_OPENS)} "\\n"? {calls} "\\n"? {literal(CALL_CLOSES)}'
     blocks = f'{block} ("\\n"? {block}){{0,{MAX_CALLS - 1}}}' if request.parallel_tool_calls else block
     if content:
-        return {"grammar": grammar.text(f"{thinking_rule(grammar, thinking)} ({content} | {blocks})")}
-    return {
-        "grammar": grammar.text(blocks),
-        "grammar_lazy": True,
-        "grammar_triggers": [{"type": _WORD_TRIGGER, "value": CALL_OPENS}],
-    }
+        return OutputGrammar(grammar.text(f"{thinking_rule(grammar, thinking)} ({content} | {blocks})"))
+    return OutputGrammar(grammar.text(blocks), is_lazy=True)
 
 
 def blame_of(request: GenerationRequest) -> str | None:
@@ -54,6 +57,20 @@ def blame_of(request: GenerationRequest) -> str | None:
     if request.tools and request.tool_choice != "none":
         return "tools"
     return _SCHEMA if isinstance(request.output, JsonSchema) else None
+
+
+def thinking_rule(grammar: Grammar, state: State) -> str:
+    """An expression for the reasoning that may stand before an answer; empty if none may."""
+    if state == "never":
+        return ""
+    # One rule for each part of the closing mark that has been read: any other character leads back.
+    names = [grammar.reserve() for _ in CLOSES]
+    grammar.write(names[0], f'[^<] {names[0]} | "<" {names[1]}')
+    for at in range(1, len(CLOSES)):
+        onward = f'"{CLOSES[at]}"' if at == len(CLOSES) - 1 else f'"{CLOSES[at]}" {names[at + 1]}'
+        grammar.write(names[at], f'"<" {names[1]} | [^{CLOSES[at]}<] {names[0]} | {onward}')
+    rest = f"{names[0]} [ \\n]{{0,4}}"
+    return rest if state == "inside" else f'("{OPENS}" {rest})?'
 
 
 def _content(grammar: Grammar, request: GenerationRequest) -> str | None:

@@ -1,7 +1,7 @@
 """JSON Schema to GBNF: a grammar whose every sentence is JSON that the schema accepts.
 
-The engine has a converter of its own, which drops keywords that it does not know and differs between
-versions. This one refuses what it cannot say (see `schema`).
+Engines have converters of their own, which drop keywords that they do not know and differ from each other and
+between versions. This one refuses what it cannot say (see `schema`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .pattern import UnsupportedPattern, pattern_rule
 from .schema import Document, Plain, fits_type, types_of
 
 MAX_LEAST = 2000
-"""Largest `minLength` and `minItems`: the engine refuses to count further."""
+"""Largest `minLength` and `minItems`: llama.cpp refuses to count further."""
 MAX_MOST = 10_000
 """Largest `maxLength` and `maxItems`."""
 
