@@ -6,6 +6,7 @@ Nothing of a conversation is left out: a template that knows no tools, names or 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -72,7 +73,7 @@ def template_messages(
         if isinstance(message, AssistantMessage)
         for call in message.tool_calls or ()
     }
-    written = [_write(message, facts, function_of) for message in messages]
+    written = [_write(message, facts, function_of) for message in _results_in_order_of_calls(messages)]
     if instructions is None:
         return written
     if written and written[0].role == "system":
@@ -122,6 +123,22 @@ def tool_json(tool: Tool) -> dict[str, Any]:  # JSON
         function["description"] = tool.description
     function["parameters"] = tool.parameters or {"type": "object", "properties": {}}
     return {"type": "function", "function": function}
+
+
+def _results_in_order_of_calls(messages: Sequence[Message]) -> list[Message]:
+    """Put the results of each turn in the order of its calls: few templates show ids, so the place must tell."""
+    ordered: list[Message] = []
+    place: dict[str, int] = {}
+    for is_results, turns in groupby(messages, key=lambda message: isinstance(message, ToolMessage)):
+        if is_results:
+            results = [message for message in turns if isinstance(message, ToolMessage)]
+            results.sort(key=lambda result: place.get(result.tool_call_id, len(place)))
+            ordered += results
+        else:
+            ordered += turns
+            called = ordered[-1].tool_calls if isinstance(ordered[-1], AssistantMessage) else None
+            place = {call.id: at for at, call in enumerate(called or ())}
+    return ordered
 
 
 def _write(message: Message, facts: TemplateFacts, function_of: dict[str, str]) -> TemplateMessage:
