@@ -97,7 +97,7 @@ class Service:
             if problem is None:
                 fit.append(hosted)
             else:
-                unmet = unmet or problem
+                unmet = unmet or hosted.explained(problem)
         if unmet is not None and not fit:
             raise unmet
         if len(fit) == 1:
@@ -228,7 +228,7 @@ class Generation:
                     if instance is None:  # it ended between letting us in and this step
                         raise EngineUnavailable(f"'{hosted.id}' has just ended.")
                     if not knew and (unmet := first_unmet(request, hosted.capabilities)):
-                        raise unmet
+                        raise hosted.explained(unmet)
                     trace.instance_id = hosted.id
                     events = instance.generate(request)
                     try:

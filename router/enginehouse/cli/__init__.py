@@ -19,6 +19,7 @@ _COMMANDS = {
     "models": "List models, and fetch weights.",
     "chat": "Talk to a model of a running server.",
     "doctor": "Say what is here, what is missing, and the command that fixes it.",
+    "certify": "Prove what a model's instance honours, and store the certificate.",
     "explain": "Say where a model is placed on this host, and why not elsewhere.",
     "plugins": "List plugins, and why one was refused.",
     "keys": "Make API keys.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .errors import ConfigError
 from .load import bind, default_config, load_config, refuse_open_listener
 from .schema import (
+    CertificatesConfig,
     Config,
     Defaults,
     KeyConfig,
@@ -12,10 +13,12 @@ from .schema import (
     ModelConfig,
     PlacementConfig,
     ServerConfig,
+    Trust,
     UsageConfig,
 )
 
 __all__ = [
+    "CertificatesConfig",
     "Config",
     "ConfigError",
     "Defaults",
@@ -24,6 +27,7 @@ __all__ = [
     "ModelConfig",
     "PlacementConfig",
     "ServerConfig",
+    "Trust",
     "UsageConfig",
     "bind",
     "default_config",

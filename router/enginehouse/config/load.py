@@ -16,21 +16,31 @@ from enginehouse_plugin import BackendType
 from .decode import decode, suggest
 from .errors import ConfigError
 from .schema import (
+    CertificatesConfig,
     Config,
     Defaults,
     KeyConfig,
     LogConfig,
     ModelConfig,
     PlacementConfig,
+    Section,
     ServerConfig,
+    Trust,
     UsageConfig,
 )
 
 EMBEDDED_MODEL = "smollm2-135m"
-_SECTIONS = ("server", "log", "models", "keys", "usage")
+_TOP_KEYS = ("trust",)
+_SECTIONS = (*_TOP_KEYS, "server", "log", "models", "keys", "usage", "certificates")
 _SYNTAX_PLACE = re.compile(r" ?\(at (?P<place>line \d+, column \d+|end of document)\)")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # two letters at least: `C:` is a drive
 S = TypeVar("S", bound=msgspec.Struct)
+
+
+class _Top(Section, frozen=True):
+    """The keys above all sections."""
+
+    trust: Trust = "declared"
 
 
 def default_config() -> Config:
@@ -62,12 +72,15 @@ def load_config(path: str | Path) -> Config:
         if name not in _SECTIONS:
             raise ConfigError(f"unknown section '{name}'.", file=file, where=name, fix=suggest(name, _SECTIONS))
     folder = Path(path).absolute().parent
+    certificates = decode(raw.get("certificates", {}), CertificatesConfig, file=file, where="certificates")
     config = Config(
+        trust=decode({name: raw[name] for name in _TOP_KEYS if name in raw}, _Top, file=file, where="").trust,
         server=_server(decode(raw.get("server", {}), ServerConfig, file=file, where="server"), folder, file),
         log=decode(raw.get("log", {}), LogConfig, file=file, where="log"),
         models=_models(raw.get("models", {}), file) or _embedded(),
         keys=_keys(raw.get("keys", []), file),
         usage=_usage(decode(raw.get("usage", {}), UsageConfig, file=file, where="usage"), folder),
+        certificates=_certificates(certificates, folder),
         file=file,
     )
     refuse_open_listener(config)
@@ -121,6 +134,11 @@ def _server(server: ServerConfig, folder: Path, file: str) -> ServerConfig:
 
 def _usage(usage: UsageConfig, folder: Path) -> UsageConfig:
     return usage if usage.path is None else UsageConfig(path=str(_inside(folder, usage.path)))
+
+
+def _certificates(certificates: CertificatesConfig, folder: Path) -> CertificatesConfig:
+    path = certificates.path
+    return certificates if path is None else CertificatesConfig(path=str(_inside(folder, path)))
 
 
 def _inside(folder: Path, path: str) -> Path:

@@ -14,6 +14,10 @@ Seconds = Annotated[float, Meta(gt=0)]
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
+Trust = Literal["declared", "proven"]
+"""Which features may be used: all that a backend declares, or those that a current certificate proves."""
+
+
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of all sections: a key that is not known is an error."""
 
@@ -58,6 +62,12 @@ class UsageConfig(Section, frozen=True):
     path: str | None = None
 
 
+class CertificatesConfig(Section, frozen=True):
+    """Where certificates lie: a folder; None is the one for data of this user."""
+
+    path: str | None = None
+
+
 class Defaults(Section, frozen=True):
     """What a request gets where it is silent. None: the profile's own default."""
 
@@ -96,6 +106,8 @@ class ModelConfig(Section, frozen=True):
     owned_by: str = "enginehouse"
     max_queue: Annotated[int, Meta(ge=0)] = 64
     queue_timeout_s: Seconds = 30.0
+    trust: Trust | None = None
+    """None: as the whole configuration has it."""
     defaults: Defaults = Defaults()
 
 
@@ -109,9 +121,15 @@ class KeyConfig(Section, frozen=True):
 class Config(Section, frozen=True):
     """A whole configuration. `file` is where it was read (None: built in)."""
 
+    trust: Trust = "declared"
     server: ServerConfig = ServerConfig()
     log: LogConfig = LogConfig()
     models: dict[str, ModelConfig] = {}
     keys: tuple[KeyConfig, ...] = ()
     usage: UsageConfig = UsageConfig()
+    certificates: CertificatesConfig = CertificatesConfig()
     file: str | None = None
+
+    def trust_in(self, model: ModelConfig) -> Trust:
+        """What counts as a feature of *model*."""
+        return model.trust or self.trust

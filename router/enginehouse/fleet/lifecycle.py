@@ -14,10 +14,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Literal
 
-from enginehouse.config import ModelConfig
+from enginehouse.certificates import NO_STANDING, Certificates, Standing, explained, usable
+from enginehouse.config import ModelConfig, Trust
 from enginehouse.telemetry import get_logger
 from enginehouse_plugin import (
     BackendType,
@@ -35,6 +36,7 @@ from enginehouse_plugin.errors import (
     EngineProtocolError,
     EngineUnavailable,
     LoadFailed,
+    UnsupportedFeature,
 )
 
 from .admission import Gate
@@ -54,7 +56,9 @@ log = get_logger()
 class HostedInstance:
     """A place for one instance of *model*, at `gate` of which requests wait.
 
-    `capabilities` are known from the first load on. `reason` says why it is in the state it is in.
+    `declared` is what the backend says of it and `capabilities` what requests may use, which is less where only
+    proven features are trusted; both are known from the first load on. `reason` says why it is in the state it is
+    in, `standing` how it stands to its certificate (None: not compared yet).
     """
 
     def __init__(
@@ -68,6 +72,8 @@ class HostedInstance:
         resolve_source: ResolveSource = resolve_source,
         policy: RestartPolicy | None = None,
         on_change: Callable[[InstanceChange], None] | None = None,
+        certificates: Certificates | None = None,
+        trust: Trust = "declared",
     ) -> None:
         self.id = instance_id
         self.model = model
@@ -76,7 +82,10 @@ class HostedInstance:
         self.state: State = "unloaded"
         self.reason = "not asked for yet"
         self.progress: LoadProgress | None = None
+        self.declared: Capabilities | None = None
         self.capabilities: Capabilities | None = None
+        self.trust = trust
+        self.standing: Standing | None = None
         self.instance: Instance | None = None
         self.restarts = 0
         self.gate = Gate(model, max_queue=config.max_queue, queue_timeout_s=config.queue_timeout_s)
@@ -84,6 +93,7 @@ class HostedInstance:
         self._resolve_source = resolve_source
         self._policy = policy or RestartPolicy()
         self._on_change = on_change
+        self._certificates = certificates
         self._failures = 0  # in a row, without a healthy time between: they lengthen the backoff
         self._failed_loads = 0  # in a row, without a load that succeeded between: too many, and it gives up
         self._gave_up_at: float | None = None
@@ -129,6 +139,12 @@ class HostedInstance:
             self._doubt.set()
         return not self.gate.is_open
 
+    def explained(self, refusal: UnsupportedFeature) -> UnsupportedFeature:
+        """*refusal* of a request here, in words for a feature that is declared and not proven."""
+        if self.trust == "declared":
+            return refusal
+        return explained(refusal, self.model, self.declared, self.standing or NO_STANDING)
+
     # ---- its way ----
 
     def start(self) -> None:
@@ -167,7 +183,7 @@ class HostedInstance:
     async def _run(self) -> None:
         while True:
             try:
-                instance = await self._load()
+                instance, placement = await self._load()
             except EnginehouseError as error:
                 self._failed_loads += 1
                 hopeless = not error.retryable or self._failed_loads >= self._policy.max_failures
@@ -179,7 +195,8 @@ class HostedInstance:
                 continue
             self._failed_loads = 0
             try:
-                reason = await self._serve(instance)
+                async with self._assessing(instance.capabilities, placement):
+                    reason = await self._serve(instance)
             finally:
                 self.gate.pause()
                 self.instance = None
@@ -191,46 +208,55 @@ class HostedInstance:
             await self._sit_out()
             self.restarts += 1
 
-    async def _load(self) -> Instance:
+    async def _load(self) -> tuple[Instance, Placement]:
         self._set("loading", "weights and engine")
         self.gate.hold_deadlines()
         self.progress = None
         started = time.monotonic()
-        placement = self.chosen.placement
+        name = self.backend.name
         try:
             path = None
             if self.backend.needs_weights:
-                path = await self._resolve_source(placement.source, self._note_progress)
-            instance = await self.backend.create().load(
-                Placement(
-                    model=self.model,
-                    backend=placement.backend,
-                    source=placement.source,
-                    path=path,
-                    context_tokens=self._config.context_tokens,
-                    python=placement.python,
-                    options=placement.options,
-                ),
-                self.chosen.devices,
-                self._note_progress,
-            )
+                path = await self._resolve_source(self.chosen.placement.source, self._note_progress)
+            placement = self.chosen.for_backend(self.model, self._config, path)
+            instance = await self.backend.create().load(placement, self.chosen.devices, self._note_progress)
         except EnginehouseError:
             raise
         except Exception as error:  # a plugin's fault must not end the task that watches over it
-            log.exception("backend broke while loading", model=self.model, backend=placement.backend)
-            raise LoadFailed(
-                f"the backend '{placement.backend}' broke: {type(error).__name__}: {error}", retryable=False
-            ) from error
+            log.exception("backend broke while loading", model=self.model, backend=name)
+            raise LoadFailed(f"the backend '{name}' broke: {type(error).__name__}: {error}", retryable=False) from error
         if not isinstance(getattr(instance, "capabilities", None), Capabilities):
             await self._unload(instance)
-            raise LoadFailed(f"the backend '{placement.backend}' does not tell its capabilities", retryable=False)
+            raise LoadFailed(f"the backend '{name}' does not tell its capabilities", retryable=False)
         self._load_s = time.monotonic() - started
-        return instance
+        return instance, placement
+
+    @contextlib.asynccontextmanager
+    async def _assessing(self, declared: Capabilities, placement: Placement) -> AsyncIterator[None]:
+        """Compare the instance with its certificate: before the block where requests depend on it, else beside it."""
+        task = asyncio.create_task(self._assess(placement))
+        try:
+            if self.trust == "proven":
+                await task
+            self.declared = declared
+            self.capabilities = usable(declared, self.standing or NO_STANDING) if self.trust == "proven" else declared
+            yield
+        finally:
+            task.cancel()
+
+    async def _assess(self, placement: Placement) -> None:
+        standing = NO_STANDING
+        if self._certificates is not None:
+            standing = await self._certificates.assess(self.backend, placement, self.chosen.devices)
+        self.standing = standing
+        if standing.state == "current":
+            log.info("instance certified", instance=self.id, model=self.model, proven=len(standing.proven))
+        elif standing.state != "none" or self.trust == "proven":
+            log.warning("instance not certified", instance=self.id, model=self.model, reason=standing.reason)
 
     async def _serve(self, instance: Instance) -> str:
         """Let requests in until the instance has ended; returns why it did."""
         self.instance = instance
-        self.capabilities = instance.capabilities
         self._gave_up_at = None
         self._doubt.clear()
         self._set("ready", f"loaded in {self._load_s:.1f} s")

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from enginehouse.config import PlacementConfig
-from enginehouse_plugin import BackendType, Device, DeviceKind
+from enginehouse.config import ModelConfig, PlacementConfig
+from enginehouse_plugin import BackendType, Device, DeviceKind, Placement
 
 
 class Chosen(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,6 +17,18 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     placement: PlacementConfig
     devices: tuple[Device, ...]
     reason: str
+
+    def for_backend(self, model: str, config: ModelConfig, path: str | None) -> Placement:
+        """What the backend is asked to load for *model*; *path* is where its weights are."""
+        return Placement(
+            model=model,
+            backend=self.placement.backend,
+            source=self.placement.source,
+            path=path,
+            context_tokens=config.context_tokens,
+            python=self.placement.python,
+            options=self.placement.options,
+        )
 
 
 class Rejected(msgspec.Struct, frozen=True, kw_only=True):

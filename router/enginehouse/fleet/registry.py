@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from enginehouse.config import Config, ModelConfig
+from enginehouse.certificates import Certificates
+from enginehouse.config import Config, ModelConfig, Trust
 from enginehouse.telemetry import InstanceGauge, get_logger
-from enginehouse_plugin import BackendType, Capabilities, Device, InstanceChange
+from enginehouse_plugin import BackendType, Device, InstanceChange
 
 from .errors import ModelNotFound
 from .lifecycle import HostedInstance
@@ -21,16 +22,19 @@ log = get_logger()
 class Model:
     """What clients name: its configuration, where it was placed, and its instances (none: no placement holds)."""
 
-    def __init__(self, name: str, config: ModelConfig, decision: Decision, instances: list[HostedInstance]) -> None:
+    def __init__(
+        self, name: str, config: ModelConfig, trust: Trust, decision: Decision, instances: list[HostedInstance]
+    ) -> None:
         self.name = name
         self.config = config
+        self.trust: Trust = trust
         self.decision = decision
         self.instances = instances
 
     @property
-    def capabilities(self) -> Capabilities | None:
-        """What its instances can do; None before the first has loaded."""
-        return next((hosted.capabilities for hosted in self.instances if hosted.capabilities), None)
+    def described(self) -> HostedInstance | None:
+        """The instance that stands for what the model can do; None before the first has loaded."""
+        return next((hosted for hosted in self.instances if hosted.capabilities), None)
 
     @property
     def state(self) -> str:
@@ -47,7 +51,8 @@ class Model:
 class Fleet:
     """All models of a configuration on this host.
 
-    *config* has been bound to *backends*. `start` loads in the background; `close` ends everything.
+    *config* has been bound to *backends*. `start` loads in the background; `close` ends everything. Without
+    *certificates* nothing is proven.
     """
 
     def __init__(
@@ -59,11 +64,13 @@ class Fleet:
         resolve_source: ResolveSource = resolve_source,
         on_change: Callable[[InstanceChange], None] | None = None,
         policy: RestartPolicy | None = None,
+        certificates: Certificates | None = None,
     ) -> None:
         self.devices = tuple(devices)
         self.models: dict[str, Model] = {}
         self.is_draining = False
         for name, model in config.models.items():
+            trust = config.trust_in(model)
             decision = place(model.placements, devices, backends)
             instances = []
             if chosen := decision.chosen:
@@ -76,9 +83,11 @@ class Fleet:
                     resolve_source=resolve_source,
                     on_change=on_change,
                     policy=policy,
+                    certificates=certificates,
+                    trust=trust,
                 )
                 instances.append(hosted)
-            self.models[name] = Model(name, model, decision, instances)
+            self.models[name] = Model(name, model, trust, decision, instances)
 
     def model(self, name: str) -> Model:
         """The model called *name*.

@@ -13,6 +13,7 @@ from litestar.handlers.http_handlers import HTTPRouteHandler
 
 from enginehouse import __version__
 from enginehouse.accounts import KeyRing
+from enginehouse.certificates import Standing
 from enginehouse.config import Config, Defaults
 from enginehouse.fleet import Model
 from enginehouse.service import Service
@@ -86,7 +87,10 @@ def _json(body: bytes, *, is_ok: bool = True) -> Response[bytes]:
 
 
 def _card(model: Model, created: int) -> wire.ModelCard:
-    capabilities = model.capabilities
+    hosted = model.described
+    capabilities = hosted.capabilities if hosted else None
+    declared = hosted.declared if hosted else None
+    standing = hosted.standing if hosted else None
     return wire.ModelCard(
         id=model.name,
         created=created,
@@ -94,10 +98,28 @@ def _card(model: Model, created: int) -> wire.ModelCard:
         description=model.config.description,
         context_length=capabilities.context_tokens if capabilities else model.config.context_tokens,
         features=tuple(sorted(capabilities.features)) if capabilities else (),
+        declared_features=tuple(sorted(declared.features)) if declared else (),
+        proven_features=tuple(sorted(declared.features & standing.proven)) if declared and standing else (),
+        trust=model.trust,
+        certificate=_certificate(standing) if standing else None,
         limits=capabilities.limits if capabilities else {},
         defaults=_given(model.config.defaults),
         backends=tuple(placement.backend for placement in model.config.placements),
         state=model.state,
+    )
+
+
+def _certificate(standing: Standing) -> wire.CertificateCard:
+    certificate = standing.certificate
+    if certificate is None:
+        return wire.CertificateCard(state=standing.state, reason=standing.reason)
+    return wire.CertificateCard(
+        state=standing.state,
+        reason=standing.reason,
+        certified_at=certificate.certified_at,
+        suite=certificate.key.suite,
+        selection=certificate.selection,
+        unproven=certificate.unproven,
     )
 
 

@@ -11,6 +11,7 @@ import uvicorn
 
 from enginehouse import hardware
 from enginehouse.accounts import Ledger
+from enginehouse.certificates import Certificates
 from enginehouse.config import Config, ConfigError
 from enginehouse.fleet import Fleet
 from enginehouse.plugins import Plugins
@@ -35,7 +36,9 @@ def serve(config: Config, plugins: Plugins) -> None:
     """
     listener = _listen(config.server.host, config.server.port)
     devices = hardware.merged(hardware.devices(), plugins.devices())
-    fleet = Fleet(config, plugins.backends, devices, on_change=plugins.instance_changed)
+    fleet = Fleet(
+        config, plugins.backends, devices, on_change=plugins.instance_changed, certificates=Certificates.of(config)
+    )
     ledger = Ledger(config.usage.path) if config.usage.path else None
     service = Service(config, plugins, fleet, ledger=ledger)
     server = Server(_uvicorn_config(config, service), fleet, config.server.drain_timeout_s)

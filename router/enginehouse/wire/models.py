@@ -13,12 +13,30 @@ OK = errors.OK
 NOT_READY = errors.NOT_READY
 
 
+class CertificateCard(msgspec.Struct, frozen=True, kw_only=True):
+    """What the conformance suite found of the model's instance.
+
+    `state`: `current`, `stale` (something changed since; `reason` says what), `none` or `unreadable`. The rest is of
+    the certificate, also of a stale one, and null or empty without one: when it was made, by which version of the
+    suite, whether of `all` rules or the `quick` core, and for each feature that is not proven its state with the
+    rules behind it.
+    """
+
+    state: Literal["current", "stale", "none", "unreadable"]
+    reason: str = ""
+    certified_at: str | None = None
+    suite: str | None = None
+    selection: Literal["all", "quick"] | None = None
+    unproven: dict[str, str] = {}
+
+
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     """One model. The first four fields are the reference's; the rest is this server's own.
 
-    `context_length` counts tokens of prompt and answer together; it, `features` and `limits` are null or empty
-    until an instance of the model has been loaded. `defaults` are the model's own, for fields that a request leaves
-    out. `created` is Unix time in seconds.
+    `context_length` counts tokens of prompt and answer together. `features` are those that requests may use:
+    `declared_features`, or where `trust` is `proven` those of them that are `proven_features`. All of these, `limits`
+    and `certificate` are null or empty until an instance of the model has been loaded. `defaults` are the model's
+    own, for fields that a request leaves out. `created` is Unix time in seconds.
     """
 
     id: str
@@ -28,6 +46,10 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     description: str = ""
     context_length: int | None = None
     features: tuple[str, ...] = ()
+    declared_features: tuple[str, ...] = ()
+    proven_features: tuple[str, ...] = ()
+    trust: Literal["declared", "proven"] = "declared"
+    certificate: CertificateCard | None = None
     limits: dict[str, int] = {}
     defaults: dict[str, Any] = {}
     backends: tuple[str, ...] = ()

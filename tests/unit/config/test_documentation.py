@@ -58,7 +58,7 @@ KEYS = dict(keys_of(Config))
 
 def sections() -> Iterator[tuple[str, str]]:
     """Each section's name in the schema, and its text on the page."""
-    for title, text in re.findall(r"^###? `\[+(.*?)\]+`$\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL):
+    for title, text in re.findall(r"^###? `\[+(.*?)\]+`(?:: [^\n]*)?$\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL):
         yield title.replace('."…"', ""), text
 
 
@@ -81,7 +81,9 @@ def test_every_key_is_in_an_example():
 
 def test_every_key_is_described_with_its_default_in_its_section():
     described = {
-        f"{section}.{row['key']}": row["default"].strip() for section, text in sections() for row in ROW.finditer(text)
+        f"{section}.{row['key']}".lstrip("."): row["default"].strip()
+        for section, text in sections()
+        for row in ROW.finditer(text)
     }
     assert described == {name: default_of(field) for name, field in KEYS.items()}
 

@@ -1,0 +1,40 @@
+"""Certificates: what the conformance suite found of a backend with its engine, weights, options and hardware.
+
+`enginehouse certify` makes and stores them; an instance that loads is compared with them, once:
+
+| standing | what is stored |
+|---|---|
+| `current` | a certificate of exactly this |
+| `stale` | one of this model, but a part of its key has changed; the reason says which |
+| `none` | nothing of this model |
+| `unreadable` | a file of exactly this, damaged or of another version |
+"""
+
+from __future__ import annotations
+
+from .assess import Certificates
+from .certificate import Certificate, CertificatesUnusable, Proof, ProofState
+from .folder import CertificateFolder, default_folder
+from .judge import Finding, Outcome, judge
+from .key import Key, changes
+from .standing import NO_STANDING, Standing, explained, standing_of, usable
+
+__all__ = [
+    "NO_STANDING",
+    "Certificate",
+    "CertificateFolder",
+    "Certificates",
+    "CertificatesUnusable",
+    "Finding",
+    "Key",
+    "Outcome",
+    "Proof",
+    "ProofState",
+    "Standing",
+    "changes",
+    "default_folder",
+    "explained",
+    "judge",
+    "standing_of",
+    "usable",
+]

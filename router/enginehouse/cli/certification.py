@@ -1,0 +1,209 @@
+"""One run of the conformance suite against an instance that is loaded for it, and the certificate that comes of it.
+
+The only module of the router that imports the suite; `certify` imports it when it is used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Mapping
+
+import click
+import msgspec
+
+from enginehouse.certificates import Certificate, Certificates, Finding, Key, Outcome, changes, judge
+from enginehouse.certificates.certificate import VERSION
+from enginehouse_conformance.cli.progress import Progress, progress_for
+from enginehouse_conformance.report.text import details, printable
+from enginehouse_conformance.report.words import unsettled
+from enginehouse_conformance.results import Report, Result
+from enginehouse_conformance.rules import RULES, SECTIONS
+from enginehouse_conformance.runner import Options, run_suite, selected_rules
+from enginehouse_conformance.targets import BackendTarget
+from enginehouse_conformance.verdicts import Verdict
+from enginehouse_plugin import (
+    Backend,
+    BackendType,
+    Device,
+    ExitReport,
+    Instance,
+    LoadProgress,
+    OnProgress,
+    Placement,
+    ProbeReport,
+)
+from enginehouse_plugin.errors import EnginehouseError, LoadFailed
+
+_FINDINGS: Mapping[Verdict, Finding] = {
+    Verdict.PASS: "pass",
+    Verdict.FAIL: "fail",
+    Verdict.INCONCLUSIVE: "inconclusive",
+    Verdict.ERROR: "inconclusive",
+}
+_LONGEST_SEEN = 500
+
+
+class NotCertified(click.ClickException):
+    """The run gave no result: nothing is stored. The message says why."""
+
+
+class Subject(msgspec.Struct, frozen=True):
+    """What is certified: the placement that `serve` would load on this host."""
+
+    kind: BackendType
+    placement: Placement
+    devices: tuple[Device, ...]
+
+
+def certify(subject: Subject, certificates: Certificates, *, quick: bool) -> Certificate:
+    """Load the instance, run the suite on it and return what it came to; nothing is stored.
+
+    Progress, and what did not pass, is told on standard error.
+
+    Raises:
+        NotCertified: there is no result, because the engine did not load or ended, or something changed meanwhile.
+    """
+    askable = frozenset(rule.id for rule in RULES.values() if rule.scope in BackendTarget.scopes)
+    options = Options(only=askable, quick=quick, seed=secrets.randbelow(2**31))
+    with progress_for(selected_rules(options)) as progress:
+        report, key = asyncio.run(_run(subject, certificates, options, progress))
+    for result in unsettled(report):
+        click.echo("\n".join(["", *details(result)]), err=True)
+    return certificate_of(report, key, subject.placement, quick=quick)
+
+
+async def _run(
+    subject: Subject, certificates: Certificates, options: Options, progress: Progress
+) -> tuple[Report, Key]:
+    key = await _key(subject, certificates)
+    loader = _Loader(subject.kind)
+    target = _Target(loader.kind, subject.placement, devices=subject.devices)
+    run = asyncio.create_task(run_suite(target, options, on_start=progress.start, on_result=progress.result))
+    end = asyncio.create_task(loader.wait_closed())
+    try:
+        await asyncio.wait([run, end], return_when=asyncio.FIRST_COMPLETED)
+        if not run.done() and (exit_report := end.result()) is not None:
+            words = "".join(f"\n  {printable(line)}" for line in exit_report.last_words)
+            raise NotCertified(f"The engine ended while the suite ran: {exit_report.reason}.{words}")
+        report = await run
+    finally:
+        run.cancel()
+        end.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([run, end])  # the run unloads what it has loaded
+    if report.fault is not None:
+        raise NotCertified(f"The suite could not run: {printable(report.fault)}")
+    if changed := changes(key, await _key(subject, certificates)):
+        raise NotCertified(f"This changed while the suite ran: {'; '.join(changed)}.")
+    return report, key
+
+
+async def _key(subject: Subject, certificates: Certificates) -> Key:
+    try:
+        return await certificates.key(subject.kind, subject.placement, subject.devices)
+    except OSError as error:
+        raise NotCertified(f"The weights cannot be read: {error}.") from error
+
+
+def certificate_of(report: Report, key: Key, placement: Placement, *, quick: bool) -> Certificate:
+    """The certificate that *report* comes to.
+
+    SHOULD counts like MUST: of some features (`seed`, `presence_penalty`) the documents only ask for as much. A rule
+    that saw an undeclared feature accepted speaks against the instance in general.
+    """
+    declared = frozenset(report.features)
+    outcomes = [
+        Outcome(
+            rule=result.rule,
+            finding=_FINDINGS[result.verdict],
+            features=features if declared.issuperset(features := RULES[result.rule].features) else (),
+            topic=SECTIONS[result.section].features,
+        )
+        for result in report.results
+        if result.verdict in _FINDINGS and result.level != "MAY" and not result.provisional
+    ]
+    general, features_proofs = judge(outcomes, declared, simplest_rules())
+    return Certificate(
+        certificate_version=VERSION,
+        key=key,
+        model=placement.model,
+        source=placement.source,
+        certified_at=report.started_at,
+        duration_s=report.duration_s,
+        selection="quick" if quick else "all",
+        seed=report.seed,
+        general=general,
+        features=features_proofs,
+        seen={outcome.rule: _seen(report, outcome.rule) for outcome in outcomes if outcome.finding != "pass"},
+    )
+
+
+def simplest_rules() -> dict[str, int]:
+    """For each feature the number of features that its simplest rules need, of those that an instance can be asked."""
+    sizes: dict[str, int] = {}
+    for rule in RULES.values():
+        if rule.scope != "wire" and not rule.when_absent:
+            for feature in rule.features:
+                sizes[feature] = min(len(rule.features), sizes.get(feature, len(rule.features)))
+    return sizes
+
+
+def _seen(report: Report, rule: str) -> str:
+    result: Result = next(result for result in report.results if result.rule == rule)
+    return printable(result.message)[:_LONGEST_SEEN]
+
+
+class _Loader(Backend):
+    """The backend of *kind*, whose loading is shown and whose instance is watched."""
+
+    def __init__(self, kind: BackendType) -> None:
+        self.kind = msgspec.structs.replace(kind, create=lambda: self)
+        self._backend = kind.create()
+        self._instance: asyncio.Future[Instance] = asyncio.get_running_loop().create_future()
+        self._stage = ""
+
+    async def probe(self) -> ProbeReport:
+        """Ask the backend."""
+        return await self._backend.probe()
+
+    async def load(self, placement: Placement, devices: tuple[Device, ...], progress: OnProgress) -> Instance:
+        """Load with it; what is not an error of the contract becomes one."""
+        del progress
+        try:
+            instance = await self._backend.load(placement, devices, self._show)
+        except LoadFailed as error:
+            words = "".join(f"\n  {line}" for line in error.last_words)
+            raise LoadFailed(f"{error.message}{words}") from error
+        except EnginehouseError:
+            raise
+        except Exception as error:
+            raise LoadFailed(f"it broke: {type(error).__name__}: {error}") from error
+        self._instance.set_result(instance)
+        return instance
+
+    async def wait_closed(self) -> ExitReport | None:
+        """Wait until the instance has ended by itself; None: it was ended, or its end cannot be told."""
+        instance = await self._instance
+        try:
+            report = await instance.wait_closed()
+        except Exception:  # noqa: BLE001  # a plugin's fault: then only its answers tell that it has ended
+            return None
+        return None if report.is_expected else report
+
+    def _show(self, progress: LoadProgress) -> None:
+        if progress.stage != self._stage:
+            self._stage = progress.stage
+            click.echo(f"loading: {printable(progress.stage)}", err=True)
+
+
+class _Target(BackendTarget):
+    """A target whose end never hides what the run has found."""
+
+    async def close(self) -> None:
+        """Unload."""
+        try:
+            await super().close()
+        except Exception as error:  # noqa: BLE001  # a plugin's fault, told and survived
+            click.echo(f"The instance did not unload: {type(error).__name__}: {printable(str(error))}", err=True)
