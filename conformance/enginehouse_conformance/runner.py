@@ -15,15 +15,15 @@ from .probes import probe_absent
 from .registry import Check, all_checks
 from .results import REPORT_VERSION, Report, Result, SuiteFacts, Transcript, summarise
 from .rules import PROFILES, RULES, ProfileData, Rule
-from .targets import Busy, Misdirected, Recording, Refused, ServerFailure, Target
+from .targets import Busy, Refused, ServerFailure, Target
 from .targets.base import now_s
 from .verdicts import Ended, Failed, Verdict
-from .wire.faults import BrokenAnswer, TransportFault, WireFault
+from .vitals import Illness, Vitals
+from .wire.faults import BrokenAnswer, Closed, TransportFault, WireFault
 
 SPECIFICATION = "2026.11"
 _KEPT_TRANSCRIPTS = 6
-_STRIKES = 3
-"""After so many checks in a row that got no answer the target is asked whether it is there at all."""
+_ENDED_BADLY = (Verdict.FAIL, Verdict.ERROR)
 
 OnResult = Callable[[Result], None]
 OnStart = Callable[[Rule], None]
@@ -34,7 +34,10 @@ def _ignore(event: object) -> None:
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """How to run. `skip` maps a rule to the reason why it is disabled; `only` None means all rules."""
+    """How to run. `skip` maps a rule to the reason why it is disabled; `only` None means all rules.
+
+    `patience_s` is how long a target that a request brought down may take to come back.
+    """
 
     profile: str = "openai"
     seed: int = 0
@@ -44,6 +47,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     skip: Mapping[str, str] = {}
     concurrency: int = 4
     check_timeout_s: float = 120.0
+    patience_s: float = 30.0
     reproduce: str = ""
 
 
@@ -77,8 +81,9 @@ class Run:
         self._on_result = on_result
         self._shared = Shared()
         self._checks = all_checks()
-        self._strikes = 0
         self._fault: str | None = None
+        patience_s = min(options.patience_s, options.check_timeout_s)
+        self._vitals = Vitals(target, timeout_s=options.check_timeout_s, patience_s=patience_s)
 
     def give_up(self, fault: str) -> None:
         """The target cannot be asked: every rule that would ask it is an error, because of *fault*."""
@@ -90,7 +95,7 @@ class Run:
         began = now_s()
         rules = selected_rules(self.options)
         if self._fault is None:
-            self._fault = await self._preflight()
+            self._fault = await self._vitals.first_look()
         results = await self._run_all(rules)
         ordered = [results[rule.id] for rule in rules]
         return Report(
@@ -145,21 +150,17 @@ class Run:
             results[rule.id] = await self._run_one(rule)
         return results
 
-    async def _preflight(self) -> str | None:
-        try:
-            async with asyncio.timeout(self.options.check_timeout_s):
-                await self.target.preflight(Recording())
-        except (Misdirected, TransportFault) as exc:
-            return str(exc)
-        except TimeoutError:
-            return f"no answer to a first request within {self.options.check_timeout_s:g} s"
-        return None
-
     async def _run_one(self, rule: Rule) -> Result:
         context = Context(rule, self.target, self.profile, seed=self.options.seed, shared=self._shared)
         self._on_start(rule)
         began = now_s()
+        self._vitals.begin(rule.id)
         verdict, message, expected, seen = await self._judge(rule, context)
+        if verdict in _ENDED_BADLY and self._fault is None:
+            illness = await self._vitals.look(rule.id)
+            if illness is not None:
+                verdict, message, expected, seen = self._of_illness(rule, illness)
+        self._vitals.end(rule.id, was_served=_was_served(verdict, context))
         result = self._result(rule, context, verdict, message, expected, seen, now_s() - began)
         self._on_result(result)
         return result
@@ -183,9 +184,28 @@ class Run:
             async with asyncio.timeout(limit_s):
                 return await self._check(rule, check, context)
         except TimeoutError:
-            return await self._no_answer(f"the check was not done within {limit_s:g} s")
+            return Verdict.ERROR, f"the check was not done within {limit_s:g} s", "", ""
+        except Closed as exc:
+            return await self._again(rule, check, context, str(exc), limit_s)
         except TransportFault as exc:
-            return await self._no_answer(str(exc))
+            return Verdict.ERROR, str(exc), "", ""
+
+    async def _again(
+        self, rule: Rule, check: Check, context: Context, fault: str, limit_s: float
+    ) -> tuple[Verdict, str, str, str]:
+        # A connection may close by chance. Where the target is well and closes it again, it has no answer to give.
+        if self._fault is not None or await self._vitals.look(rule.id) is not None:
+            return Verdict.ERROR, fault, "", ""
+        context.recording.exchanges[-1].retries = [fault]
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self._check(rule, check, context)
+        except Closed as exc:
+            return _failed("an answer, as other requests get one", f"{exc}, twice")
+        except TransportFault as exc:
+            return Verdict.ERROR, str(exc), "", ""
+        except TimeoutError:
+            return Verdict.ERROR, f"the check was not done within {limit_s:g} s", "", ""
 
     async def _check(self, rule: Rule, check: Check, context: Context) -> tuple[Verdict, str, str, str]:
         try:
@@ -216,7 +236,6 @@ class Run:
             return _failed("an answer", "the target's code raised CancelledError although nobody cancelled")
         except Exception as exc:  # noqa: BLE001  # the outermost handler: a check's mistake must not end the run
             return Verdict.ERROR, f"the check itself broke: {type(exc).__name__}: {exc}", "", ""
-        self._strikes = 0
         return Verdict.PASS, "", "", ""
 
     async def _unsupported(self, context: Context, absent: list[str]) -> tuple[Verdict, str, str, str]:
@@ -226,14 +245,17 @@ class Run:
                 return _failed(f"400 naming the field, because '{feature}' is declared absent", wrong)
         return Verdict.UNSUPPORTED, f"declared absent and refused: {', '.join(absent)}", "", ""
 
-    async def _no_answer(self, message: str) -> tuple[Verdict, str, str, str]:
-        self._strikes += 1
-        if self._strikes >= _STRIKES and self._fault is None:
-            self._strikes = 0
-            fault = await self._preflight()
-            if fault is not None:
-                self._fault = f"the target is gone: {fault}"
-        return Verdict.ERROR, message, "", ""
+    def _of_illness(self, rule: Rule, illness: Illness) -> tuple[Verdict, str, str, str]:
+        if not illness.is_over:
+            self._fault = f"the target is gone since {' or '.join(illness.suspects)} ran: {illness.sign}"
+        others = " or ".join(suspect for suspect in illness.suspects if suspect != rule.id)
+        if others:
+            why = f"by this check or {others}: run them one at a time"
+        elif illness.answers:
+            return _failed("the target to go on serving plain requests after the check", illness.sign)
+        else:
+            why = "by this check, or it is out of reach"
+        return Verdict.ERROR, f"meanwhile the target stopped serving plain requests ({illness.sign}), {why}", "", ""
 
     def _result(
         self,
@@ -269,6 +291,15 @@ class Run:
 
 def _failed(expected: str, seen: str) -> tuple[Verdict, str, str, str]:
     return Verdict.FAIL, f"expected {expected}; seen {seen}", expected, seen
+
+
+def _was_served(verdict: Verdict, context: Context) -> bool:
+    """Whether the last request of a check was served: over HTTP it says so, in process the verdict does."""
+    exchanges = context.recording.exchanges
+    if not exchanges:
+        return False
+    last = exchanges[-1]
+    return last.fault is None and (last.status == 200 or (last.status is None and verdict is Verdict.PASS))
 
 
 async def run_suite(

@@ -14,8 +14,8 @@ _SHOWN_CHARS = 2000
 def summary(report: Report) -> str:
     """The whole outcome: what did not pass, the counts, the headline."""
     lines: list[str] = []
-    if report.fault is None:
-        for result in unsettled(report):
+    for result in unsettled(report):
+        if report.fault is None or result.requests:
             lines += [*details(result), ""]
     counts = [f"{count} {name.replace('_', ' ')}" for name, count in report.summary.verdicts.items() if count]
     lines += [f"{len(report.results)} rules: {', '.join(counts) or 'none ran'}"]

@@ -103,12 +103,13 @@ class BackendTarget(Target):
         """*body* as a request of the contract."""
         return to_request(body, request_id=f"conformance-{next(self._numbers)}", stream=stream)
 
-    async def preflight(self, recording: Recording) -> None:  # noqa: ARG002  # a readiness check has no transcript
-        """Ask whether it answers."""
+    async def preflight(self, recording: Recording) -> str | None:  # noqa: ARG002  # a readiness check has no transcript
+        """Ask whether it is ready."""
         try:
             await self.instance.check_ready()
         except EngineError as exc:
             raise Unreachable(str(exc)) from exc
+        return None
 
     async def ask(self, body: Body, recording: Recording) -> Answer:
         """Ask without streaming."""

@@ -134,8 +134,8 @@ class Target(ABC):
         """Give everything back. Idempotent."""
 
     @abstractmethod
-    async def preflight(self, recording: Recording) -> None:
-        """Return if the target answers at all.
+    async def preflight(self, recording: Recording) -> str | None:
+        """Ask for the least there is: None where it is served (or the target is busy), else what came instead.
 
         Raises:
             TransportFault: it is not there, or silent.

@@ -227,13 +227,13 @@ class UrlTarget(Target):
 
     # ---- the interface of a target ----
 
-    async def preflight(self, recording: Recording) -> None:
-        """Ask whether it answers."""
+    async def preflight(self, recording: Recording) -> str | None:
+        """Ask for one token."""
         request = self.chat_request({"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1})
         try:
             reply = await self.exchange(request, recording)
-        except BrokenAnswer:
-            return  # something answers, wrongly: the rules will say how
+        except BrokenAnswer as exc:
+            return str(exc)  # something answers, wrongly: the rules will say how
         if reply.status in (401, 403):
             raise Misdirected(f"{request.url} answered {reply.status}: check the key ({reply.body[:200]!r})")
         if reply.status in (404, 405) or 300 <= reply.status < 400:
@@ -241,6 +241,9 @@ class UrlTarget(Target):
                 f"{request.url} answered {reply.status}: check the URL (what comes before /chat/completions) "
                 f"and the model ({reply.body[:200]!r})"
             )
+        if reply.status in (200, 429, 503):
+            return None
+        return f"status {reply.status}: {reply.body[:200]!r}"
 
     async def ask(self, body: Body, recording: Recording) -> Answer:
         """Ask without streaming."""

@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
-from .faults import BrokenAnswer, Silent, Unreachable
+from .faults import BrokenAnswer, Closed, Silent, Unreachable
 
 Header = tuple[str, str]
 _MAX_HEAD_BYTES = 64 * 1024
@@ -131,9 +131,9 @@ class Connection:
         except ValueError as exc:
             raise BrokenAnswer("a line of the head of the answer is endless") from exc
         except OSError as exc:
-            raise Unreachable(f"the connection broke before an answer: {exc.strerror or exc}") from exc
+            raise Closed(f"the connection broke before an answer: {exc.strerror or exc}") from exc
         if not raw:
-            raise Unreachable("the target closed the connection without an answer")
+            raise Closed("the target closed the connection without an answer")
         if not raw.endswith(b"\r\n\r\n"):
             raise BrokenAnswer("the target closed the connection inside the head of its answer")
         return raw

@@ -3,6 +3,7 @@
 WireFault
 ├── TransportFault         nothing that says anything about the API: may be retried before an answer began
 │   ├── Unreachable        no connection, or it closed before an answer began
+│   │   └── Closed         it connected, and closed before an answer began
 │   └── Silent             no answer in time
 └── BrokenAnswer           an answer began and was not what HTTP or the API allow: the target's fault
 """
@@ -20,6 +21,10 @@ class TransportFault(WireFault):
 
 class Unreachable(TransportFault):
     """No connection, or it closed before an answer began."""
+
+
+class Closed(Unreachable):
+    """The target took the connection, and closed it before an answer began."""
 
 
 class Silent(TransportFault):
