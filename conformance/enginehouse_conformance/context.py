@@ -189,7 +189,7 @@ class Context:
 
     async def refused(self, body: Body, *fields: str, status: tuple[int, ...] = (400,)) -> Reply:
         """Require that *body* is refused with one of *status*, naming one of *fields* (none: any message will do)."""
-        reply = await self.post(body)
+        reply = await self.url.exchange(self.url.chat_request(body), self.recording, is_refusal=True)
         allowed = " or ".join(str(code) for code in status)
         what = f"{allowed} naming {' or '.join(fields)}" if fields else allowed
         self.require(reply.status in status, what, f"status {reply.status}: {reply.body[:300]!r}")

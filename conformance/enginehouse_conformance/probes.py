@@ -50,10 +50,14 @@ PROBES: dict[str, Probe] = {
 
 
 async def probe_absent(ctx: Context, feature: str) -> str | None:
-    """None if the target refuses what needs *feature* rightly; else what is wrong. Asked once per run."""
+    """None if the target refuses what needs *feature* rightly; else what is wrong. Asked once per run.
+
+    Raises:
+        NotInScope: nothing in a request asks for the feature, so that nothing can be refused.
+    """
     probe = PROBES.get(feature)
     if probe is None:
-        return None  # nothing in a request asks for it
+        ctx.not_in_scope(f"the target declares no {feature}, and nothing in a request asks for it")
     wrong: str | None = await ctx.shared.once(("absent", feature), lambda: _ask(ctx, probe))
     return wrong
 

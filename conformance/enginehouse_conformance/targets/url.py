@@ -149,8 +149,13 @@ class UrlTarget(Target):
         """The POST that sends *body*."""
         return Request(method="POST", url=self.url("/chat/completions"), headers=self.headers(), body=self.encode(body))
 
-    async def exchange(self, request: Request, recording: Recording, *, timeout_s: float | None = None) -> Reply:
-        """Send *request* as it is and read the whole answer. No retries; raises WireFault."""
+    async def exchange(
+        self, request: Request, recording: Recording, *, timeout_s: float | None = None, is_refusal: bool = False
+    ) -> Reply:
+        """Send *request* as it is and read the whole answer. No retries; raises WireFault.
+
+        With *is_refusal* only the beginning of a success is read: it may go on for long, and nobody wants it.
+        """
         record = self._record(request, recording)
         began = now_s()
         try:
@@ -162,6 +167,8 @@ class UrlTarget(Target):
                 try:
                     async for piece in connection.pieces(head):
                         body += piece
+                        if is_refusal and head.status == 200:
+                            break
                 finally:
                     record.response_body = self.redactor.text(body.decode("utf-8", "replace"))
         except Exception as exc:
@@ -379,10 +386,10 @@ def _error(status: int, body: bytes) -> Exception:
 
 
 def read_refusal(status: int | None, raw: Json, text: str) -> Refusal:
-    """The error in *raw*, in whatever form; *text* stands in where there is no message."""
+    """The error in *raw*, in whatever form (`{"error": "text"}` too); *text* stands in where there is no message."""
     error = raw.get("error") if isinstance(raw, dict) else None
-    fields = error if isinstance(error, dict) else {}
-    message = fields.get("message") if isinstance(fields.get("message"), str) else None
+    fields = error if isinstance(error, dict) else {"message": error}
+    message = fields["message"] if isinstance(fields.get("message"), str) else None
     return Refusal(
         status=status,
         message=message if message is not None else text[:500],
