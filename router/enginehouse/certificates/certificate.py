@@ -76,5 +76,5 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing failed or was inconclusive."""
-        return all(proof.state in ("proven", "untested") for proof in (self.general, *self.features.values()))
+        """Whether nothing failed, and every feature that was tested is proven."""
+        return not self.has_failures and all(proof.state != "inconclusive" for proof in self.features.values())

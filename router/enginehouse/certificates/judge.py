@@ -26,25 +26,40 @@ def judge(
 ) -> tuple[Proof, dict[str, Proof]]:
     """The proof of what needs no feature, and of each feature in *declared*.
 
-    *simplest* gives for each feature the number of features that its simplest rules need, see `about`.
+    *simplest* gives for each feature the number of features that its simplest rules need.
     """
     general = _proof([outcome for outcome in outcomes if not outcome.features])
+    troubled = frozenset[str]().union(
+        *(_own(outcome, simplest) for outcome in outcomes if outcome.features and outcome.finding != "pass")
+    )
+    concerned = [(outcome, _about(outcome, simplest, troubled)) for outcome in outcomes if outcome.features]
     proofs = {
-        feature: _proof([outcome for outcome in outcomes if feature in about(outcome, simplest)])
+        feature: _proof([outcome for outcome, features in concerned if feature in features])
         for feature in sorted(declared)
     }
     return general, proofs
 
 
-def about(outcome: Outcome, simplest: Mapping[str, int]) -> frozenset[str]:
+def _about(outcome: Outcome, simplest: Mapping[str, int], troubled: frozenset[str]) -> frozenset[str]:
     """The features that *outcome* is evidence for or against: of those that the rule needs, some are only its means.
 
-    Penalties, for example, are tested with the help of `logit_bias`, and a named tool needs `tools`. Three cases:
-    features that have no simpler rules than this one; else what the section is about; else all of them.
+    Penalties, for example, are tested with the help of `logit_bias`, a named tool needs `tools`, and where stop strings
+    are ignored every pair of them with something else fails. Four cases: features that have no simpler rules than this
+    one; else, if it did not pass, those that are in trouble by such rules of their own; else what the section is
+    about; else those of which the simplest rules need the most others, which are often all.
     """
+    needed = frozenset(outcome.features)
+    guilty = needed & troubled if outcome.finding != "pass" else frozenset[str]()
+    if found := _own(outcome, simplest) or guilty or needed & frozenset(outcome.topic):
+        return found
+    most = max(simplest[feature] for feature in needed)
+    return frozenset(feature for feature in needed if simplest[feature] == most)
+
+
+def _own(outcome: Outcome, simplest: Mapping[str, int]) -> frozenset[str]:
+    """The features of *outcome* that no rule asks for with fewer others."""
     size = len(outcome.features)
-    own = frozenset(feature for feature in outcome.features if simplest.get(feature, size) == size)
-    return own or frozenset(outcome.features) & frozenset(outcome.topic) or frozenset(outcome.features)
+    return frozenset(feature for feature in outcome.features if simplest.get(feature, size) == size)
 
 
 def _proof(outcomes: Sequence[Outcome]) -> Proof:

@@ -101,7 +101,7 @@ def environment_of(python: str) -> str:
     """A digest of the distributions that are installed beside the interpreter *python*, and of its own place."""
     # Not resolved: an environment's interpreter is a link to another one.
     place = Path(shutil.which(python) or python).expanduser().absolute()
-    found = [*place.parents[1].glob("lib/python3*/site-packages/*.dist-info"),
+    found = [*place.parent.parent.glob("lib/python3*/site-packages/*.dist-info"),
              *place.parent.glob("Lib/site-packages/*.dist-info")]  # fmt: skip
     return _digest([str(place), *sorted(info.name for info in found)])
 

@@ -6,7 +6,6 @@ The only module of the router that imports the suite; `certify` imports it when 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 from collections.abc import Mapping
 
@@ -43,6 +42,8 @@ _FINDINGS: Mapping[Verdict, Finding] = {
     Verdict.ERROR: "inconclusive",
 }
 _LONGEST_SEEN = 500
+_END_S = 10.0
+"""How long the instance, once unloaded, may take to say that it has ended."""
 
 
 class NotCertified(click.ClickException):
@@ -84,15 +85,17 @@ async def _run(
     end = asyncio.create_task(loader.wait_closed())
     try:
         await asyncio.wait([run, end], return_when=asyncio.FIRST_COMPLETED)
-        if not run.done() and (exit_report := end.result()) is not None:
+        if not end.done() or end.result() is None:
+            await asyncio.wait([run])
+            await asyncio.wait([end], timeout=_END_S)  # it may have ended just before the last rules
+        if end.done() and (exit_report := end.result()) is not None:
             words = "".join(f"\n  {printable(line)}" for line in exit_report.last_words)
-            raise NotCertified(f"The engine ended while the suite ran: {exit_report.reason}.{words}")
-        report = await run
+            raise NotCertified(f"The engine ended while the suite ran: {printable(exit_report.reason)}.{words}")
+        report = run.result()
     finally:
         run.cancel()
         end.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait([run, end])  # the run unloads what it has loaded
+        await asyncio.wait([run, end])  # the run unloads what it has loaded
     if report.fault is not None:
         raise NotCertified(f"The suite could not run: {printable(report.fault)}")
     if changed := changes(key, await _key(subject, certificates)):
@@ -105,6 +108,10 @@ async def _key(subject: Subject, certificates: Certificates) -> Key:
         return await certificates.key(subject.kind, subject.placement, subject.devices)
     except OSError as error:
         raise NotCertified(f"The weights cannot be read: {error}.") from error
+    except EnginehouseError:
+        raise
+    except Exception as error:  # a plugin's fault
+        raise NotCertified(f"The engine's version cannot be told: {type(error).__name__}: {error}") from error
 
 
 def certificate_of(report: Report, key: Key, placement: Placement, *, quick: bool) -> Certificate:
@@ -161,7 +168,7 @@ class _Loader(Backend):
     def __init__(self, kind: BackendType) -> None:
         self.kind = msgspec.structs.replace(kind, create=lambda: self)
         self._backend = kind.create()
-        self._instance: asyncio.Future[Instance] = asyncio.get_running_loop().create_future()
+        self._instance: asyncio.Future[Instance | None] = asyncio.get_running_loop().create_future()
         self._stage = ""
 
     async def probe(self) -> ProbeReport:
@@ -171,6 +178,7 @@ class _Loader(Backend):
     async def load(self, placement: Placement, devices: tuple[Device, ...], progress: OnProgress) -> Instance:
         """Load with it; what is not an error of the contract becomes one."""
         del progress
+        instance: Instance | None = None
         try:
             instance = await self._backend.load(placement, devices, self._show)
         except LoadFailed as error:
@@ -180,12 +188,15 @@ class _Loader(Backend):
             raise
         except Exception as error:
             raise LoadFailed(f"it broke: {type(error).__name__}: {error}") from error
-        self._instance.set_result(instance)
+        finally:
+            self._instance.set_result(instance)
         return instance
 
     async def wait_closed(self) -> ExitReport | None:
-        """Wait until the instance has ended by itself; None: it was ended, or its end cannot be told."""
+        """Wait until the instance has ended by itself; None: it never was, was ended, or cannot tell."""
         instance = await self._instance
+        if instance is None:
+            return None
         try:
             report = await instance.wait_closed()
         except Exception:  # noqa: BLE001  # a plugin's fault: then only its answers tell that it has ended

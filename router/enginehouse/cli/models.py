@@ -15,6 +15,7 @@ from .output import print_json, print_table
 from .placements import PlacementRow, placements_of
 from .progress import showing
 from .setup import Setup, config_option, json_option, set_up
+from .standings import standings
 
 _EPILOG = """\b
 Examples:
@@ -97,6 +98,7 @@ def _sources(what: str | None, config_file: str | None) -> list[str]:
 
 def _list_configured(setup: Setup, *, as_json: bool) -> None:
     found = {name: [(row, _weights(setup, row)) for row in placements_of(setup, name)] for name in setup.config.models}
+    certified = standings(setup, found)
     if as_json:
         print_json(
             [
@@ -104,6 +106,7 @@ def _list_configured(setup: Setup, *, as_json: bool) -> None:
                     "id": name,
                     "description": setup.config.models[name].description,
                     "load": setup.config.models[name].load,
+                    "certificate": certified.get(name),
                     "placements": [
                         {**msgspec.structs.asdict(row), "weights": weights.state, "path": weights.path}
                         for row, weights in rows
@@ -114,7 +117,7 @@ def _list_configured(setup: Setup, *, as_json: bool) -> None:
         )
         return
     print_table(
-        ("MODEL", "PLACEMENT", "SOURCE", "WEIGHTS", "ON THIS HOST"),
+        ("MODEL", "PLACEMENT", "SOURCE", "WEIGHTS", "ON THIS HOST", "CERTIFICATE"),
         (
             (
                 name if row.index == 0 else "",
@@ -122,6 +125,7 @@ def _list_configured(setup: Setup, *, as_json: bool) -> None:
                 row.source,
                 weights.state,
                 ("chosen: " if row.is_chosen else "not used: ") + row.reason,
+                certified[name].words if row.is_chosen else "",
             )
             for name, rows in found.items()
             for row, weights in rows
@@ -146,7 +150,7 @@ def _list_served(url: str, key: str | None, *, as_json: bool) -> None:
         print_json(models)
         return
     print_table(
-        ("MODEL", "STATE", "CONTEXT", "OWNED BY", "FEATURES"),
+        ("MODEL", "STATE", "CONTEXT", "OWNED BY", "FEATURES", "PROVEN"),
         (
             (
                 str(model.get("id", "?")),
@@ -154,6 +158,7 @@ def _list_served(url: str, key: str | None, *, as_json: bool) -> None:
                 str(model.get("context_length") or model.get("context_tokens") or ""),
                 str(model.get("owned_by", "")),
                 " ".join(_features(model)),
+                _proven(model),
             )
             for model in models
         ),
@@ -162,5 +167,18 @@ def _list_served(url: str, key: str | None, *, as_json: bool) -> None:
 
 def _features(model: dict[str, Any]) -> list[str]:
     capabilities = model.get("capabilities")
-    features = capabilities.get("features", []) if isinstance(capabilities, dict) else model.get("features", [])
+    features = model.get("declared_features") or model.get("features", [])
+    if isinstance(capabilities, dict):
+        features = capabilities.get("features", [])
     return sorted(map(str, features)) if isinstance(features, list | tuple) else []
+
+
+def _proven(model: dict[str, Any]) -> str:
+    """The features that are proven, or why none is; another server tells nothing of it."""
+    certificate = model.get("certificate")
+    if not isinstance(certificate, dict):
+        return ""
+    if certificate.get("state") != "current":
+        return str(certificate.get("reason", ""))
+    proven = model.get("proven_features")
+    return " ".join(sorted(map(str, proven))) if isinstance(proven, list) else ""
