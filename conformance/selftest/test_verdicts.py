@@ -1,0 +1,49 @@
+"""Verdicts that were once wrong on a real server, each with the smallest target that shows it."""
+
+from __future__ import annotations
+
+from enginehouse_conformance.declared import Declared
+from enginehouse_conformance.runner import Options, run_suite
+from enginehouse_conformance.stub import Behaviour, StubServer
+from enginehouse_conformance.stub.trial import by_verdict, run_on_stub
+from enginehouse_conformance.targets import UrlTarget
+from enginehouse_conformance.verdicts import Verdict
+
+
+class FlatErrors(Behaviour):
+    """mlx_lm.server: an error is {"error": "text"}."""
+
+    def error(self, status, error, headers):
+        return status, {"error": error["error"]["message"]}, headers
+
+
+async def test_a_flat_error_that_names_the_field_names_it() -> None:
+    """The form is ERR1's business alone."""
+    report = await run_on_stub(FlatErrors(), rules=["LEN4", "LEN5", "SMP6", "BIAS6", "ERR1"])
+    assert by_verdict(report, Verdict.FAIL).keys() == {"ERR1"}
+
+
+class MinusOneIsEndless(Behaviour):
+    """llama-server: max_tokens -1 means no limit."""
+
+    def problem(self, name, value, body, profile):
+        if name == "max_tokens" and value == -1:
+            return None
+        return super().problem(name, value, body, profile)
+
+    def prepare(self, body):
+        kept = super().prepare(body)
+        return {name: value for name, value in kept.items() if (name, value) != ("max_tokens", -1)}
+
+
+async def test_a_limit_of_minus_one_that_is_served_is_told_before_the_answer_ends() -> None:
+    """The whole answer takes longer than anybody waits: only the beginning of a stream can tell."""
+    async with StubServer(MinusOneIsEndless(), growth_s=0.6) as server:
+        target = UrlTarget(server.url, model="stub-1", declared=Declared(), timeout_s=20.0)
+        report = await run_suite(target, Options(only=frozenset({"LEN5"})))
+    assert by_verdict(report, Verdict.FAIL).keys() == {"LEN5"}
+
+
+async def test_a_feature_that_nothing_in_a_request_asks_for_is_not_said_to_be_refused() -> None:
+    report = await run_on_stub(rules=["RSN3", "RSN5"], absent=frozenset({"reasoning"}))
+    assert by_verdict(report, Verdict.NOT_APPLICABLE).keys() == {"RSN3", "RSN5"}
