@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Generator, Iterator
+from functools import lru_cache
 
 from enginehouse_plugin import (
     AnyEvent,
@@ -130,13 +131,16 @@ def _is_complete(state: grammar.State) -> bool:
 
 def _mask(values: list[float], state: grammar.State) -> None:
     """Ban what *state* does not allow; the end is allowed where nothing more is needed."""
+    for token in _banned(state):
+        values[token] = sampling.BANNED
+
+
+@lru_cache(maxsize=4096)
+def _banned(state: grammar.State) -> tuple[int, ...]:
     first = grammar.allowed(state)
-    for token in range(256):
-        if not first >> token & 1:
-            values[token] = sampling.BANNED
+    banned = [token for token in range(256) if not first >> token & 1]
     for at, word in enumerate(vocabulary.WORDS, start=256):
         if not (first >> word[0] & 1 and grammar.advance(state, word)):
-            values[at] = sampling.BANNED
-    values[vocabulary.TURN] = values[vocabulary.END_TURN] = sampling.BANNED
-    if not grammar.may_end(state):
-        values[vocabulary.EOS] = sampling.BANNED
+            banned.append(at)
+    banned += [vocabulary.TURN, vocabulary.END_TURN]
+    return (*banned, *(() if grammar.may_end(state) else (vocabulary.EOS,)))

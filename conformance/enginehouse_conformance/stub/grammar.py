@@ -1,6 +1,7 @@
 """A small byte-level grammar that says, after each byte, which bytes may come next.
 
-A state is a set of stacks of what is still to come; `allowed` and `advance` expand their tops.
+A state is a set of stacks of what is still to come; `allowed` and `advance` expand their tops. Nodes that are only
+made with the grammar are themselves and equal to no other, so that a state is hashed in no time.
 """
 
 from __future__ import annotations
@@ -18,21 +19,21 @@ class Lit:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class OneOf:
     """One byte of a set, as a bit mask."""
 
     mask: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Seq:
     """One after another."""
 
     items: tuple[Node, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Alt:
     """Any one of them."""
 
@@ -48,7 +49,7 @@ class Rep:
     most: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Ref:
     """A node made when it is needed, for grammars that contain themselves."""
 

@@ -63,5 +63,5 @@ def logits(state: int, position: int, is_structured: bool) -> tuple[float, ...]:
     base = _STRUCTURED if is_structured else _PROSE
     values = [value + _NOISE * (2 * rng.random() - 1) for value in base]
     values[vocabulary.EOS] = -7.0 + 0.08 * position
-    values[max(range(len(values)), key=values.__getitem__)] += _CLEAR_GAP
+    values[values.index(max(values))] += _CLEAR_GAP
     return tuple(values)

@@ -11,6 +11,7 @@ from enginehouse_plugin import GenerationRequest, TokenLogprob, TopLogprob
 from . import vocabulary
 
 BANNED = -math.inf
+_NEVER = 40  # e to the power of -40 is no chance at all
 
 
 def biased(logits: Sequence[float], bias: dict[int, float]) -> list[float]:
@@ -34,11 +35,11 @@ def penalised(logits: list[float], counts: dict[int, int], frequency: float, pre
 
 def sampled(logits: list[float], request: GenerationRequest, rng: random.Random) -> int:
     """A token by the request's temperature and top_p; temperature 0 takes the likeliest."""
-    best = max(range(len(logits)), key=logits.__getitem__)
-    if request.temperature == 0:
-        return best
-    top = logits[best]
-    weights = [math.exp((value - top) / request.temperature) for value in logits]
+    top, heat = max(logits), request.temperature
+    if heat == 0:
+        return logits.index(top)
+    least = top - _NEVER * heat
+    weights = [math.exp((value - top) / heat) if value > least else 0.0 for value in logits]
     if request.top_p < 1:
         weights = nucleus(weights, request.top_p)
     return rng.choices(range(len(weights)), weights)[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 _WORDS = (
     " the", " a", " and", " of", " light", " lighthouse", " house", " sea", " old", " keeper", " story", " night",
     " was", " in", " to", " wind", " stone", " said", " ship", " storm", " over", " under", " never", " always",
@@ -25,7 +27,7 @@ _TEXTS: tuple[bytes, ...] = (
     b"",
 )
 _IDS = {text: token for token, text in enumerate(_TEXTS) if text}
-_LONGEST = max(len(word) for word in WORDS)
+_PIECES = re.compile(b"|".join([*map(re.escape, sorted(WORDS, key=len, reverse=True)), b"."]), re.DOTALL)
 
 
 def text_of(token: int) -> bytes:
@@ -40,14 +42,4 @@ def name_of(token: int) -> str:
 
 def encode(text: str) -> list[int]:
     """Token ids of *text*: the longest word that fits, else a byte. Marks written out in a text stay text."""
-    data = text.encode()
-    tokens: list[int] = []
-    at = 0
-    while at < len(data):
-        for length in range(_LONGEST, 0, -1):
-            token = _IDS.get(data[at : at + length])
-            if token is not None:
-                tokens.append(token)
-                at += len(_TEXTS[token])
-                break
-    return tokens
+    return [_IDS[piece] for piece in _PIECES.findall(text.encode())]
