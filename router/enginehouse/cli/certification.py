@@ -178,9 +178,10 @@ class _Loader(Backend):
     async def load(self, placement: Placement, devices: tuple[Device, ...], progress: OnProgress) -> Instance:
         """Load with it; what is not an error of the contract becomes one."""
         del progress
-        instance: Instance | None = None
+        loaded: Instance | None = None
         try:
-            instance = await self._backend.load(placement, devices, self._show)
+            loaded = await self._backend.load(placement, devices, self._show)
+            return loaded
         except LoadFailed as error:
             words = "".join(f"\n  {line}" for line in error.last_words)
             raise LoadFailed(f"{error.message}{words}") from error
@@ -189,12 +190,11 @@ class _Loader(Backend):
         except Exception as error:
             raise LoadFailed(f"it broke: {type(error).__name__}: {error}") from error
         finally:
-            self._instance.set_result(instance)
-        return instance
+            self._instance.set_result(loaded)
 
     async def wait_closed(self) -> ExitReport | None:
         """Wait until the instance has ended by itself; None: it never was, was ended, or cannot tell."""
-        instance = await self._instance
+        instance = await asyncio.shield(self._instance)
         if instance is None:
             return None
         try:
