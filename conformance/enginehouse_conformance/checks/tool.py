@@ -283,8 +283,10 @@ def _two_results(name: str, *ids: str) -> list[dict[str, Any]]:
     ]
 
 
-def _distance(left: Answer, right: Answer) -> float:
+def _distance(ctx: Context, left: Answer, right: Answer) -> float:
     """How far apart the likeliest first tokens of two answers are: the largest difference of a logprob."""
+    if not (left.logprobs and right.logprobs):
+        ctx.unclear("the first token has no log probability: nothing tells the prompts apart")
     values = [{other.token: other.logprob for other in answer.logprobs[0].top} for answer in (left, right)]
     shared = values[0].keys() & values[1].keys()
     return max((abs(values[0][token] - values[1][token]) for token in shared), default=math.inf)
@@ -293,11 +295,14 @@ def _distance(left: Answer, right: Answer) -> float:
 @check("TOOL21")
 async def results_belong_to_their_calls(ctx: Context) -> None:
     name = f"t_{ctx.nonce()}"
-    fields = {"tools": [tool(name, object_of(city={"type": "string"}))], "temperature": 0, "max_tokens": 1}
-    straight = ctx.body(**fields, messages=_two_results(name, "call_a", "call_b"), logprobs=True, top_logprobs=5)
+    fields = {"tools": [tool(name, object_of(city={"type": "string"}))], "tool_choice": "none", "temperature": 0}
+    top = min(5, ctx.declared.limits.get("top_logprobs", 5))
+    straight = ctx.body(
+        messages=_two_results(name, "call_a", "call_b"), max_tokens=1, logprobs=True, top_logprobs=top, **fields
+    )
     crossed = {**straight, "messages": _two_results(name, "call_b", "call_a")}
     first, again, other = await ctx.ask(straight), await ctx.ask(straight), await ctx.ask(crossed)
-    noise, distance = _distance(first, again), _distance(first, other)
+    noise, distance = _distance(ctx, first, again), _distance(ctx, first, other)
     if noise > _NOISE:
         ctx.unclear(f"the same prompt gives values {noise:.3f} apart")
     ctx.require(
