@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .engines import KNOWN_ENGINES, KnownEngine
 from .errors import ConfigError
 from .load import bind, default_config, load_config, refuse_open_listener
 from .schema import (
@@ -16,13 +17,16 @@ from .schema import (
     Trust,
     UsageConfig,
 )
+from .sizes import gib, parse_size
 
 __all__ = [
+    "KNOWN_ENGINES",
     "CertificatesConfig",
     "Config",
     "ConfigError",
     "Defaults",
     "KeyConfig",
+    "KnownEngine",
     "LogConfig",
     "ModelConfig",
     "PlacementConfig",
@@ -31,6 +35,8 @@ __all__ = [
     "UsageConfig",
     "bind",
     "default_config",
+    "gib",
     "load_config",
+    "parse_size",
     "refuse_open_listener",
 ]

@@ -69,6 +69,7 @@ def _explain(message: str, kind: type, file: str | None, where: str) -> ConfigEr
     if choice := _CHOICE.fullmatch(problem):
         allowed = [str(value) for value in _choices_in(_kind_at(kind, path))]
         return ConfigError(f"'{choice['value']}' is none of: {', '.join(allowed)}.", file=file, where=place)
+    problem = problem.replace(" | null`", "`")  # TOML has no null
     for word, plain in _WORDS.items():
         problem = problem.replace(word, plain)
     return ConfigError(f"{problem[:1].lower()}{problem[1:]}.", file=file, where=place)

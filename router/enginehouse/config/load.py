@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import re
 import tomllib
@@ -14,6 +15,7 @@ import msgspec
 from enginehouse_plugin import BackendType
 
 from .decode import decode, suggest
+from .engines import KNOWN_ENGINES
 from .errors import ConfigError
 from .schema import (
     CertificatesConfig,
@@ -204,12 +206,17 @@ def is_loopback(host: str) -> bool:
 def bind(config: Config, backends: Mapping[str, BackendType], quarantined: Mapping[str, str]) -> Config:
     """Check placements against the loaded plugins, and decode their options into the backends' own types.
 
-    *quarantined* gives the reason for each plugin that was refused, by its name.
+    *quarantined* gives the reason for each plugin that was refused, by its name. A placement may be meant for other
+    hosts: one whose backend is not installed here stays as it was read, and is never chosen.
 
     Raises:
-        ConfigError: a backend is not there, or an option is wrong.
+        ConfigError: an option is wrong, or a backend is refused, misspelt, or the only one and not here.
     """
     folder = Path(config.file).absolute().parent if config.file else Path.cwd()
+    if not any(placement.backend in backends for model in config.models.values() for placement in model.placements):
+        name, model = next(iter(config.models.items()))
+        where = f'models."{name}".placements[0].backend'
+        raise _no_backend(model.placements[0].backend, where, config.file, backends, quarantined)
     models = {}
     for name, model in config.models.items():
         placements = tuple(
@@ -230,7 +237,16 @@ def _bind_placement(
 ) -> PlacementConfig:
     backend = backends.get(placement.backend)
     if backend is None:
+        if _may_be_of_other_hosts(placement.backend, backends, quarantined):
+            return placement
         raise _no_backend(placement.backend, f"{where}.backend", file, backends, quarantined)
+    if placement.devices > 1 and not backend.kinds:
+        raise ConfigError(
+            f"the backend '{placement.backend}' takes no device of this host, and {placement.devices} are asked for.",
+            file=file,
+            where=f"{where}.devices",
+            fix="Leave the key out.",
+        )
     options = decode(placement.options, backend.options, file=file, where=f"{where}.options")
     source = placement.source
     if backend.needs_weights and not _SCHEME.match(source):
@@ -240,6 +256,15 @@ def _bind_placement(
         # Not resolved: an environment's interpreter is a link that knows its environment by its place.
         python = str(folder / Path(python).expanduser())
     return msgspec.structs.replace(placement, options=options, source=source, python=python)
+
+
+def _may_be_of_other_hosts(name: str, backends: Mapping[str, BackendType], quarantined: Mapping[str, str]) -> bool:
+    """Whether *name* looks like a backend that other hosts have, rather than a refused or a misspelt one."""
+    if name in KNOWN_ENGINES:
+        return name not in quarantined
+    if quarantined:  # it may be what one of these would have offered
+        return False
+    return not difflib.get_close_matches(name, (*backends, *KNOWN_ENGINES), n=1)
 
 
 def _no_backend(

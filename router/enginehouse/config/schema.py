@@ -9,6 +9,8 @@ from msgspec import Meta
 
 from enginehouse_plugin import DeviceKind
 
+from .sizes import parse_size
+
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -86,14 +88,54 @@ class Defaults(Section, frozen=True):
 
 
 class PlacementConfig(Section, frozen=True):
-    """One way to serve a model. `requires`: any one of these kinds of device; empty: what the backend can use."""
+    """One way to serve a model.
+
+    `requires`: any one of these kinds of device; empty: what the backend can use. `devices` of that kind serve one
+    instance together, and each of them has `min_memory` (a size such as `16GiB`) and `min_compute_capability`.
+    """
 
     backend: Name
     source: Name
     requires: tuple[DeviceKind, ...] = ()
+    devices: Annotated[int, Meta(ge=1, le=64)] = 1
+    min_memory: str | None = None
+    min_compute_capability: Annotated[float, Meta(ge=1, lt=100)] | None = None
     python: str | None = None
     options: Any = {}
     """A table until `bind` has decoded it into the backend's own options."""
+
+    def __post_init__(self) -> None:
+        if len(set(self.requires)) < len(self.requires):
+            raise ValueError(f"`requires` names a kind twice: {', '.join(self.requires)}")
+        if self.min_memory is not None:
+            try:
+                parse_size(self.min_memory)
+            except ValueError as error:
+                raise ValueError(f"`min_memory`: {error}") from None
+        if self.min_compute_capability is not None:
+            if self.requires not in ((), ("cuda",)):
+                raise ValueError(
+                    "`min_compute_capability` asks for a CUDA device, as no other has one: "
+                    'write requires = ["cuda"], and another placement for other devices'
+                )
+            if round(self.min_compute_capability, 1) != self.min_compute_capability:
+                raise ValueError(
+                    f"`min_compute_capability` is {self.min_compute_capability}: it has one digit behind the point, "
+                    "such as 8.9"
+                )
+
+    @property
+    def min_memory_bytes(self) -> int:
+        """`min_memory` in bytes; 0 without one."""
+        return 0 if self.min_memory is None else parse_size(self.min_memory)
+
+    @property
+    def min_capability(self) -> tuple[int, int] | None:
+        """`min_compute_capability` as drivers give it: (8, 9) for 8.9."""
+        if self.min_compute_capability is None:
+            return None
+        major, minor = divmod(round(self.min_compute_capability * 10), 10)
+        return major, minor
 
 
 class ModelConfig(Section, frozen=True):

@@ -14,6 +14,7 @@ from .errors import (
     QueueTimeout,
     TotalTimeout,
 )
+from .fitting import Weighed, place_fitting
 from .lifecycle import HostedInstance
 from .placement import Chosen, Decision, Rejected, place
 from .registry import Fleet, Model
@@ -39,6 +40,8 @@ __all__ = [
     "ResolveSource",
     "RestartPolicy",
     "TotalTimeout",
+    "Weighed",
     "place",
+    "place_fitting",
     "resolve_source",
 ]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Literal
 
 from enginehouse.certificates import NO_STANDING, Certificates, Standing, explained, usable
@@ -41,9 +41,13 @@ from enginehouse_plugin.errors import (
 
 from .admission import Gate
 from .errors import Draining, InstanceUnavailable
-from .placement import Chosen
+from .fitting import FindWeights, Weighed
+from .placement import Chosen, Decision
 from .restart import RestartPolicy
 from .sources import ResolveSource, resolve_source
+
+PlaceAgain = Callable[[FindWeights], Awaitable[Weighed]]
+"""Chooses once more, with what the candidates' backends say of their size."""
 
 State = Literal["unloaded", "loading", "ready", "failed", "draining", "closed"]
 _CHECK_TIMEOUT_S = 5.0
@@ -67,8 +71,8 @@ class HostedInstance:
         model: str,
         config: ModelConfig,
         chosen: Chosen,
-        backend: BackendType,
         *,
+        place_again: PlaceAgain | None = None,
         resolve_source: ResolveSource = resolve_source,
         policy: RestartPolicy | None = None,
         on_change: Callable[[InstanceChange], None] | None = None,
@@ -78,7 +82,6 @@ class HostedInstance:
         self.id = instance_id
         self.model = model
         self.chosen = chosen
-        self.backend = backend
         self.state: State = "unloaded"
         self.reason = "not asked for yet"
         self.progress: LoadProgress | None = None
@@ -90,6 +93,7 @@ class HostedInstance:
         self.restarts = 0
         self.gate = Gate(model, max_queue=config.max_queue, queue_timeout_s=config.queue_timeout_s)
         self._config = config
+        self._place_again = place_again
         self._resolve_source = resolve_source
         self._policy = policy or RestartPolicy()
         self._on_change = on_change
@@ -104,6 +108,11 @@ class HostedInstance:
 
     def __repr__(self) -> str:
         return f"<HostedInstance {self.id!r} {self.state} {self.gate!r}>"
+
+    @property
+    def backend(self) -> BackendType:
+        """What loads it."""
+        return self.chosen.backend
 
     # ---- for requests ----
 
@@ -213,23 +222,53 @@ class HostedInstance:
         self.gate.hold_deadlines()
         self.progress = None
         started = time.monotonic()
-        name = self.backend.name
         try:
-            path = None
-            if self.backend.needs_weights:
-                path = await self._resolve_source(self.chosen.placement.source, self._note_progress)
+            path = await self._settle()
             placement = self.chosen.for_backend(self.model, self._config, path)
             instance = await self.backend.create().load(placement, self.chosen.devices, self._note_progress)
         except EnginehouseError:
             raise
         except Exception as error:  # a plugin's fault must not end the task that watches over it
+            name = self.backend.name
             log.exception("backend broke while loading", model=self.model, backend=name)
             raise LoadFailed(f"the backend '{name}' broke: {type(error).__name__}: {error}", retryable=False) from error
         if not isinstance(getattr(instance, "capabilities", None), Capabilities):
             await self._unload(instance)
-            raise LoadFailed(f"the backend '{name}' does not tell its capabilities", retryable=False)
+            raise LoadFailed(f"the backend '{self.backend.name}' does not tell its capabilities", retryable=False)
         self._load_s = time.monotonic() - started
         return instance, placement
+
+    async def _settle(self) -> str | None:
+        """Choose the placement that fits, and return the path of its weights, fetched if need be.
+
+        Raises:
+            LoadError: none fits, or there are no such weights.
+        """
+        paths: dict[str, str | None] = {}
+
+        async def find_weights(source: str) -> str | None:
+            paths[source] = await self._resolve_source(source, self._note_progress)
+            return paths[source]
+
+        if self._place_again is not None:
+            weighed = await self._place_again(find_weights)
+            if weighed.fault is not None:
+                raise weighed.fault
+            self._move_to(weighed.decision)
+        source = self.chosen.placement.source
+        if not self.backend.needs_weights:
+            return None
+        return paths[source] if source in paths else await find_weights(source)
+
+    def _move_to(self, decision: Decision) -> None:
+        reasons = {rejected.index: rejected.reason for rejected in decision.rejected}
+        if decision.chosen is None:
+            told = "; ".join(f"{index}: {reason}" for index, reason in reasons.items())
+            raise LoadFailed(f"no placement of it fits on this host ({told})", retryable=False, code="does_not_fit")
+        if decision.chosen.index != self.chosen.index:
+            log.warning("placement passed over", model=self.model, placement=self.chosen.index,
+                        reason=reasons[self.chosen.index], instead=decision.chosen.index)  # fmt: skip
+        self.chosen = decision.chosen
 
     @contextlib.asynccontextmanager
     async def _assessing(self, declared: Capabilities, placement: Placement) -> AsyncIterator[None]:

@@ -1,4 +1,4 @@
-"""Where a model is served: the first of its placements whose requirement a device of this host meets."""
+"""Where a model is served: the first of its placements that holds and fits on this host. Pure functions."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from enginehouse.config import ModelConfig, PlacementConfig
+from enginehouse.config import KNOWN_ENGINES, ModelConfig, PlacementConfig, gib
 from enginehouse_plugin import BackendType, Device, DeviceKind, Placement
+
+_KINDS: tuple[DeviceKind, ...] = ("cuda", "apple", "cpu")
 
 
 class Chosen(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,6 +17,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
 
     index: int
     placement: PlacementConfig
+    backend: BackendType
     devices: tuple[Device, ...]
     reason: str
 
@@ -46,10 +49,23 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     rejected: tuple[Rejected, ...]
 
 
+Footprints = Mapping[tuple[int, DeviceKind], Mapping[DeviceKind, int]]
+"""Bytes that the placement at an index takes on each device, by kind, when it runs on devices of a kind."""
+
+NOT_WEIGHED: Footprints = {}
+
+
 def place(
-    placements: Sequence[PlacementConfig], devices: Sequence[Device], backends: Mapping[str, BackendType]
+    placements: Sequence[PlacementConfig],
+    devices: Sequence[Device],
+    backends: Mapping[str, BackendType],
+    footprints: Footprints = NOT_WEIGHED,
 ) -> Decision:
-    """Choose among *placements* in their order; within one, kinds in the order of `requires`, else of the backend."""
+    """Choose the first of *placements* that holds and fits; within one, kinds in the order of `requires`, else of the
+    backend. What is not among *footprints* is taken to fit.
+
+    Fitting is judged by the memory that a device has, not by what is free at the moment: so a restart chooses alike.
+    """
     chosen: Chosen | None = None
     rejected: list[Rejected] = []
     for index, placement in enumerate(placements):
@@ -57,34 +73,141 @@ def place(
             reason = f"placement {chosen.index} comes first"
             rejected.append(Rejected(index=index, placement=placement, reason=reason))
             continue
-        found = _devices_for(placement, devices, backends.get(placement.backend))
-        if isinstance(found, str):
-            rejected.append(Rejected(index=index, placement=placement, reason=found))
+        backend = backends.get(placement.backend)
+        known: dict[DeviceKind, Mapping[DeviceKind, int]] = {
+            kind: needed for (at, kind), needed in footprints.items() if at == index
+        }
+        found = _devices_for(placement, devices, backend, known)
+        if backend is None or isinstance(found, str):
+            rejected.append(Rejected(index=index, placement=placement, reason=str(found)))
         else:
-            on = f"runs on {found[0].id} ({found[0].name})" if found else "needs no device of this host"
-            chosen = Chosen(index=index, placement=placement, devices=found, reason=on)
+            reason = _runs_on(found, known.get(found[0].kind, {})) if found else "needs no device of this host"
+            chosen = Chosen(index=index, placement=placement, backend=backend, devices=found, reason=reason)
     return Decision(chosen=chosen, rejected=tuple(rejected))
 
 
 def _devices_for(
-    placement: PlacementConfig, devices: Sequence[Device], backend: BackendType | None
+    placement: PlacementConfig,
+    devices: Sequence[Device],
+    backend: BackendType | None,
+    footprints: Mapping[DeviceKind, Mapping[DeviceKind, int]],
 ) -> tuple[Device, ...] | str:
     """The devices that *placement* takes, or why it cannot be used."""
-    if backend is None:
-        return f"no plugin offers the backend '{placement.backend}'"
-    if not backend.kinds and not placement.requires:
-        return ()
-    kinds = placement.requires or backend.kinds
-    usable: tuple[DeviceKind, ...] = tuple(kind for kind in kinds if not backend.kinds or kind in backend.kinds)
+    known = KNOWN_ENGINES.get(placement.backend)
+    if backend is not None:
+        can_use = backend.kinds
+        if not can_use and not _asks_for_hardware(placement):
+            return ()
+    elif known is not None:
+        can_use = known.kinds
+    elif placement.requires:
+        can_use = placement.requires
+    else:
+        return _no_plugin(placement.backend)
+    kinds = placement.requires or can_use or _KINDS
+    usable: tuple[DeviceKind, ...] = tuple(kind for kind in kinds if not can_use or kind in can_use)
     if not usable:
-        return f"it requires {_either(kinds)}, but the backend '{backend.name}' runs on {_either(backend.kinds)}"
+        return f"it requires {_either(kinds)}, but the backend '{placement.backend}' runs on {_either(can_use)}"
+    problems: list[str] = []
     for kind in usable:
-        for device in devices:
-            if device.kind == kind:
-                # A remote backend may be tied to a kind of host, and still takes none of its devices.
-                return (device,) if backend.kinds else ()
-    here = ", ".join(dict.fromkeys(device.kind for device in devices)) or "no device"
-    return f"it needs {_either(usable)}; this host has {here}"
+        here = [device for device in devices if device.kind == kind]
+        if not here:
+            continue
+        found = _enough(placement, here, devices, footprints.get(kind, {}))
+        if isinstance(found, str):
+            problems.append(found)
+        elif backend is None:
+            return _no_plugin(placement.backend)
+        else:
+            # A remote backend may be tied to a kind of host, and still takes none of its devices.
+            return found if backend.kinds else ()
+    if problems:
+        return "; ".join(problems)
+    there = ", ".join(dict.fromkeys(device.kind for device in devices)) or "no device"
+    return f"it needs {_either(usable)}; this host has {there}"
+
+
+def _asks_for_hardware(placement: PlacementConfig) -> bool:
+    return bool(placement.requires or placement.min_memory_bytes or placement.min_capability)
+
+
+def _enough(
+    placement: PlacementConfig, here: Sequence[Device], devices: Sequence[Device], needed: Mapping[DeviceKind, int]
+) -> tuple[Device, ...] | str:
+    """As many of *here*, devices of one kind, as *placement* takes; or why there are not so many."""
+    wanted = placement.devices
+    kind = here[0].kind
+    problems = {device.id: problem for device in here if (problem := _problem(placement, device, needed.get(kind, 0)))}
+    left = [device for device in here if device.id not in problems]
+    if len(left) < wanted:
+        too_few = [f"it takes {wanted} {kind} devices at once, and {len(left)} of this host would do"]
+        return "; ".join([*(too_few if wanted > 1 else ()), *problems.values()])
+    # What stays on the processor beside the devices (layers that are not offloaded) needs its memory, too.
+    for device in devices:
+        if device.kind != kind and (share := needed.get(device.kind, 0)) > device.memory_bytes:
+            return _too_small(device, share)
+    return _alike(left, wanted)
+
+
+def _problem(placement: PlacementConfig, device: Device, needed_bytes: int) -> str | None:
+    """Why *placement* cannot use *device*, or None."""
+    if wanted := placement.min_capability:
+        if device.compute_capability is None:
+            return f"{_named(device)} has no compute capability, and at least {_version(wanted)} is required"
+        if device.compute_capability < wanted:
+            has = _version(device.compute_capability)
+            return f"{_named(device)} has compute capability {has}, and at least {_version(wanted)} is required"
+    if device.memory_bytes < placement.min_memory_bytes:
+        return (
+            f"{_named(device)} has {gib(device.memory_bytes)} of memory, and at least "
+            f"{gib(placement.min_memory_bytes)} is required"
+        )
+    if device.memory_bytes < needed_bytes:
+        return _too_small(device, needed_bytes)
+    if placement.devices > 1 and (device.uuid or "").startswith("MIG-"):
+        return f"{_named(device)} is a part of a device, and parts cannot work together"
+    return None
+
+
+def _too_small(device: Device, needed_bytes: int) -> str:
+    return f"it takes {gib(needed_bytes)} on {_named(device)}, which has {gib(device.memory_bytes)}"
+
+
+def _alike(devices: Sequence[Device], count: int) -> tuple[Device, ...]:
+    """*count* of *devices*, of one model where there are so many: the slowest sets the pace of all."""
+    for first in devices:
+        same = [device for device in devices if device.name == first.name]
+        if len(same) >= count:
+            return tuple(same[:count])
+    return tuple(devices[:count])
+
+
+def _runs_on(devices: Sequence[Device], needed: Mapping[DeviceKind, int]) -> str:
+    names = ", ".join(dict.fromkeys(device.name for device in devices))
+    words = f"runs on {' and '.join(device.id for device in devices)} ({names})"
+    needed_bytes = needed.get(devices[0].kind, 0)
+    if not needed_bytes:
+        return words
+    least = min(devices, key=lambda device: device.memory_bytes)
+    words += f", takes {gib(needed_bytes)} of {gib(least.memory_bytes)}{' on each' if len(devices) > 1 else ''}"
+    free = [device.free_bytes for device in devices if device.free_bytes is not None]
+    if free and min(free) < needed_bytes:
+        words += f" (of which only {gib(min(free))} is free at the moment)"
+    return words
+
+
+def _no_plugin(backend: str) -> str:
+    if known := KNOWN_ENGINES.get(backend):
+        return f"no plugin offers the backend '{backend}' here; to add it: pip install '{known.requirement}'"
+    return f"no plugin offers the backend '{backend}'"
+
+
+def _named(device: Device) -> str:
+    return f"{device.id} ({device.name})"
+
+
+def _version(capability: tuple[int, int]) -> str:
+    return f"{capability[0]}.{capability[1]}"
 
 
 def _either(kinds: Sequence[str]) -> str:

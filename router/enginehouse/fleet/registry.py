@@ -11,7 +11,8 @@ from enginehouse.telemetry import InstanceGauge, get_logger
 from enginehouse_plugin import BackendType, Device, InstanceChange
 
 from .errors import ModelNotFound
-from .lifecycle import HostedInstance
+from .fitting import FindWeights, Weighed, place_fitting
+from .lifecycle import HostedInstance, PlaceAgain
 from .placement import Decision, place
 from .restart import RestartPolicy
 from .sources import ResolveSource, resolve_source
@@ -79,7 +80,7 @@ class Fleet:
                     name,
                     model,
                     chosen,
-                    backends[chosen.placement.backend],
+                    place_again=self._placing(name, model, backends),
                     resolve_source=resolve_source,
                     on_change=on_change,
                     policy=policy,
@@ -88,6 +89,14 @@ class Fleet:
                 )
                 instances.append(hosted)
             self.models[name] = Model(name, model, trust, decision, instances)
+
+    def _placing(self, name: str, config: ModelConfig, backends: Mapping[str, BackendType]) -> PlaceAgain:
+        async def place_again(find_weights: FindWeights) -> Weighed:
+            weighed = await place_fitting(name, config, self.devices, backends, find_weights)
+            self.models[name].decision = weighed.decision
+            return weighed
+
+        return place_again
 
     def model(self, name: str) -> Model:
         """The model called *name*.

@@ -58,7 +58,9 @@ KEYS = dict(keys_of(Config))
 
 def sections() -> Iterator[tuple[str, str]]:
     """Each section's name in the schema, and its text on the page."""
-    for title, text in re.findall(r"^###? `\[+(.*?)\]+`(?:: [^\n]*)?$\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL):
+    for title, text in re.findall(
+        r"^###? `\[+(.*?)\]+`(?:: [^\n]*)?$\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL
+    ):
         yield title.replace('."…"', ""), text
 
 

@@ -1,0 +1,80 @@
+"""Whether a placement fits, asked of its backend before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+import msgspec
+
+from enginehouse.config import ModelConfig
+from enginehouse_plugin import BackendType, Device, DeviceKind, Fit
+from enginehouse_plugin.errors import EnginehouseError, LoadFailed
+
+from .placement import Decision, place
+
+FindWeights = Callable[[str], Awaitable[str | None]]
+"""Turns a source into a local path; None: its weights are not here yet.
+
+Raises:
+    EnginehouseError: there are no such weights.
+"""
+
+_NOT_HERE = LoadFailed("its weights are not here yet")
+
+
+class Weighed(msgspec.Struct, frozen=True, kw_only=True):
+    """A decision, and why the chosen placement could not be weighed (None: it was, or its backend cannot tell).
+
+    A fault is no reason to pass a placement over: its owner would not hear of it.
+    """
+
+    decision: Decision
+    fault: EnginehouseError | None = None
+
+    @property
+    def explained(self) -> Decision:
+        """The decision, the fault told in the reason."""
+        chosen = self.decision.chosen
+        if chosen is None or self.fault is None:
+            return self.decision
+        reason = f"{chosen.reason}; whether it fits is not known: {self.fault.message}"
+        return msgspec.structs.replace(self.decision, chosen=msgspec.structs.replace(chosen, reason=reason))
+
+
+async def place_fitting(
+    name: str,
+    model: ModelConfig,
+    devices: Sequence[Device],
+    backends: Mapping[str, BackendType],
+    find_weights: FindWeights,
+) -> Weighed:
+    """Place the model called *name*, each candidate weighed by its backend's `fit`, in turn until one fits."""
+    footprints: dict[tuple[int, DeviceKind], Mapping[DeviceKind, int]] = {}
+    while True:
+        decision = place(model.placements, devices, backends, footprints)
+        chosen = decision.chosen
+        if chosen is None or not chosen.devices or (chosen.index, chosen.devices[0].kind) in footprints:
+            return Weighed(decision=decision)
+        try:
+            path = None
+            if chosen.backend.needs_weights:
+                path = await find_weights(chosen.placement.source)
+                if path is None:
+                    return Weighed(decision=decision, fault=_NOT_HERE)
+            fit = await chosen.backend.create().fit(chosen.for_backend(name, model, path), chosen.devices)
+        except EnginehouseError as error:
+            return Weighed(decision=decision, fault=error)
+        except Exception as error:  # noqa: BLE001  # a plugin's fault must not end the commands that explain it
+            broken = f"the backend '{chosen.backend.name}' broke: {type(error).__name__}: {error}"
+            return Weighed(decision=decision, fault=LoadFailed(broken, retryable=False))
+        footprints[chosen.index, chosen.devices[0].kind] = _by_kind(fit, devices)
+
+
+def _by_kind(fit: Fit, devices: Sequence[Device]) -> dict[DeviceKind, int]:
+    """The most that an instance takes on one device of each kind, in bytes."""
+    kinds: dict[str, DeviceKind] = {device.id: device.kind for device in devices}
+    needed: dict[DeviceKind, int] = {}
+    for device_id, n_bytes in fit.footprint_bytes.items():
+        if kind := kinds.get(device_id):
+            needed[kind] = max(needed.get(kind, 0), n_bytes)
+    return needed

@@ -1,0 +1,151 @@
+"""A backend is asked whether a placement fits before it loads; what does not fit is passed over."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from enginehouse.config import Config, ModelConfig, PlacementConfig
+from enginehouse.fleet import place_fitting
+from enginehouse_plugin import Backend, BackendType, Device, Fit, ProbeReport
+from enginehouse_plugin.errors import SourceNotFound
+
+GIB = 1024**3
+GPU = Device(id="cuda:0", kind="cuda", name="GPU", memory_bytes=16 * GIB)
+CPU = Device(id="cpu", kind="cpu", name="CPU", memory_bytes=8 * GIB)
+SIZES = {"small": GIB, "middle": 12 * GIB, "large": 20 * GIB}
+
+
+class Options(msgspec.Struct, frozen=True):
+    """None."""
+
+
+class Weighing(Backend):
+    """Takes as many bytes as its source says, on each device; keeps what it was asked."""
+
+    asked: list[tuple[str, str | None, tuple[str, ...]]]
+
+    def __init__(self, asked) -> None:
+        self.asked = asked
+
+    async def probe(self) -> ProbeReport:
+        return ProbeReport(available=True, engine="scales")
+
+    async def fit(self, placement, devices) -> Fit:
+        self.asked.append((placement.source, placement.path, tuple(device.id for device in devices)))
+        if placement.source == "broken":
+            raise ZeroDivisionError("no scales")
+        if placement.source == "lost":
+            raise SourceNotFound("lost", fix="Look for it.")
+        if placement.source not in SIZES:
+            return Fit(footprint_bytes={})
+        return Fit(footprint_bytes={device.id: SIZES[placement.source] for device in devices})
+
+    async def load(self, placement, devices, progress):
+        raise NotImplementedError
+
+
+@pytest.fixture
+def weigh():
+    """`await weigh(*sources, here=…)`: a model with a placement for each source, on a GPU or else the CPU."""
+
+    async def run(*sources: str, devices=(GPU, CPU), absent=(), needs_weights=True):
+        asked: list = []
+        kind = BackendType(
+            name="scales", version="1", create=lambda: Weighing(asked), options=Options,
+            kinds=("cuda", "cpu"), needs_weights=needs_weights,
+        )  # fmt: skip
+        placements = tuple(PlacementConfig(backend="scales", source=source) for source in sources)
+
+        async def find(source: str) -> str | None:
+            return None if source in absent else f"/weights/{source}"
+
+        weighed = await place_fitting("m", ModelConfig(placements=placements), devices, {"scales": kind}, find)
+        return weighed, asked
+
+    return run
+
+
+async def test_the_first_that_fits_is_chosen_and_the_others_say_both_numbers(weigh):
+    weighed, asked = await weigh("large", "middle", "small")
+    assert weighed.fault is None
+    assert weighed.decision.chosen.index == 1
+    assert weighed.decision.chosen.reason == "runs on cuda:0 (GPU), takes 12.00 GiB of 16.00 GiB"
+    assert [rejected.reason for rejected in weighed.decision.rejected] == [
+        "it takes 20.00 GiB on cuda:0 (GPU), which has 16.00 GiB; it takes 20.00 GiB on cpu (CPU), which has 8.00 GiB",
+        "placement 1 comes first",
+    ]
+    assert asked == [
+        ("large", "/weights/large", ("cuda:0",)),
+        ("large", "/weights/large", ("cpu",)),
+        ("middle", "/weights/middle", ("cuda:0",)),
+    ]
+
+
+async def test_where_nothing_fits_there_is_no_place(weigh):
+    weighed, _ = await weigh("large", "middle", devices=(CPU,))
+    assert weighed.decision.chosen is None
+    assert len(weighed.decision.rejected) == 2
+
+
+async def test_a_backend_that_cannot_tell_is_taken_at_its_word(weigh):
+    weighed, asked = await weigh("unknown")
+    assert len(asked) == 1
+    assert weighed.explained.chosen.reason == "runs on cuda:0 (GPU)"
+    assert weighed.fault is None
+
+
+async def test_weights_that_are_not_here_yet_leave_the_choice_and_are_told(weigh):
+    weighed, asked = await weigh("large", "small", absent=("large",))
+    assert asked == []
+    assert weighed.explained.chosen.index == 0
+    assert weighed.explained.chosen.reason.endswith("whether it fits is not known: its weights are not here yet")
+
+
+@pytest.mark.parametrize(("source", "told"), [("lost", "lost"), ("broken", "ZeroDivisionError: no scales")])
+async def test_weights_that_cannot_be_read_are_a_fault_and_not_passed_over(weigh, source, told):
+    weighed, _ = await weigh("large", source, "small")
+    assert weighed.decision.chosen.index == 1
+    assert told in weighed.fault.message
+    assert told in weighed.explained.chosen.reason
+    assert "it takes 20.00 GiB" in weighed.decision.rejected[0].reason
+
+
+# ---- when an instance loads ----
+
+
+@pytest.fixture
+def two_placements(house):
+    """A fleet whose model needs *first* bytes, or *second* where that does not fit; the CPU has 8 GiB."""
+
+    def build(first: int, second: int):
+        async def fit(placement, devices):
+            return Fit(footprint_bytes={"cpu": {"first": first, "second": second}[placement.source]})
+
+        house.script.fit = fit
+        options = house.config().models["m"].placements[0].options
+        placements = tuple(
+            PlacementConfig(backend="scripted", source=source, options=options) for source in ("first", "second")
+        )
+        return house.build(Config(models={"m": ModelConfig(placements=placements)}))
+
+    return build
+
+
+async def test_a_placement_that_does_not_fit_is_passed_over_before_it_loads(house, two_placements, logs):
+    fleet = two_placements(9 * GIB, GIB)
+    fleet.start()
+    await house.until("ready")
+    assert [placement.source for placement in house.script.placements] == ["second"]
+    assert fleet.models["m"].decision.chosen.index == 1
+    (line,) = [line for line in logs if line["event"] == "placement passed over"]
+    assert (line["placement"], line["instead"]) == (0, 1)
+    assert line["reason"] == "it takes 9.00 GiB on cpu (Test CPU), which has 8.00 GiB"
+
+
+async def test_where_no_placement_fits_nothing_loads_and_the_reason_is_told(house, two_placements):
+    two_placements(9 * GIB, 10 * GIB).start()
+    await house.until("failed")
+    assert house.script.placements == []
+    assert "no placement of it fits on this host (0: it takes 9.00 GiB" in house.hosted.reason
+    assert "1: it takes 10.00 GiB" in house.hosted.reason
