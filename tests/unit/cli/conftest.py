@@ -36,6 +36,7 @@ def enginehouse(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
     for name in ("ENGINEHOUSE_CONFIG", "ENGINEHOUSE_URL", "ENGINEHOUSE_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ENGINEHOUSE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("ENGINEHOUSE_DATA", str(tmp_path / "data"))
 
     def invoke(*arguments: str) -> Done:
         capsys.readouterr()

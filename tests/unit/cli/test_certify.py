@@ -91,7 +91,6 @@ def house(enginehouse: Run, site: Path, tmp_path: Path, monkeypatch: pytest.Monk
     """A configuration with a model for each behaviour of the stub."""
     install(site, "stub", "enginehouse_stub", PLUGIN)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ENGINEHOUSE_DATA", str(tmp_path / "data"))
     (tmp_path / "weights.txt").write_text("weights")
     models = [f'[models.{name}]\nplacements = [{{ backend = "stub", source = "{name}" }}]' for name in SOURCES]
     models.append('[models.weighty]\nplacements = [{ backend = "weighty", source = "weights.txt" }]')
