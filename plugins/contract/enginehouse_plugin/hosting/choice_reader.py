@@ -4,19 +4,35 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 import msgspec
 
 from enginehouse_plugin.events import AnyEvent, Finished, FinishReason, ReasoningDelta, TextDelta, TokenLogprob
 
-from .marked_calls import CallReader
 from .thinking import MARKS, Marks, Part, State, ThinkSplitter
+
+
+class ReadsCalls(Protocol):
+    """Tells the calls in the text of a choice from the rest of it (see `marked_calls.CallReader`)."""
+
+    def read(self, text: str, choice: int, completion_tokens: int) -> Iterator[AnyEvent]:
+        """Take more text."""
+        ...
+
+    def finish(self, choice: int, completion_tokens: int) -> Iterator[AnyEvent]:
+        """Give what was held back: the text has ended."""
+        ...
+
+    def reason(self, reason: FinishReason) -> FinishReason:
+        """The finish reason of the choice, where *reason* is why the text ended."""
+        ...
 
 
 class ChoiceReader:
     """Turns the text of one choice into deltas, each with the logprobs of the tokens that made it."""
 
-    def __init__(self, choice: int, calls: CallReader | None, thinking: State, marks: Marks = MARKS) -> None:
+    def __init__(self, choice: int, calls: ReadsCalls | None, thinking: State, marks: Marks = MARKS) -> None:
         self.choice = choice
         self.completion_tokens = 0
         self.reasoning_tokens = 0
@@ -48,7 +64,7 @@ class ChoiceReader:
             yield from self._parts(self._thinking.flush())
         if self._calls is not None:
             for event in self._calls.finish(self.choice, self.completion_tokens):
-                yield self._with_logprobs(event)
+                yield self._with_logprobs(event) if isinstance(event, TextDelta) else event
             reason = self._calls.reason(reason)
         yield Finished(choice=self.choice, reason=reason, matched_stop=matched_stop)
 

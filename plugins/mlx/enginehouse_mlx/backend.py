@@ -1,0 +1,105 @@
+"""The router's side: what MLX needs, whether it fits, and the worker that it runs in. Imports no engine."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import logging
+
+from enginehouse_plugin import Backend, Device, Fit, Instance, OnProgress, Placement, ProbeReport
+from enginehouse_plugin.errors import DoesNotFit, EngineMissing, LoadFailed
+from enginehouse_plugin.hosting.logs import LogLine
+from enginehouse_plugin.hosting.worker import WorkerBackend
+
+from . import footprint, weights
+from .options import MlxOptions
+
+FIX = "pip install 'enginehouse-mlx[engine]'"
+_PACKAGES = ("mlx", "mlx-lm", "llguidance")
+_WORKER = "enginehouse_mlx.engine.worker:MlxWorker"
+_ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",  # weights are local; the router fetches them
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",  # that there is no torch, on purpose
+}
+
+_engine_log = logging.getLogger("enginehouse.engine.mlx")
+_LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
+
+
+class MlxBackend(Backend):
+    """MLX with mlx_lm's models, in a worker process for each instance."""
+
+    async def probe(self) -> ProbeReport:
+        """Look for the packages in this interpreter, without importing them."""
+        missing = missing_packages()
+        if missing:
+            return ProbeReport(available=False, engine="MLX", detail=f"not installed: {', '.join(missing)}", fix=FIX)
+        versions = [f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES[:2]]
+        return ProbeReport(available=True, engine="MLX", engine_version=", ".join(versions))
+
+    async def fit(self, placement: Placement, devices: tuple[Device, ...]) -> Fit:
+        """Estimate from `config.json` and the headers of the safetensors files.
+
+        Raises:
+            SourceNotFound, LoadFailed: there are no weights that MLX can read.
+        """
+        found = await asyncio.to_thread(weights.read, placement)
+        tokens = footprint.context_tokens(placement, found)
+        is_processor = not devices or devices[0].kind == "cpu"
+        needed = footprint.footprint_bytes(found, options_of(placement), tokens, is_processor)
+        return Fit(footprint_bytes={device.id: needed for device in devices[:1]})
+
+    async def load(self, placement: Placement, devices: tuple[Device, ...], progress: OnProgress) -> Instance:
+        """Check the weights' metadata, then load them in a worker.
+
+        Raises:
+            SourceNotFound: no folder at the placement's path.
+            EngineMissing, LoadFailed, DoesNotFit: see the errors.
+        """
+        options = options_of(placement)
+        if placement.python is None and missing_packages():
+            raise EngineMissing("MLX", fix=FIX)
+        found = await asyncio.to_thread(weights.read, placement)
+        tokens = footprint.context_tokens(placement, found)
+        _check_limit(options, found, tokens)
+
+        def log(line: LogLine) -> None:
+            _engine_log.log(_LEVELS[line.level], "%s: %s", placement.model, line.text)
+
+        worker = WorkerBackend(_WORKER, env=_ENVIRONMENT, on_log=log)
+        try:
+            async with asyncio.timeout(options.load_timeout_s):
+                return await worker.load(placement, devices, progress)
+        except TimeoutError as error:
+            raise LoadFailed(f"MLX did not finish loading within {options.load_timeout_s:g} s.") from error
+
+
+def missing_packages() -> list[str]:
+    """The engine's packages that this interpreter lacks."""
+    missing = []
+    for name in _PACKAGES:
+        try:
+            importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    return missing
+
+
+def options_of(placement: Placement) -> MlxOptions:
+    """The options of *placement*."""
+    return placement.options if placement.options is not None else MlxOptions()
+
+
+def _check_limit(options: MlxOptions, found: weights.Weights, tokens: int) -> None:
+    """Refuse weights that exceed `memory_limit_mib` with the cache of one slot.
+
+    Raises:
+        DoesNotFit: they do.
+    """
+    if options.memory_limit_mib is None:
+        return
+    limit = options.memory_limit_mib * 2**20
+    needed = found.weight_bytes(options.dtype) + tokens * footprint.token_bytes(found, options.dtype)
+    if needed > limit:
+        raise DoesNotFit(device="memory_limit_mib", needed_bytes=needed, free_bytes=limit)

@@ -1,0 +1,93 @@
+"""What an answer may be, for llguidance: the grammars that all engines share, with the model's marks around them."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import llguidance
+from llguidance.gbnf_to_lark import gbnf_to_lark
+
+from enginehouse_plugin import GenerationRequest
+from enginehouse_plugin.errors import InvalidRequest
+from enginehouse_plugin.hosting.chat_messages import CALL_OPENS
+from enginehouse_plugin.hosting.grammar import OutputGrammar, blame_of, output_grammar
+from enginehouse_plugin.hosting.thinking import State
+
+from .templates import ModelTemplate
+from .vocabulary import Vocabulary
+
+_OPENS_FIRST = f'start: "{CALL_OPENS}" '
+
+
+def grammar_of(
+    request: GenerationRequest, vocabulary: Vocabulary, template: ModelTemplate, thinking: State
+) -> str | None:
+    """The grammar for one choice of *request*, or None where the answer is free.
+
+    Calls under `auto` that have the form of the model's own template are free too.
+
+    Raises:
+        InvalidRequest: a schema cannot be enforced.
+    """
+    if template.reads_own_calls(request):
+        return None
+    grammar = output_grammar(request)
+    return None if grammar is None else _lark(grammar, vocabulary, template, thinking)
+
+
+def matcher_of(grammar: str, vocabulary: Vocabulary, request: GenerationRequest) -> llguidance.LLMatcher:
+    """A matcher at the beginning of *grammar*.
+
+    Raises:
+        InvalidRequest: it is too large for llguidance.
+    """
+    matcher = llguidance.LLMatcher(vocabulary.grammar_tokenizer, grammar, log_level=0)
+    problem = matcher.get_error()
+    if problem:
+        raise InvalidRequest(
+            f"The JSON schema cannot be enforced: {problem.strip().splitlines()[0]}",
+            param=blame_of(request),
+            code="unsupported_schema",
+        )
+    return matcher
+
+
+def _lark(grammar: OutputGrammar, vocabulary: Vocabulary, template: ModelTemplate, thinking: State) -> str:
+    """*grammar* in Lark's notation. Reasoning may stand before the answer, as *thinking* says; where the grammar
+    is lazy, free text may, or be all of it."""
+    body = gbnf_to_lark(grammar.text)
+    lines = []
+    if grammar.is_lazy:
+        if _OPENS_FIRST not in body:
+            raise RuntimeError("a lazy grammar must begin with the mark of a call")
+        body = body.replace(_OPENS_FIRST, "start: ", 1)
+        lines.append(_up_to("marked", CALL_OPENS, vocabulary))
+    body = re.sub(r"^start:", "answer:", body, count=1, flags=re.MULTILINE)
+    start = "free | marked answer" if grammar.is_lazy else "answer"
+    if thinking != "never":
+        opens, closes = template.marks
+        reasoned = "reasoned blanks"
+        lines += [_up_to("reasoned", closes, vocabulary), "blanks: /[ \\n]{0,4}/"]
+        if thinking == "may begin":
+            is_token = vocabulary.special_id(opens) is not None
+            lines.append(f"{'begun' if is_token else 'begun[lazy]'}: {_mark(opens, vocabulary)}")
+            reasoned = f"(begun {reasoned})?"
+        start = f"{reasoned} ({start})"
+    lines += ["free: FREE_TEXT", "FREE_TEXT: /(.|\\n)*/"]
+    header, _, rules = body.partition("\n")
+    return "\n".join([header, f"start: {start}", *lines, rules])
+
+
+def _up_to(name: str, mark: str, vocabulary: Vocabulary) -> str:
+    """A rule for any text up to *mark*, which it includes."""
+    if vocabulary.special_id(mark) is not None:
+        return f"{name}: FREE_TEXT {_mark(mark, vocabulary)}"
+    escaped = re.sub(r"([\\/.^$*+?()\[\]{}|])", r"\\\1", mark)
+    return f"{name}[lazy]: /(.|\\n)*{escaped}/"
+
+
+def _mark(text: str, vocabulary: Vocabulary) -> str:
+    """*text* in Lark: a string, or the control token that it is."""
+    identity = vocabulary.special_id(text)
+    return json.dumps(text) if identity is None else f"<[{identity}]>"

@@ -1,0 +1,225 @@
+"""One loaded model, in the worker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from typing import TypeVar
+
+import llguidance
+import msgspec
+
+from enginehouse_plugin import (
+    AnyEvent,
+    Capabilities,
+    EngineLoad,
+    ExitReport,
+    Finished,
+    GenerationRequest,
+    Instance,
+    Started,
+    UsageReport,
+)
+from enginehouse_plugin.errors import EngineDied, EngineUnavailable, InvalidRequest
+from enginehouse_plugin.hosting.bounds import check_bias, room_for
+
+from .grammar import grammar_of, matcher_of
+from .jobs import Begun, Job, Sampled
+from .loading import LoadedModel
+from .owner import Owner, Settings
+from .prompts import Prompt, Prompter
+from .reading import TokenReader
+
+_Result = TypeVar("_Result")
+
+_ALWAYS = frozenset(
+    [
+        "streaming",
+        "n",
+        "stop",
+        "seed",
+        "frequency_penalty",
+        "presence_penalty",
+        "repetition_penalty",
+        "logit_bias",
+        "logprobs",
+        "top_k",
+        "min_p",
+        "json_object",
+        "json_schema",
+        "tools",
+        "tool_choice_required",
+        "tool_choice_named",
+        "parallel_tool_calls",
+        "developer_role",
+    ]
+)
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """What is known of a request before it reaches the model."""
+
+    prompt: Prompt
+    max_tokens: int
+    matchers: list[llguidance.LLMatcher | None]
+
+
+class MlxInstance(Instance):
+    """A model that the thread *owner* has loaded as *model*."""
+
+    def __init__(self, owner: Owner, model: LoadedModel, settings: Settings) -> None:
+        self._owner = owner
+        self._model = model
+        self._prompter = Prompter(model.tokenizer, model.template, model.vocabulary)
+        # Templates, the tokenizer and grammars take their time, and the tokenizer serves one thread only.
+        self._preparing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare")
+        self._running = 0
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
+        self._is_unloading = False
+        self.capabilities = _capabilities(model, settings)
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
+        """See `Instance.generate`."""
+        self.refuse_unsupported(request)
+        self._check_alive()
+        self._running += 1
+        self._is_idle.clear()
+        try:
+            prepared = await self._apart(lambda: self._prepared(request))
+            async with aclosing(self._events(request, prepared)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._is_idle.set()
+
+    async def _events(self, request: GenerationRequest, prepared: Prepared) -> AsyncGenerator[AnyEvent, None]:
+        prompt = prepared.prompt
+        job = Job(request, prompt.token_ids, prepared.max_tokens, prepared.matchers)
+        readers = [
+            TokenReader(request, choice, self._model.vocabulary, self._model.template, prompt.thinking)
+            for choice in range(request.n)
+        ]
+        cached_tokens = 0
+        self._owner.submit(job)
+        try:
+            while not all(reader.is_finished for reader in readers):
+                news = await job.next()
+                if isinstance(news, Begun):
+                    cached_tokens = news.cached_tokens
+                    yield Started(len(job.prompt_ids), cached_tokens)
+                    continue
+                for event in self._read(job, readers[news.choice], news):
+                    yield event
+        finally:
+            self._owner.cancel(job)  # nothing happens if all its choices have ended
+        yield UsageReport(
+            prompt_tokens=len(job.prompt_ids),
+            completion_tokens=sum(reader.completion_tokens for reader in readers),
+            cached_tokens=cached_tokens,
+            reasoning_tokens=sum(reader.reasoning_tokens for reader in readers),
+        )
+
+    def _read(self, job: Job, reader: TokenReader, news: Sampled) -> list[AnyEvent]:
+        events = list(reader.read(news))
+        if events and isinstance(events[-1], Finished) and news.end is None:
+            self._owner.end_choice(job, news.choice)
+        return events
+
+    async def count_tokens(self, request: GenerationRequest) -> int:
+        """See `Instance.count_tokens`."""
+        prompt = await self._apart(lambda: self._prompter.prompt(request))
+        return len(prompt.token_ids)
+
+    async def check_ready(self) -> None:
+        """See `Instance.check_ready`."""
+        self._check_alive()
+
+    async def drain(self, timeout_s: float) -> None:
+        """See `Instance.drain`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._is_idle.wait()
+        except TimeoutError:
+            return
+
+    async def unload(self) -> None:
+        """See `Instance.unload`. The memory comes back when the worker's process ends."""
+        self._is_unloading = True
+        await self._owner.stop()
+        self._preparing.shutdown(wait=False, cancel_futures=True)
+
+    async def wait_closed(self) -> ExitReport:
+        """See `Instance.wait_closed`."""
+        reason = await asyncio.shield(self._owner.ended)
+        return ExitReport(is_expected=self._is_unloading, reason=reason)
+
+    async def measure(self) -> EngineLoad:
+        """See `Measured.measure`."""
+        self._check_alive()
+        figures = await self._owner.figures()
+        return EngineLoad(running=figures.running, waiting=figures.waiting, cache_used=figures.cache_used)
+
+    async def tokenize(self, text: str) -> Sequence[int]:
+        """See `Inspectable.tokenize`."""
+        return await self._apart(lambda: self._prompter.tokenize(text))
+
+    async def active_requests(self) -> int:
+        """See `Inspectable.active_requests`."""
+        self._check_alive()
+        figures = await self._owner.figures()
+        return figures.running + figures.waiting
+
+    # ---- inside ----
+
+    def _check_alive(self) -> None:
+        if self._is_unloading:
+            raise EngineUnavailable("The model is being unloaded.")
+        if self._owner.ended.done():
+            raise EngineDied(f"The engine has ended: {self._owner.ended.result()}.")
+
+    async def _apart(self, function: Callable[[], _Result]) -> _Result:
+        return await asyncio.get_running_loop().run_in_executor(self._preparing, function)
+
+    def _prepared(self, request: GenerationRequest) -> Prepared:
+        """Check *request* and compute what can be known without the model.
+
+        Raises:
+            InvalidRequest, ContextTooLong: it cannot be served.
+        """
+        vocabulary, template = self._model.vocabulary, self._model.template
+        check_bias(request, vocabulary.size)
+        if request.repetition_penalty <= 0.0:
+            raise InvalidRequest("'repetition_penalty' must be above 0.", param="repetition_penalty")
+        prompt = self._prompter.prompt(request)
+        max_tokens = room_for(request, len(prompt.token_ids), self.capabilities.context_tokens)
+        grammar = grammar_of(request, vocabulary, template, prompt.thinking)
+        matchers: list[llguidance.LLMatcher | None] = [None] * request.n
+        if grammar is not None:
+            matcher = matcher_of(grammar, vocabulary, request)
+            matchers = [matcher, *(matcher.deep_copy() for _ in range(request.n - 1))]
+        return Prepared(prompt, max_tokens, matchers)
+
+
+def _capabilities(model: LoadedModel, settings: Settings) -> Capabilities:
+    template = model.template
+    features = set(_ALWAYS)
+    if settings.prefix_cache_bytes:
+        features.add("prefix_cache")
+    if template.facts.thinking:
+        features.add("reasoning")
+    if template.facts.variables:
+        features.add("chat_template_kwargs")
+    if template.has_effort:
+        features.add("reasoning_effort")
+    return Capabilities(
+        context_tokens=settings.context_tokens,
+        max_concurrent_requests=settings.slots,
+        features=frozenset(features),
+        limits={"n": settings.slots, "top_logprobs": 20},
+        vocabulary_size=model.vocabulary.size,
+    )

@@ -1,0 +1,165 @@
+"""From a folder of weights to a model in memory; runs on the thread that owns it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import msgspec
+from mlx.utils import tree_flatten
+from mlx_lm.models.cache import make_prompt_cache
+from mlx_lm.utils import load_model, load_tokenizer
+
+from enginehouse_mlx.options import MlxOptions
+from enginehouse_plugin import Device, LoadProgress, OnProgress
+from enginehouse_plugin.errors import DoesNotFit, LoadFailed
+
+from .templates import ModelTemplate, read_template
+from .vocabulary import Vocabulary
+
+_EVALUATED_AT_ONCE = 256 * 2**20
+_PROCESSOR_CACHE_BYTES = 256 * 2**20
+"""Freed memory that MLX keeps for itself on a processor; its own limit is all of the memory."""
+
+
+class LoadedModel(msgspec.Struct, frozen=True):
+    """A model, its tokenizer and its template. mlx_lm has no types."""
+
+    model: Any
+    tokenizer: Any
+    vocabulary: Vocabulary
+    template: ModelTemplate
+
+
+def load(
+    path: Path, options: MlxOptions, devices: Sequence[Device], memory_limit_bytes: int | None, progress: OnProgress
+) -> LoadedModel:
+    """Load the weights in *path*.
+
+    Raises:
+        LoadFailed, DoesNotFit: it could not be made; the error says why.
+    """
+    _choose_device(devices, memory_limit_bytes)
+    progress(LoadProgress(stage="loading weights", fraction=0.1))
+    try:
+        model, config = load_model(path, lazy=True)
+        if options.dtype is not None:
+            model.set_dtype(getattr(mx, options.dtype))
+        _evaluate(model, progress)
+        progress(LoadProgress(stage="loading tokenizer", fraction=0.8))
+        tokenizer = _tokenizer(path, config)
+        template = read_template(tokenizer, _template_text(options))
+        progress(LoadProgress(stage="warming up", fraction=0.9))
+        size = _warm_up(model, tokenizer)
+    except (LoadFailed, DoesNotFit):
+        raise
+    except Exception as error:
+        raise _explained(error, path, devices, memory_limit_bytes) from error
+    vocabulary = Vocabulary(tokenizer, size, tokenizer.eos_token_ids, template.visible_marks)
+    return LoadedModel(model, tokenizer, vocabulary, template)
+
+
+def _choose_device(devices: Sequence[Device], memory_limit_bytes: int | None) -> None:
+    wants_gpu = any(device.kind == "apple" for device in devices)
+    if wants_gpu and not mx.metal.is_available():
+        raise LoadFailed(
+            "This build of MLX has no Metal, which the placement's device needs.",
+            retryable=False,
+            code="engine_without_gpu",
+        )
+    if not wants_gpu:
+        mx.set_default_device(mx.cpu)
+        mx.disable_compile()  # on a processor it runs a C++ compiler, which may not be there, and gains little
+        mx.set_cache_limit(_PROCESSOR_CACHE_BYTES)
+    if memory_limit_bytes is not None:
+        mx.set_memory_limit(memory_limit_bytes)
+        mx.set_cache_limit(memory_limit_bytes // 8)
+
+
+def _evaluate(model: Any, progress: OnProgress) -> None:  # Any: mlx_lm has no types
+    """Read the weights, some at a time, so that the progress can be told."""
+    parameters: Any = tree_flatten(model.parameters())  # Any: its type allows for other forms
+    arrays: list[mx.array] = [array for _, array in parameters]
+    total = sum(array.nbytes for array in arrays) or 1
+    done = waiting = 0
+    group: list[mx.array] = []
+    for array in arrays:
+        group.append(array)
+        waiting += array.nbytes
+        if waiting >= _EVALUATED_AT_ONCE:
+            mx.eval(group)
+            done, waiting, group = done + waiting, 0, []
+            progress(LoadProgress(stage="loading weights", fraction=0.1 + 0.7 * done / total))
+    mx.eval(group)
+
+
+def _tokenizer(path: Path, config: dict[str, Any]) -> Any:  # JSON; mlx_lm has no types
+    try:
+        tokenizer = load_tokenizer(path, eos_token_ids=config.get("eos_token_id"))
+    except Exception as error:
+        raise LoadFailed(
+            f"The tokenizer in '{path}' cannot be loaded: {error}", retryable=False, code="bad_tokenizer"
+        ) from error
+    if not hasattr(tokenizer, "backend_tokenizer"):
+        raise LoadFailed(
+            f"'{path}' has no tokenizer.json; tokenizers of other forms are not supported.",
+            retryable=False,
+            code="bad_tokenizer",
+        )
+    if not tokenizer.eos_token_ids:
+        raise LoadFailed(
+            f"Neither config.json nor the tokenizer in '{path}' names an end-of-sequence token.",
+            retryable=False,
+            code="bad_tokenizer",
+        )
+    return tokenizer
+
+
+def _template_text(options: MlxOptions) -> str | None:
+    if options.chat_template_file is None:
+        return options.chat_template
+    try:
+        return Path(options.chat_template_file).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise LoadFailed(
+            f"chat_template_file '{options.chat_template_file}' cannot be read: {error}", retryable=False
+        ) from error
+
+
+def _warm_up(model: Any, tokenizer: Any) -> int:  # Any: mlx_lm has no types
+    """Compute one token; returns the number of logits."""
+    cache = make_prompt_cache(model)
+    unbatched = {type(part).__name__ for part in cache if not hasattr(part, "merge")}
+    if unbatched:
+        raise LoadFailed(
+            f"This architecture's cache ({', '.join(sorted(unbatched))}) cannot hold several sequences in mlx_lm, "
+            "which continuous batching needs.",
+            retryable=False,
+            code="unknown_architecture",
+        )
+    logits = model(mx.array([[min(tokenizer.eos_token_ids)]]), cache=cache)
+    mx.eval(logits)
+    return int(logits.shape[-1])
+
+
+def _explained(
+    error: Exception, path: Path, devices: Sequence[Device], memory_limit_bytes: int | None
+) -> LoadFailed | DoesNotFit:
+    """Tell apart why mlx_lm gave up."""
+    text = f"{type(error).__name__}: {error}"
+    says: Callable[..., bool] = lambda *words: any(word in text for word in words)  # noqa: E731
+    if says("unable to allocate", "Unable to allocate", "Attempting to allocate", "bad_alloc"):
+        needed = sum(os.path.getsize(file) for file in path.glob("model*.safetensors"))
+        device = devices[0].id if devices else "cpu"
+        free = memory_limit_bytes or (devices[0].free_bytes if devices else None) or 0
+        return DoesNotFit(device=device, needed_bytes=needed, free_bytes=free)
+    if says("not supported", "requires importing and running a custom module", "unexpected keyword"):
+        return LoadFailed(
+            f"mlx_lm cannot run the architecture of '{path}': {error} A newer mlx-lm may know it.",
+            retryable=False,
+            code="unknown_architecture",
+        )
+    return LoadFailed(f"mlx_lm cannot load '{path}': {text}", retryable=False, code="bad_weights")

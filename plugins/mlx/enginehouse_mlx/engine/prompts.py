@@ -1,0 +1,106 @@
+"""From a request's prompt to token ids, so that text of a user can never act as a control token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jinja2
+import msgspec
+
+from enginehouse_plugin import Chat, GenerationRequest, Text, Tokens
+from enginehouse_plugin.errors import InvalidRequest
+from enginehouse_plugin.hosting.bounds import checked_ids
+from enginehouse_plugin.hosting.chat_messages import TemplateMessage, instructions, template_messages, tool_json
+from enginehouse_plugin.hosting.control_text import ControlText
+from enginehouse_plugin.hosting.thinking import State, state_after
+
+from .templates import ModelTemplate
+from .vocabulary import Vocabulary
+
+
+class Prompt(msgspec.Struct, frozen=True):
+    """A prompt's token ids, and whether the model's reasoning goes on behind it."""
+
+    token_ids: list[int]
+    thinking: State
+
+
+class Prompter:
+    """Renders and tokenizes prompts for one model. Not to be used by two threads at once: the tokenizer has a state."""
+
+    def __init__(self, tokenizer: Any, template: ModelTemplate, vocabulary: Vocabulary) -> None:  # untyped
+        self._tokenizer = tokenizer
+        self._template = template
+        self._vocabulary = vocabulary
+        self._controls = ControlText.pattern(vocabulary.control_ids.values())
+
+    def prompt(self, request: GenerationRequest) -> Prompt:
+        """The whole prompt, template included.
+
+        Raises:
+            InvalidRequest: the template refuses the messages, or a token id is not of this vocabulary.
+        """
+        if isinstance(request.prompt, Tokens):
+            prompt = Prompt(checked_ids(request.prompt.token_ids, self._vocabulary.size), "never")
+        elif isinstance(request.prompt, Text):
+            prompt = Prompt(self._tokenizer.encode(request.prompt.text), "never")
+        else:
+            prompt = self._chat(request.prompt, request)
+        if not prompt.token_ids:
+            raise InvalidRequest("The prompt has no tokens.", param="messages")
+        return prompt
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of *text*, in which nothing acts as a control token."""
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        return ids
+
+    def _chat(self, chat: Chat, request: GenerationRequest) -> Prompt:
+        facts = self._template.facts
+        controls = ControlText(self._controls)
+        messages = template_messages(chat.messages, facts, instructions(request, facts))
+        shown = [_plain(controls.hide_in_message(message)) for message in messages]
+        variables = self._variables(request)
+        if request.tools and request.tool_choice != "none" and facts.tools:
+            variables["tools"] = controls.hide_in_json([tool_json(tool) for tool in request.tools])
+        try:
+            rendered = self._tokenizer.apply_chat_template(
+                shown, tokenize=False, add_generation_prompt=True, **variables
+            )
+        except (jinja2.TemplateError, TypeError, ValueError, KeyError) as error:
+            raise InvalidRequest(
+                f"This model's chat template refuses the messages: {error}", param="messages"
+            ) from error
+        ids: list[int] = []
+        for text, is_plain in controls.pieces(rendered):
+            ids += self.tokenize(text) if is_plain else self._tokenizer.encode(text, add_special_tokens=False)
+        return Prompt(ids, state_after(rendered, facts.thinking, self._template.marks))
+
+    def _variables(self, request: GenerationRequest) -> dict[str, Any]:  # JSON
+        """Variables for the template; those that it would ignore are refused."""
+        facts = self._template.facts
+        given = dict(request.chat_template_kwargs or {})
+        for name in given:
+            if name not in facts.variables:
+                raise InvalidRequest(
+                    f"This model's chat template has no variable '{name}'; it has "
+                    f"{', '.join(sorted(facts.variables)) or 'none'}.",
+                    param=f"chat_template_kwargs.{name}",
+                )
+        if "enable_thinking" in facts.variables:
+            given.setdefault("enable_thinking", request.reasoning_effort != "none")
+        if request.reasoning_effort is not None:
+            given["reasoning_effort"] = request.reasoning_effort
+        return given
+
+
+def _plain(message: TemplateMessage) -> dict[str, Any]:  # JSON
+    """*message* as templates on the hub expect it: arguments of calls as objects."""
+    plain: dict[str, Any] = msgspec.to_builtins(message)
+    for call in plain.get("tool_calls") or ():
+        function = call["function"]
+        try:
+            function["arguments"] = msgspec.json.decode(function["arguments"] or "{}")
+        except msgspec.MsgspecError:
+            continue  # no JSON, from whoever wrote it: shown as it is
+    return plain

@@ -1,0 +1,40 @@
+"""The bytes of each token, and which tokens are control tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import llguidance
+
+
+class Vocabulary:
+    """Tokens of one model. *tokenizer* is transformers' own, *size* the number of logits."""
+
+    def __init__(self, tokenizer: Any, size: int, eos_ids: Iterable[int], visible: Iterable[str]) -> None:  # untyped
+        self.size = size
+        self.eos_ids = frozenset(eos_ids)
+        self.grammar_tokenizer = llguidance.LLTokenizer(
+            tokenizer.backend_tokenizer.to_str(), n_vocab=size, eos_token=sorted(self.eos_ids)
+        )
+        added = tokenizer.added_tokens_decoder  # id -> AddedToken
+        self.control_ids = {identity: str(token) for identity, token in added.items() if token.special}
+        shown = frozenset(visible)
+        self._hidden = frozenset(i for i, text in self.control_ids.items() if text not in shown) | self.eos_ids
+        self._ids_of_added = {str(token): identity for identity, token in added.items()}
+        known = len(tokenizer)
+        decode = self.grammar_tokenizer.decode_bytes
+        self._pieces = [decode([identity]) if identity < known else b"" for identity in range(size)]
+
+    def piece(self, token_id: int) -> bytes:
+        """Bytes of *token_id*, control tokens spelled out."""
+        return self._pieces[token_id]
+
+    def is_hidden(self, token_id: int) -> bool:
+        """Whether *token_id* is a control token, which is no part of the text."""
+        return token_id in self._hidden
+
+    def special_id(self, text: str) -> int | None:
+        """The id of the one control token that *text* is, if it is one; grammars name these by id."""
+        identity = self._ids_of_added.get(text)
+        return identity if identity is not None and self.grammar_tokenizer.is_special_token(identity) else None
