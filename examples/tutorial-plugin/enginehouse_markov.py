@@ -39,7 +39,7 @@ class MarkovInstance(eh.Instance):
             raise ContextTooLong(prompt_tokens=len(prompt), limit_tokens=limit, max_tokens=wanted)
         yield eh.Started(prompt_tokens=len(prompt))
         count, room, dice = 0, wanted or limit - len(prompt), random.Random(request.seed)
-        word = next((known for known in reversed(prompt) if known in self._followers), EDGE)
+        word = next((known for known in reversed(prompt) if any(self._followers.get(known, ()))), EDGE)  # leads on
         while count < room and (follower := draw(self._followers[word], request, dice)) != EDGE:
             await asyncio.sleep(self._options.step_s)  # a request that is cancelled ends here
             count, word = count + 1, follower.strip()

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
+import venv
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +61,28 @@ def test_it_is_served_without_any_change_to_the_router(installed: Environment) -
         assert too_long.json()["error"]["code"] == "context_length_exceeded"
         chat = installed.run("enginehouse", "chat", "--url", url, "--max-tokens", "5", "The fox")
         assert chat.strip()
+
+
+def test_an_author_proves_it_without_a_router(wheels: Mapping[str, Path], tmp_path: Path) -> None:
+    """The guide's commands, in an environment that holds the contract, the suite and the plugin."""
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    alone = Environment(tmp_path / "environment", tmp_path / "examples/tutorial-plugin")
+    venv.create(tmp_path / "environment", with_pip=True)
+    (block,) = [block for block in blocks("docs/plugins.md") if (block.kind, block.value) == ("run", "alone")]
+    install, test = [shlex.split(line.removeprefix("$ ")) for line in block.text.splitlines()]
+    ours = [str(wheels[name]) for name in ("plugins/contract", "conformance")]  # not published while they are tested
+    alone.run(*install, "--quiet", "--disable-pip-version-check", *ours)
+    said = alone.run(*test, "-k", "S1 or LEN1 or SSE6 or STOP1", "-rA")
+    assert {
+        f"PASSED tests/test_conformance.py::TestConformance::test_rule[{rule}]" for rule in ("S1", "LEN1", "SSE6")
+    } <= set(said.splitlines())
+    assert "unsupported: declared absent and refused: stop" in said
+    assert (
+        "No module named 'enginehouse'"
+        in subprocess.run(
+            [alone.bin / "python", "-c", "import enginehouse"], env=alone.variables, capture_output=True, text=True
+        ).stderr
+    )
 
 
 CLIENTS = ROOT / "examples/clients"

@@ -102,6 +102,15 @@ async def test_the_end_of_a_line_stops(tmp_path: Path) -> None:
     assert events[-2] == eh.Finished(choice=0, reason="stop")
 
 
+@pytest.mark.parametrize("text", ["Tell me of zebras.", "mat.", "zebras", ""])
+async def test_words_that_lead_nowhere_are_passed_over(tmp_path: Path, text: str) -> None:
+    """The last word that something follows begins the answer; without one it is the beginning of a line."""
+    instance = await loaded(tmp_path)
+    assert text_of(await events_of(instance, asking(text, seed=1))) != ""
+    begun = text_of(await events_of(instance, asking(text, temperature=0.0, max_tokens=1)))
+    assert begun == ("." if text == "mat." else "The")
+
+
 async def test_a_request_that_does_not_fit_is_refused_with_both_numbers(tmp_path: Path) -> None:
     instance = await loaded(tmp_path, context_tokens=4)
     with pytest.raises(ContextTooLong) as caught:
