@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import re
+import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -63,11 +64,14 @@ class Digests:
         return self._file(path, on_bytes)
 
     def of_named(self, text: str) -> str | None:
-        """The digest of the file that *text* is the path of; None where it is none."""
+        """The digest of the file that *text* is the path of, or of the program of that name; None: there is none."""
         if len(text) > _LONGEST_PATH:
             return None
         try:
             path = Path(text).expanduser()
+            program = None if path.is_file() else shutil.which(text)
+            if program is not None:
+                path = Path(program)
             return self._file(path, lambda _: None) if path.is_file() else None
         except (OSError, ValueError, RuntimeError):  # no path at all: a null byte, an unknown user
             return None

@@ -22,8 +22,9 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     """The parts of the key.
 
     `weights` and `template` are SHA-256; weights that the backend fetches by itself are known by their source
-    alone. `options` maps each name to a digest of its value: values may be secrets. `environment` is a digest of
-    what is installed beside another interpreter that the engine runs in. `suite` None: no suite is installed.
+    alone. `options` maps each name to a digest of its value: values may be secrets. Of an engine that runs in another
+    interpreter, `environment` is a digest of what is installed there, and stands in for the version, which the
+    backend tells of its own. `suite` None: no suite is installed.
     """
 
     backend: str
@@ -87,8 +88,8 @@ def key_of(
         backend=kind.name,
         plugin_version=kind.version,
         engine=engine[0],
-        engine_version=engine[1],
-        environment=None if placement.python is None else environment_of(placement.python),
+        engine_version=engine[1] if placement.python is None else None,
+        environment=environment_of(placement.python) if placement.python is not None else None,
         weights=weights,
         template=_digest(template),
         options=values,

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from enginehouse.certificates import Certificate, Certificates
-from enginehouse.weights import resolve
+from enginehouse.weights import locate, resolve
 
 from .output import print_json, print_table
 from .progress import showing
-from .setup import Setup, config_option, json_option, set_up
+from .setup import config_option, json_option, read_config, set_up
 
 if TYPE_CHECKING:
     from .certification import Subject
@@ -45,12 +45,11 @@ def command(ctx: click.Context, model: str, config_file: str | None, quick: bool
         raise click.ClickException(
             "The conformance suite is not installed. Install it with: pip install 'enginehouse[certify]'"
         )
-    setup = set_up(config_file)
-    subject = _subject(setup, model)
-    certificates = Certificates.of(setup.config)
+    certificates = Certificates.of(read_config(config_file))
     certificates.folder.prepare()
     from . import certification
 
+    subject = _subject(config_file, model)
     try:
         certificate = certification.certify(subject, certificates, quick=quick)
     except KeyboardInterrupt:
@@ -64,20 +63,25 @@ def command(ctx: click.Context, model: str, config_file: str | None, quick: bool
     ctx.exit(0 if certificate.is_clean else 1)
 
 
-def _subject(setup: Setup, model: str) -> Subject:
+def _subject(config_file: str | None, model: str) -> Subject:
     """What `serve` would load, its weights fetched."""
     from .certification import Subject
 
-    chosen = setup.decision(model).chosen
-    if chosen is None:
-        raise click.ClickException(f"'{model}' has no place on this host; see 'enginehouse explain {model}'.")
-    kind = setup.plugins.backends[chosen.placement.backend]
-    path: Path | None = None
-    if kind.needs_weights:
-        with showing(model) as progress:
-            path = resolve(chosen.placement.source, progress=progress)
-    placement = chosen.for_backend(model, setup.config.models[model], None if path is None else str(path))
-    return Subject(kind, placement, chosen.devices)
+    while True:
+        setup = set_up(config_file)
+        chosen = setup.decision(model).chosen
+        if chosen is None:
+            raise click.ClickException(f"'{model}' has no place on this host; see 'enginehouse explain {model}'.")
+        path: Path | None = None
+        was_here = True
+        if chosen.backend.needs_weights:
+            was_here = locate(chosen.placement.source) is not None
+            with showing(model) as progress:
+                path = resolve(chosen.placement.source, progress=progress)
+        if was_here or path is None:
+            placement = chosen.for_backend(model, setup.config.models[model], None if path is None else str(path))
+            return Subject(chosen.backend, placement, chosen.devices)
+        # Weighed again: what was fetched only now may turn out not to fit.
 
 
 def _show(certificate: Certificate) -> None:

@@ -16,6 +16,7 @@ CPU = Device(id="cpu", kind="cpu", name="Test CPU", memory_bytes=8 << 30)
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     slots: int = 4
     secret: str = "s3cret-token"
+    binary: str | None = None
     chat_template: str | None = None
     chat_template_file: str | None = None
 

@@ -48,7 +48,6 @@ async def test_the_place_of_the_weights_and_the_name_of_the_model_do_not_matter(
         ({"context_tokens": 99}, "the option context_tokens changed"),
         ({"options": Options(slots=5)}, "the option slots changed"),
         ({"options": Options(chat_template="{{ x }}")}, "the chat template changed"),
-        ({"python": "/nowhere/bin/python"}, "the environment of the engine changed"),
     ],
 )
 async def test_what_the_owner_changes_in_a_placement_changes_the_key(weights: Path, change: dict, words: str) -> None:
@@ -75,6 +74,18 @@ async def test_a_file_that_an_option_names_counts_with_what_is_in_it(weights: Pa
     before = await key(place=place)
     template.write_bytes(b"two")
     assert changes(before, await key(place=place)) == ("the chat template changed",)
+
+
+async def test_a_program_that_an_option_names_counts_with_what_is_in_it(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = old(tmp_path / "bin/engine-server", b"#!/bin/sh")
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    place = placement(weights, options=Options(binary="engine-server"))
+    before = await key(place=place)
+    program.write_bytes(b"#!/bin/sh\necho newer")
+    assert changes(before, await key(place=place)) == ("the option binary changed",)
 
 
 async def test_a_folder_counts_with_all_files_in_it_and_its_template_apart(tmp_path: Path) -> None:
@@ -113,7 +124,8 @@ async def test_what_is_installed_beside_another_interpreter_counts(weights: Path
     (tmp_path / "env/bin/python").symlink_to("/usr/bin/env")
     place = placement(weights, python=str(tmp_path / "env/bin/python"))
     before = await key(place=place)
-    assert await key(place=place) == before
+    assert before.engine_version is None, "the backend tells the version of its own environment"
+    assert await key(of=kind("2.0"), place=place) == before
     (packages / "engine-1.0.dist-info").rename(packages / "engine-1.1.dist-info")
     assert changes(before, await key(place=place)) == ("the environment of the engine changed",)
 
