@@ -37,9 +37,10 @@ LONG = "All work and no play makes Jack a dull boy. " * 250
 class Bench:
     """A server and its engine, and what one case does before the client leaves."""
 
-    def __init__(self, served: Served, engine: Engine) -> None:
+    def __init__(self, served: Served, engine: Engine, batch_tokens: int) -> None:
         self.served = served
         self.engine = engine
+        self.batch_tokens = batch_tokens
 
     def mid_stream(self, client: Raw, _: int) -> None:
         """Three chunks of a stream have come."""
@@ -122,7 +123,7 @@ class Bench:
             with Raw(self.served.address) as client:
                 began_at = time.perf_counter()
                 client.ask(messages=[{"role": "user", "content": f"step {turn}: {LONG}"}], max_tokens=1)
-                steps = client.answer()["usage"]["prompt_tokens"] / 128
+                steps = client.answer()["usage"]["prompt_tokens"] / self.batch_tokens
             found.append((time.perf_counter() - began_at) * 1000 / steps)
         return found
 
@@ -142,7 +143,7 @@ def main() -> None:
             served.wait_ready()
             ((settings, _),) = engines(served)
             with Engine(settings["socket"]) as engine:
-                report(Bench(served, engine), times)
+                report(Bench(served, engine, settings["batch_tokens"]), times)
         finally:
             served.close()
 

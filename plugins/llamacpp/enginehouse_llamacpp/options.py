@@ -23,7 +23,7 @@ class LlamaCppOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     threads: Positive | None = None
     """Processor threads; default: the processors that this process may use."""
     batch_tokens: Positive | None = None
-    """Prompt tokens in one engine step; running streams wait no longer than that. Default: 128 on a
+    """Prompt tokens in one engine step; running streams wait no longer than that. Default: 60 on a
     processor, 512 on a GPU."""
     gpu_layers: Annotated[int, msgspec.Meta(ge=0)] | None = None
     """Layers on the GPU; default: all where the placement's device is one, else none."""
