@@ -24,10 +24,14 @@ _SCHEMA = "response_format.json_schema.schema"
 
 
 class OutputGrammar(msgspec.Struct, frozen=True):
-    """A grammar in GBNF. One that *is_lazy* holds from the first mark of a tool call (`CALL_OPENS`) on."""
+    """A grammar in GBNF. One that *is_lazy* holds from the first mark of a tool call (`CALL_OPENS`) on.
+
+    *behind_mark*: a lazy one without that mark, for engines whose grammars begin behind what triggers them.
+    """
 
     text: str
     is_lazy: bool = False
+    behind_mark: str = ""
 
 
 def output_grammar(request: GenerationRequest, thinking: State = "never") -> OutputGrammar | None:
@@ -45,11 +49,13 @@ def output_grammar(request: GenerationRequest, thinking: State = "never") -> Out
     calls = _calls(grammar, request)
     if request.tool_choice != "auto":
         return OutputGrammar(grammar.text(f"{thinking_rule(grammar, thinking)} ({calls})"))
-    block = f'{literal(CALL_OPENS)} "\\n"? {calls} "\\n"? {literal(CALL_CLOSES)}'
-    blocks = f'{block} ("\\n"? {block}){{0,{MAX_CALLS - 1}}}' if request.parallel_tool_calls else block
+    behind_mark = f'"\\n"? {calls} "\\n"? {literal(CALL_CLOSES)}'
+    if request.parallel_tool_calls:
+        behind_mark += f' ("\\n"? {literal(CALL_OPENS)} {behind_mark}){{0,{MAX_CALLS - 1}}}'
+    blocks = f"{literal(CALL_OPENS)} {behind_mark}"
     if content:
         return OutputGrammar(grammar.text(f"{thinking_rule(grammar, thinking)} ({content} | {blocks})"))
-    return OutputGrammar(grammar.text(blocks), is_lazy=True)
+    return OutputGrammar(grammar.text(blocks), is_lazy=True, behind_mark=grammar.text(behind_mark))
 
 
 def blame_of(request: GenerationRequest) -> str | None:

@@ -1,0 +1,199 @@
+"""The backend: what vLLM needs, whether it fits, and how it is loaded."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from enginehouse_plugin import Backend, Device, Fit, LoadProgress, OnProgress, Placement, ProbeReport
+from enginehouse_plugin.errors import DoesNotFit, EngineError, EngineMissing, LoadFailed, SourceNotFound
+from enginehouse_plugin.hosting.child import Child, LogLine
+
+from . import checkpoint as checkpoints
+from . import environment, families, start, vocabulary
+from .checkpoint import WIDTHS, Checkpoint, NotACheckpoint
+from .environment import Installed
+from .instance import SleepableVllmInstance, VllmInstance
+from .loading import reason_of, stage_of
+from .model import describe
+from .options import VllmOptions
+from .server import Server
+
+_log = logging.getLogger(__name__)
+_engine_log = logging.getLogger("enginehouse.engine.vllm")
+_LEVELS = {"error": logging.WARNING, "warning": logging.INFO, "info": logging.DEBUG}
+
+_GPU_OVERHEAD_BYTES = 2 * 2**30  # CUDA context, kernels and captured graphs of one process
+_CPU_OVERHEAD_BYTES = int(1.6 * 2**30)  # three Python processes with torch
+_DEFAULT_BATCH_TOKENS = 2048
+_STOP_GRACE_S = 2.0
+_MAX_WORDS = 20
+_POLL_S = 0.25
+_NEEDS = "vLLM needs a folder with config.json and *.safetensors, as model hubs have them."
+
+
+class VllmBackend(Backend):
+    """vLLM's own server as a managed child, in an environment of its own."""
+
+    async def probe(self) -> ProbeReport:
+        """Look for vLLM in the variable's environment, this one and the PATH's; a placement may name another."""
+        try:
+            installed = await environment.find()
+        except EngineMissing as error:
+            return ProbeReport(available=False, engine="vLLM", detail=error.message, fix=error.fix)
+        detail = f"{installed.python}, torch {installed.torch}"
+        if installed.doubt:
+            detail = f"{detail}; {installed.doubt}"
+        return ProbeReport(available=True, engine="vLLM", engine_version=installed.vllm, detail=detail)
+
+    async def fit(self, placement: Placement, devices: tuple[Device, ...]) -> Fit:
+        """Estimate from the headers of the weights: weights, KV cache, one step's buffers.
+
+        On a GPU the cache counts as one context for each of the placement's sequences, or `cache_gib`; vLLM takes
+        what `memory_share` allows. Several GPUs share weights and cache evenly.
+        """
+        options = _options(placement)
+        checkpoint = _read(placement)
+        on_gpu = start.is_on_gpu(devices)
+        dtype = checkpoint.dtype(options.dtype, on_gpu)
+        weights = checkpoint.loaded_bytes(dtype)
+        width = 1 if options.cache_type.startswith("fp8") else WIDTHS[dtype]
+        batch = options.batch_tokens or _DEFAULT_BATCH_TOKENS
+        work = batch * (checkpoint.hidden_size * 16 + (checkpoint.vocabulary_size or 0) // 64) * WIDTHS[dtype]
+        if not on_gpu:
+            cache = (options.cache_gib or start.CPU_CACHE_GIB) * 2**30
+            total = weights + cache + work + _CPU_OVERHEAD_BYTES
+            return Fit(footprint_bytes={device.id: total for device in devices[:1]})
+        gpus = [device for device in devices if device.kind == "cuda"]
+        gpus = gpus[: options.tensor_parallel or len(gpus)]
+        if options.cache_gib is not None:
+            cache = options.cache_gib * 2**30 * len(gpus)
+        else:  # one sequence at full length is the least that vLLM starts with
+            cache = start.context_tokens(placement, checkpoint) * checkpoint.cache_bytes_per_token(width)
+        share = (weights + cache + work) // len(gpus) + _GPU_OVERHEAD_BYTES
+        return Fit(footprint_bytes={device.id: share for device in gpus})
+
+    async def load(self, placement: Placement, devices: tuple[Device, ...], progress: OnProgress) -> VllmInstance:
+        """Start vLLM and wait until it answers.
+
+        Raises:
+            SourceNotFound: no folder with weights at the placement's path.
+            EngineMissing, LoadFailed, DoesNotFit: see the errors.
+        """
+        options = _options(placement)
+        checkpoint = _read(placement)
+        template = start.template_text(options, checkpoint)
+        if template is None:
+            raise LoadFailed(
+                f"The model at '{placement.path}' has no chat template. Name one with chat_template_file.",
+                retryable=False,
+                code="no_chat_template",
+            )
+        progress(LoadProgress(stage="looking for vLLM", fraction=0.0))
+        installed = await environment.find(placement.python)
+        if installed.doubt:
+            _log.warning("%s: %s", placement.model, installed.doubt)
+        checkpoint = msgspec.structs.replace(checkpoint, template=template)
+        parsers = families.choose(checkpoint, options.tool_parser, options.reasoning_parser)
+        model = describe(
+            checkpoint,
+            template,
+            parsers,
+            vocabulary.read(checkpoint.tokenizer or {}),
+            context_tokens=start.context_tokens(placement, checkpoint),
+            sequences=start.max_sequences(options, start.is_on_gpu(devices)),
+            prefix_cache=options.prefix_cache,
+        )
+        launch = start.launch(placement, devices, options, checkpoint, installed, parsers)
+        child, server = await self._start(placement, devices, options, installed, launch, progress)
+        progress(LoadProgress(stage="ready", fraction=1.0))
+        kind = SleepableVllmInstance if options.sleep else VllmInstance
+        return kind(child, server, model)
+
+    async def _start(
+        self,
+        placement: Placement,
+        devices: tuple[Device, ...],
+        options: VllmOptions,
+        installed: Installed,
+        launch: start.Launch,
+        progress: OnProgress,
+    ) -> tuple[Child, Server]:
+        words: list[str] = []  # of errors: the last lines alone are often only what follows from the cause
+        farthest = 0.0
+
+        def watch(line: LogLine) -> None:
+            nonlocal farthest
+            _engine_log.log(_LEVELS.get(line.level, logging.DEBUG), "%s: %s", placement.model, line.text)
+            if reason_of([line.text]) is not None and len(words) < _MAX_WORDS:
+                words.append(line.text)
+            stage = stage_of(line.text)
+            if stage is not None and stage.fraction is not None and stage.fraction >= farthest:
+                farthest = stage.fraction
+                progress(stage)
+
+        child = await Child.start(
+            f"vllm {placement.model}", launch.argv, env=launch.env, socket_name="engine.sock", on_log=watch
+        )
+        server = Server(child.socket_path, placement.model)
+        try:
+            await child.wait_ready(server.is_healthy, timeout_s=options.load_timeout_s, poll_s=_POLL_S)
+        except EngineError as error:
+            await child.stop(_STOP_GRACE_S)
+            raise LoadFailed(f"vLLM did not finish loading: {error.message}", last_words=child.last_words) from error
+        except LoadFailed as error:
+            await child.stop(_STOP_GRACE_S)
+            raise await self._explained(error, [*words, *error.last_words], placement, devices, installed) from error
+        except BaseException:
+            await child.stop(_STOP_GRACE_S)
+            raise
+        return child, server
+
+    async def _explained(
+        self,
+        error: LoadFailed,
+        words: Sequence[str],
+        placement: Placement,
+        devices: tuple[Device, ...],
+        installed: Installed,
+    ) -> LoadFailed | DoesNotFit:
+        """Tell apart why the engine gave up, from its *words*."""
+        reason = reason_of(words)
+        if reason is None:
+            return error
+        footprint = (await self.fit(placement, devices)).footprint_bytes
+        for device in devices:
+            free = device.free_bytes if device.free_bytes is not None else device.memory_bytes
+            if reason.is_memory and footprint.get(device.id, 0) > free:
+                return DoesNotFit(device=device.id, needed_bytes=footprint[device.id], free_bytes=free)
+        return LoadFailed(
+            f"vLLM {installed.vllm} did not load '{placement.source}'. {reason.message}",
+            last_words=error.last_words,
+            retryable=False,
+            code=reason.code,
+        )
+
+
+def _options(placement: Placement) -> VllmOptions:
+    return placement.options if placement.options is not None else VllmOptions()
+
+
+def _read(placement: Placement) -> Checkpoint:
+    """Read what the folder tells.
+
+    Raises:
+        SourceNotFound: there is no folder.
+        LoadFailed: it holds no model that vLLM reads.
+    """
+    if placement.path is None:
+        raise SourceNotFound(placement.source, fix=_NEEDS)
+    try:
+        return checkpoints.read(placement.path)
+    except NotACheckpoint as error:
+        if not Path(placement.path).is_dir():
+            raise SourceNotFound(placement.source, fix=_NEEDS) from error
+        message = f"vLLM cannot load '{placement.path}': {error}."
+        raise LoadFailed(message, retryable=False, code="bad_weights") from error

@@ -1,0 +1,99 @@
+"""From a request to the body of `/v1/completions`: sampling values are all written out, never left to the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from enginehouse_plugin import GenerationRequest
+from enginehouse_plugin.errors import InvalidRequest
+from enginehouse_plugin.hosting.bounds import check_bias
+from enginehouse_plugin.hosting.chat_messages import CALL_OPENS
+from enginehouse_plugin.hosting.grammar import OutputGrammar
+
+from .server import Body
+
+_SMALLEST_TOP_P = 1e-9  # vLLM refuses 0, which means the same: the likeliest token alone
+_SEED_RANGE = 2**63
+
+
+def check(request: GenerationRequest, vocabulary_size: int) -> None:
+    """Refuse values that this engine cannot honour.
+
+    Raises:
+        InvalidRequest: a biased token is not in the vocabulary, or a penalty or seed is out of range.
+    """
+    check_bias(request, vocabulary_size)
+    if request.repetition_penalty <= 0.0:
+        raise InvalidRequest("'repetition_penalty' must be above 0.", param="repetition_penalty")
+    if request.seed is not None and not -_SEED_RANGE <= request.seed < _SEED_RANGE:
+        raise InvalidRequest("'seed' must be a whole number of 64 bits.", param="seed")
+
+
+def is_copied(request: GenerationRequest) -> bool:
+    """Whether one choice stands for all: vLLM makes no several choices at temperature 0, where they are equal."""
+    return request.n > 1 and request.temperature == 0.0
+
+
+def sampling(request: GenerationRequest) -> Body:
+    """What is sampled and when it ends, in the words that vLLM's routes share.
+
+    Stop strings end the work in the engine; the text keeps them, because the adapter cuts it (`reading`).
+    """
+    body: Body = {
+        "stream": True,
+        "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+        "n": 1 if is_copied(request) else request.n,
+        "temperature": request.temperature,
+        "top_p": max(request.top_p, _SMALLEST_TOP_P),
+        "top_k": request.top_k,
+        "min_p": request.min_p,
+        "frequency_penalty": request.frequency_penalty,
+        "presence_penalty": request.presence_penalty,
+        "repetition_penalty": request.repetition_penalty,
+        "include_stop_str_in_output": True,
+    }
+    if request.seed is not None:
+        body["seed"] = request.seed
+    stops = [stop for stop in request.stop if stop]
+    if stops:
+        body["stop"] = stops
+    if request.logit_bias:
+        body["logit_bias"] = {str(token_id): bias for token_id, bias in request.logit_bias.items()}
+    return body
+
+
+def completion_body(
+    request: GenerationRequest, token_ids: Sequence[int], max_tokens: int, grammar: OutputGrammar | None
+) -> Body:
+    """The body of `/v1/completions` for *request* with its prompt as *token_ids*."""
+    body = sampling(request)
+    body.update(prompt=token_ids, max_tokens=max_tokens)
+    if request.logprobs:
+        body.update(logprobs=request.top_logprobs, return_tokens_as_token_ids=True, return_token_ids=True)
+    if grammar is not None:
+        body["structured_outputs"] = structured_outputs(grammar)
+    return body
+
+
+def raw_body(token_ids: Sequence[int], token_id: int, top: int) -> Body:
+    """The body of a request that samples *token_id* behind *token_ids*, for its logprob and those of *top* others."""
+    return {
+        "prompt": token_ids,
+        "max_tokens": 1,
+        "temperature": 0.0,
+        "allowed_token_ids": [token_id],
+        "logprobs": top,
+        "return_tokens_as_token_ids": True,
+        "stream": True,
+    }
+
+
+def structured_outputs(grammar: OutputGrammar) -> Body:
+    """What holds the output to *grammar*; a lazy one from the mark of a call on."""
+    if not grammar.is_lazy:
+        return {"grammar": grammar.text}
+    tag = {"begin": CALL_OPENS, "content": {"type": "grammar", "grammar": grammar.behind_mark}, "end": ""}
+    shape = {"type": "triggered_tags", "triggers": [CALL_OPENS], "tags": [tag], "stop_after_first": True}
+    return {"structural_tag": msgspec.json.encode({"type": "structural_tag", "format": shape}).decode()}

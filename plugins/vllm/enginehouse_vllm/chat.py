@@ -1,0 +1,155 @@
+"""Requests over `/v1/chat/completions`: for models whose calls or reasoning only vLLM's own parsers can read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import msgspec
+
+from enginehouse_plugin import (
+    AnyEvent,
+    Chat,
+    Finished,
+    GenerationRequest,
+    NamedTool,
+    ReasoningDelta,
+    Started,
+    TextDelta,
+    TokenLogprob,
+    ToolCallDelta,
+    UsageReport,
+)
+from enginehouse_plugin.errors import ContextTooLong, EnginehouseError, InvalidRequest
+from enginehouse_plugin.events import Channel
+from enginehouse_plugin.hosting.chat_messages import instructions, template_messages, tool_json
+from enginehouse_plugin.hosting.grammar import OutputGrammar, output_grammar
+from enginehouse_plugin.hosting.http import LocalClient
+from enginehouse_plugin.hosting.openai_schema import WireError, WireLogprob
+from enginehouse_plugin.hosting.openai_wire import Body, OpenAIDialect
+
+from .body import is_copied, sampling, structured_outputs
+from .model import Model
+from .prompt import message_body, template_variables
+from .reading import ChoiceReading, logprob_of, token_id_of
+
+_TOO_LONG = re.compile(r"maximum context length is (\d+) tokens.*?(\d+) (?:input )?tokens", re.DOTALL)
+
+
+def needs_parsers(request: GenerationRequest, model: Model) -> bool:
+    """Whether *request* needs vLLM's parsers."""
+    if not isinstance(request.prompt, Chat):
+        return False
+    parsers = model.parsers
+    return parsers.is_harmony or parsers.reasoning is not None or _has_native_calls(request, model)
+
+
+def _has_native_calls(request: GenerationRequest, model: Model) -> bool:
+    """Whether vLLM reads the calls; those that are forced it need not, except in its harmony format."""
+    if not request.tools or request.tool_choice == "none":
+        return False
+    return model.parsers.is_harmony or (request.tool_choice == "auto" and model.parsers.tool is not None)
+
+
+class ChatDialect(OpenAIDialect):
+    """The chat wire as vLLM speaks it."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self._model = model
+
+    def body_of(self, request: GenerationRequest, model: str) -> Body:
+        """See `OpenAIDialect.body_of`; the answer is always streamed, so that it can be counted as it is made.
+
+        Raises:
+            InvalidRequest: the request combines what this engine cannot combine.
+        """
+        if not isinstance(request.prompt, Chat):
+            raise InvalidRequest("This route takes conversations only.", param="prompt")
+        facts, is_harmony = self._model.template, self._model.parsers.is_harmony
+        grammar = self._grammar(request)
+        told = None if is_harmony else instructions(request, facts)
+        body = sampling(request)
+        body["model"] = model
+        messages = template_messages(request.prompt.messages, facts, told)
+        body["messages"] = [message_body(message) for message in messages]
+        if request.max_tokens is not None:
+            body["max_tokens"] = request.max_tokens
+        if request.logprobs:
+            body.update(logprobs=True, top_logprobs=request.top_logprobs, return_tokens_as_token_ids=True)
+        variables = template_variables(request, facts)
+        if is_harmony and request.reasoning_effort is not None:
+            body["reasoning_effort"] = variables.pop("reasoning_effort")
+        if variables:
+            body["chat_template_kwargs"] = variables
+        if request.tools and request.tool_choice != "none" and facts.tools:
+            choice = request.tool_choice
+            body["tools"] = [tool_json(tool) for tool in request.tools]
+            body["parallel_tool_calls"] = request.parallel_tool_calls
+            if not _has_native_calls(request, self._model):
+                body["tool_choice"] = "none"  # they are shown all the same; the grammar forces the call
+            elif isinstance(choice, NamedTool):
+                body["tool_choice"] = {"type": "function", "function": {"name": choice.name}}
+            else:
+                body["tool_choice"] = choice
+        if grammar is not None:
+            body["structured_outputs"] = structured_outputs(grammar)
+        return body
+
+    def _grammar(self, request: GenerationRequest) -> OutputGrammar | None:
+        is_native = _has_native_calls(request, self._model)
+        if is_native and request.output is not None:
+            raise InvalidRequest(
+                "'response_format' cannot be combined with tools that the model may call freely on this model.",
+                param="response_format",
+            )
+        grammar = None if is_native else output_grammar(request)
+        if grammar is not None and request.logprobs:
+            raise InvalidRequest(
+                "'logprobs' cannot be combined with a schema or a forced tool call on this model.", param="logprobs"
+            )
+        return grammar
+
+    async def generate(
+        self, client: LocalClient, request: GenerationRequest, model: str
+    ) -> AsyncGenerator[AnyEvent, None]:
+        """See `Instance.generate`."""
+        is_native = _has_native_calls(request, self._model)
+        read_as = msgspec.structs.replace(request, tools=(), tool_choice="none") if is_native else request
+        choices = 1 if is_copied(request) else request.n
+        readings = [ChoiceReading(read_as, choice, "never") for choice in range(choices)]
+        counts = [0] * choices
+        streamed = msgspec.structs.replace(request, stream=True, n=choices)
+        async with aclosing(super().generate(client, streamed, model)) as events:
+            async for event in events:
+                if isinstance(event, Started | UsageReport):
+                    yield event
+                    continue
+                reading = readings[event.choice]
+                if reading.is_finished:
+                    continue
+                if not isinstance(event, Finished):
+                    counts[event.choice] = event.completion_tokens
+                count = counts[event.choice]
+                if isinstance(event, TextDelta):
+                    for one in reading.read(event.text, count, event.logprobs or (), None):
+                        yield one
+                elif isinstance(event, Finished):
+                    for one in reading.read("", count, (), event.reason):
+                        yield one
+                elif isinstance(event, ReasoningDelta | ToolCallDelta):
+                    yield event
+
+    def token_logprob(self, wire: WireLogprob, channel: Channel) -> TokenLogprob:
+        """See `OpenAIDialect.token_logprob`."""
+        ranked = [(token_id_of(top.token), top.logprob) for top in wire.top_logprobs]
+        found = logprob_of(token_id_of(wire.token), wire.logprob, ranked, self._model.vocabulary)
+        return msgspec.structs.replace(found, channel=channel)
+
+    def error_of(self, status: int, error: WireError) -> EnginehouseError:
+        """See `OpenAIDialect.error_of`."""
+        found = _TOO_LONG.search(error.message)
+        if status == 400 and found is not None:
+            return ContextTooLong(prompt_tokens=int(found.group(2)), limit_tokens=int(found.group(1)))
+        return super().error_of(status, error)

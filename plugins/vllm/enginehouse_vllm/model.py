@@ -1,0 +1,120 @@
+"""What was loaded: the facts that requests are checked and written by."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from enginehouse_plugin import Capabilities
+from enginehouse_plugin.hosting.chat_messages import TemplateFacts
+from enginehouse_plugin.hosting.thinking import OPENS
+
+from .checkpoint import Checkpoint
+from .families import Parsers, has_our_calls
+from .start import MAX_STOPS
+from .vocabulary import Vocabulary
+
+_ALWAYS = (
+    "streaming",
+    "n",
+    "stop",
+    "seed",
+    "frequency_penalty",
+    "presence_penalty",
+    "repetition_penalty",
+    "logit_bias",
+    "top_k",
+    "min_p",
+    "json_object",
+    "json_schema",
+    "tools",
+    "tool_choice_required",
+    "tool_choice_named",
+    "parallel_tool_calls",
+    "developer_role",
+)
+"""Features that vLLM's samplers and grammars give to every model that has a chat template."""
+
+_VARIABLES = (
+    "enable_thinking",
+    "thinking",
+    "thinking_budget",
+    "custom_instructions",
+    "date_string",
+    "documents",
+    "reasoning_effort",
+)
+"""Variables beyond messages and tools that published templates read."""
+_MAX_N = 128
+_MAX_TOP_LOGPROBS = 20
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """A loaded model."""
+
+    capabilities: Capabilities
+    template: TemplateFacts
+    parsers: Parsers
+    vocabulary: Vocabulary
+    vocabulary_size: int
+    control_tokens: tuple[str, ...]
+    control_ids: frozenset[int]
+
+    @property
+    def context_tokens(self) -> int:
+        """Tokens of prompt and completion together."""
+        return self.capabilities.context_tokens
+
+
+def describe(
+    checkpoint: Checkpoint,
+    template: str,
+    parsers: Parsers,
+    vocabulary: Vocabulary,
+    *,
+    context_tokens: int,
+    sequences: int,
+    prefix_cache: bool,
+) -> Model:
+    """Derive what the loaded model can do."""
+    facts = facts_of(template, parsers)
+    features: set[str] = set(_ALWAYS)
+    if len(vocabulary):
+        features.add("logprobs")
+    if prefix_cache:
+        features.add("prefix_cache")
+    if facts.thinking or parsers.reasoning is not None:
+        features.add("reasoning")
+    if facts.variables:
+        features.add("chat_template_kwargs")
+    if parsers.is_harmony or facts.variables & {"reasoning_effort", "enable_thinking"}:
+        features.add("reasoning_effort")
+    size = checkpoint.vocabulary_size or len(vocabulary)
+    return Model(
+        capabilities=Capabilities(
+            context_tokens=context_tokens,
+            max_concurrent_requests=sequences,
+            features=frozenset(features),
+            limits={"n": min(sequences, _MAX_N), "top_logprobs": _MAX_TOP_LOGPROBS, "stop": MAX_STOPS},
+            vocabulary_size=size,
+        ),
+        template=facts,
+        parsers=parsers,
+        vocabulary=vocabulary,
+        vocabulary_size=size,
+        control_tokens=checkpoint.control_tokens,
+        control_ids=checkpoint.control_ids,
+    )
+
+
+def facts_of(template: str, parsers: Parsers) -> TemplateFacts:
+    """What the template has a place for. Its own form of tools is used where the adapter or vLLM reads it."""
+    shows_tools = bool(re.search(r"\btools\b", template)) and (has_our_calls(template) or parsers.tool is not None)
+    return TemplateFacts(
+        tools=shows_tools or parsers.is_harmony,
+        tool_calls=(shows_tools and "tool_calls" in template) or parsers.is_harmony,
+        reasoning="reasoning_content" in template or parsers.is_harmony,
+        thinking=OPENS in template and parsers.reasoning is None,
+        variables=frozenset(name for name in _VARIABLES if re.search(rf"\b{name}\b", template)),
+    )

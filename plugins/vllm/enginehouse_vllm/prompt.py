@@ -1,0 +1,130 @@
+"""From a request's prompt to token ids, so that text of a user can never act as a control token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from enginehouse_plugin import Chat, GenerationRequest, Text, Tokens
+from enginehouse_plugin.errors import InvalidRequest
+from enginehouse_plugin.hosting.bounds import checked_ids
+from enginehouse_plugin.hosting.chat_messages import (
+    TemplateFacts,
+    TemplateMessage,
+    instructions,
+    template_messages,
+    tool_json,
+)
+from enginehouse_plugin.hosting.control_text import ControlText
+from enginehouse_plugin.hosting.thinking import State, state_after
+
+from .server import Body, Server
+
+_TAIL = 24  # tokens that hold the end of a prompt, marks of reasoning included
+
+
+class Prompt(msgspec.Struct, frozen=True):
+    """A prompt as the engine takes it, and whether the model's reasoning goes on behind it."""
+
+    token_ids: list[int]
+    thinking: State
+
+
+class Prompter:
+    """Renders and tokenizes prompts for one loaded model."""
+
+    def __init__(
+        self, server: Server, facts: TemplateFacts, control_tokens: Iterable[str], vocabulary_size: int
+    ) -> None:
+        self._server = server
+        self._facts = facts
+        self._vocabulary_size = vocabulary_size
+        self._controls = ControlText.pattern(control_tokens)
+        self._plain_ids: dict[str, list[int]] = {}
+
+    async def prompt(self, request: GenerationRequest) -> Prompt:
+        """The whole prompt, template included.
+
+        Raises:
+            InvalidRequest: the template refuses the messages, or a token id is not of this vocabulary.
+        """
+        if isinstance(request.prompt, Tokens):
+            return Prompt(checked_ids(request.prompt.token_ids, self._vocabulary_size), "never")
+        if isinstance(request.prompt, Text):
+            return Prompt(await self._server.tokenize(request.prompt.text, add_special=True), "never")
+        controls = ControlText(self._controls)
+        body, is_hidden = self._body(request.prompt, request, controls)
+        token_ids = await self._server.tokenize_chat(body)
+        if is_hidden:
+            token_ids = await self._with_plain_text(token_ids, controls)
+        thinking: State = "never"
+        if self._facts.thinking:
+            thinking = state_after(await self._server.detokenize(token_ids[-_TAIL:]), True)
+        return Prompt(token_ids, thinking)
+
+    def _body(self, chat: Chat, request: GenerationRequest, controls: ControlText) -> tuple[Body, bool]:
+        """What is rendered, and whether it holds stand-ins for texts of control tokens."""
+        written = template_messages(chat.messages, self._facts, instructions(request, self._facts))
+        messages = [controls.hide_in_message(message) for message in written]
+        body: Body = {"messages": [message_body(message) for message in messages]}
+        is_hidden = messages != written
+        if request.tools and request.tool_choice != "none" and self._facts.tools:
+            tools = [tool_json(tool) for tool in request.tools]
+            body["tools"] = controls.hide_in_json(tools)
+            is_hidden = is_hidden or body["tools"] != tools
+        variables = template_variables(request, self._facts)
+        if variables:
+            body["chat_template_kwargs"] = variables
+        return body, is_hidden
+
+    async def _with_plain_text(self, token_ids: list[int], controls: ControlText) -> list[int]:
+        """Put the texts of control tokens, as mere text, where *token_ids* have stand-ins."""
+        rendered = await self._server.detokenize(token_ids)
+        if await self._server.tokenize(rendered) != token_ids:
+            raise InvalidRequest(
+                "A message holds the text of one of this model's control tokens, and its tokenizer cannot tell the two "
+                "apart. Change that text.",
+                param="messages",
+            )
+        found: list[int] = []
+        for text, is_plain in controls.pieces(rendered):
+            found.extend(await self._plain(text) if is_plain else await self._server.tokenize(text))
+        return found
+
+    async def _plain(self, text: str) -> list[int]:
+        """Token ids of a control token's text as mere text: cut in two, it is no control token."""
+        if text not in self._plain_ids:
+            halves = [await self._server.tokenize(half) for half in (text[:1], text[1:]) if half]
+            self._plain_ids[text] = [token_id for half in halves for token_id in half]
+        return self._plain_ids[text]
+
+
+def template_variables(request: GenerationRequest, facts: TemplateFacts) -> dict[str, Any]:  # JSON
+    """What the request sets of the template's own variables.
+
+    Raises:
+        InvalidRequest: the template would ignore one.
+    """
+    variables = dict(request.chat_template_kwargs or {})
+    for name in variables:
+        if name not in facts.variables:
+            raise InvalidRequest(
+                f"This model's chat template has no variable '{name}'; it has "
+                f"{', '.join(sorted(facts.variables)) or 'none'}.",
+                param=f"chat_template_kwargs.{name}",
+            )
+    if request.reasoning_effort is not None:
+        variables.setdefault("reasoning_effort", request.reasoning_effort)
+        if "enable_thinking" in facts.variables:
+            variables.setdefault("enable_thinking", request.reasoning_effort != "none")
+    return variables
+
+
+def message_body(message: TemplateMessage) -> Body:
+    """*message* as vLLM takes it: it calls a past message's reasoning `reasoning`."""
+    body: Body = msgspec.to_builtins(message)
+    if "reasoning_content" in body:
+        body["reasoning"] = body.pop("reasoning_content")
+    return body

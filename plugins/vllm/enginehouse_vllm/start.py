@@ -1,0 +1,185 @@
+"""The command line and the environment of `vllm serve`, from a placement."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from enginehouse_plugin import Device, Placement
+from enginehouse_plugin.errors import LoadFailed
+
+from .checkpoint import Checkpoint
+from .environment import Installed
+from .families import Parsers
+from .options import VllmOptions
+
+DEFAULT_CONTEXT_TOKENS = 8192
+"""Context where the placement names none and the model allows more."""
+CPU_CACHE_GIB = 4
+MAX_STOPS = 64
+
+_CPU_SEQUENCES, _GPU_SEQUENCES = 8, 128
+_STRICT_LEVEL_SINCE = (0, 32)
+_HIDES_LOG_SINCE = (0, 12)
+
+
+class Launch(msgspec.Struct, frozen=True):
+    """A command line, given the socket's path, and the variables that are added to the environment."""
+
+    argv: Callable[[str], Sequence[str]]
+    env: dict[str, str]
+
+
+def is_on_gpu(devices: Sequence[Device]) -> bool:
+    """Whether *devices* has a GPU."""
+    return any(device.kind == "cuda" for device in devices)
+
+
+def context_tokens(placement: Placement, checkpoint: Checkpoint) -> int:
+    """Tokens of context."""
+    trained = checkpoint.context_tokens or DEFAULT_CONTEXT_TOKENS
+    return placement.context_tokens or min(trained, DEFAULT_CONTEXT_TOKENS)
+
+
+def max_sequences(options: VllmOptions, on_gpu: bool) -> int:
+    """Sequences that run at once."""
+    return options.max_sequences or (_GPU_SEQUENCES if on_gpu else _CPU_SEQUENCES)
+
+
+def launch(
+    placement: Placement,
+    devices: tuple[Device, ...],
+    options: VllmOptions,
+    checkpoint: Checkpoint,
+    installed: Installed,
+    parsers: Parsers,
+) -> Launch:
+    """Decide how to start vLLM for *placement* on *devices*.
+
+    Raises:
+        LoadFailed: the options contradict each other or the devices.
+    """
+    on_gpu = is_on_gpu(devices)
+    gpus = [device for device in devices if device.kind == "cuda"]
+    if not on_gpu and not installed.is_for_cpu:
+        raise LoadFailed(
+            f"This placement runs on a processor, but the vLLM of '{installed.python}' ({installed.vllm}) is built for "
+            "GPUs. Name the interpreter of a CPU build with python, or let the placement require cuda.",
+            retryable=False,
+            code="engine_without_cpu",
+        )
+    if on_gpu and installed.is_for_cpu:
+        raise LoadFailed(
+            f"This placement runs on a GPU, but the vLLM of '{installed.python}' ({installed.vllm}) is built for "
+            "processors. Name the interpreter of a CUDA build with python.",
+            retryable=False,
+            code="engine_without_gpu",
+        )
+    parallel = options.tensor_parallel or max(len(gpus), 1)
+    if parallel > max(len(gpus), 1):
+        raise LoadFailed(
+            f"tensor_parallel = {parallel}, but this placement has {max(len(gpus), 1)} device(s).",
+            retryable=False,
+            code="bad_options",
+        )
+    before, after = _arguments(placement, options, checkpoint, installed, parsers, on_gpu, parallel)
+    program = [installed.python, "-m", "vllm.entrypoints.cli.main", "serve", *before]
+    return Launch(
+        lambda socket: [*program, "--uds", socket, *after, *options.extra_arguments],
+        _environment(options, gpus[:parallel], on_gpu),
+    )
+
+
+def _arguments(
+    placement: Placement,
+    options: VllmOptions,
+    checkpoint: Checkpoint,
+    installed: Installed,
+    parsers: Parsers,
+    on_gpu: bool,
+    parallel: int,
+) -> tuple[list[str], list[str]]:
+    """What stands before and behind the socket."""
+    values: dict[str, object] = {
+        "--served-model-name": placement.model,
+        "--generation-config": "vllm",  # or the weights' own sampling values and caps would stand for absent ones
+        "--dtype": options.dtype if on_gpu else checkpoint.dtype(options.dtype, on_gpu),
+        "--max-model-len": context_tokens(placement, checkpoint),
+        "--max-num-seqs": max_sequences(options, on_gpu),
+        "--tensor-parallel-size": parallel,
+        "--structured-outputs-config": json.dumps({"backend": options.structured_outputs}),
+    }
+    if on_gpu and options.cache_gib is not None:
+        values["--kv-cache-memory-bytes"] = options.cache_gib * 2**30
+    optional = {
+        "--quantization": options.quantization,
+        "--max-num-batched-tokens": options.batch_tokens,
+        "--gpu-memory-utilization": options.memory_share if on_gpu else None,
+        "--kv-cache-dtype": None if options.cache_type == "auto" else options.cache_type,
+        "--chat-template": options.chat_template_file or options.chat_template,
+        "--reasoning-parser": parsers.reasoning,
+    }
+    values.update({name: value for name, value in optional.items() if value is not None})
+    flags = ["--enable-prompt-tokens-details"]
+    if installed.release >= _HIDES_LOG_SINCE:
+        flags.append("--disable-uvicorn-access-log")
+    if parsers.tool is not None:
+        values["--tool-call-parser"] = parsers.tool
+        flags.append("--enable-auto-tool-choice")
+        if installed.release >= _STRICT_LEVEL_SINCE:
+            values["--tool-strict-level"] = "parameter"  # or arguments need not fit their schema
+    if options.eager if options.eager is not None else not on_gpu:
+        flags.append("--enforce-eager")
+    if not options.prefix_cache:
+        flags.append("--no-enable-prefix-caching")
+    if options.sleep:
+        flags.append("--enable-sleep-mode")
+    if options.trust_remote_code:
+        flags.append("--trust-remote-code")
+    return [str(placement.path)], [*(part for name, value in values.items() for part in (name, str(value))), *flags]
+
+
+def _environment(options: VllmOptions, gpus: Sequence[Device], on_gpu: bool) -> dict[str, str]:
+    env = {
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "VLLM_MAX_STOP_STRINGS": str(MAX_STOPS),
+        "VLLM_MAX_N_SEQUENCES": "16384",
+        "VLLM_CONFIGURE_LOGGING": "1",
+        "VLLM_LOGGING_LEVEL": "INFO",
+        "PYTHONUNBUFFERED": "1",
+    }
+    if options.sleep:
+        env["VLLM_SERVER_DEV_MODE"] = "1"  # it also opens calls of any method: the socket's folder is 0700
+    if on_gpu:
+        env["CUDA_VISIBLE_DEVICES"] = ",".join(device.id.partition(":")[2] for device in gpus)
+    else:
+        env["VLLM_CPU_KVCACHE_SPACE"] = str(options.cache_gib or CPU_CACHE_GIB)
+        env["VLLM_CPU_NUM_OF_RESERVED_CPU"] = "0"  # or one processor idles
+        env["OMP_WAIT_POLICY"] = os.environ.get("OMP_WAIT_POLICY", "passive")
+    return {**env, **options.environment}
+
+
+def template_text(options: VllmOptions, checkpoint: Checkpoint) -> str | None:
+    """The chat template that will be used.
+
+    Raises:
+        LoadFailed: the file of the option cannot be read.
+    """
+    if options.chat_template is not None:
+        return options.chat_template
+    if options.chat_template_file is None:
+        return checkpoint.template
+    try:
+        return Path(options.chat_template_file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LoadFailed(
+            f"chat_template_file '{options.chat_template_file}' cannot be read: {error}",
+            retryable=False,
+            code="bad_options",
+        ) from error

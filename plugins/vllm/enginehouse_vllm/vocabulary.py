@@ -1,0 +1,68 @@
+"""The bytes of each token, read from `tokenizer.json`: vLLM's own texts lose tokens that are part of a character."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+_BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+_SPACE = "\u2581"  # SentencePiece's mark of a space
+
+
+class Vocabulary:
+    """Maps token ids to bytes; an id that is not known has none."""
+
+    def __init__(self, pieces: dict[int, bytes]) -> None:
+        self._pieces = pieces
+
+    def __len__(self) -> int:
+        return len(self._pieces)
+
+    def piece(self, token_id: int) -> bytes:
+        """The bytes that the token stands for in text."""
+        return self._pieces.get(token_id, b"")
+
+
+def read(tokenizer: dict[str, Any]) -> Vocabulary:  # JSON
+    """Take the vocabulary from the content of a `tokenizer.json`."""
+    model = tokenizer.get("model") or {}
+    listed = model.get("vocab") or {}
+    if isinstance(listed, list):  # Unigram: [text, score] in the order of ids
+        listed = {entry[0]: at for at, entry in enumerate(listed)}
+    to_bytes = _from_byte_level if _is_byte_level(tokenizer) else _from_sentence_piece
+    pieces = {token_id: to_bytes(text) for text, token_id in listed.items()}
+    for token in tokenizer.get("added_tokens") or ():
+        pieces[token["id"]] = token["content"].encode()
+    return Vocabulary(pieces)
+
+
+def _is_byte_level(tokenizer: dict[str, Any]) -> bool:  # JSON
+    decoder = tokenizer.get("decoder") or {}
+    return any(part.get("type") == "ByteLevel" for part in (decoder, *(decoder.get("decoders") or ())))
+
+
+def _byte_table() -> dict[str, int]:
+    """The characters that stand for bytes in byte-level vocabularies: printable ones as they are, others from U+0100.
+
+    Source: the byte-to-character table of GPT-2's tokenizer.
+    """
+    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    table = {chr(byte): byte for byte in plain}
+    others = (byte for byte in range(256) if byte not in set(plain))
+    table.update({chr(0x100 + at): byte for at, byte in enumerate(others)})
+    return table
+
+
+_TABLE = _byte_table()
+
+
+def _from_byte_level(text: str) -> bytes:
+    try:
+        return bytes(_TABLE[character] for character in text)
+    except KeyError:
+        return text.encode()
+
+
+def _from_sentence_piece(text: str) -> bytes:
+    byte = _BYTE_TOKEN.fullmatch(text)
+    return bytes([int(byte.group(1), 16)]) if byte else text.replace(_SPACE, " ").encode()
