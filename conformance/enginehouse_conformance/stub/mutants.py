@@ -29,7 +29,7 @@ class Mutant(msgspec.Struct, frozen=True, kw_only=True):
     """A faulty stub.
 
     `kills` are the rules that must fail on it; `may_kill` those that fail too, by chance or as a consequence
-    ("STOP*" stands for a whole section).
+    ("STOP*" stands for a whole section, "@stream" for all rules about the parameter stream).
     `absent` are features that the target declares absent. `in_process` runs it as a backend too.
     """
 
@@ -91,6 +91,8 @@ def _rules(names: tuple[str, ...]) -> Iterator[str]:
     for name in names:
         if name.endswith("*"):
             yield from (rule.id for rule in RULES.values() if rule.section == name[:-1])
+        elif name.startswith("@"):
+            yield from (rule.id for rule in RULES.values() if name[1:] in rule.parameters)
         else:
             yield name
 

@@ -22,7 +22,7 @@ class NeverStarted(Behaviour):
                 yield event
 
 
-@mutant(kills=("S1",), may_kill=("SSE7", "N5", "X13"), in_process=True)
+@mutant(kills=("S1",), may_kill=("SSE7", "N5", "X13", "X4", "X15"), in_process=True)
 class FinishesTwice(Behaviour):
     """Each `Finished` comes twice."""
 

@@ -6,7 +6,7 @@ from enginehouse_conformance.stub import Behaviour, Rejected
 from enginehouse_conformance.stub.mutants import mutant
 
 
-@mutant(kills=("ENV1",), may_kill=("MSG*", "LEN*", "N4", "X*", "SSE*", "RSN5"))
+@mutant(kills=("ENV1",), may_kill=("MSG*", "LEN*", "N4", "X*", "SSE*", "RSN5", "ISO3"))
 class LeavesOutUsage(Behaviour):
     """The answer has no usage."""
 
@@ -14,7 +14,7 @@ class LeavesOutUsage(Behaviour):
         return {key: value for key, value in answer.items() if key != "usage"}
 
 
-@mutant(kills=("ENV1",), may_kill=("ENV2", "ENV3"))
+@mutant(kills=("ENV1",), may_kill=("ENV2", "ENV3", "LEN2"))
 class NeedsMaxTokens(Behaviour):
     """A request without max_tokens is refused."""
 
@@ -75,7 +75,7 @@ class InventsAFinishReason(Behaviour):
         return {**answer, "choices": [{**choice, "finish_reason": "eos"} for choice in answer["choices"]]}
 
 
-@mutant(kills=("ENV6",))
+@mutant(kills=("ENV6",), may_kill=("TOOL15",))
 class LeavesOutTheRole(Behaviour):
     """The message has no role."""
 

@@ -65,7 +65,7 @@ class SeedsVaryInACrowd(Crowded):
         return msgspec.structs.replace(request, seed=None) if self.is_crowded else request
 
 
-@mutant(kills=("ISO3",), may_kill=("SSE18", "C1", "C2"), in_process=True)
+@mutant(kills=("ISO3",), may_kill=("SSE18", "C1", "C2", "ISO5", "ISO6"), in_process=True)
 class WearsOut(Behaviour):
     """After some dropped requests it answers no more."""
 

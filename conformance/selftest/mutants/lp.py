@@ -14,7 +14,9 @@ def changed(entry, **fields):
     return msgspec.structs.replace(entry, **fields)
 
 
-@mutant(kills=("LP1", "LP2", "LP12", "LP15"), may_kill=("LP*", "LEN13", "X3", "X9", "X12"), in_process=True)
+@mutant(
+    kills=("LP1", "LP2", "LP12", "LP15"), may_kill=("LP*", "LEN13", "X3", "X9", "X12", "SSE21", "X15"), in_process=True
+)
 class IgnoresLogprobs(Behaviour):
     """logprobs is accepted and ignored."""
 
@@ -199,7 +201,7 @@ class TellsAlternativesOfTheTokenizer(Behaviour):
         return changed(entry, top=tuple(changed(top, token=top.token.replace(" ", "\u2581")) for top in entry.top))
 
 
-@mutant(kills=("LP12", "LP15"), origin="mlx-lm#1630: streams drop log probabilities")
+@mutant(kills=("LP12", "LP15"), may_kill=("SSE21", "X15"), origin="mlx-lm#1630: streams drop log probabilities")
 class StreamsWithoutLogprobs(Behaviour):
     """A stream has no log probabilities."""
 
@@ -210,7 +212,7 @@ class StreamsWithoutLogprobs(Behaviour):
         return chunks
 
 
-@mutant(kills=("LP12",), may_kill=("LP15",))
+@mutant(kills=("LP12",), may_kill=("LP15", "SSE21"))
 class LosesEntriesOfWords(Behaviour):
     """A chunk of a stream whose text begins with a blank lacks an entry."""
 

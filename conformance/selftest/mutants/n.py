@@ -38,7 +38,7 @@ class EveryIndexIsZero(Behaviour):
         return {**answer, "choices": [{**choice, "index": 0} for choice in answer["choices"]]}
 
 
-@mutant(kills=("N3",), may_kill=("X8", "SMP2", "SMP3"), in_process=True)
+@mutant(kills=("N3",), may_kill=("X8", "SMP2", "SMP3", "SMP7", "SMP10", "ISO5"), in_process=True)
 class CopiesOneChoice(Behaviour):
     """The choices of a request are copies of one."""
 

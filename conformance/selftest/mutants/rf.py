@@ -85,7 +85,7 @@ class IgnoresConst(ReadsAnotherSchema):
 
 @mutant(
     kills=("RF3", "RF8", "RF9", "RF10", "RF11", "RF12", "RF22", "RF23"),
-    may_kill=("RF16", "RF21", "ISO1", "X*"),
+    may_kill=("RF16", "RF21", "ISO1", "X*", "RF24"),
     in_process=True,
 )
 class IgnoresEnum(ReadsAnotherSchema):
@@ -103,7 +103,9 @@ class IgnoresStringLengths(ReadsAnotherSchema):
         return without("minLength", "maxLength")(found)
 
 
-@mutant(kills=("RF5",), may_kill=("RF8",), origin="vLLM#12201: minItems and maxItems are ignored", in_process=True)
+@mutant(
+    kills=("RF5",), may_kill=("RF8", "RF24"), origin="vLLM#12201: minItems and maxItems are ignored", in_process=True
+)
 class IgnoresItemCounts(ReadsAnotherSchema):
     """minItems and maxItems are ignored."""
 
@@ -141,7 +143,7 @@ class SaysEverythingInStrings(ReadsAnotherSchema):
         return {**found, "type": "string"} if found.get("type") in ("integer", "boolean", "null") else found
 
 
-@mutant(kills=("RF8",), may_kill=("RF5",), in_process=True)
+@mutant(kills=("RF8",), may_kill=("RF5", "RF24"), in_process=True)
 class ItemsAreFree(ReadsAnotherSchema):
     """The schema of an array's items is ignored."""
 
@@ -149,7 +151,7 @@ class ItemsAreFree(ReadsAnotherSchema):
         return without("items")(found)
 
 
-@mutant(kills=("RF9",), in_process=True)
+@mutant(kills=("RF9",), may_kill=("RF24",), in_process=True)
 class IgnoresReferences(ReadsAnotherSchema):
     """What a $ref points to may be anything."""
 
@@ -173,7 +175,7 @@ class ForgetsTheSchemaWhenHot(Behaviour):
         return msgspec.structs.replace(request, output=None) if request.temperature > 1.5 else request
 
 
-@mutant(kills=("RF12",), may_kill=("SSE6", "SSE11", "SSE15", "STOP11", "X*"), in_process=True)
+@mutant(kills=("RF12",), may_kill=("SSE6", "SSE11", "SSE15", "STOP11", "X*", "ISO1", "SSE21"), in_process=True)
 class ForgetsTheSchemaInStreams(Behaviour):
     """In a stream the schema is not enforced."""
 

@@ -26,7 +26,7 @@ class NeverGreedy(Behaviour):
         return changed(request, temperature=request.temperature or 1.0)
 
 
-@mutant(kills=("SMP2", "SMP3", "SMP8"), may_kill=("N3", "SMP12", "SMP13", "X8"), in_process=True)
+@mutant(kills=("SMP2", "SMP3", "SMP8"), may_kill=("N3", "SMP12", "SMP13", "X8", "SMP17"), in_process=True)
 class IgnoresTemperature(Behaviour):
     """Every answer is greedy."""
 
@@ -104,7 +104,7 @@ class CachesChangeSeededOutput(Behaviour):
         return changed(request, seed=request.seed ^ 1) if is_cached and request.seed is not None else request
 
 
-@mutant(kills=("SMP8",), may_kill=("X8",), in_process=True)
+@mutant(kills=("SMP8",), may_kill=("X8", "SMP17"), in_process=True)
 class OneSeedForAll(Behaviour):
     """Every seed counts as 0."""
 

@@ -21,7 +21,7 @@ class StreamsAsJson(Behaviour):
         return [("content-type", "application/json")]
 
 
-@mutant(kills=("SSE2",), may_kill=("SSE*",))
+@mutant(kills=("SSE2",), may_kill=("SSE*", "@stream", "ISO1", "TOOL9", "TOOL16", "RSN3"))
 class PythonDictsInData(Behaviour):
     """Data lines are no JSON."""
 
@@ -29,7 +29,7 @@ class PythonDictsInData(Behaviour):
         return super().event(data.replace(b'"', b"'"))
 
 
-@mutant(kills=("SSE2",), may_kill=("SSE*",))
+@mutant(kills=("SSE2",), may_kill=("SSE*", "@stream", "ISO1", "TOOL9", "TOOL16", "RSN3"))
 class EndsEventsWithOneNewline(Behaviour):
     """Events are not told apart by an empty line."""
 
@@ -37,7 +37,7 @@ class EndsEventsWithOneNewline(Behaviour):
         return b"data: " + data + b"\n"
 
 
-@mutant(kills=("SSE3",), may_kill=("SSE*",))
+@mutant(kills=("SSE3",), may_kill=("SSE*", "@stream", "ISO1", "TOOL9", "TOOL16", "RSN3"))
 class NeverDone(Behaviour):
     """There is no [DONE]."""
 

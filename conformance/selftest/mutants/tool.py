@@ -18,7 +18,7 @@ def leaves(entry, **fields):
 
 @mutant(
     kills=("TOOL1", "TOOL2", "TOOL7", *NAMED),
-    may_kill=AROUND,
+    may_kill=(*AROUND, "ISO6"),
     origin="Ollama#17921: tool_choice is ignored; mlx_lm.server: never read",
     in_process=True,
 )
@@ -46,7 +46,12 @@ class RequiredIsAuto(Behaviour):
         return leaves(request, tool_choice="auto") if request.tool_choice == "required" else request
 
 
-@mutant(kills=NAMED, may_kill=AROUND, origin="llama.cpp#26535: a named tool_choice is silently auto", in_process=True)
+@mutant(
+    kills=NAMED,
+    may_kill=(*AROUND, "ISO6"),
+    origin="llama.cpp#26535: a named tool_choice is silently auto",
+    in_process=True,
+)
 class NamedIsAuto(Behaviour):
     """A named tool_choice is auto."""
 
@@ -63,7 +68,7 @@ class NamedCallsTheFirst(Behaviour):
         return leaves(request, tool_choice=NamedTool(request.tools[0].name)) if is_named else request
 
 
-@mutant(kills=("TOOL4", "TOOL8"), may_kill=("TOOL*", "X2", "X11", "X14", "ISO1"), in_process=True)
+@mutant(kills=("TOOL4", "TOOL8"), may_kill=("TOOL*", "X2", "X11", "X14", "ISO1", "ISO6"), in_process=True)
 class ArgumentsAreFree(Behaviour):
     """Arguments are any object."""
 
@@ -176,7 +181,7 @@ class RepeatsIdAndName(ChangesCallPieces):
         piece["function"]["name"] = self.first[key]["function"]["name"]
 
 
-@mutant(kills=("TOOL8",), may_kill=("X2",))
+@mutant(kills=("TOOL8",), may_kill=("X2", "ISO6"))
 class RepeatsArguments(ChangesCallPieces):
     """Each piece of a streamed call repeats the arguments so far."""
 
@@ -185,7 +190,7 @@ class RepeatsArguments(ChangesCallPieces):
         piece["function"]["arguments"] = self.said[key]
 
 
-@mutant(kills=("TOOL8",), may_kill=("LP15", "X2"))
+@mutant(kills=("TOOL8",), may_kill=("LP15", "X2", "ISO6"))
 class StreamsNoNames(ChangesCallPieces):
     """Streamed calls have no name."""
 
@@ -264,7 +269,7 @@ class EmptyParametersAreRefused(Behaviour):
         return super().arguments_grammar(tool)
 
 
-@mutant(kills=("TOOL15",), may_kill=("MSG6", "MSG13", "X14"))
+@mutant(kills=("TOOL15",), may_kill=("MSG6", "MSG13", "X14", "MSG16", "MSG17", "TOOL21"))
 class CallsNeedContent(Behaviour):
     """A message with calls and no content is refused."""
 

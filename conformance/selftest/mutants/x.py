@@ -153,7 +153,7 @@ class TheSchemaShapesTheArguments(Behaviour):
         return super().arguments_grammar(msgspec.structs.replace(tool, parameters=output.schema) if is_hit else tool)
 
 
-@mutant(kills=("X12",), may_kill=("LP*", "X4"), in_process=True)
+@mutant(kills=("X12",), may_kill=("LP*", "X4", "SSE21"), in_process=True)
 class NoEntriesUnderASchema(Behaviour):
     """Log probabilities are empty where a schema is given."""
 
