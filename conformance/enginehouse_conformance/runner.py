@@ -36,7 +36,8 @@ def _ignore(event: object) -> None:
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """How to run. `skip` maps a rule to the reason why it is disabled; `only` None means all rules.
 
-    `patience_s` is how long a target that a request brought down may take to come back.
+    `patience_s` is how long a target that a request brought down may take to come back. `time_scale` multiplies what
+    rules give a target to do something in, for machines that do other work meanwhile.
     """
 
     profile: str = "openai"
@@ -48,6 +49,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int = 4
     check_timeout_s: float = 120.0
     patience_s: float = 30.0
+    time_scale: float = 1.0
     reproduce: str = ""
 
 
@@ -151,16 +153,25 @@ class Run:
         return results
 
     async def _run_one(self, rule: Rule) -> Result:
-        context = Context(rule, self.target, self.profile, seed=self.options.seed, shared=self._shared)
+        context = Context(
+            rule,
+            self.target,
+            self.profile,
+            seed=self.options.seed,
+            shared=self._shared,
+            time_scale=self.options.time_scale,
+        )
         self._on_start(rule)
         began = now_s()
         self._vitals.begin(rule.id)
         verdict, message, expected, seen = await self._judge(rule, context)
+        is_harmless = not context.recording.exchanges
         if verdict in _ENDED_BADLY and self._fault is None:
             illness = await self._vitals.look(rule.id)
+            is_harmless = is_harmless or illness is None
             if illness is not None:
                 verdict, message, expected, seen = self._of_illness(rule, illness)
-        self._vitals.end(rule.id, was_served=_was_served(verdict, context))
+        self._vitals.end(rule.id, is_harmless=is_harmless, was_served=_was_served(verdict, context))
         result = self._result(rule, context, verdict, message, expected, seen, now_s() - began)
         self._on_result(result)
         return result
@@ -179,7 +190,7 @@ class Run:
         check = self._checks.get(rule.id)
         if check is None:
             return Verdict.ERROR, "the suite has no check for this rule", "", ""
-        limit_s = check.time_limit_s or self.options.check_timeout_s
+        limit_s = (check.time_limit_s or self.options.check_timeout_s) * self.options.time_scale
         try:
             async with asyncio.timeout(limit_s):
                 return await self._check(rule, check, context)

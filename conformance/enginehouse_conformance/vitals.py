@@ -59,9 +59,12 @@ class Vitals:
         """The check of *rule* begins."""
         self._running[rule] = self._suspects[rule] = None
 
-    def end(self, rule: str, *, was_served: bool) -> None:
-        """It has ended; *was_served*: its last request got a whole answer, so that nothing before it did harm."""
+    def end(self, rule: str, *, is_harmless: bool, was_served: bool) -> None:
+        """It has ended. *is_harmless*: it asked nothing, or the target was well after it; *was_served*: its last
+        request got a whole answer, so that no check that is over did harm."""
         self._running.pop(rule, None)
+        if is_harmless:
+            self._suspects.pop(rule, None)
         if was_served:
             self._suspects = dict(self._running)
 
