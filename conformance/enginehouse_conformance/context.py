@@ -63,7 +63,16 @@ class Shared:
 class Context:
     """The hands of a check."""
 
-    def __init__(self, rule: Rule, target: Target, profile: ProfileData, *, seed: int, shared: Shared) -> None:
+    def __init__(
+        self,
+        rule: Rule,
+        target: Target,
+        profile: ProfileData,
+        *,
+        seed: int,
+        shared: Shared,
+        time_scale: float = 1.0,
+    ) -> None:
         self.rule = rule
         self.target = target
         self.profile = profile
@@ -71,6 +80,7 @@ class Context:
         self.recording = Recording()
         self.random = random.Random(f"{seed}/{rule.id}")  # noqa: S311  # nonces that a report can reproduce
         self.notes: list[str] = []
+        self._time_scale = time_scale
 
     # ---- facts ----
 
@@ -196,6 +206,13 @@ class Context:
         refusal = read_refusal(reply.status, reply.json(), "")
         self.require(not fields or refusal.names(*fields), what, str(refusal))
         return reply
+
+    def time_for(self, seconds: float) -> float:
+        """What the run gives the target where the rule gives it *seconds*; a note tells where that is not the same."""
+        if self._time_scale != 1.0:
+            note = f"the target has {self._time_scale:g} times as long as the rule says"
+            self.notes += [] if note in self.notes else [note]
+        return seconds * self._time_scale
 
     # ---- verdicts ----
 

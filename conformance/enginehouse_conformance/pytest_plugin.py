@@ -23,6 +23,13 @@ _NO_TARGET = (
 )
 
 
+def _scale(text: str) -> float:
+    scale = float(text)
+    if not 0 < scale < 1e6:
+        raise ValueError(text)
+    return scale
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options."""
     group = parser.getgroup("conformance", "conformance of chat-completions backends")
@@ -31,6 +38,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--conformance-key-env", metavar="NAME", help="environment variable with the key for the URL")
     group.addoption("--conformance-features", metavar="FILE", help="TOML file with what the URL declares")
     group.addoption("--conformance-seed", type=int, default=0, metavar="N", help="seed of nonces and prompts")
+    group.addoption(
+        "--conformance-time-scale", type=_scale, metavar="X", help="multiply the times that rules allow by X"
+    )
     group.addoption("--conformance-report", metavar="DIR", help="write the reports of class C into DIR/C")
 
 
@@ -64,10 +74,14 @@ def conformance_run(request: pytest.FixtureRequest, conformance_target: Target) 
     seed = int(request.config.getoption("--conformance-seed") or 0)
     mine = [item for item in request.session.items if isinstance(item, pytest.Function) and item.cls is suite]
     chosen = frozenset(item.callspec.id for item in mine if hasattr(item, "callspec"))
+    time_scale = request.config.getoption("--conformance-time-scale")
     reproduce = f"pytest '{request.node.nodeid}' --conformance-seed {seed}"
+    if time_scale is not None:
+        reproduce += f" --conformance-time-scale {time_scale:g}"
     is_whole = not suite.rules and len(chosen) == len(selected_rules(suite.options()))
     only = None if is_whole else chosen
-    run = BackgroundRun(conformance_target, suite.options(seed=seed, only=only, reproduce=reproduce))
+    options = suite.options(seed=seed, only=only, time_scale=time_scale, reproduce=reproduce)
+    run = BackgroundRun(conformance_target, options)
     run.start()
     try:
         yield run

@@ -36,7 +36,8 @@ class ConformanceSuite:
     Every failure fails its test, whatever the level of the rule, and so does a rule without a verdict
     (`inconclusive`, `error`); it is either mended or listed in `expected_failures` with the reason. A rule listed
     there that passes fails its test too. What does not apply to the target is skipped. `skip` leaves rules out.
-    Names are ids, sections or patterns.
+    Names are ids, sections or patterns. `time_scale` multiplies what rules give the target to do something in, and
+    every time limit: for machines that do other work meanwhile. A report notes it.
     """
 
     profile: ClassVar[str] = "openai"
@@ -46,9 +47,12 @@ class ConformanceSuite:
     skip: ClassVar[Mapping[str, str]] = {}
     concurrency: ClassVar[int] = 4
     check_timeout_s: ClassVar[float] = 120.0
+    time_scale: ClassVar[float] = 1.0
 
     @classmethod
-    def options(cls, *, seed: int = 0, only: frozenset[str] | None = None, reproduce: str = "") -> Options:
+    def options(
+        cls, *, seed: int = 0, only: frozenset[str] | None = None, time_scale: float | None = None, reproduce: str = ""
+    ) -> Options:
         """How to run the rules of this class, or of them the rules *only*.
 
         Raises:
@@ -64,6 +68,7 @@ class ConformanceSuite:
             skip=skips(dict(cls.skip), "skip"),
             concurrency=cls.concurrency,
             check_timeout_s=cls.check_timeout_s,
+            time_scale=cls.time_scale if time_scale is None else time_scale,
             reproduce=reproduce,
         )
 

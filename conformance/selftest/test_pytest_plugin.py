@@ -180,3 +180,36 @@ def test_a_url_can_be_the_target(stub, tmp_path) -> None:
         del os.environ["CONFORMANCE_TEST_KEY"]
     assert code == 0, said
     assert outcomes == {"ENV1": "passed", "SSE6": "passed", "SSE11": "passed", "S1": "pytest.skip"}
+
+
+@pytest.mark.parametrize(("scale", "outcome"), [("1", "passed"), ("0.1", "failure")])
+def test_times_that_rules_allow_can_be_scaled(scale, outcome, tmp_path) -> None:
+    """A backend that needs 0.4 s to let go of a request, where the rule gives it two."""
+    conftest = """
+import asyncio, pytest
+from enginehouse_conformance.stub import Behaviour, stub_backend
+from enginehouse_conformance.targets import BackendTarget
+from enginehouse_plugin import Placement
+
+class Lingers(Behaviour):
+    async def events(self, events, request):
+        try:
+            async for event in super().events(events, request):
+                yield event
+        except (GeneratorExit, asyncio.CancelledError):
+            await asyncio.sleep(0.4)
+            raise
+
+@pytest.fixture(scope="session")
+def conformance_target():
+    return BackendTarget(stub_backend(Lingers()), Placement(model="stub-1", backend="stub", source="toy"))
+"""
+    (tmp_path / "conftest.py").write_text(conftest)
+    words = ("--conformance-time-scale", scale, "--conformance-report", "out")
+    outcomes, said, _ = run(tmp_path, *words, body='rules = ("C1",)', conftest="")
+    assert outcomes == {"C1": outcome}, said
+    report = json.loads((tmp_path / "out" / "TestConformance" / "report.json").read_text())
+    assert report["reproduce"].endswith(f"--conformance-time-scale {scale}")
+    assert report["results"][0]["notes"] == (
+        ["the target has 0.1 times as long as the rule says"] if scale != "1" else []
+    )

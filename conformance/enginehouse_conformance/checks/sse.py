@@ -208,15 +208,15 @@ async def a_client_that_leaves_frees_its_slot(ctx: Context) -> None:
     running = await asyncio.gather(*(_run_for(ctx, body, _CONTROL_S) for _ in range(_STREAMS)))
     if not any(running):
         ctx.unclear(f"{tokens} tokens are done within {_CONTROL_S} s: leaving cannot be told from finishing")
-    left = now_s()
+    left, within_s = now_s(), ctx.time_for(idle_s + _FREE_WITHIN_S)
     try:
-        async with asyncio.timeout(idle_s + _FREE_WITHIN_S):
+        async with asyncio.timeout(within_s):
             await ctx.ask(ctx.body(max_tokens=1))
     except TimeoutError:
-        ctx.fail(f"a probe to be answered within {_FREE_WITHIN_S} s of its idle {idle_s:.2f} s", "no answer")
+        ctx.fail(f"a probe to be answered within {within_s:.2f} s, {idle_s:.2f} s of them as when idle", "no answer")
     if "active_requests" in ctx.hooks.names:
         while await ctx.hooks.active_requests():
-            ctx.require(now_s() - left < idle_s + _FREE_WITHIN_S, "no active request left", "some are")
+            ctx.require(now_s() - left < within_s, "no active request left", "some are")
             await asyncio.sleep(0.05)
 
 
