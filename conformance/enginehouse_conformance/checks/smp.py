@@ -22,6 +22,8 @@ _INT64 = (-(2**63), 2**63 - 1)
 _HORIZON_TOKENS = 64
 _ALPHABET = 8
 _PAIRS = 24
+_TINY_TOP_P = 0.000001
+"""Less than the likeliest token has even where a vocabulary of 200,000 is nearly equally likely."""
 
 Statistic = Callable[[list[str]], float]
 
@@ -69,8 +71,9 @@ async def temperatures_out_of_range_are_refused(ctx: Context) -> None:
 @check("SMP5")
 async def a_tiny_top_p_is_greedy(ctx: Context) -> None:
     base = await baseline(ctx)
-    answer = await ctx.ask({**base.body, "temperature": ctx.hottest, "top_p": 0.0001})
-    await require_same_greedy(ctx, base, answer.text, f"the answer at temperature {ctx.hottest} with top_p 0.0001")
+    answer = await ctx.ask({**base.body, "temperature": ctx.hottest, "top_p": _TINY_TOP_P})
+    who = f"the answer at temperature {ctx.hottest} with top_p {_TINY_TOP_P:f}"
+    await require_same_greedy(ctx, base, answer.text, who)
 
 
 @check("SMP6")

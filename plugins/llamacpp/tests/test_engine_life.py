@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import psutil
 import pytest
+from tests.asking import ask, request
 
 from enginehouse_llamacpp import embedded
 from enginehouse_llamacpp.backend import LlamaCppBackend
@@ -24,7 +25,6 @@ from enginehouse_llamacpp.instance import LlamaCppInstance
 from enginehouse_plugin import Device, Inspectable, LoadProgress, Measured, Placement, Started, TextDelta
 from enginehouse_plugin.errors import EngineDied, EngineMissing, EngineUnavailable, LoadFailed, SourceNotFound
 
-from .asking import ask, request
 from .conftest import Load
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="session")]

@@ -6,11 +6,10 @@ import math
 from typing import Any
 
 import pytest
+from tests.asking import ask, joined
 
 from enginehouse_llamacpp.instance import LlamaCppInstance
 from enginehouse_plugin import JsonSchema
-
-from .asking import ask, joined
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="session")]
 

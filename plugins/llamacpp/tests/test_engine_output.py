@@ -9,12 +9,12 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
+from tests.asking import ask, request
 
 from enginehouse_llamacpp.instance import LlamaCppInstance
 from enginehouse_plugin import Finished, JsonObject, JsonSchema
 from enginehouse_plugin.errors import ContextTooLong, InvalidRequest
 
-from .asking import ask, request
 from .conftest import Load
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="session")]

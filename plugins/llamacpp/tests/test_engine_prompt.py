@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from tests.asking import ask, joined, request
 
 from enginehouse_llamacpp.instance import LlamaCppInstance
 from enginehouse_plugin import (
@@ -25,7 +26,6 @@ from enginehouse_plugin import (
 from enginehouse_plugin.errors import InvalidRequest, UnsupportedFeature
 from enginehouse_plugin.request import FunctionCall
 
-from .asking import ask, joined, request
 from .conftest import Load
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="session")]

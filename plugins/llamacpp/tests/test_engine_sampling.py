@@ -6,12 +6,11 @@ import asyncio
 from typing import Any
 
 import pytest
+from tests.asking import ask, request
 
 from enginehouse_llamacpp.instance import LlamaCppInstance
 from enginehouse_plugin import JsonSchema, Tokens
 from enginehouse_plugin.errors import InvalidRequest, UnsupportedFeature
-
-from .asking import ask, request
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="session")]
 

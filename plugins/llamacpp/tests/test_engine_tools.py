@@ -7,13 +7,12 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
+from tests.asking import ask
 
 from enginehouse_llamacpp.instance import LlamaCppInstance
 from enginehouse_plugin import AssistantMessage, JsonObject, NamedTool, Tool, ToolCall, ToolMessage, UserMessage
 from enginehouse_plugin.errors import InvalidRequest
 from enginehouse_plugin.request import FunctionCall
-
-from .asking import ask
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="session")]
 

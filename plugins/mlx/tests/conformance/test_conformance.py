@@ -1,0 +1,5 @@
+from enginehouse_conformance.suite import ConformanceSuite
+
+
+class TestConformance(ConformanceSuite):
+    check_timeout_s = 600.0
