@@ -16,6 +16,8 @@ from .server import Body
 
 _SMALLEST_TOP_P = 1e-9  # vLLM refuses 0, which means the same: the likeliest token alone
 _SEED_RANGE = 2**63
+_ENGINE_SEEDS = 2**32 - 256
+"""Generators of processors take 32 bits of a seed and drop the others, and choice i takes seed + i."""
 
 
 def check(request: GenerationRequest, vocabulary_size: int) -> None:
@@ -29,6 +31,19 @@ def check(request: GenerationRequest, vocabulary_size: int) -> None:
         raise InvalidRequest("'repetition_penalty' must be above 0.", param="repetition_penalty")
     if request.seed is not None and not -_SEED_RANGE <= request.seed < _SEED_RANGE:
         raise InvalidRequest("'seed' must be a whole number of 64 bits.", param="seed")
+
+
+def engine_seed(seed: int) -> int:
+    """The engine's seed for one of 64 bits: itself from 0 to 2^32 - 257, else one that all its bits decide.
+
+    Source: the finalizer of SplitMix64.
+    """
+    if 0 <= seed < _ENGINE_SEEDS:
+        return seed
+    mixed = seed % 2**64
+    mixed = (mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    mixed = (mixed ^ (mixed >> 27)) * 0x94D049BB133111EB % 2**64
+    return (mixed ^ (mixed >> 31)) % _ENGINE_SEEDS
 
 
 def is_copied(request: GenerationRequest) -> bool:
@@ -55,7 +70,7 @@ def sampling(request: GenerationRequest) -> Body:
         "include_stop_str_in_output": True,
     }
     if request.seed is not None:
-        body["seed"] = request.seed
+        body["seed"] = engine_seed(request.seed)
     stops = [stop for stop in request.stop if stop]
     if stops:
         body["stop"] = stops
