@@ -8,7 +8,8 @@
 | `tiny_gguf()` | the same random weights as one GGUF file | 15 MB |
 
 Each is made once on a machine, into the cache of the weights, and is there whole or not at all; the name of its folder
-holds a digest of what makes it, so a changed recipe makes it anew. On the command line: `python -m tests.weights NAME`.
+holds a digest of what makes it, so a changed recipe makes it anew. `python -m tests.weights NAME` makes one (`NAMES`)
+on the command line and prints its path.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from enginehouse.weights import Progress, cache_folder, resolve
 from enginehouse.weights.cache import writing
 from enginehouse.weights.demo import DEMOS
 
-__all__ = ["NAMES", "make", "smollm2_gguf_f32", "smollm2_hf", "tiny_gguf", "tiny_hf"]
+__all__ = ["NAMES", "PATHS", "make", "smollm2_gguf_f32", "smollm2_hf", "tiny_gguf", "tiny_hf"]
 
 _SOURCE = DEMOS["smollm2-135m"]
 _SILENT = Progress()
@@ -113,3 +114,12 @@ NAMES: dict[str, Callable[[Path, Path], None]] = {
     "tiny-gguf": _tiny_gguf,
 }
 """What can be made, and what makes it in an empty folder."""
+
+PATHS: dict[str, Callable[[], Path]] = {
+    "smollm2-hf-f32": smollm2_hf,
+    "smollm2-hf-bf16": lambda: smollm2_hf("bf16"),
+    "smollm2-gguf-f32": smollm2_gguf_f32,
+    "tiny-hf": tiny_hf,
+    "tiny-gguf": tiny_gguf,
+}
+"""The same names, and what an engine is given of each."""

@@ -6,7 +6,7 @@ import argparse
 
 from enginehouse.cli.progress import showing
 
-from . import NAMES, make
+from . import NAMES, PATHS, make
 
 
 def main() -> None:
@@ -18,8 +18,8 @@ def main() -> None:
             parser.error(f"there is no '{name}'; there are: {', '.join(NAMES)}")
     for name in names:
         with showing(name) as progress:
-            path = make(name, progress)
-        print(path)
+            make(name, progress)
+        print(PATHS[name]())
 
 
 main()

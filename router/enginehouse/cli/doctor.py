@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import platform
 import shutil
 import socket
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Literal
 
 import click
-import msgspec
 
 from enginehouse import __version__
 from enginehouse.config import Config, ConfigError
+from enginehouse.hardware import Trouble, survey
 from enginehouse.plugins import Plugins
 from enginehouse.weights import cache_folder, locate
-from enginehouse_plugin import BackendType, Device, ProbeReport
-from enginehouse_plugin.errors import EnginehouseError, LoadError
+from enginehouse_plugin import Device
+from enginehouse_plugin.errors import LoadError
 
+from .checks import PIP, Check
+from .engines import engine_checks
 from .output import print_json, size
 from .placements import placements_of
 from .setup import Setup, config_option, host_devices, json_option, load_plugins, set_up
@@ -36,50 +34,47 @@ Examples:
 Exit code 1 if something that the configuration needs is missing.
 """
 
-Verdict = Literal["ok", "note", "missing"]
 _MARKS = {"ok": ("ok", "green"), "note": ("note", "yellow"), "missing": ("MISSING", "red")}
 _LITTLE_DISK_BYTES = 1_000_000_000
-_PROBE_TIMEOUT_S = 20.0
-
-
-class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that was looked at. `missing` only where the configuration needs it; `fix` is what to do."""
-
-    area: str
-    name: str
-    verdict: Verdict
-    detail: str
-    fix: str | None = None
 
 
 @click.command(epilog=_EPILOG)
 @config_option
 @json_option
 def command(config_file: str | None, as_json: bool) -> int:
-    """Say what is here, what is missing, and the exact command that fixes it."""
-    checks = list(_checks(config_file))
+    """Say what is here, what is missing, and the exact command that fixes it.
+
+    With --json the devices of this host come with it, in the form that 'enginehouse explain --devices' takes.
+    """
+    setup, problem = _try_to_set_up(config_file)
+    plugins = setup.plugins if setup else load_plugins()
+    devices = setup.devices if setup else host_devices(plugins)
+    checks = list(_checks(config_file, setup, problem, plugins, devices))
     if as_json:
-        print_json(checks)
+        print_json({"devices": devices, "checks": checks})
     else:
         _print(checks)
     return 1 if any(check.verdict == "missing" for check in checks) else 0
 
 
-def _checks(config_file: str | None) -> Iterator[Check]:
-    setup: Setup | None = None
-    problem = ""
+def _try_to_set_up(config_file: str | None) -> tuple[Setup | None, str]:
     try:
-        setup = set_up(config_file)
+        return set_up(config_file), ""
     except ConfigError as error:
-        problem = str(error)
-    plugins = setup.plugins if setup else load_plugins()
+        return None, str(error)
+
+
+def _checks(
+    config_file: str | None, setup: Setup | None, problem: str, plugins: Plugins, devices: Sequence[Device]
+) -> Iterator[Check]:
     yield Check(
         area="host", name="enginehouse", verdict="ok", detail=f"{__version__}, Python {platform.python_version()}"
     )
-    yield from _devices(setup.devices if setup else host_devices(plugins))
+    yield from _devices(devices)
+    yield from _troubles(survey().troubles)
     yield _cache()
     yield from _plugins(plugins)
-    yield from _engines(plugins, _used_backends(setup) if setup else set())
+    yield from engine_checks(plugins, devices, _used_backends(setup) if setup else set())
     if setup is None:
         yield Check(area="config", name=config_file or "built in", verdict="missing", detail=problem)
         return
@@ -90,10 +85,19 @@ def _checks(config_file: str | None) -> Iterator[Check]:
 
 def _devices(devices: Sequence[Device]) -> Iterator[Check]:
     for device in devices:
-        free = f", {size(device.free_bytes)} free" if device.free_bytes is not None else ""
-        driver = f", driver {device.driver}" if device.driver else ""
-        detail = f"{device.name}, {size(device.memory_bytes)} memory{free}{driver}"
-        yield Check(area="device", name=device.id, verdict="ok", detail=detail)
+        facts = [device.name, f"{size(device.memory_bytes)} memory"]
+        if device.free_bytes is not None:
+            facts.append(f"{size(device.free_bytes)} free")
+        if device.compute_capability is not None:
+            facts.append("compute capability {}.{}".format(*device.compute_capability))
+        if device.driver:
+            facts.append(f"driver {device.driver}")
+        yield Check(area="device", name=device.id, verdict="ok", detail=", ".join(facts))
+
+
+def _troubles(troubles: Sequence[Trouble]) -> Iterator[Check]:
+    for trouble in troubles:
+        yield Check(area="device", name=trouble.name, verdict="note", detail=trouble.problem, fix=trouble.fix)
 
 
 def _cache() -> Check:
@@ -137,41 +141,13 @@ def _plugins(plugins: Plugins) -> Iterator[Check]:
             name="none",
             verdict="missing",
             detail="no plugin offers an engine",
-            fix=f"{_pip()} install 'enginehouse-llamacpp[engine]'",
+            fix=f"{PIP} install 'enginehouse-llamacpp[engine]'",
         )
 
 
 def _used_backends(setup: Setup) -> set[str]:
     chosen = (decision.chosen for decision in setup.decisions.values())
     return {one.placement.backend for one in chosen if one is not None}
-
-
-def _engines(plugins: Plugins, used: set[str]) -> Iterator[Check]:
-    reports = asyncio.run(_probe_all(plugins.backends))
-    for name, report in reports.items():
-        version = f" {report.engine_version}" if report.engine_version else ""
-        detail = f"{report.engine}{version}" + (f": {report.detail}" if report.detail else "")
-        if report.available:
-            yield Check(area="engine", name=name, verdict="ok", detail=detail)
-        else:
-            yield Check(
-                area="engine", name=name, verdict="missing" if name in used else "note", detail=detail, fix=report.fix
-            )
-
-
-async def _probe_all(backends: dict[str, BackendType]) -> dict[str, ProbeReport]:
-    reports = await asyncio.gather(*(_probe(backend) for backend in backends.values()))
-    return dict(zip(backends, reports, strict=True))
-
-
-async def _probe(backend: BackendType) -> ProbeReport:
-    try:
-        async with asyncio.timeout(_PROBE_TIMEOUT_S):
-            return await backend.create().probe()
-    except EnginehouseError as error:
-        return ProbeReport(available=False, engine=backend.name, detail=error.message)
-    except TimeoutError:
-        return ProbeReport(available=False, engine=backend.name, detail=f"no answer within {_PROBE_TIMEOUT_S:g} s")
 
 
 def _models(setup: Setup) -> Iterator[Check]:
@@ -234,10 +210,6 @@ def _port(config: Config) -> Check:
             fix="End the program that has it, or choose another: enginehouse serve --port 8001",
         )
     return Check(area="host", name="port", verdict="ok", detail=f"{place} is free")
-
-
-def _pip() -> str:
-    return f"{Path(sys.executable)} -m pip"
 
 
 def _print(checks: list[Check]) -> None:

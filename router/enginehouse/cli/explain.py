@@ -2,53 +2,98 @@
 
 from __future__ import annotations
 
-import click
+from collections.abc import Sequence
 
+import click
+import msgspec
+
+from .devices_file import read_devices
 from .output import print_json
-from .placements import placements_of
-from .setup import config_option, json_option, set_up
+from .placements import PlacementRow, placements_of
+from .setup import Setup, config_option, json_option, set_up
 from .standings import StandingRow, standings
 
 _EPILOG = """\b
-Example:
+Examples:
+  enginehouse explain
   enginehouse explain smollm2-135m
+  enginehouse explain smollm2-135m --config house.toml --devices gpu-server.json
+
+\b
+Exit code 1 if MODEL has no place on the host.
 """
 
 
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """A model's placements; `certificate` is None where it has no place, or where another host is asked about."""
+
+    model: str
+    placements: list[PlacementRow]
+    certificate: StandingRow | None = None
+
+    @property
+    def has_place(self) -> bool:
+        """Whether one of the placements is chosen."""
+        return any(row.is_chosen for row in self.placements)
+
+
 @click.command(epilog=_EPILOG)
-@click.argument("model")
+@click.argument("model", required=False)
 @config_option
+@click.option(
+    "--devices",
+    "devices_file",
+    metavar="FILE",
+    help="Explain for the host that has these devices: what 'enginehouse doctor --json' printed there.",
+)
 @json_option
-def command(model: str, config_file: str | None, as_json: bool) -> None:
-    """Say where MODEL is placed on this host, why its other placements are not used, and what is proven of it."""
-    setup = set_up(config_file)
-    rows = placements_of(setup, model)
-    standing = standings(setup, [model]).get(model)
+def command(model: str | None, config_file: str | None, devices_file: str | None, as_json: bool) -> None:
+    """Say where MODEL (without one: every model) is placed, and why each other placement is not used.
+
+    For this host, what is proven of the model is told as well.
+    """
+    setup = set_up(config_file, devices=read_devices(devices_file) if devices_file else None)
+    found = _explained(setup, list(setup.decisions) if model is None else [model], has_certificates=not devices_file)
     if as_json:
-        print_json({"model": model, "devices": setup.devices, "placements": rows, "certificate": standing})
+        print_json({"devices": setup.devices, "models": found})
     else:
         devices = ", ".join(f"{device.id} ({device.name})" for device in setup.devices) or "none"
-        click.echo(f"Devices of this host: {devices}")
-        for row in rows:
-            verdict = "chosen" if row.is_chosen else "not used"
-            click.echo(f"{row.index}. {row.backend} with {row.source}: {verdict}: {row.reason}")
-        if standing is not None:
-            _show(standing, model)
-    if not any(row.is_chosen for row in rows):
-        raise click.ClickException(f"'{model}' has no place on this host.")
+        click.echo(f"Devices of {devices_file or 'this host'}: {devices}")
+        for explanation in found:
+            _show(explanation)
+    host = f"the host of {devices_file}" if devices_file else "this host"
+    if model is not None and not found[0].has_place:
+        raise click.ClickException(f"'{model}' has no place on {host}.")
 
 
-def _show(standing: StandingRow, model: str) -> None:
+def _explained(setup: Setup, models: Sequence[str], *, has_certificates: bool) -> list[Explanation]:
+    rows = {model: placements_of(setup, model) for model in models}
+    certified = standings(setup, models) if has_certificates else {}
+    return [
+        Explanation(model=model, placements=placements, certificate=certified.get(model))
+        for model, placements in rows.items()
+    ]
+
+
+def _show(explanation: Explanation) -> None:
+    click.echo(f"\n{explanation.model}" + ("" if explanation.has_place else ": no place"))
+    for row in explanation.placements:
+        verdict = "chosen" if row.is_chosen else "not used"
+        click.echo(f"  {row.index}. {row.backend} with {row.source}: {verdict}: {row.reason}")
+    if explanation.certificate is not None:
+        for line in _certificate_lines(explanation.certificate, explanation.model):
+            click.echo(f"  {line}")
+
+
+def _certificate_lines(standing: StandingRow, model: str) -> list[str]:
     trusted = (
         "all declared features may be used" if standing.trust == "declared" else "only proven features may be used"
     )
-    click.echo(f'Trust: "{standing.trust}": {trusted}')
+    lines = [f'Trust: "{standing.trust}": {trusted}']
     if standing.certified_at is None:
-        click.echo(f"Certificate: {standing.reason}; 'enginehouse certify {model}' makes one")
-        return
+        return [*lines, f"Certificate: {standing.reason}; 'enginehouse certify {model}' makes one"]
     rules = "all rules" if standing.selection == "all" else "the quick core"
-    click.echo(f"Certificate: {standing.state}, of {standing.certified_at}, {rules} of suite {standing.suite}")
+    lines.append(f"Certificate: {standing.state}, of {standing.certified_at}, {rules} of suite {standing.suite}")
     if standing.reason:
-        click.echo(f"  {standing.reason}")
-    for feature, words in sorted(standing.features.items()):
-        click.echo(f"  {feature}: {words}")
+        lines.append(f"  {standing.reason}")
+    return lines + [f"  {feature}: {words}" for feature, words in sorted(standing.features.items())]

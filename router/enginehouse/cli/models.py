@@ -29,8 +29,8 @@ Examples:
 class Weights(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the weights of a placement are on this machine.
 
-    `state` is `here`, `absent` (fetched when the model is loaded), `remote` (not the router's affair), or what is
-    wrong with the source.
+    `state` is `here`, `absent` (fetched when the model is loaded), `remote` (not the router's affair), `no plugin`
+    (its backend is not installed here), or what is wrong with the source.
     """
 
     state: str
@@ -134,7 +134,10 @@ def _list_configured(setup: Setup, *, as_json: bool) -> None:
 
 
 def _weights(setup: Setup, row: PlacementRow) -> Weights:
-    if not setup.plugins.backends[row.backend].needs_weights:
+    backend = setup.plugins.backends.get(row.backend)
+    if backend is None:
+        return Weights(state="no plugin")
+    if not backend.needs_weights:
         return Weights(state="remote")
     try:
         path = locate(row.source)

@@ -35,7 +35,7 @@ def command(
 
     Options here win over the configuration.
     """
-    setup = set_up(config_file)
+    setup = set_up(config_file, is_weighed=False)  # each instance is weighed when it loads
     config = _override(setup.config, host=host, port=port, log_format=log_format, log_level=log_level)
     refuse_open_listener(config)
     if sys.stderr.isatty():

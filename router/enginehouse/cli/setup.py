@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -9,11 +10,13 @@ import click
 import msgspec
 
 from enginehouse.config import Config, bind, default_config, load_config
+from enginehouse.fleet.fitting import place_fitting
 from enginehouse.fleet.placement import Decision, place
 from enginehouse.hardware import devices as hardware_devices
 from enginehouse.hardware import merged
 from enginehouse.plugins import Plugins
 from enginehouse.telemetry import configure_logging
+from enginehouse.weights import locate
 from enginehouse_plugin import Device
 
 F = TypeVar("F", bound=Callable[..., Any])  # click's decorators take any function
@@ -61,8 +64,10 @@ def read_config(config_file: str | None) -> Config:
     return load_config(config_file) if config_file else default_config()
 
 
-def set_up(config_file: str | None) -> Setup:
-    """Read, bind and place.
+def set_up(config_file: str | None, *, devices: tuple[Device, ...] | None = None, is_weighed: bool = True) -> Setup:
+    """Read, bind and place on *devices* (none given: those of this host).
+
+    *is_weighed*: ask backends whether placements fit whose weights are here, which takes a moment for each.
 
     Raises:
         ConfigError: the configuration cannot be used.
@@ -70,9 +75,23 @@ def set_up(config_file: str | None) -> Setup:
     config = read_config(config_file)
     plugins = load_plugins()
     config = bind(config, plugins.backends, plugins.refusals())
-    devices = host_devices(plugins)
-    decisions = {name: place(model.placements, devices, plugins.backends) for name, model in config.models.items()}
+    devices = host_devices(plugins) if devices is None else devices
+    if is_weighed:
+        decisions = asyncio.run(_place_fitting(config, plugins, devices))
+    else:
+        decisions = {name: place(model.placements, devices, plugins.backends) for name, model in config.models.items()}
     return Setup(config, plugins, devices, decisions)
+
+
+async def _place_fitting(config: Config, plugins: Plugins, devices: tuple[Device, ...]) -> dict[str, Decision]:
+    async def find_weights(source: str) -> str | None:
+        path = locate(source)
+        return None if path is None else str(path)
+
+    return {
+        name: (await place_fitting(name, model, devices, plugins.backends, find_weights)).explained
+        for name, model in config.models.items()
+    }
 
 
 def host_devices(plugins: Plugins) -> tuple[Device, ...]:

@@ -17,7 +17,7 @@ from .schema import (
     Trust,
     UsageConfig,
 )
-from .sizes import gib, parse_size
+from .sizes import binary_size, parse_size
 
 __all__ = [
     "KNOWN_ENGINES",
@@ -33,9 +33,9 @@ __all__ = [
     "ServerConfig",
     "Trust",
     "UsageConfig",
+    "binary_size",
     "bind",
     "default_config",
-    "gib",
     "load_config",
     "parse_size",
     "refuse_open_listener",

@@ -8,17 +8,12 @@ from enginehouse_plugin import DeviceKind
 
 
 class KnownEngine(msgspec.Struct, frozen=True, kw_only=True):
-    """The backend's name, the engine's, the distribution that adds it, and the kinds of device it runs on."""
+    """The backend's name, the engine's, what to install for it, and the kinds of device it runs on, the best first."""
 
     backend: str
     engine: str
-    distribution: str
+    requirement: str
     kinds: tuple[DeviceKind, ...]
-
-    @property
-    def requirement(self) -> str:
-        """What to install for the plugin and its engine."""
-        return f"{self.distribution}[engine]"
 
 
 KNOWN_ENGINES = {
@@ -27,10 +22,11 @@ KNOWN_ENGINES = {
         KnownEngine(
             backend="llamacpp",
             engine="llama.cpp",
-            distribution="enginehouse-llamacpp",
+            requirement="enginehouse-llamacpp[engine]",
             kinds=("cuda", "apple", "cpu"),
         ),
-        KnownEngine(backend="mlx", engine="MLX", distribution="enginehouse-mlx", kinds=("apple", "cpu")),
-        KnownEngine(backend="vllm", engine="vLLM", distribution="enginehouse-vllm", kinds=("cuda", "cpu")),
+        KnownEngine(backend="mlx", engine="MLX", requirement="enginehouse-mlx[engine]", kinds=("apple", "cpu")),
+        # Without the engine, which has an environment of its own: the plugin then says how to make one.
+        KnownEngine(backend="vllm", engine="vLLM", requirement="enginehouse-vllm", kinds=("cuda", "cpu")),
     )
 }

@@ -26,6 +26,8 @@ def parse_size(text: str) -> int:
     return n_bytes
 
 
-def gib(n_bytes: int) -> str:
-    """*n_bytes* in GiB: `23.99 GiB`. Two digits, because a device of 24 GB has a little less than 24 GiB."""
+def binary_size(n_bytes: int) -> str:
+    """*n_bytes* in binary units: `512 MiB`, `23.99 GiB` (two digits: a card of 24 GB has a little less than 24 GiB)."""
+    if n_bytes < 1024**3:
+        return f"{n_bytes / 1024**2:.0f} MiB"
     return f"{n_bytes / 1024**3:.2f} GiB"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from enginehouse.config import KNOWN_ENGINES, ModelConfig, PlacementConfig, gib
+from enginehouse.config import KNOWN_ENGINES, ModelConfig, PlacementConfig, binary_size
 from enginehouse_plugin import BackendType, Device, DeviceKind, Placement
 
 _KINDS: tuple[DeviceKind, ...] = ("cuda", "apple", "cpu")
@@ -159,8 +159,8 @@ def _problem(placement: PlacementConfig, device: Device, needed_bytes: int) -> s
             return f"{_named(device)} has compute capability {has}, and at least {_version(wanted)} is required"
     if device.memory_bytes < placement.min_memory_bytes:
         return (
-            f"{_named(device)} has {gib(device.memory_bytes)} of memory, and at least "
-            f"{gib(placement.min_memory_bytes)} is required"
+            f"{_named(device)} has {binary_size(device.memory_bytes)} of memory, and at least "
+            f"{binary_size(placement.min_memory_bytes)} is required"
         )
     if device.memory_bytes < needed_bytes:
         return _too_small(device, needed_bytes)
@@ -170,7 +170,7 @@ def _problem(placement: PlacementConfig, device: Device, needed_bytes: int) -> s
 
 
 def _too_small(device: Device, needed_bytes: int) -> str:
-    return f"it takes {gib(needed_bytes)} on {_named(device)}, which has {gib(device.memory_bytes)}"
+    return f"it takes {binary_size(needed_bytes)} on {_named(device)}, which has {binary_size(device.memory_bytes)}"
 
 
 def _alike(devices: Sequence[Device], count: int) -> tuple[Device, ...]:
@@ -189,10 +189,11 @@ def _runs_on(devices: Sequence[Device], needed: Mapping[DeviceKind, int]) -> str
     if not needed_bytes:
         return words
     least = min(devices, key=lambda device: device.memory_bytes)
-    words += f", takes {gib(needed_bytes)} of {gib(least.memory_bytes)}{' on each' if len(devices) > 1 else ''}"
+    each = " on each" if len(devices) > 1 else ""
+    words += f", takes {binary_size(needed_bytes)} of {binary_size(least.memory_bytes)}{each}"
     free = [device.free_bytes for device in devices if device.free_bytes is not None]
     if free and min(free) < needed_bytes:
-        words += f" (of which only {gib(min(free))} is free at the moment)"
+        words += f" (of which only {binary_size(min(free))} is free at the moment)"
     return words
 
 

@@ -158,7 +158,7 @@ def test_the_listings_show_what_is_proven(enginehouse: Run, house: Path) -> None
     house.write_text(house.read_text().replace("[models.liar]", "[models.liar]\ncontext_tokens = 512"))
     assert "is stale: the option context_tokens changed" in enginehouse("explain", "liar").out
     assert "is stale: the option context_tokens changed" in enginehouse("models").out
-    assert enginehouse("explain", "liar", "--json").json["certificate"]["state"] == "stale"
+    assert enginehouse("explain", "liar", "--json").json["models"][0]["certificate"]["state"] == "stale"
 
 
 def test_a_quick_run_leaves_the_certificate_of_a_whole_one(enginehouse: Run, stored, tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ def enginehouse_backends():
 """
 
 
-def by_name(listing: list[dict[str, str]]) -> dict[str, dict[str, str]]:
-    return {f"{check['area']} {check['name']}": check for check in listing}
+def by_name(report: dict[str, list[dict[str, str]]]) -> dict[str, dict[str, str]]:
+    return {f"{check['area']} {check['name']}": check for check in report["checks"]}
 
 
 def test_doctor_looks_at_everything(enginehouse: Run, parrot: Path) -> None:

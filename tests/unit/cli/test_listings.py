@@ -63,7 +63,9 @@ def test_explain_gives_a_reason_for_every_placement(enginehouse: Run, parrot: Pa
     assert "chosen: runs on cpu" in done.out
     assert "1. markov with demo:smollm2-135m: not used: placement 0 comes first" in done.out
     listing = enginehouse("explain", "parrot", "-c", str(parrot), "--json").json
-    assert [row["is_chosen"] for row in listing["placements"]] == [True, False]
+    (explained,) = listing["models"]
+    assert explained["model"] == "parrot"
+    assert [row["is_chosen"] for row in explained["placements"]] == [True, False]
     assert any(device["id"] == "cpu" for device in listing["devices"])
 
 

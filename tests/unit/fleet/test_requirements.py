@@ -193,9 +193,9 @@ def test_what_does_not_fit_leaves_the_next_placement():
 @pytest.mark.parametrize(
     ("placement", "reason"),
     [
-        (vllm(), "no plugin offers the backend 'vllm' here; to add it: pip install 'enginehouse-vllm[engine]'"),
+        (vllm(), "no plugin offers the backend 'vllm' here; to add it: pip install 'enginehouse-vllm'"),
         (vllm(requires=()),
-         "no plugin offers the backend 'vllm' here; to add it: pip install 'enginehouse-vllm[engine]'"),
+         "no plugin offers the backend 'vllm' here; to add it: pip install 'enginehouse-vllm'"),
         (vllm(min_memory="80GB"), "cuda:0 (NVIDIA A100) has 40.00 GiB of memory, and at least 74.51 GiB is required"),
         (PlacementConfig(backend="mlx", source="s", requires=("apple",)), "it needs apple; this host has cuda, cpu"),
         (PlacementConfig(backend="own", source="s", requires=("apple",)), "it needs apple; this host has cuda, cpu"),

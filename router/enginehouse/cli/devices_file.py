@@ -1,0 +1,41 @@
+"""The devices of another host, from a file: what `enginehouse doctor --json` printed there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from enginehouse_plugin import Device
+
+
+def read_devices(file: str) -> tuple[Device, ...]:
+    """The devices in the JSON at *file*: a list of them, or an object with such a list under `devices`.
+
+    Raises:
+        click.ClickException: it cannot be read; the message names the file, the place and the problem.
+    """
+    try:
+        found: Any = msgspec.json.decode(Path(file).read_bytes())
+        if isinstance(found, dict):
+            if "devices" not in found:
+                raise _unusable(file, "it has no list 'devices'")
+            found = found["devices"]
+        devices = msgspec.convert(found, tuple[Device, ...])
+    except OSError as error:
+        raise click.ClickException(f"{file}: it cannot be read: {error.strerror}.") from None
+    except msgspec.ValidationError as error:
+        raise _unusable(file, str(error).replace("`$", "`devices")) from None
+    except msgspec.DecodeError as error:
+        raise _unusable(file, f"it is not JSON ({error})") from None
+    ids = [device.id for device in devices]
+    for device_id in ids:
+        if ids.count(device_id) > 1:
+            raise _unusable(file, f"two devices are called '{device_id}'")
+    return devices
+
+
+def _unusable(file: str, problem: str) -> click.ClickException:
+    return click.ClickException(f"{file}: {problem}. Write what 'enginehouse doctor --json' prints on that host.")

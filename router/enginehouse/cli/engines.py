@@ -1,0 +1,86 @@
+"""Which engines can run here, what each lacks, and the command that fixes it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterator, Sequence
+
+from enginehouse.config import KNOWN_ENGINES, KnownEngine
+from enginehouse.plugins import Plugins
+from enginehouse_plugin import BackendType, Device, ProbeReport
+from enginehouse_plugin.errors import EnginehouseError
+
+from .checks import PIP, Check
+
+_PROBE_TIMEOUT_S = 20.0
+
+
+def engine_checks(plugins: Plugins, devices: Sequence[Device], used: Collection[str]) -> Iterator[Check]:
+    """A finding for each backend of *plugins*, then for each known engine without one.
+
+    *used* are the backends that the configuration has chosen for this host: what they lack is missing, what others
+    lack is worth a note.
+    """
+    reports = asyncio.run(_probe_all(plugins.backends))
+    for name, report in reports.items():
+        yield _engine(plugins.backends[name], report, devices, is_used=name in used)
+    refused = {plugin.name for plugin in plugins.quarantined}
+    for known in KNOWN_ENGINES.values():
+        if known.backend not in reports and known.backend not in refused:
+            yield _absent(known, devices)
+
+
+def _engine(backend: BackendType, report: ProbeReport, devices: Sequence[Device], *, is_used: bool) -> Check:
+    version = f" {report.engine_version}" if report.engine_version else ""
+    detail = f"{report.engine}{version}" + (f": {report.detail}" if report.detail else "")
+    here = _usable(backend.kinds, devices)
+    if backend.kinds and not here:
+        # Without the hardware nothing that could be installed would help.
+        return Check(
+            area="engine", name=backend.name, verdict="note", detail=f"{detail}; {_no_hardware(backend.kinds, devices)}"
+        )
+    if report.available:
+        on = f", runs on {', '.join(here)}" if here else ""
+        return Check(area="engine", name=backend.name, verdict="ok", detail=detail + on)
+    return Check(
+        area="engine", name=backend.name, verdict="missing" if is_used else "note", detail=detail, fix=report.fix
+    )
+
+
+def _absent(known: KnownEngine, devices: Sequence[Device]) -> Check:
+    here = _usable(known.kinds, devices)
+    if not here:
+        detail = f"{known.engine}: {_no_hardware(known.kinds, devices)}"
+        return Check(area="engine", name=known.backend, verdict="note", detail=detail)
+    return Check(
+        area="engine",
+        name=known.backend,
+        verdict="note",
+        detail=f"{known.engine} could run on {', '.join(here)}; its plugin is not installed",
+        fix=f"{PIP} install '{known.requirement}'",
+    )
+
+
+def _usable(kinds: Sequence[str], devices: Sequence[Device]) -> list[str]:
+    """Ids of the devices of *kinds*, the best kind first."""
+    return [device.id for kind in kinds for device in devices if device.kind == kind]
+
+
+def _no_hardware(kinds: Sequence[str], devices: Sequence[Device]) -> str:
+    there = ", ".join(dict.fromkeys(device.kind for device in devices)) or "no device"
+    return f"it cannot run here: it needs {' or '.join(kinds)}, and this host has {there}"
+
+
+async def _probe_all(backends: dict[str, BackendType]) -> dict[str, ProbeReport]:
+    reports = await asyncio.gather(*(_probe(backend) for backend in backends.values()))
+    return dict(zip(backends, reports, strict=True))
+
+
+async def _probe(backend: BackendType) -> ProbeReport:
+    try:
+        async with asyncio.timeout(_PROBE_TIMEOUT_S):
+            return await backend.create().probe()
+    except EnginehouseError as error:
+        return ProbeReport(available=False, engine=backend.name, detail=error.message)
+    except TimeoutError:
+        return ProbeReport(available=False, engine=backend.name, detail=f"no answer within {_PROBE_TIMEOUT_S:g} s")
