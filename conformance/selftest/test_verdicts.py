@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from enginehouse_conformance.declared import Declared
 from enginehouse_conformance.runner import Options, run_suite
 from enginehouse_conformance.stub import Behaviour, StubServer
@@ -47,3 +49,44 @@ async def test_a_limit_of_minus_one_that_is_served_is_told_before_the_answer_end
 async def test_a_feature_that_nothing_in_a_request_asks_for_is_not_said_to_be_refused() -> None:
     report = await run_on_stub(rules=["RSN3", "RSN5"], absent=frozenset({"reasoning"}))
     assert by_verdict(report, Verdict.NOT_APPLICABLE).keys() == {"RSN3", "RSN5"}
+
+
+class TakesStopsOut(Behaviour):
+    """mlx_lm.server: a stop string is taken out of the text, and the answer goes on. Every token is a near tie."""
+
+    def accept(self, request):
+        return msgspec.structs.replace(request, stop=())
+
+    def entries(self, logprobs):
+        entries = super().entries(logprobs)
+        for entry in entries:
+            for place, top in enumerate(entry["top_logprobs"]):
+                top["logprob"] = entry["logprob"] - place / 100
+        return entries
+
+    def answer(self, answer, body):
+        stops = body.get("stop") or []
+        for stop in [stops] if isinstance(stops, str) else stops:
+            message = answer["choices"][0]["message"]
+            message["content"] = message["content"].replace(stop, "")
+        return answer
+
+
+async def test_a_stop_string_that_is_taken_out_is_no_tie() -> None:
+    report = await run_on_stub(TakesStopsOut(), rules=["STOP1", "STOP2", "STOP3"])
+    assert by_verdict(report, Verdict.FAIL).keys() == {"STOP1", "STOP2", "STOP3"}
+
+
+class NamesTheSchema(Behaviour):
+    """llama-server: a bad schema is refused with words about the schema, and no param."""
+
+    def error(self, status, error, headers):
+        inner = error["error"]
+        if inner["param"] == "response_format":
+            inner |= {"param": None, "message": "JSON schema error at #/properties/v: unknown type"}
+        return status, error, headers
+
+
+async def test_a_refusal_that_names_the_schema_names_what_is_wrong() -> None:
+    report = await run_on_stub(NamesTheSchema(), rules=["RF16"])
+    assert by_verdict(report, Verdict.PASS).keys() == {"RF16"}

@@ -196,7 +196,7 @@ async def unknown_types_are_refused(ctx: Context) -> None:
 @check("RF16")
 async def invalid_schemas_are_refused(ctx: Context) -> None:
     for schema in _INVALID:
-        await ctx.refused(ctx.body(response_format=json_schema(schema)), "response_format")
+        await ctx.refused(ctx.body(response_format=json_schema(schema)), "response_format", "schema")
 
 
 @check("RF17")
