@@ -32,6 +32,7 @@ class _Known(msgspec.Struct, frozen=True, array_like=True):
 
     size: int
     mtime_ns: int
+    ctime_ns: int
     inode: int
     sha256: str
 
@@ -99,7 +100,7 @@ class Digests:
         if not stat.S_ISREG(before.st_mode):
             raise OSError(f"{place} is no file")
         known = self._known.get(place)
-        if known and (known.size, known.mtime_ns, known.inode) == _identity(before):
+        if known and (known.size, known.mtime_ns, known.ctime_ns, known.inode) == _identity(before):
             return known.sha256
         digest = sha256_of(Path(place), on_bytes)
         if _identity(os.stat(place)) == _identity(before) and time.time_ns() - before.st_mtime_ns > _RECENT_NS:
@@ -108,8 +109,9 @@ class Digests:
         return digest
 
 
-def _identity(found: os.stat_result) -> tuple[int, int, int]:
-    return found.st_size, found.st_mtime_ns, found.st_ino
+def _identity(found: os.stat_result) -> tuple[int, int, int, int]:
+    # The time of the last change of the inode as well: the other one can be set back.
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
 def _files_in(folder: Path) -> Iterator[str]:

@@ -111,7 +111,7 @@ async def _key(subject: Subject, certificates: Certificates) -> Key:
     except EnginehouseError:
         raise
     except Exception as error:  # a plugin's fault
-        raise NotCertified(f"The engine's version cannot be told: {type(error).__name__}: {error}") from error
+        raise NotCertified(f"What is certified cannot be told: {type(error).__name__}: {error}.") from error
 
 
 def certificate_of(report: Report, key: Key, placement: Placement, *, quick: bool) -> Certificate:

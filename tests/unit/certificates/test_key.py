@@ -151,8 +151,7 @@ def test_a_digest_is_remembered_until_the_file_changes(weights: Path, data: Path
     first, reads = digest(weights, data)
     assert reads == 1
     assert digest(weights, data) == (first, 0)
-    old(weights, b"WEIGHTS")  # the same size and time, but another file to those who look at it
-    os.utime(weights, (1_000_000_001, 1_000_000_001))
+    old(weights, b"WEIGHTS")  # of the same size, and its time is set back
     second, reads = digest(weights, data)
     assert (second != first, reads) == (True, 1)
 
@@ -163,7 +162,7 @@ def test_a_file_that_has_just_changed_is_read_again(weights: Path, data: Path) -
     assert digest(weights, data)[1] == 1
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"a": 1}', b"\xff", b'{"a": [1, 2, 3, 4]}'])
+@pytest.mark.parametrize("content", [b"", b"{", b'{"a": 1}', b"\xff", b'{"a": [1, 2, 3, 4, 5]}'])
 def test_a_damaged_memory_is_no_memory(weights: Path, data: Path, content: bytes) -> None:
     data.mkdir()
     (data / "digests.json").write_bytes(content)

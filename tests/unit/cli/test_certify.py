@@ -195,7 +195,7 @@ def test_an_engine_that_cannot_tell_its_version_is_told(enginehouse: Run, stored
     monkeypatch.setenv("STUB_PROBE", "breaks")
     done = enginehouse("certify", "right", "--quick")
     assert (done.code, stored()) == (1, [])
-    assert "The engine's version cannot be told: RuntimeError: no version today" in done.err
+    assert "What is certified cannot be told: RuntimeError: no version today" in done.err
 
 
 def test_an_instance_that_does_not_unload_costs_no_result(enginehouse: Run, stored) -> None:
