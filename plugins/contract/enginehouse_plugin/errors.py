@@ -80,21 +80,28 @@ class UnsupportedFeature(RequestError):
 
 
 class ContextTooLong(RequestError):
-    """The prompt, with the completion asked for, exceeds the model's context (all in tokens)."""
+    """The prompt, with the completion asked for, exceeds the model's context (all in tokens).
+
+    With *is_lower_bound* the prompt was too long to be tokenized, and has *prompt_tokens* or more.
+    """
 
     code = "context_length_exceeded"
 
-    def __init__(self, *, prompt_tokens: int, limit_tokens: int, max_tokens: int | None = None) -> None:
+    def __init__(
+        self, *, prompt_tokens: int, limit_tokens: int, max_tokens: int | None = None, is_lower_bound: bool = False
+    ) -> None:
+        least = "at least " if is_lower_bound else ""
         asked = f" and up to {max_tokens} completion tokens were asked for" if max_tokens else ""
         param = "max_tokens" if max_tokens and prompt_tokens < limit_tokens else "messages"
         super().__init__(
-            f"The context of this model is {limit_tokens} tokens, but the prompt has {prompt_tokens} tokens{asked}. "
-            "Shorten the messages or ask for fewer tokens.",
+            f"The context of this model is {limit_tokens} tokens, but the prompt has {least}{prompt_tokens} "
+            f"tokens{asked}. Shorten the messages or ask for fewer tokens.",
             param=param,
         )
         self.prompt_tokens = prompt_tokens
         self.limit_tokens = limit_tokens
         self.max_tokens = max_tokens
+        self.is_lower_bound = is_lower_bound
 
 
 class LoadError(EnginehouseError):

@@ -24,6 +24,7 @@ EXAMPLES = [
     InvalidRequest("x", param="stop", code="too_many"),
     UnsupportedFeature("seed", param="seed"),
     ContextTooLong(prompt_tokens=9, limit_tokens=5, max_tokens=3),
+    ContextTooLong(prompt_tokens=9, limit_tokens=5, is_lower_bound=True),
     SourceNotFound("here", fix="Pull it."),
     DoesNotFit(device="cuda:0", needed_bytes=2, free_bytes=1),
     EngineMissing("vllm", fix="pip install vllm"),
@@ -87,4 +88,6 @@ def test_the_message_of_a_context_that_is_exceeded_has_both_numbers_and_the_fiel
     assert "900" in str(prompt)
     assert "512" in str(prompt)
     assert prompt.param == "messages"
+    assert "at least" not in str(prompt)
+    assert "at least 900" in str(ContextTooLong(prompt_tokens=900, limit_tokens=512, is_lower_bound=True))
     assert ContextTooLong(prompt_tokens=500, limit_tokens=512, max_tokens=100).param == "max_tokens"

@@ -14,7 +14,7 @@ import msgspec
 
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
-_CONTROL = 3  # of tokenizer.ggml.token_type: only parsed where special tokens are
+_NORMAL, _CONTROL = 1, 3  # of tokenizer.ggml.token_type: only parsed where special tokens are
 _SHARD = "-00001-of-"
 
 _CACHE_BITS = {
@@ -59,6 +59,21 @@ class Gguf(msgspec.Struct, frozen=True):
     def vocabulary_size(self) -> int:
         """Number of token ids."""
         return len(self.metadata.get("tokenizer.ggml.tokens", ()))
+
+    @property
+    def longest_token_bytes(self) -> int | None:
+        """Bytes of text that one token can stand for; None if tokenizers of this kind drop text.
+
+        Source: `tokenizer.ggml.model`; `gpt2` writes each byte as one character, `llama` a space as one of three bytes.
+        """
+        tokens = self.metadata.get("tokenizer.ggml.tokens") or [""]
+        kind = self.metadata.get("tokenizer.ggml.model")
+        if kind == "gpt2":
+            # Control tokens and added ones are spelled out, in UTF-8.
+            kinds = self.metadata.get("tokenizer.ggml.token_type") or [_NORMAL] * len(tokens)
+            sizes = (len(t) if k == _NORMAL else len(t.encode()) for t, k in zip(tokens, kinds, strict=False))
+            return max(sizes, default=0) or None
+        return max(len(token.encode()) for token in tokens) or None if kind == "llama" else None
 
     @property
     def control_tokens(self) -> dict[str, int]:

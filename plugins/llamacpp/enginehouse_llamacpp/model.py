@@ -50,6 +50,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     control_tokens: Mapping[str, int]
     control_ids: frozenset[int]
     vocabulary_size: int
+    longest_token_bytes: int | None
     prefix_cache: bool
 
     @property
@@ -85,6 +86,7 @@ async def describe(server: Server, header: Gguf, context_tokens: int, options: L
         control_tokens=control_tokens,
         control_ids=frozenset(control_tokens.values()),
         vocabulary_size=header.vocabulary_size,
+        longest_token_bytes=header.longest_token_bytes,
         prefix_cache=options.prefix_cache,
     )
 

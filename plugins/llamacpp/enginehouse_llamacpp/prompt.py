@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from enginehouse_plugin import Chat, GenerationRequest, Text, Tokens
 from enginehouse_plugin.errors import InvalidRequest
-from enginehouse_plugin.hosting.bounds import checked_ids
-from enginehouse_plugin.hosting.chat_messages import TemplateFacts, instructions, template_messages, tool_json
+from enginehouse_plugin.hosting.bounds import check_length, checked_ids
+from enginehouse_plugin.hosting.chat_messages import instructions, template_messages, tool_json
 from enginehouse_plugin.hosting.control_text import ControlText
 from enginehouse_plugin.hosting.thinking import State, state_after
 
+from .model import Model
 from .server import Server
 
 
@@ -27,13 +27,11 @@ class Prompt(msgspec.Struct, frozen=True):
 class Prompter:
     """Renders and tokenizes prompts for one loaded model."""
 
-    def __init__(
-        self, server: Server, facts: TemplateFacts, control_tokens: Iterable[str], vocabulary_size: int
-    ) -> None:
+    def __init__(self, server: Server, model: Model) -> None:
         self._server = server
-        self._facts = facts
-        self._vocabulary_size = vocabulary_size
-        self._controls = ControlText.pattern(control_tokens)
+        self._model = model
+        self._facts = model.template
+        self._controls = ControlText.pattern(model.control_tokens)
         self._plain_ids: dict[str, list[int]] = {}
 
     async def prompt(self, request: GenerationRequest) -> Prompt:
@@ -41,11 +39,13 @@ class Prompter:
 
         Raises:
             InvalidRequest: the template refuses the messages, or a token id is not of this vocabulary.
+            ContextTooLong: however the text is tokenized, it cannot fit; a shorter one is the caller's to check.
         """
         if isinstance(request.prompt, Tokens):
-            return Prompt(checked_ids(request.prompt.token_ids, self._vocabulary_size), "never")
+            return Prompt(checked_ids(request.prompt.token_ids, self._model.vocabulary_size), "never")
         if isinstance(request.prompt, Text):
             text = request.prompt.text
+            self._check_length(text)
             return Prompt(await self._server.tokenize(text, parse_special=True, add_special=True), "never")
         return await self._chat(request.prompt, request)
 
@@ -66,6 +66,7 @@ class Prompter:
         if request.reasoning_effort is not None:
             body["reasoning_effort"] = request.reasoning_effort
         rendered = await self._server.apply_template(body)
+        self._check_length(rendered)
         thinking = state_after(rendered, self._facts.thinking)
         pieces: list[str | int] = []
         for text, is_plain in controls.pieces(rendered):
@@ -74,6 +75,10 @@ class Prompter:
             else:
                 pieces.append(text)
         return Prompt(await self._server.tokenize(pieces, parse_special=True, add_special=True), thinking)
+
+    def _check_length(self, text: str) -> None:
+        if self._model.longest_token_bytes is not None:
+            check_length([text], self._model.context_tokens, self._model.longest_token_bytes)
 
     def _check_variables(self, variables: dict[str, Any]) -> None:  # JSON
         """Refuse variables that the template would ignore."""

@@ -23,7 +23,7 @@ from enginehouse_plugin import (
     ToolMessage,
     UserMessage,
 )
-from enginehouse_plugin.errors import InvalidRequest, UnsupportedFeature
+from enginehouse_plugin.errors import ContextTooLong, InvalidRequest, UnsupportedFeature
 from enginehouse_plugin.request import FunctionCall
 
 from .conftest import Load
@@ -198,3 +198,24 @@ async def test_a_template_with_tools_of_its_own_is_used(load: Load) -> None:
     assert "You may call these functions" not in text
     answer = await ask(instance, tools=tools, tool_choice="required", max_tokens=60)
     assert answer.choices[0].calls[0] == ("find", "{}")
+
+
+@pytest.mark.parametrize("prompt", ["chat", "text"])
+async def test_a_prompt_that_cannot_fit_is_refused_before_it_is_tokenized(model: LlamaCppInstance, prompt: str) -> None:
+    """The engine would take minutes for a word of megabytes."""
+    word = "x" * 15_000_000
+    asked = request(word) if prompt == "chat" else request("", prompt=Text(word))
+    with pytest.raises(ContextTooLong) as caught:
+        await model._prompter.prompt(asked)
+    assert caught.value.is_lower_bound
+    assert caught.value.limit_tokens == model.capabilities.context_tokens < caught.value.prompt_tokens
+    assert caught.value.code == "context_length_exceeded"
+
+
+async def test_a_prompt_of_the_longest_tokens_is_counted_exactly(model: LlamaCppInstance) -> None:
+    """The bound that needs no tokenizer refuses nothing that fits."""
+    context = model.capabilities.context_tokens
+    line = b"\n" + b" " * 80  # the longest token that the vocabulary has
+    assert len(line) == model._model.longest_token_bytes
+    asked = request("", prompt=Text(line.decode() * (context - 1)))
+    assert len((await model._prompter.prompt(asked)).token_ids) < 2 * context

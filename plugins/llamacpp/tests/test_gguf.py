@@ -69,6 +69,29 @@ def test_metadata_is_read_by_key(write: Any) -> None:
     assert model.weight_bytes == len(LLAMA) + 100
 
 
+@pytest.mark.parametrize(
+    ("kind", "tokens", "longest"),
+    [
+        ("gpt2", [("Ġé", 1), ("<|fin|>", 3), ("ab", 1)], 7),
+        ("gpt2", [("ĠĠĠ", 1), ("é", 4)], 3),
+        ("gpt2", [("a", 1), ("éé", 4)], 4),
+        ("llama", [("▁a", 1), ("b", 1)], 4),
+        ("bert", [("▁a", 1)], None),
+        ("gpt2", [], None),
+    ],
+)
+def test_the_longest_token_is_known_where_a_tokenizer_keeps_all_text(
+    kind: str, tokens: list[tuple[str, int]], longest: int | None
+) -> None:
+    """In a byte-level vocabulary each character of a normal token is one byte."""
+    metadata = {
+        "tokenizer.ggml.model": kind,
+        "tokenizer.ggml.tokens": [text for text, _ in tokens],
+        "tokenizer.ggml.token_type": [kind for _, kind in tokens],
+    }
+    assert gguf.Gguf(metadata, 0).longest_token_bytes == longest
+
+
 def test_the_cache_is_counted_over_the_heads_of_each_layer(write: Any) -> None:
     """Four heads in both layers together, 16 wide, keys and values."""
     model = gguf.read(write(LLAMA))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from enginehouse_plugin.errors import ContextTooLong, InvalidRequest
 from enginehouse_plugin.request import GenerationRequest
@@ -18,6 +18,17 @@ def room_for(request: GenerationRequest, prompt_tokens: int, context_tokens: int
     if room < 1 or (request.max_tokens is not None and request.max_tokens > room):
         raise ContextTooLong(prompt_tokens=prompt_tokens, limit_tokens=context_tokens, max_tokens=request.max_tokens)
     return room if request.max_tokens is None else request.max_tokens
+
+
+def check_length(texts: Iterable[str], context_tokens: int, longest_token_bytes: int) -> None:
+    """Check that *texts* can fit the context at all, before they are tokenized: tokenizers take seconds for megabytes.
+
+    Raises:
+        ContextTooLong: they have more bytes than *context_tokens* tokens of *longest_token_bytes* bytes.
+    """
+    least = -(-sum(len(text.encode()) for text in texts) // longest_token_bytes)
+    if least > context_tokens:
+        raise ContextTooLong(prompt_tokens=least, limit_tokens=context_tokens, is_lower_bound=True)
 
 
 def check_bias(request: GenerationRequest, vocabulary_size: int) -> None:

@@ -36,3 +36,12 @@ def test_a_token_that_does_not_exist_is_refused(token_id):
 def test_tokens_that_exist_are_taken():
     bounds.check_bias(request(logit_bias={0: 1.0, 9: -100.0}), 10)
     assert bounds.checked_ids((0, 9), 10) == [0, 9]
+
+
+def test_text_that_cannot_fit_is_refused_by_its_bytes() -> None:
+    """Characters of several bytes may be several tokens, and a begun token is one."""
+    bounds.check_length(["é" * 10, "x" * 20], context_tokens=10, longest_token_bytes=4)
+    with pytest.raises(ContextTooLong) as caught:
+        bounds.check_length(["é" * 10, "x" * 21], context_tokens=10, longest_token_bytes=4)
+    assert (caught.value.prompt_tokens, caught.value.limit_tokens) == (11, 10)
+    assert caught.value.is_lower_bound
