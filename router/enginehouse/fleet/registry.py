@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from enginehouse.certificates import Certificates
 from enginehouse.config import Config, ModelConfig, Trust
 from enginehouse.telemetry import InstanceGauge, get_logger
-from enginehouse_plugin import BackendType, Device, InstanceChange
+from enginehouse_plugin import BackendType, Device, InstanceChange, LoadProgress
 
 from .errors import ModelNotFound
 from .fitting import FindWeights, Weighed, place_fitting
@@ -42,6 +42,13 @@ class Model:
         """`ready` when an instance is; else the state of the first, or `unplaced`."""
         states = [hosted.state for hosted in self.instances]
         return "ready" if "ready" in states else states[0] if states else "unplaced"
+
+    @property
+    def loading(self) -> LoadProgress | None:
+        """How far it is, while it loads and its engine has told."""
+        if self.state != "loading":
+            return None
+        return next((hosted.progress for hosted in self.instances if hosted.state == "loading"), None)
 
     @property
     def is_ready(self) -> bool:

@@ -56,7 +56,13 @@ def small_routes(config: Config, service: Service, keys: KeyRing) -> list[HTTPRo
     def ready() -> Response[bytes]:
         status: wire.ReadyStatus = "draining" if fleet.is_draining else "ready" if fleet.is_ready else "starting"
         states = {name: model.state for name, model in fleet.models.items()}
-        return _json(wire.readiness(wire.Readiness(status=status, models=states)), is_ok=status == "ready")
+        loading = {
+            name: wire.Loading(stage=model.loading.stage, fraction=model.loading.fraction)
+            for name, model in fleet.models.items()
+            if model.loading is not None
+        }
+        readiness = wire.Readiness(status=status, models=states, loading=loading)
+        return _json(wire.readiness(readiness), is_ok=status == "ready")
 
     @get("/metrics", guards=[check_metrics_key], sync_to_thread=False)
     def metrics() -> Response[bytes]:

@@ -73,11 +73,19 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 ReadyStatus = Literal["ready", "starting", "draining"]
 
 
+class Loading(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the loading of a model is; `fraction` is 0 to 1, or null where the engine does not tell."""
+
+    stage: str
+    fraction: float | None = None
+
+
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether requests are answered now, and each model's state."""
+    """Whether requests are answered now, each model's state, and the progress of those that load."""
 
     status: ReadyStatus
     models: dict[str, str]
+    loading: dict[str, Loading] = {}
 
 
 _encode = msgspec.json.Encoder().encode

@@ -91,10 +91,14 @@ async def test_progress_is_kept_and_logged_by_stage_and_tenth(house, logs, event
     house.build(resolve=resolve, needs_weights=True).start()
     await eventually(lambda: house.script.placements)
     assert house.hosted.progress == LoadProgress(stage="weights", fraction=0.5)
+    assert house.fleet.models["m"].loading == LoadProgress(stage="weights", fraction=0.5)
     lines = [
         (line["stage"], line["fraction"]) for line in logs if line["event"] == "instance loading" and "stage" in line
     ]
     assert lines == [("downloading", 0.0), ("downloading", 0.1), ("downloading", 0.2), ("weights", 0.5)]
+    house.script.may_load.set()
+    await house.until("ready")
+    assert house.fleet.models["m"].loading is None
 
 
 async def test_an_instance_that_dies_is_unloaded_and_started_again(house):
