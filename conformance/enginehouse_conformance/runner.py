@@ -10,6 +10,8 @@ from importlib.metadata import version
 
 import msgspec
 
+from enginehouse_plugin.errors import EnginehouseError
+
 from .context import Context, Shared
 from .probes import probe_absent
 from .registry import Check, all_checks
@@ -232,7 +234,7 @@ class Run:
             return exc.verdict, exc.message, "", ""
         except Refused as exc:
             return _failed("the request to be served: nothing in it is declared absent", f"refused: {exc}")
-        except ServerFailure as exc:
+        except (ServerFailure, EnginehouseError) as exc:
             return _failed("an answer", f"the target failed: {exc}")
         except BrokenAnswer as exc:
             return _failed("an answer of the documented form", str(exc))

@@ -386,8 +386,11 @@ def _error(status: int, body: bytes) -> Exception:
 
 
 def read_refusal(status: int | None, raw: Json, text: str) -> Refusal:
-    """The error in *raw*, in whatever form (`{"error": "text"}` too); *text* stands in where there is no message."""
-    error = raw.get("error") if isinstance(raw, dict) else None
+    """The error in *raw*, in whatever form; *text* stands in where there is no message.
+
+    `{"error": "text"}` and fields that lie flat are read too: only ERR1 judges the form.
+    """
+    error = raw.get("error", raw) if isinstance(raw, dict) else None
     fields = error if isinstance(error, dict) else {"message": error}
     message = fields["message"] if isinstance(fields.get("message"), str) else None
     return Refusal(

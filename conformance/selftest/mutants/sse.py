@@ -80,7 +80,7 @@ class ChunksAreCompletions(Behaviour):
         return [{**chunk, "object": "chat.completion"} for chunk in chunks]
 
 
-@mutant(kills=("SSE6",), may_kill=("SSE11", "SSE14", "SSE15"), in_process=True)
+@mutant(kills=("SSE6",), may_kill=("SSE11", "SSE14", "SSE15", "@stream", "ISO1"), in_process=True)
 class LosesTheFirstPiece(Behaviour):
     """A stream lacks its first piece of text."""
 
@@ -93,7 +93,7 @@ class LosesTheFirstPiece(Behaviour):
             yield event
 
 
-@mutant(kills=("SSE7",), may_kill=("SSE*",))
+@mutant(kills=("SSE7",), may_kill=("SSE*", "@stream", "TOOL9"))
 class FinishesInEveryChunk(Behaviour):
     """Every chunk has a finish_reason."""
 
@@ -158,7 +158,7 @@ class NoUsageOnTheLastChunk(Behaviour):
         return [{key: value for key, value in chunk.items() if key != "usage"} for chunk in chunks]
 
 
-@mutant(kills=("SSE11",), may_kill=("N4",), in_process=True)
+@mutant(kills=("SSE11",), may_kill=("N4", "X13"), in_process=True)
 class StreamsCountOneMore(Behaviour):
     """Usage of a stream counts one token more."""
 
