@@ -18,13 +18,16 @@ INSTALLED := $(VENV)/installed
 DEV_INSTALLED := $(VENV)/dev-installed
 NODE_MODULES := tests/integration/node/node_modules/.package-lock.json
 
-.PHONY: help serve setup test lint format bench clean
+VLLM_ENV := .cache/vllm-venv
+
+.PHONY: help serve setup test test-vllm vllm-env lint format bench clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make serve    set up everything, get the embedded model, answer on 127.0.0.1:8000"
 	@echo "              make serve ARGS='--port 9000' passes options to 'enginehouse serve'"
 	@echo "make test     set up everything, check style, types and layers, run the tests"
+	@echo "make test-vllm  build vLLM's environment for processors (3.4 GB) and run the tests that need it"
 	@echo "make lint     the checks of 'make test' without the tests"
 	@echo "make format   rewrite the code in the project's style"
 	@echo "make bench    measure the router beside others"
@@ -48,6 +51,13 @@ $(INSTALLED): $(VENV)/pyvenv.cfg $(MANIFESTS)
 
 test: lint $(NODE_MODULES)
 	$(BIN)/python -m pytest $(ARGS)
+
+# vLLM's own environment, for processors: built anew when its recipe changes, or when a build was interrupted.
+vllm-env: $(VENV)/pyvenv.cfg
+	@$(BIN)/python plugins/vllm/environment/build.py $(VLLM_ENV)
+
+test-vllm: $(DEV_INSTALLED) vllm-env
+	ENGINEHOUSE_VLLM_PYTHON=$(abspath $(VLLM_ENV))/bin/python $(BIN)/python -m pytest plugins/vllm/tests $(ARGS)
 
 setup: $(DEV_INSTALLED) $(NODE_MODULES)
 

@@ -28,7 +28,7 @@ class VllmInstance(Instance):
         self._child = child
         self._server = server
         self._model = model
-        self._prompter = Prompter(server, model.template, model.control_tokens, model.vocabulary_size)
+        self._prompter = Prompter(server, model)
         self._chat = ChatDialect(model)
         self._running = 0
         self._idle = asyncio.Event()

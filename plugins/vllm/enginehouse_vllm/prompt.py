@@ -9,7 +9,7 @@ import msgspec
 
 from enginehouse_plugin import Chat, GenerationRequest, Text, Tokens
 from enginehouse_plugin.errors import InvalidRequest
-from enginehouse_plugin.hosting.bounds import checked_ids
+from enginehouse_plugin.hosting.bounds import check_length, checked_ids
 from enginehouse_plugin.hosting.chat_messages import (
     TemplateFacts,
     TemplateMessage,
@@ -20,6 +20,7 @@ from enginehouse_plugin.hosting.chat_messages import (
 from enginehouse_plugin.hosting.control_text import ControlText
 from enginehouse_plugin.hosting.thinking import State, state_after
 
+from .model import Model
 from .server import Body, Server
 
 _TAIL = 24  # tokens that hold the end of a prompt, marks of reasoning included
@@ -35,13 +36,11 @@ class Prompt(msgspec.Struct, frozen=True):
 class Prompter:
     """Renders and tokenizes prompts for one loaded model."""
 
-    def __init__(
-        self, server: Server, facts: TemplateFacts, control_tokens: Iterable[str], vocabulary_size: int
-    ) -> None:
+    def __init__(self, server: Server, model: Model) -> None:
         self._server = server
-        self._facts = facts
-        self._vocabulary_size = vocabulary_size
-        self._controls = ControlText.pattern(control_tokens)
+        self._facts = model.template
+        self._model = model
+        self._controls = ControlText.pattern(model.control_tokens)
         self._plain_ids: dict[str, list[int]] = {}
 
     async def prompt(self, request: GenerationRequest) -> Prompt:
@@ -51,8 +50,9 @@ class Prompter:
             InvalidRequest: the template refuses the messages, or a token id is not of this vocabulary.
         """
         if isinstance(request.prompt, Tokens):
-            return Prompt(checked_ids(request.prompt.token_ids, self._vocabulary_size), "never")
+            return Prompt(checked_ids(request.prompt.token_ids, self._model.vocabulary_size), "never")
         if isinstance(request.prompt, Text):
+            self._check_length([request.prompt.text])
             return Prompt(await self._server.tokenize(request.prompt.text, add_special=True), "never")
         controls = ControlText(self._controls)
         body, is_hidden = self._body(request.prompt, request, controls)
@@ -67,6 +67,7 @@ class Prompter:
     def _body(self, chat: Chat, request: GenerationRequest, controls: ControlText) -> tuple[Body, bool]:
         """What is rendered, and whether it holds stand-ins for texts of control tokens."""
         written = template_messages(chat.messages, self._facts, instructions(request, self._facts))
+        self._check_length(message.content for message in written)
         messages = [controls.hide_in_message(message) for message in written]
         body: Body = {"messages": [message_body(message) for message in messages]}
         is_hidden = messages != written
@@ -78,6 +79,12 @@ class Prompter:
         if variables:
             body["chat_template_kwargs"] = variables
         return body, is_hidden
+
+    def _check_length(self, texts: Iterable[str]) -> None:
+        """Refuse what cannot fit before it is tokenized."""
+        longest = self._model.vocabulary.longest_bytes
+        if longest:
+            check_length(texts, self._model.context_tokens, longest)
 
     async def _with_plain_text(self, token_ids: list[int], controls: ControlText) -> list[int]:
         """Put the texts of control tokens, as mere text, where *token_ids* have stand-ins."""

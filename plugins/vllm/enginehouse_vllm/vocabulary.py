@@ -14,6 +14,8 @@ class Vocabulary:
 
     def __init__(self, pieces: dict[int, bytes]) -> None:
         self._pieces = pieces
+        self.longest_bytes = max((len(piece) for piece in pieces.values()), default=0)
+        """Bytes of the longest token."""
 
     def __len__(self) -> int:
         return len(self._pieces)

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
+from enginehouse_conformance.declared import read_declared
+from enginehouse_conformance.targets import BackendTarget
 from enginehouse_plugin import Device, Placement
 from enginehouse_vllm.environment import PYTHON_VARIABLE
+from enginehouse_vllm.instance import VllmInstance
 from enginehouse_vllm.options import VllmOptions
 from tests.weights import tiny_hf
 
+from .hosted import Hosted
+
 CPU = Device(id="cpu", kind="cpu", name="cpu", memory_bytes=8 << 30)
 CONTEXT_TOKENS = 2048
+FEATURES = Path(__file__).parents[3] / "conformance/reports/features.toml"
 
 Place = Callable[..., Placement]
 
@@ -53,3 +60,29 @@ def placement(tiny: Path) -> Place:
         )
 
     return place
+
+
+@pytest.fixture(scope="session")
+def hosted(placement: Place, engine_python: str) -> Iterator[Hosted]:
+    """The tiny model in f32, four sequences at once."""
+    engine = Hosted(placement(python=engine_python), (CPU,))
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+@pytest_asyncio.fixture
+async def model(hosted: Hosted) -> AsyncIterator[VllmInstance]:
+    """The shared engine, for one test."""
+    instance = hosted.attach()
+    try:
+        yield instance
+    finally:
+        await instance.unload()
+
+
+@pytest.fixture(scope="session")
+def conformance_target(hosted: Hosted, placement: Place) -> BackendTarget:
+    """The shared engine, with the declaration that every engine shares."""
+    return BackendTarget(hosted.backend(), placement(), declared=read_declared(FEATURES), hardware="2 cores, CPU")

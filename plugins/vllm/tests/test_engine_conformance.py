@@ -1,0 +1,6 @@
+from enginehouse_conformance.suite import ConformanceSuite
+
+
+class TestConformance(ConformanceSuite):
+    check_timeout_s = 900.0
+    time_scale = 10.0  # the machine may be busy with other tests
