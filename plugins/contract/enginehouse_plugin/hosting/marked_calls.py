@@ -56,7 +56,7 @@ class CallReader:
 
     def reason(self, reason: FinishReason) -> FinishReason:
         """The finish reason of the choice, where *reason* is why the text ended."""
-        has_calls = self._calls or (self._parser is not None and self._parser.calls)
+        has_calls = self._calls and self._parser is None  # a stop string may end the text inside a call
         return "tool_calls" if has_calls and reason == "stop" and not self._is_named else reason
 
 

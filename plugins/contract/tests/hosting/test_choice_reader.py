@@ -122,3 +122,9 @@ def test_other_marks_of_reasoning_are_known_by_the_model() -> None:
     events = [*reader.read("<|think:start|>hm<think>", 1), *reader.read("<|think:end|>yes", 2)]
     assert "".join(event.text for event in events if isinstance(event, ReasoningDelta)) == "hm<think>"
     assert text_of(events) == "yes"
+
+
+def test_a_call_that_a_stop_string_breaks_is_no_call_to_make() -> None:
+    reader = ChoiceReader(0, CallReader(is_forced=True), "never")
+    events = [*reader.read(f"[{CALL}, {CALL[:30]}", 9), *reader.finish("stop", 9, "x")]
+    assert events[-1] == Finished(0, "stop", "x")

@@ -17,8 +17,6 @@ from enginehouse_plugin.hosting.thinking import State
 from .templates import ModelTemplate
 from .vocabulary import Vocabulary
 
-_OPENS_FIRST = f'start: "{CALL_OPENS}" '
-
 
 def grammar_of(
     request: GenerationRequest, vocabulary: Vocabulary, template: ModelTemplate, thinking: State
@@ -56,13 +54,8 @@ def matcher_of(grammar: str, vocabulary: Vocabulary, request: GenerationRequest)
 def _lark(grammar: OutputGrammar, vocabulary: Vocabulary, template: ModelTemplate, thinking: State) -> str:
     """*grammar* in Lark's notation. Reasoning may stand before the answer, as *thinking* says; where the grammar
     is lazy, free text may, or be all of it."""
-    body = gbnf_to_lark(grammar.text)
-    lines = []
-    if grammar.is_lazy:
-        if _OPENS_FIRST not in body:
-            raise RuntimeError("a lazy grammar must begin with the mark of a call")
-        body = body.replace(_OPENS_FIRST, "start: ", 1)
-        lines.append(_up_to("marked", CALL_OPENS, vocabulary))
+    body = gbnf_to_lark(grammar.behind_mark if grammar.is_lazy else grammar.text)
+    lines = [_up_to("marked", CALL_OPENS, vocabulary)] if grammar.is_lazy else []
     body = re.sub(r"^start:", "answer:", body, count=1, flags=re.MULTILINE)
     start = "free | marked answer" if grammar.is_lazy else "answer"
     if thinking != "never":

@@ -78,7 +78,7 @@ class _Parser:
             if symbol == "{":
                 symbol = self.counts()
             self.take("?")  # a lazy quantifier matches the same strings
-            atom = f"({atom}){symbol}"
+            atom = '""' if symbol in ("{0}", "{0,0}") else f"({atom}){symbol}"  # not every engine takes such a count
         return atom
 
     def counts(self) -> str:

@@ -72,7 +72,8 @@ def _naturals(low: int, high: int) -> str:
         else:
             parts.append(_same_length(str(first), str(last)))
     if full:
-        parts.append(f"[1-9] [0-9]{{{full[0] - 1},{full[-1] - 1}}}")
+        # Not every engine takes a count of none.
+        parts.append("[1-9]" if full[-1] == 1 else f"[1-9] [0-9]{{{full[0] - 1},{full[-1] - 1}}}")
     return " | ".join(parts)
 
 
