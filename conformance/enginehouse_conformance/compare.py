@@ -14,7 +14,10 @@ Trend = Literal["better", "worse", "other"]
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """A rule that came out differently; a verdict is None where the report does not have the rule."""
+    """A rule that came out differently; a verdict is None where the report does not have the rule.
+
+    `message` is the later report's, or where that has none to give, the earlier one's.
+    """
 
     rule: str
     level: str
@@ -33,6 +36,24 @@ def changes(before: Report, after: Report) -> list[Change]:
     return [_change(rule, old.get(rule), new.get(rule)) for rule in rules if _differ(old.get(rule), new.get(rule))]
 
 
+def conditions(before: Report, after: Report) -> list[str]:
+    """How the runs themselves differ, so far as it bears on verdicts: what each ran on, declared and selected."""
+    pairs = [
+        ("specification", before.suite.specification, after.suite.specification),
+        ("profile", before.profile, after.profile),
+        ("rules", before.selection, after.selection),
+        ("seed", before.seed, after.seed),
+        ("unknown fields", before.declared.unknown_fields, after.declared.unknown_fields),
+        ("context tokens", before.declared.context_tokens, after.declared.context_tokens),
+    ]
+    found = [f"{name} {old} and {new}" for name, old, new in pairs if old != new]
+    for one, other, letter in ((before, after, "A"), (after, before, "B")):
+        alone = sorted(set(one.features) - set(other.features))
+        if alone:
+            found.append(f"only {letter} declares {', '.join(alone)}")
+    return found
+
+
 def _differ(old: Result | None, new: Result | None) -> bool:
     return (old and old.verdict) != (new and new.verdict)
 
@@ -45,7 +66,7 @@ def _change(rule: str, old: Result | None, new: Result | None) -> Change:
         before=old.verdict if old else None,
         after=new.verdict if new else None,
         trend=_trend(old, new),
-        message=new.message if new else "",
+        message=(new.message if new else "") or (old.message if old else ""),
     )
 
 

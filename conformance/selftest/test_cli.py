@@ -219,6 +219,22 @@ def test_diff_tells_better_from_worse(stub, tmp_path) -> None:
     assert "0 better, 1 worse" in invoke("diff", tmp_path / "b", tmp_path / "a").stdout
 
 
+def test_diff_says_which_targets_and_under_which_conditions(stub, tmp_path) -> None:
+    (tmp_path / "f.toml").write_text('absent = ["n"]')
+    right, wrong = stub().url, stub(NoObject()).url
+    run(right, "--rules", "ENV1,ENV2,N1", "--report", tmp_path / "a")
+    run(wrong, "--rules", "ENV1,ENV2,N1", "--features", tmp_path / "f.toml", "--report", tmp_path / "b")
+    text = invoke("diff", tmp_path / "a", tmp_path / "b").stdout
+    assert f"A: stub-1 at {right}" in text
+    assert f"B: stub-1 at {wrong}" in text
+    assert "only A declares n" in text
+    better = text.partition("Better in A: ")[2]
+    assert better.startswith("2 MUST")
+    assert "ENV2" in better
+    assert "pass -> fail" in better
+    assert "1 alike, 2 differ" in text
+
+
 def test_diff_of_what_is_no_report_is_exit_code_2(tmp_path) -> None:
     (tmp_path / "x.json").write_text("{}")
     result = invoke("diff", tmp_path / "x.json", tmp_path / "nowhere.json")
