@@ -16,6 +16,7 @@ import msgspec
 
 from enginehouse_plugin import Device, Placement
 from enginehouse_plugin.errors import EngineMissing, LoadFailed
+from enginehouse_plugin.hosting.cuda import visible_devices
 
 from .gguf import Gguf
 from .options import LlamaCppOptions
@@ -94,10 +95,7 @@ def launch(placement: Placement, devices: tuple[Device, ...], options: LlamaCppO
         "chat_template": _template(options),
     }
     # Threads that spin while they wait are 5 to 50 times slower where anything else uses the processors.
-    env = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive")}
-    cuda = [device.id.partition(":")[2] for device in gpus if device.kind == "cuda"]
-    if cuda:
-        env["CUDA_VISIBLE_DEVICES"] = ",".join(cuda)
+    env = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"), **visible_devices(gpus)}
     binary = _binary(placement, options)
     if binary is not None:
         return Launch(lambda socket: [binary, *_arguments(settings, socket), *options.extra_arguments], env)

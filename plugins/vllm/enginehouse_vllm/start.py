@@ -11,6 +11,7 @@ import msgspec
 
 from enginehouse_plugin import Device, Placement
 from enginehouse_plugin.errors import LoadFailed
+from enginehouse_plugin.hosting.cuda import visible_devices
 
 from .checkpoint import Checkpoint
 from .environment import Installed
@@ -157,7 +158,7 @@ def _environment(options: VllmOptions, gpus: Sequence[Device], on_gpu: bool) -> 
     if options.sleep:
         env["VLLM_SERVER_DEV_MODE"] = "1"  # it also opens calls of any method: the socket's folder is 0700
     if on_gpu:
-        env["CUDA_VISIBLE_DEVICES"] = ",".join(device.id.partition(":")[2] for device in gpus)
+        env |= visible_devices(gpus)
     else:
         env["VLLM_CPU_KVCACHE_SPACE"] = str(options.cache_gib or CPU_CACHE_GIB)
         env["VLLM_CPU_NUM_OF_RESERVED_CPU"] = "0"  # or one processor idles
