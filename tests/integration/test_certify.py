@@ -58,7 +58,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     with start(folder, *arguments) as process:
-        out, err = process.communicate(timeout=900)
+        out, err = process.communicate(timeout=1800)
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
@@ -141,7 +141,7 @@ def certifying(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         below = psutil.Process(process.pid).children(recursive=True)
         assert below, "the engine is a process of its own"
         yield process
-        _, alive = psutil.wait_procs(below, timeout=60)
+        _, alive = psutil.wait_procs(below, timeout=120)
         assert alive == [], "nothing outlives the command"
     finally:
         for left in below:
@@ -156,7 +156,7 @@ def test_an_engine_that_dies_in_mid_run_leaves_no_certificate(
 ) -> None:
     engine = max(psutil.Process(certifying.pid).children(recursive=True), key=lambda below: below.memory_info().rss)
     engine.kill()
-    _, said = certifying.communicate(timeout=300)
+    _, said = certifying.communicate(timeout=600)
     assert certifying.returncode == 1
     assert "Error: The engine ended while the suite ran: " in said
     assert "Traceback" not in said
@@ -167,7 +167,7 @@ def test_an_interruption_ends_the_engine_and_leaves_no_certificate(
     certifying: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     certifying.send_signal(signal.SIGINT)
-    _, said = certifying.communicate(timeout=300)
+    _, said = certifying.communicate(timeout=600)
     assert certifying.returncode == 130
     assert "Interrupted: nothing is stored." in said
     assert "Traceback" not in said

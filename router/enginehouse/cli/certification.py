@@ -42,8 +42,10 @@ _FINDINGS: Mapping[Verdict, Finding] = {
     Verdict.ERROR: "inconclusive",
 }
 _LONGEST_SEEN = 500
-_END_S = 10.0
-"""How long the instance, once unloaded, may take to say that it has ended."""
+_CHECK_S = 300.0
+"""How long one check may take: large models on processors are slow, and a check asks many times."""
+_READY_S = 30.0
+"""How long the instance may take to say that it is still there when the suite has run."""
 
 
 class NotCertified(click.ClickException):
@@ -67,7 +69,7 @@ def certify(subject: Subject, certificates: Certificates, *, quick: bool) -> Cer
         NotCertified: there is no result, because the engine did not load or ended, or something changed meanwhile.
     """
     askable = frozenset(rule.id for rule in RULES.values() if rule.scope in BackendTarget.scopes)
-    options = Options(only=askable, quick=quick, seed=secrets.randbelow(2**31))
+    options = Options(only=askable, quick=quick, seed=secrets.randbelow(2**31), check_timeout_s=_CHECK_S)
     with progress_for(selected_rules(options)) as progress:
         report, key = asyncio.run(_run(subject, certificates, options, progress))
     for result in unsettled(report):
@@ -85,12 +87,10 @@ async def _run(
     end = asyncio.create_task(loader.wait_closed())
     try:
         await asyncio.wait([run, end], return_when=asyncio.FIRST_COMPLETED)
-        if not end.done() or end.result() is None:
-            await asyncio.wait([run])
-            await asyncio.wait([end], timeout=_END_S)  # it may have ended just before the last rules
-        if end.done() and (exit_report := end.result()) is not None:
+        if not run.done() and not target.is_closing and (exit_report := end.result()) is not None:
             words = "".join(f"\n  {printable(line)}" for line in exit_report.last_words)
             raise NotCertified(f"The engine ended while the suite ran: {printable(exit_report.reason)}.{words}")
+        await asyncio.wait([run])
         report = run.result()
     finally:
         run.cancel()
@@ -98,6 +98,8 @@ async def _run(
         await asyncio.wait([run, end])  # the run unloads what it has loaded
     if report.fault is not None:
         raise NotCertified(f"The suite could not run: {printable(report.fault)}")
+    if target.silence is not None:
+        raise NotCertified(f"The engine did not answer any more at the end: {printable(target.silence)}")
     if changed := changes(key, await _key(subject, certificates)):
         raise NotCertified(f"This changed while the suite ran: {'; '.join(changed)}.")
     return report, key
@@ -193,15 +195,14 @@ class _Loader(Backend):
             self._instance.set_result(loaded)
 
     async def wait_closed(self) -> ExitReport | None:
-        """Wait until the instance has ended by itself; None: it never was, was ended, or cannot tell."""
+        """Wait until the instance has ended, and say why; None: it never was, or cannot tell."""
         instance = await asyncio.shield(self._instance)
         if instance is None:
             return None
         try:
-            report = await instance.wait_closed()
+            return await instance.wait_closed()
         except Exception:  # noqa: BLE001  # a plugin's fault: then only its answers tell that it has ended
             return None
-        return None if report.is_expected else report
 
     def _show(self, progress: LoadProgress) -> None:
         if progress.stage != self._stage:
@@ -210,10 +211,21 @@ class _Loader(Backend):
 
 
 class _Target(BackendTarget):
-    """A target whose end never hides what the run has found."""
+    """A target that says at its end whether it was still there (`silence` is why not), and whose end hides nothing."""
+
+    is_closing = False
+    silence: str | None = None
 
     async def close(self) -> None:
-        """Unload."""
+        """Ask once more, and unload."""
+        self.is_closing = True
+        try:
+            async with asyncio.timeout(_READY_S):
+                await self.instance.check_ready()
+        except TimeoutError:
+            self.silence = f"its readiness was not told within {_READY_S:g} s"
+        except Exception as error:  # noqa: BLE001  # whatever it is: it does not answer
+            self.silence = str(error)
         try:
             await super().close()
         except Exception as error:  # noqa: BLE001  # a plugin's fault, told and survived

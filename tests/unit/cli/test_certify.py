@@ -46,6 +46,17 @@ class Dies(StubInstance):
         return eh.ExitReport(is_expected=False, reason="signal 11", last_words=("segmentation fault",))
 
 
+class Fades(StubInstance):
+    '''Is there at first, and not any more when it is asked again.'''
+
+    is_there = True
+
+    async def check_ready(self):
+        if not self.is_there:
+            raise eh.errors.EngineUnavailable("no pulse")
+        self.is_there = False
+
+
 class Stays(StubInstance):
     async def unload(self):
         await super().unload()
@@ -63,6 +74,8 @@ class Made(StubBackend):
         match placement.source:
             case "dies":
                 return Dies()
+            case "fades":
+                return Fades()
             case "stays":
                 return Stays()
             case "breaks":
@@ -83,7 +96,7 @@ def enginehouse_backends():
     return [stub, msgspec.structs.replace(stub, name="weighty", needs_weights=True)]
 """
 
-SOURCES = ("right", "liar", "dies", "stays", "breaks", "fails", "sleeps")
+SOURCES = ("right", "liar", "dies", "fades", "stays", "breaks", "fails", "sleeps")
 
 
 @pytest.fixture(autouse=True)
@@ -175,6 +188,7 @@ def test_a_quick_run_leaves_the_certificate_of_a_whole_one(enginehouse: Run, sto
     ("model", "words"),
     [
         ("dies", "The engine ended while the suite ran: signal 11.\n  segmentation fault"),
+        ("fades", "The engine did not answer any more at the end: no pulse"),
         ("breaks", "it broke: ValueError: a fault of the plugin"),
         ("fails", "it gave up.\n  out of ink"),
         ("weighty", "This changed while the suite ran: the weights changed."),
@@ -240,22 +254,21 @@ def test_no_other_command_imports_the_suite() -> None:
 def test_an_interruption_ends_the_run_and_stores_nothing(house: Path, site: Path, stored) -> None:
     script = "from enginehouse.cli import main; main()"
     paths = os.pathsep.join([str(site), *(path for path in sys.path if path)])
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", script, "certify", "sleeps"],
         env={**os.environ, "PYTHONPATH": paths},
-        stdout=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    try:
-        assert process.stderr is not None
-        said = process.stderr.readline()
-        assert said == "loading: waking up\n"
-        process.send_signal(signal.SIGINT)
-        _, rest = process.communicate(timeout=60)
-    finally:
-        process.kill()
-        process.wait()
+    ) as process:
+        try:
+            assert process.stderr is not None
+            said = process.stderr.readline()
+            assert said == "loading: waking up\n"
+            process.send_signal(signal.SIGINT)
+            _, rest = process.communicate(timeout=600)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "Interrupted: nothing is stored." in rest
     assert "Traceback" not in rest
