@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DISTRIBUTIONS = (".", "plugins/contract", "plugins/llamacpp", "conformance", "examples/tutorial-plugin")
+DISTRIBUTIONS = (".", "plugins/contract", "plugins/llamacpp", "plugins/vllm", "conformance", "examples/tutorial-plugin")
 
 
 def clean_environment(**more: str) -> dict[str, str]:
@@ -80,7 +80,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
 
 @pytest.fixture(scope="session")
 def environment(wheels: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """The wheels of the router, of the contract, of the embedded engine and of the suite, and nothing else of ours."""
+    """The wheels of the router, of the contract, of the engines and of the suite, and nothing else of ours."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=True)
     made = Environment(folder, tmp_path_factory.mktemp("away"))

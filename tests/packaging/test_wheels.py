@@ -21,6 +21,7 @@ OF_THE_TREE = ("tests", "plugins", "router", "examples", "docs")
         (".", "enginehouse"),
         ("plugins/contract", "enginehouse_plugin"),
         ("plugins/llamacpp", "enginehouse_llamacpp"),
+        ("plugins/vllm", "enginehouse_vllm"),
         ("conformance", "enginehouse_conformance"),
         ("examples/tutorial-plugin", "enginehouse_markov.py"),
     ],
@@ -49,7 +50,8 @@ def test_folders_of_the_tree_are_not_importable(environment: Environment, name: 
 def test_every_module_of_the_wheels_imports(environment: Environment) -> None:
     script = """
 import importlib, pkgutil
-for name in ("enginehouse", "enginehouse_plugin", "enginehouse_llamacpp", "enginehouse_conformance"):
+for part in ("", "_plugin", "_llamacpp", "_vllm", "_conformance"):
+    name = "enginehouse" + part
     for module in pkgutil.walk_packages(importlib.import_module(name).__path__, name + "."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
@@ -60,7 +62,7 @@ for name in ("enginehouse", "enginehouse_plugin", "enginehouse_llamacpp", "engin
 def test_the_command_and_the_plugins_are_found(environment: Environment) -> None:
     assert environment.run("enginehouse", "--version").startswith("enginehouse, version ")
     listing = json.loads(environment.run("enginehouse", "plugins", "--json"))
-    assert "llamacpp" in [plugin["name"] for plugin in listing["loaded"]]
+    assert {"llamacpp", "vllm"} <= {plugin["name"] for plugin in listing["loaded"]}
     assert listing["quarantined"] == []
 
 
