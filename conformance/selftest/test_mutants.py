@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parent
 MUTANTS = load_mutants(FOLDER / "mutants")
 CHECKS = all_checks()
 IS_EXHAUSTIVE = os.environ.get("ENGINEHOUSE_CONFORMANCE_EXHAUSTIVE") == "1"
-CHECK_TIMEOUT_S = 8.0
+CHECK_TIMEOUT_S = 60.0  # generous: a check that a busy machine cuts short catches nothing
 
 
 def rules_for(mutant) -> frozenset[str]:

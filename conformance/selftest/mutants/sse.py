@@ -213,7 +213,7 @@ class TearsCharacters(Behaviour):
         return chunks
 
 
-@mutant(kills=("SSE16",), may_kill=("ERR*", "ENV*"))
+@mutant(kills=("SSE16",), may_kill=("ERR*", "ENV*", "LEN5"))
 class ErrorsInsideTheStream(Behaviour):
     """A bad streamed request is answered 200, with the error in the stream."""
 
