@@ -124,10 +124,13 @@ class VllmBackend(Backend):
     ) -> tuple[Child, Server]:
         words: list[str] = []  # of errors: the last lines alone are often only what follows from the cause
         farthest = 0.0
+        child: Child | None = None
 
         def watch(line: LogLine) -> None:
             nonlocal farthest
-            _engine_log.log(_LEVELS.get(line.level, logging.DEBUG), "%s: %s", placement.model, line.text)
+            is_news = child is None or not child.is_stopping
+            level = _LEVELS.get(line.level, logging.DEBUG) if is_news else logging.DEBUG
+            _engine_log.log(level, "%s: %s", placement.model, line.text)
             if reason_of([line.text]) is not None and len(words) < _MAX_WORDS:
                 words.append(line.text)
             stage = stage_of(line.text)

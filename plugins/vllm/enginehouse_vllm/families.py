@@ -56,6 +56,11 @@ _REASONING_FAMILIES = {
 }
 _HARMONY = "gpt_oss"
 
+TOOL_PARSERS = frozenset({*dict(_TOOL_MARKS).values(), *_TOOL_FAMILIES.values()})
+"""The parsers of tool calls that a model may get."""
+REASONING_PARSERS = frozenset({*dict(_REASONING_MARKS).values(), *_REASONING_FAMILIES.values()})
+"""The parsers of reasoning that a model may get."""
+
 
 class Parsers(msgspec.Struct, frozen=True, kw_only=True):
     """vLLM's parsers for a model; None: the adapter's own.

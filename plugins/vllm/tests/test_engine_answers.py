@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
 from tests.asking import ask, joined, request
 
@@ -36,8 +37,13 @@ from enginehouse_plugin import (
 from enginehouse_plugin.errors import ContextTooLong, InvalidRequest, UnsupportedFeature
 from enginehouse_plugin.hosting.grammar import output_grammar
 from enginehouse_plugin.request import FunctionCall, ToolCall
+from enginehouse_vllm import families
+from enginehouse_vllm.backend import VllmBackend
 from enginehouse_vllm.body import structured_outputs
 from enginehouse_vllm.instance import VllmInstance
+
+from .conftest import CPU, Place
+from .hosted import Hosted
 
 pytestmark = pytest.mark.engine
 
@@ -77,6 +83,14 @@ async def test_capabilities_are_of_the_loaded_model(model: VllmInstance) -> None
     assert isinstance(model, Measured)
     assert isinstance(model, Inspectable)
     assert not isinstance(model, Sleepable)
+
+
+async def test_the_estimate_is_near_to_what_the_engine_takes(hosted: Hosted, placement: Place) -> None:
+    estimate = (await VllmBackend().fit(placement(), (CPU,))).footprint_bytes["cpu"]
+    server = psutil.Process(hosted.pid)
+    processes = [server, *server.children(recursive=True)]
+    taken = sum(process.memory_full_info().uss for process in processes)
+    assert 0.5 * taken < estimate < 2.0 * taken, (estimate, taken)
 
 
 async def test_a_prompt_is_counted_as_it_is_sent(model: VllmInstance) -> None:
@@ -246,6 +260,21 @@ async def test_a_model_that_may_call_answers_freely_or_with_a_valid_call(model: 
     assert free.text
     either = await ask(model, "Hi", **asked, max_tokens=120, output=JsonSchema("s", {"const": "x"}))
     assert either.text == '"x"' or either.choices[0].calls == [("get_weather", '{"city": "Q7x"}')]
+
+
+_NAMES = """
+import importlib.util, json, pathlib, re
+folder = pathlib.Path(importlib.util.find_spec("vllm").submodule_search_locations[0])
+files = [folder / part / "__init__.py" for part in ("tool_parsers", "reasoning")]
+print(json.dumps([re.findall(r'"([a-z0-9_-]+)": ', file.read_text()) for file in files]))
+"""
+
+
+def test_every_parser_that_a_family_gets_exists(engine_python: str) -> None:
+    output = subprocess.run([engine_python, "-c", _NAMES], check=True, capture_output=True, text=True, cwd="/")
+    tools, reasoning = msgspec.json.decode(output.stdout)
+    assert set(tools) >= families.TOOL_PARSERS
+    assert set(reasoning) >= families.REASONING_PARSERS
 
 
 _JUDGE = """

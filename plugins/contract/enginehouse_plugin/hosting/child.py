@@ -130,6 +130,11 @@ class Child:
         """The process is gone."""
         return self._report.done()
 
+    @property
+    def is_stopping(self) -> bool:
+        """Somebody has asked for its end: what it complains about from now on is no news."""
+        return self._is_stopping
+
     async def wait_ready(
         self, is_ready: Callable[[], Awaitable[bool]], *, timeout_s: float, poll_s: float = 0.05
     ) -> None:
