@@ -90,7 +90,10 @@ class SuiteFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """One run. `reproduce` is the command that repeats it; `fault` says why a run ended before its rules did."""
+    """One run. `reproduce` is the command that repeats it; `fault` says why a run ended before its rules did.
+
+    `opening` is what came in place of an answer to a first plain request, None where it was served.
+    """
 
     report_version: int
     suite: SuiteFacts
@@ -107,6 +110,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     fault: str | None
     summary: Summary
     results: list[Result]
+    opening: str | None = None
 
 
 _JUDGED = (Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.ERROR)

@@ -129,6 +129,7 @@ class Run:
                 is_cut_short=self._fault is not None,
             ),
             results=ordered,
+            opening=self._vitals.opening,
         )
 
     def _selection(self) -> str:

@@ -38,6 +38,7 @@ class Vitals:
         self._target = target
         self._timeout_s = timeout_s
         self._patience_s = patience_s
+        self.opening: str | None = None
         self._was_well = False
         self._running: dict[str, None] = {}
         self._suspects: dict[str, None] = {}
@@ -45,14 +46,15 @@ class Vitals:
         self._lock = asyncio.Lock()
 
     async def first_look(self) -> str | None:
-        """Why the target cannot be asked at all, or None."""
+        """Why the target cannot be asked at all, or None; `opening` is then what it answers wrongly."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                self._was_well = await self._target.preflight(Recording()) is None
+                self.opening = await self._target.preflight(Recording())
         except (Misdirected, TransportFault) as exc:
             return str(exc)
         except TimeoutError:
             return f"no answer to a first request within {self._timeout_s:g} s"
+        self._was_well = self.opening is None
         return None
 
     def begin(self, rule: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from enginehouse_conformance.declared import Declared
+from enginehouse_conformance.report.text import summary
+from enginehouse_conformance.report.words import headline
 from enginehouse_conformance.results import Report
 from enginehouse_conformance.runner import Options, run_suite
 from enginehouse_conformance.stub import Behaviour, StubServer
@@ -41,6 +43,13 @@ class Dies(Behaviour):
             self.left -= 1
             raise Rejected("generation thread died", status=404)
         super().check_fields(body, profile)
+
+
+class Unauthorised(Behaviour):
+    """Every key is wrong."""
+
+    def check_fields(self, body, profile):
+        raise Rejected("who are you", status=401)
 
 
 async def run(behaviour: Behaviour, *rules: str, concurrency: int = 1, patience_s: float = 0.1) -> Report:
@@ -109,6 +118,15 @@ async def test_a_target_that_never_served_is_judged_as_it_is() -> None:
     report = await run(Broken(), "ENV1", "SMP6")
     assert set(verdicts(report).values()) == {Verdict.FAIL}
     assert report.fault is None
+    assert report.opening is not None
+    assert "out of order" in report.opening
+    assert "Not even a plain request was served: status 500" in summary(report)
+
+
+async def test_where_nothing_was_asked_no_count_looks_like_a_failure() -> None:
+    report = await run(Unauthorised(), "ENV1", "SMP6")
+    assert "nothing was asked" in headline(report)
+    assert "0/" not in headline(report)
 
 
 async def test_a_look_at_the_target_disturbs_no_other_check() -> None:

@@ -39,6 +39,8 @@ def html(report: Report) -> str:
         for name, count in report.summary.verdicts.items()
     )
     fault = f"<p><strong>The run was cut short:</strong> {escape(report.fault)}</p>" if report.fault else ""
+    if report.opening:
+        fault += f"<p><strong>Not even a plain request was served:</strong> {escape(report.opening)}</p>"
     return f"""\
 <!doctype html>
 <html lang="en">

@@ -21,6 +21,8 @@ def summary(report: Report) -> str:
     lines += [f"{len(report.results)} rules: {', '.join(counts) or 'none ran'}"]
     if report.fault is not None:
         lines.append(f"The run was cut short: {printable(report.fault)}")
+    if report.opening is not None:
+        lines.append(f"Not even a plain request was served: {printable(report.opening)}")
     return "\n".join([*lines, printable(headline(report))])
 
 

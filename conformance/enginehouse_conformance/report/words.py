@@ -15,6 +15,8 @@ def headline(report: Report) -> str:
     """The outcome in a sentence."""
     summary = report.summary
     levels = "MUST and SHOULD" if report.strict else "MUST"
+    if report.fault is not None and not any(result.requests for result in report.results):
+        return f"No verdict whether {report.target.model} conforms to the profile {report.profile}: nothing was asked."
     partial = " Partial: not all rules of the profile were run." if summary.partial else ""
     return (
         f"{_CONFORMS[summary.conforms].format(report.target.model)} the profile {report.profile} ({levels} rules): "

@@ -248,9 +248,11 @@ class UrlTarget(Target):
                 f"{request.url} answered {reply.status}: check the URL (what comes before /chat/completions) "
                 f"and the model ({reply.body[:200]!r})"
             )
-        if reply.status in (200, 429, 503):
+        if reply.status in (429, 503):
             return None
-        return f"status {reply.status}: {reply.body[:200]!r}"
+        kind = reply.head.get("content-type") or "no content type"
+        is_answer = reply.status == 200 and b'"choices"' in reply.body
+        return None if is_answer else f"status {reply.status}, {kind}: {reply.body[:200]!r}"
 
     async def ask(self, body: Body, recording: Recording) -> Answer:
         """Ask without streaming."""
