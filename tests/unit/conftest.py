@@ -150,11 +150,13 @@ class House:
         models = {name: ModelConfig(placements=(placement,), **model) for name in names or ("m",)}
         return Config(models=models, server=ServerConfig(**server or {}))
 
-    def build(self, config: Config | None = None, *, policy: RestartPolicy = QUICK, resolve=None, **backend) -> Fleet:
+    def build(
+        self, config: Config | None = None, *, policy: RestartPolicy = QUICK, resolve=None, devices=(CPU,), **backend
+    ) -> Fleet:
         kind = self.script.type(**backend)
         extra = {"resolve_source": resolve} if resolve else {}
         self.fleet = Fleet(
-            config or self.config(), {"scripted": kind}, (CPU,), on_change=self._changed, policy=policy, **extra
+            config or self.config(), {"scripted": kind}, devices, on_change=self._changed, policy=policy, **extra
         )
         return self.fleet
 

@@ -144,6 +144,10 @@ class EngineMissing(LoadError):
         self.fix = fix
 
 
+ENGINE_WITHOUT_GPU = "engine_without_gpu"
+"""Code of a `LoadFailed` whose engine cannot use the placement's devices: the router then tries its other ones."""
+
+
 class LoadFailed(LoadError):
     """The engine gave up while loading; *last_words* are its last lines of output."""
 

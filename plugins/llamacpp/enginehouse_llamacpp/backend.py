@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from enginehouse_plugin import Backend, Device, Fit, LoadProgress, OnProgress, Placement, ProbeReport
-from enginehouse_plugin.errors import DoesNotFit, EngineError, LoadFailed, SourceNotFound
+from enginehouse_plugin.errors import ENGINE_WITHOUT_GPU, DoesNotFit, EngineError, LoadFailed, SourceNotFound
 from enginehouse_plugin.hosting.child import Child, LogLine
 
 from . import gguf, start
@@ -129,7 +129,7 @@ class LlamaCppBackend(Backend):
                 "(for CUDA, xllamacpp's own package index or a llama-server program), or set gpu_layers = 0.",
                 last_words=error.last_words,
                 retryable=False,
-                code="engine_without_gpu",
+                code=ENGINE_WITHOUT_GPU,
             )
         if "unknown model architecture" in words:
             return LoadFailed(

@@ -10,7 +10,7 @@ from enginehouse.config import ModelConfig
 from enginehouse_plugin import BackendType, Device, DeviceKind, Fit
 from enginehouse_plugin.errors import EnginehouseError, LoadFailed
 
-from .placement import Decision, place
+from .placement import ALL_USABLE, Decision, Unusable, place
 
 FindWeights = Callable[[str], Awaitable[str | None]]
 """Turns a source into a local path; None: its weights are not here yet.
@@ -47,11 +47,12 @@ async def place_fitting(
     devices: Sequence[Device],
     backends: Mapping[str, BackendType],
     find_weights: FindWeights,
+    unusable: Unusable = ALL_USABLE,
 ) -> Weighed:
     """Place the model called *name*, each candidate weighed by its backend's `fit`, in turn until one fits."""
     footprints: dict[tuple[int, DeviceKind], Mapping[DeviceKind, int]] = {}
     while True:
-        decision = place(model.placements, devices, backends, footprints)
+        decision = place(model.placements, devices, backends, footprints, unusable)
         chosen = decision.chosen
         if chosen is None or not chosen.devices or (chosen.index, chosen.devices[0].kind) in footprints:
             return Weighed(decision=decision)

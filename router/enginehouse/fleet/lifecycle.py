@@ -24,6 +24,7 @@ from enginehouse_plugin import (
     BackendType,
     Candidate,
     Capabilities,
+    DeviceKind,
     ExitReport,
     Instance,
     InstanceChange,
@@ -31,6 +32,7 @@ from enginehouse_plugin import (
     Placement,
 )
 from enginehouse_plugin.errors import (
+    ENGINE_WITHOUT_GPU,
     EngineDied,
     EnginehouseError,
     EngineProtocolError,
@@ -42,12 +44,12 @@ from enginehouse_plugin.errors import (
 from .admission import Gate
 from .errors import Draining, InstanceUnavailable
 from .fitting import FindWeights, Weighed
-from .placement import Chosen, Decision
+from .placement import Chosen, Decision, Unusable
 from .restart import RestartPolicy
 from .sources import ResolveSource, resolve_source
 
-PlaceAgain = Callable[[FindWeights], Awaitable[Weighed]]
-"""Chooses once more, with what the candidates' backends say of their size."""
+PlaceAgain = Callable[[FindWeights, Unusable], Awaitable[Weighed]]
+"""Chooses once more, with what the candidates' backends say of their size, and what earlier loads have told."""
 
 State = Literal["unloaded", "loading", "ready", "failed", "draining", "closed"]
 _CHECK_TIMEOUT_S = 5.0
@@ -94,6 +96,7 @@ class HostedInstance:
         self.gate = Gate(model, max_queue=config.max_queue, queue_timeout_s=config.queue_timeout_s)
         self._config = config
         self._place_again = place_again
+        self._unusable: dict[tuple[int, DeviceKind], str] = {}
         self._resolve_source = resolve_source
         self._policy = policy or RestartPolicy()
         self._on_change = on_change
@@ -226,7 +229,9 @@ class HostedInstance:
             path = await self._settle()
             placement = self.chosen.for_backend(self.model, self._config, path)
             instance = await self.backend.create().load(placement, self.chosen.devices, self._note_progress)
-        except EnginehouseError:
+        except EnginehouseError as error:
+            if error.code == ENGINE_WITHOUT_GPU and self._can_go_elsewhere(error):
+                return await self._load()
             raise
         except Exception as error:  # a plugin's fault must not end the task that watches over it
             name = self.backend.name
@@ -251,7 +256,7 @@ class HostedInstance:
             return paths[source]
 
         if self._place_again is not None:
-            weighed = await self._place_again(find_weights)
+            weighed = await self._place_again(find_weights, self._unusable)
             if weighed.fault is not None:
                 raise weighed.fault
             self._move_to(weighed.decision)
@@ -259,6 +264,16 @@ class HostedInstance:
         if not self.backend.needs_weights:
             return None
         return paths[source] if source in paths else await find_weights(source)
+
+    def _can_go_elsewhere(self, error: EnginehouseError) -> bool:
+        """Note that the engine cannot use its devices; whether there may be others."""
+        if self._place_again is None or not self.chosen.devices:
+            return False
+        kind = self.chosen.devices[0].kind
+        log.warning("engine cannot use its device", model=self.model, placement=self.chosen.index, device=kind,
+                    reason=error.message)  # fmt: skip
+        self._unusable[self.chosen.index, kind] = error.message
+        return True
 
     def _move_to(self, decision: Decision) -> None:
         reasons = {rejected.index: rejected.reason for rejected in decision.rejected}

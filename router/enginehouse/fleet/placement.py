@@ -52,7 +52,11 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 Footprints = Mapping[tuple[int, DeviceKind], Mapping[DeviceKind, int]]
 """Bytes that the placement at an index takes on each device, by kind, when it runs on devices of a kind."""
 
+Unusable = Mapping[tuple[int, DeviceKind], str]
+"""Why the engine of the placement at an index cannot use devices of a kind, in words: what only loading tells."""
+
 NOT_WEIGHED: Footprints = {}
+ALL_USABLE: Unusable = {}
 
 
 def place(
@@ -60,9 +64,10 @@ def place(
     devices: Sequence[Device],
     backends: Mapping[str, BackendType],
     footprints: Footprints = NOT_WEIGHED,
+    unusable: Unusable = ALL_USABLE,
 ) -> Decision:
     """Choose the first of *placements* that holds and fits; within one, kinds in the order of `requires`, else of the
-    backend. What is not among *footprints* is taken to fit.
+    backend. What is not among *footprints* is taken to fit, what is not among *unusable* to be of use.
 
     Fitting is judged by the memory that a device has, not by what is free at the moment: so a restart chooses alike.
     """
@@ -77,7 +82,8 @@ def place(
         known: dict[DeviceKind, Mapping[DeviceKind, int]] = {
             kind: needed for (at, kind), needed in footprints.items() if at == index
         }
-        found = _devices_for(placement, devices, backend, known)
+        useless: dict[DeviceKind, str] = {kind: reason for (at, kind), reason in unusable.items() if at == index}
+        found = _devices_for(placement, devices, backend, known, useless)
         if backend is None or isinstance(found, str):
             rejected.append(Rejected(index=index, placement=placement, reason=str(found)))
         else:
@@ -91,6 +97,7 @@ def _devices_for(
     devices: Sequence[Device],
     backend: BackendType | None,
     footprints: Mapping[DeviceKind, Mapping[DeviceKind, int]],
+    useless: Mapping[DeviceKind, str],
 ) -> tuple[Device, ...] | str:
     """The devices that *placement* takes, or why it cannot be used."""
     known = KNOWN_ENGINES.get(placement.backend)
@@ -112,6 +119,9 @@ def _devices_for(
     for kind in usable:
         here = [device for device in devices if device.kind == kind]
         if not here:
+            continue
+        if kind in useless:
+            problems.append(useless[kind])
             continue
         found = _enough(placement, here, devices, footprints.get(kind, {}))
         if isinstance(found, str):

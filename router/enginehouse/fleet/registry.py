@@ -13,7 +13,7 @@ from enginehouse_plugin import BackendType, Device, InstanceChange, LoadProgress
 from .errors import ModelNotFound
 from .fitting import FindWeights, Weighed, place_fitting
 from .lifecycle import HostedInstance, PlaceAgain
-from .placement import Decision, place
+from .placement import Decision, Unusable, place
 from .restart import RestartPolicy
 from .sources import ResolveSource, resolve_source
 
@@ -98,8 +98,8 @@ class Fleet:
             self.models[name] = Model(name, model, trust, decision, instances)
 
     def _placing(self, name: str, config: ModelConfig, backends: Mapping[str, BackendType]) -> PlaceAgain:
-        async def place_again(find_weights: FindWeights) -> Weighed:
-            weighed = await place_fitting(name, config, self.devices, backends, find_weights)
+        async def place_again(find_weights: FindWeights, unusable: Unusable) -> Weighed:
+            weighed = await place_fitting(name, config, self.devices, backends, find_weights, unusable)
             self.models[name].decision = weighed.decision
             return weighed
 

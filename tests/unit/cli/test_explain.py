@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from enginehouse import plugins
-from tests.weights import tiny_gguf
+from tests.weights import tiny_gguf, tiny_hf
 
 from .conftest import Run
 
@@ -125,6 +126,38 @@ def test_what_an_engine_estimates_is_told_beside_what_the_host_has(enginehouse: 
     assert not too_large["is_chosen"]
     assert too_large["reason"].startswith("it takes ")
     assert too_large["reason"].endswith(" MiB on cpu (ARMv7 Processor rev 5 (v7l)), which has 16 MiB")
+
+
+@pytest.fixture(scope="module")
+def folder() -> Path:
+    """Found before a test names a cache of its own."""
+    return tiny_hf()
+
+
+@pytest.mark.parametrize(
+    ("on", "backend", "device"),
+    [
+        ("gpu-server", "vllm", "cuda:0 (NVIDIA H200)"),
+        ("mac", "mlx", "apple (Apple M4 Max)"),
+        ("laptop", "llamacpp", "cpu (Intel(R) Core(TM) Ultra 7 155H)"),
+    ],
+)
+def test_every_engine_weighs_the_same_model_for_its_host(
+    enginehouse: Run, weights: Path, folder: Path, tmp_path: Path, on, backend, device
+) -> None:
+    file = tmp_path / "tiny.toml"
+    file.write_text(f"""
+        [models.tiny]
+        context_tokens = 512
+        placements = [
+          {{ backend = "vllm", source = "{folder}", requires = ["cuda"] }},
+          {{ backend = "mlx", source = "{folder}", requires = ["apple"] }},
+          {{ backend = "llamacpp", source = "{weights}", requires = ["cpu"] }},
+        ]
+    """)
+    chosen = the_chosen(explained(enginehouse, "tiny", on, str(file)))
+    assert chosen["backend"] == backend
+    assert re.fullmatch(rf"runs on {re.escape(device)}, takes [\d.]+ [MG]iB of [\d.]+ GiB", chosen["reason"])
 
 
 def test_weights_that_are_not_here_leave_the_choice_and_are_told(enginehouse: Run) -> None:

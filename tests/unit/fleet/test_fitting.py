@@ -8,7 +8,7 @@ import pytest
 from enginehouse.config import Config, ModelConfig, PlacementConfig
 from enginehouse.fleet import place_fitting
 from enginehouse_plugin import Backend, BackendType, Device, Fit, ProbeReport
-from enginehouse_plugin.errors import SourceNotFound
+from enginehouse_plugin.errors import LoadFailed, SourceNotFound
 
 GIB = 1024**3
 GPU = Device(id="cuda:0", kind="cuda", name="GPU", memory_bytes=16 * GIB)
@@ -141,6 +141,25 @@ async def test_a_placement_that_does_not_fit_is_passed_over_before_it_loads(hous
     (line,) = [line for line in logs if line["event"] == "placement passed over"]
     assert (line["placement"], line["instead"]) == (0, 1)
     assert line["reason"] == "it takes 9.00 GiB on cpu (Test CPU), which has 8.00 GiB"
+
+
+async def test_an_engine_that_cannot_use_its_device_leaves_the_next_one(house, logs):
+    """First the other kinds of the same placement, then the next placement; each is tried once."""
+    house.script.load_errors += [LoadFailed("no CUDA in this build", retryable=False, code="engine_without_gpu")]
+    house.build(kinds=("cuda", "cpu"), devices=(GPU, CPU)).start()
+    await house.until("ready")
+    assert [device.id for device in house.hosted.chosen.devices] == ["cpu"]
+    assert len(house.script.placements) == 2
+    (line,) = [line for line in logs if line["event"] == "engine cannot use its device"]
+    assert (line["device"], line["reason"]) == ("cuda", "no CUDA in this build")
+
+
+async def test_an_engine_that_can_use_no_device_says_so_once(house):
+    house.script.load_errors += [LoadFailed("no CUDA in this build", retryable=False, code="engine_without_gpu")]
+    house.build(kinds=("cuda",), devices=(GPU, CPU)).start()
+    await house.until("failed")
+    assert house.hosted.reason == "no placement of it fits on this host (0: no CUDA in this build)"
+    assert len(house.script.placements) == 1
 
 
 async def test_where_no_placement_fits_nothing_loads_and_the_reason_is_told(house, two_placements):
