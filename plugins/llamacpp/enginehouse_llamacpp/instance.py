@@ -36,7 +36,7 @@ class LlamaCppInstance(Instance):
         self._server = server
         self._model = model
         self._prompter = Prompter(server, model)
-        self._vocabulary = Vocabulary(server, model.vocabulary_size)
+        self._vocabulary = Vocabulary(server, model.vocabulary_size, model.control_ids)
         self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from enginehouse_plugin.errors import EngineProtocolError
@@ -18,9 +19,10 @@ class Vocabulary:
     What it does not tell is found again here.
     """
 
-    def __init__(self, server: Server, size: int) -> None:
+    def __init__(self, server: Server, size: int, control_ids: Collection[int] = ()) -> None:
         self._server = server
         self._size = size
+        self._silent = max(control_ids, default=None)  # one that ends nothing: those have the lowest ids
         self._pieces: list[bytes] = []
         self._ids: dict[bytes, int] = {}
 
@@ -40,6 +42,9 @@ class Vocabulary:
     def tokens_of(self, chunk: Chunk, count: int) -> list[int]:
         """The *count* tokens that *chunk* was made of, which carries probabilities and holds nothing back.
 
+        A control token inside a broken character leaves no text, and the engine does not tell which it was: some
+        control token stands for it.
+
         Raises:
             EngineProtocolError: no tokens make this text.
         """
@@ -48,7 +53,7 @@ class Vocabulary:
         last = chunk.tokens[-1]
         sent = bytes(chunk.completion_probabilities[0].bytes)  # as sampled: in `content` a broken character is U+FFFD
         before = sent.removesuffix(self.piece(last))
-        found = self._splits(before, count - 1)
+        found = self._splits(before, count - 1) or self._with_silent(before, count - 1)
         if not found:
             raise EngineProtocolError(f"llama.cpp sent a text that {count} tokens of its vocabulary do not make.")
         return [*found[0], last]
@@ -74,6 +79,15 @@ class Vocabulary:
             "logit_bias": [[whole, 1e6]],
             "cache_prompt": True,
         }
+
+    def _with_silent(self, data: bytes, count: int) -> list[list[int]]:
+        """Ways to write *data* as *count* tokens some of which have no text, with as few of those as can be."""
+        if self._silent is not None:
+            for silent in range(1, count):
+                found = self._splits(data, count - silent)
+                if found:  # what is held back begins with text
+                    return [[ids[0], *[self._silent] * silent, *ids[1:]] for ids in found]
+        return []
 
     def _splits(self, data: bytes, count: int) -> list[list[int]]:
         """All ways to write *data* as exactly *count* tokens, those with a longer first token first."""

@@ -118,3 +118,35 @@ async def test_the_end_of_sequence_is_no_token_of_the_text(model: LlamaCppInstan
     assert joined(answer.logprobs) == answer.text
     assert answer.usage is not None
     assert len(answer.logprobs) == answer.usage.completion_tokens - 1
+
+
+@pytest.mark.parametrize("before", [[b"\xf0"], [b"\xf0", b"\x9f"]])
+async def test_a_control_token_inside_a_broken_character_is_no_fault_of_the_engine(
+    model: LlamaCppInstance, before: list[bytes]
+) -> None:
+    """The engine holds the character back, and then sends one text for more tokens than have any."""
+    vocabulary = model._vocabulary
+    await vocabulary.load()
+    control = sorted(model._model.control_ids)[3]
+    forced = [vocabulary._ids[piece] for piece in (*before, b"a", b"b", b"c", b"d")]
+    forced.insert(len(before), control)
+    body = {
+        "prompt": await model.tokenize("Hello"),
+        "stream": True,
+        "n_predict": len(forced),
+        "n_probs": 2,
+        "samplers": ["penalties", "temperature"],
+        "temperature": 0,
+        "repeat_last_n": 64,
+        "presence_penalty": 500.0,  # each token once, the most biased first
+        "logit_bias": [[token_id, 4000 - 60 * at] for at, token_id in enumerate(forced)],
+        "cache_prompt": False,
+    }
+    written: list[int] = []
+    async for chunk in model._server.complete(body):
+        if not chunk.stop and chunk.tokens_predicted:
+            written += vocabulary.tokens_of(chunk, chunk.tokens_predicted - len(written))
+    assert len(written) >= len(forced) - 1
+    spoken = [token_id for token_id in forced if token_id != control]
+    assert [token_id for token_id in written if token_id not in model._model.control_ids] == spoken[: len(written) - 1]
+    assert sum(token_id in model._model.control_ids for token_id in written) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -33,4 +34,4 @@ def conformance_target(served: Placement) -> BackendTarget:
     """Its features are those that the instance declares; of the file only the end of a turn is used."""
     (backend,) = enginehouse_backends()
     declared = Declared(eos_ids=read_declared(FEATURES).eos_ids)
-    return BackendTarget(backend, served, declared=declared)
+    return BackendTarget(backend, served, declared=declared, hardware=f"{os.cpu_count()} cores, CPU")
