@@ -73,9 +73,9 @@ async def _starts_of_tokens(ctx: Context, base: Baseline) -> set[int]:
     """Where tokens begin in the baseline's text; without logprobs, wherever a word may begin."""
     if ctx.has("logprobs") and ctx.speaks("logprobs"):
         answer = await ctx.ask({**base.body, "logprobs": True})
-        if answer.text == base.text:
+        if answer.text == base.text and answer.first.logprobs:
             starts, at = set(), 0
-            for entry in answer.logprobs:
+            for entry in answer.first.logprobs:
                 starts.add(at)
                 at += len(entry.token)
             return starts

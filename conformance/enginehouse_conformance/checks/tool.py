@@ -285,9 +285,10 @@ def _two_results(name: str, *ids: str) -> list[dict[str, Any]]:
 
 def _distance(ctx: Context, left: Answer, right: Answer) -> float:
     """How far apart the likeliest first tokens of two answers are: the largest difference of a logprob."""
-    if not (left.logprobs and right.logprobs):
+    entries = [answer.first.logprobs for answer in (left, right)]
+    if not (entries[0] and entries[1]):
         ctx.unclear("the first token has no log probability: nothing tells the prompts apart")
-    values = [{other.token: other.logprob for other in answer.logprobs[0].top} for answer in (left, right)]
+    values = [{other.token: other.logprob for other in told[0].top} for told in entries if told]
     shared = values[0].keys() & values[1].keys()
     return max((abs(values[0][token] - values[1][token]) for token in shared), default=math.inf)
 
