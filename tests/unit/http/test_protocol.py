@@ -21,11 +21,12 @@ REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 @asynccontextmanager
 async def listening(max_connections: int = 0, app: Any = hello) -> AsyncIterator[Connect]:
     """A listener of *app* with our protocol; all connections made to it are closed after the block."""
-    config = uvicorn.Config(app, http=protocol.protocol_class(max_connections), log_config=None, lifespan="off")
+    kind: Any = protocol.protocol_class(max_connections)  # Any: uvicorn makes it by keywords, its base takes no such
+    config = uvicorn.Config(app, http=kind, log_config=None, lifespan="off")
     config.load()
     state = ServerState()
     server = await asyncio.get_running_loop().create_server(
-        lambda: config.http_protocol_class(config=config, server_state=state, app_state={}), "127.0.0.1", 0
+        lambda: kind(config=config, server_state=state, app_state={}), "127.0.0.1", 0
     )
     port = server.sockets[0].getsockname()[1]
     writers = []
