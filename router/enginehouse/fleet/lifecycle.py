@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Literal
 
 from enginehouse.certificates import NO_STANDING, Certificates, Standing, explained, usable
@@ -24,7 +24,6 @@ from enginehouse_plugin import (
     BackendType,
     Candidate,
     Capabilities,
-    DeviceKind,
     ExitReport,
     Instance,
     InstanceChange,
@@ -32,7 +31,6 @@ from enginehouse_plugin import (
     Placement,
 )
 from enginehouse_plugin.errors import (
-    ENGINE_WITHOUT_GPU,
     EngineDied,
     EnginehouseError,
     EngineProtocolError,
@@ -43,13 +41,10 @@ from enginehouse_plugin.errors import (
 
 from .admission import Gate
 from .errors import Draining, InstanceUnavailable
-from .fitting import FindWeights, Weighed
-from .placement import Chosen, Decision, Unusable
+from .placement import Chosen
 from .restart import RestartPolicy
+from .settling import PlaceAgain, Seat
 from .sources import ResolveSource, resolve_source
-
-PlaceAgain = Callable[[FindWeights, Unusable], Awaitable[Weighed]]
-"""Chooses once more, with what the candidates' backends say of their size, and what earlier loads have told."""
 
 State = Literal["unloaded", "loading", "ready", "failed", "draining", "closed"]
 _CHECK_TIMEOUT_S = 5.0
@@ -83,7 +78,6 @@ class HostedInstance:
     ) -> None:
         self.id = instance_id
         self.model = model
-        self.chosen = chosen
         self.state: State = "unloaded"
         self.reason = "not asked for yet"
         self.progress: LoadProgress | None = None
@@ -95,8 +89,7 @@ class HostedInstance:
         self.restarts = 0
         self.gate = Gate(model, max_queue=config.max_queue, queue_timeout_s=config.queue_timeout_s)
         self._config = config
-        self._place_again = place_again
-        self._unusable: dict[tuple[int, DeviceKind], str] = {}
+        self._seat = Seat(model, chosen, place_again)
         self._resolve_source = resolve_source
         self._policy = policy or RestartPolicy()
         self._on_change = on_change
@@ -111,6 +104,11 @@ class HostedInstance:
 
     def __repr__(self) -> str:
         return f"<HostedInstance {self.id!r} {self.state} {self.gate!r}>"
+
+    @property
+    def chosen(self) -> Chosen:
+        """Its placement and devices; a load may find that others do better."""
+        return self._seat.chosen
 
     @property
     def backend(self) -> BackendType:
@@ -226,11 +224,11 @@ class HostedInstance:
         self.progress = None
         started = time.monotonic()
         try:
-            path = await self._settle()
+            path = await self._seat.settle(self._find_weights)
             placement = self.chosen.for_backend(self.model, self._config, path)
             instance = await self.backend.create().load(placement, self.chosen.devices, self._note_progress)
         except EnginehouseError as error:
-            if error.code == ENGINE_WITHOUT_GPU and self._can_go_elsewhere(error):
+            if self._seat.gives_way(error):
                 return await self._load()
             raise
         except Exception as error:  # a plugin's fault must not end the task that watches over it
@@ -243,47 +241,8 @@ class HostedInstance:
         self._load_s = time.monotonic() - started
         return instance, placement
 
-    async def _settle(self) -> str | None:
-        """Choose the placement that fits, and return the path of its weights, fetched if need be.
-
-        Raises:
-            LoadError: none fits, or there are no such weights.
-        """
-        paths: dict[str, str | None] = {}
-
-        async def find_weights(source: str) -> str | None:
-            paths[source] = await self._resolve_source(source, self._note_progress)
-            return paths[source]
-
-        if self._place_again is not None:
-            weighed = await self._place_again(find_weights, self._unusable)
-            if weighed.fault is not None:
-                raise weighed.fault
-            self._move_to(weighed.decision)
-        source = self.chosen.placement.source
-        if not self.backend.needs_weights:
-            return None
-        return paths[source] if source in paths else await find_weights(source)
-
-    def _can_go_elsewhere(self, error: EnginehouseError) -> bool:
-        """Note that the engine cannot use its devices; whether there may be others."""
-        if self._place_again is None or not self.chosen.devices:
-            return False
-        kind = self.chosen.devices[0].kind
-        log.warning("engine cannot use its device", model=self.model, placement=self.chosen.index, device=kind,
-                    reason=error.message)  # fmt: skip
-        self._unusable[self.chosen.index, kind] = error.message
-        return True
-
-    def _move_to(self, decision: Decision) -> None:
-        reasons = {rejected.index: rejected.reason for rejected in decision.rejected}
-        if decision.chosen is None:
-            told = "; ".join(f"{index}: {reason}" for index, reason in reasons.items())
-            raise LoadFailed(f"no placement of it fits on this host ({told})", retryable=False, code="does_not_fit")
-        if decision.chosen.index != self.chosen.index:
-            log.warning("placement passed over", model=self.model, placement=self.chosen.index,
-                        reason=reasons[self.chosen.index], instead=decision.chosen.index)  # fmt: skip
-        self.chosen = decision.chosen
+    async def _find_weights(self, source: str) -> str | None:
+        return await self._resolve_source(source, self._note_progress)
 
     @contextlib.asynccontextmanager
     async def _assessing(self, declared: Capabilities, placement: Placement) -> AsyncIterator[None]:

@@ -12,9 +12,10 @@ from enginehouse_plugin import BackendType, Device, InstanceChange, LoadProgress
 
 from .errors import ModelNotFound
 from .fitting import FindWeights, Weighed, place_fitting
-from .lifecycle import HostedInstance, PlaceAgain
+from .lifecycle import HostedInstance
 from .placement import Decision, Unusable, place
 from .restart import RestartPolicy
+from .settling import PlaceAgain
 from .sources import ResolveSource, resolve_source
 
 log = get_logger()
