@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib.metadata
 import logging
 
@@ -63,16 +64,17 @@ class MlxBackend(Backend):
         found = await asyncio.to_thread(weights.read, placement)
         tokens = footprint.context_tokens(placement, found)
         _check_limit(options, found, tokens)
-
-        def log(line: LogLine) -> None:
-            _engine_log.log(_LEVELS[line.level], "%s: %s", placement.model, line.text)
-
-        worker = WorkerBackend(_WORKER, env=_ENVIRONMENT, on_log=log)
+        worker = WorkerBackend(_WORKER, env=_ENVIRONMENT, on_log=functools.partial(log_line, placement.model))
         try:
             async with asyncio.timeout(options.load_timeout_s):
                 return await worker.load(placement, devices, progress)
         except TimeoutError as error:
             raise LoadFailed(f"MLX did not finish loading within {options.load_timeout_s:g} s.") from error
+
+
+def log_line(model: str, line: LogLine) -> None:
+    """Log *line* of the engine that serves *model*, with its level."""
+    _engine_log.log(_LEVELS[line.level], "%s: %s", model, line.text)
 
 
 def missing_packages() -> list[str]:

@@ -26,8 +26,8 @@ class MlxOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     prefix_cache_mib: Annotated[int, msgspec.Meta(ge=0)] = 512
     """Memory for KV caches of finished requests, in MiB; the least recently used give way."""
     memory_limit_mib: Positive | None = None
-    """Memory for weights and caches together, in MiB. A model that needs more fails to load; a request that
-    would, is refused as overload. Default: no limit of its own."""
+    """Memory for weights and KV caches together, in MiB. A model that needs more fails to load; a request that
+    would, is refused as overload. What a single step needs comes on top. Default: no limit."""
     chat_template: str | None = None
     """Jinja text that replaces the model's own chat template."""
     chat_template_file: str | None = None

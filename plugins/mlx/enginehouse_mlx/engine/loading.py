@@ -21,7 +21,7 @@ from .templates import ModelTemplate, read_template
 from .vocabulary import Vocabulary
 
 _EVALUATED_AT_ONCE = 256 * 2**20
-_PROCESSOR_CACHE_BYTES = 256 * 2**20
+_FREED_CACHE_BYTES = 256 * 2**20
 """Freed memory that MLX keeps for itself on a processor; its own limit is all of the memory."""
 
 
@@ -73,10 +73,10 @@ def _choose_device(devices: Sequence[Device], memory_limit_bytes: int | None) ->
     if not wants_gpu:
         mx.set_default_device(mx.cpu)
         mx.disable_compile()  # on a processor it runs a C++ compiler, which may not be there, and gains little
-        mx.set_cache_limit(_PROCESSOR_CACHE_BYTES)
-    if memory_limit_bytes is not None:
-        mx.set_memory_limit(memory_limit_bytes)
-        mx.set_cache_limit(memory_limit_bytes // 8)
+        mx.set_cache_limit(_FREED_CACHE_BYTES)
+    elif memory_limit_bytes is not None:
+        # Not MLX's own memory limit as well: near it every operation waits for memory.
+        mx.set_cache_limit(max(memory_limit_bytes // 8, _FREED_CACHE_BYTES))
 
 
 def _evaluate(model: Any, progress: OnProgress) -> None:  # Any: mlx_lm has no types

@@ -1,0 +1,292 @@
+"""Loading, cancelling, unloading, crashing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import msgspec
+import pluggy
+import psutil
+import pytest
+from tests.asking import ask, request
+
+from enginehouse_mlx.backend import MlxBackend, log_line
+from enginehouse_mlx.engine import loading
+from enginehouse_mlx.options import MlxOptions
+from enginehouse_plugin import Device, Instance, LoadProgress, Measured, Placement, Tokens
+from enginehouse_plugin.errors import EngineDied, EngineMissing, EngineUnavailable, InvalidRequest, LoadFailed
+from enginehouse_plugin.hosting.logs import LogLevel, LogLine
+
+from .folders import copy_of, with_tokenizer
+
+Load = Callable[..., Awaitable[Instance]]
+Place = Callable[..., Placement]
+on_the_loop = pytest.mark.asyncio(loop_scope="session")
+CPU = Device(id="cpu", kind="cpu", name="cpu", memory_bytes=2**34)
+
+
+def process_of(instance: Instance) -> psutil.Process:
+    return psutil.Process(instance._link.child.pid)  # type: ignore[attr-defined]  # the worker's own
+
+
+async def until_idle(instance: Instance) -> None:
+    while await instance.active_requests():  # type: ignore[attr-defined]  # noqa: ASYNC110  # another process's state
+        await asyncio.sleep(0.01)
+
+
+def test_the_router_imports_no_engine() -> None:
+    script = (
+        "import asyncio, sys\n"
+        "from enginehouse_mlx import enginehouse_backends\n"
+        "report = asyncio.run(enginehouse_backends()[0].create().probe())\n"
+        "print(report.available, report.engine_version)\n"
+        "sys.exit(bool({'mlx', 'mlx.core', 'mlx_lm', 'numpy', 'transformers', 'llguidance'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("True mlx 0.")
+
+
+@on_the_loop
+async def test_what_is_missing_is_told_with_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch, placement: Place
+) -> None:
+    monkeypatch.setattr("enginehouse_mlx.backend._PACKAGES", ("mlx", "no-such-package"))
+    report = await MlxBackend().probe()
+    assert not report.available
+    assert "no-such-package" in report.detail
+    assert report.fix == "pip install 'enginehouse-mlx[engine]'"
+
+
+@on_the_loop
+async def test_loading_tells_how_far_it_is_and_the_engines_words_are_logged(
+    placement: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "enginehouse.engine.mlx")
+    steps: list[LoadProgress] = []
+    instance = await MlxBackend().load(placement(), (CPU,), steps.append)
+    fractions = [step.fraction for step in steps if step.fraction is not None]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+    assert {"loading weights", "loading tokenizer", "warming up"} <= {step.stage for step in steps}
+    broken = msgspec.structs.replace(request(), prompt=Tokens(()))
+    with pytest.raises(InvalidRequest):
+        [event async for event in instance.generate(broken)]
+    await instance.unload()
+    assert {record.name for record in caplog.records} <= {"enginehouse.engine.mlx", "asyncio"}
+
+
+@pytest.mark.parametrize(("level", "told"), [("error", logging.ERROR), ("warning", logging.WARNING)])
+def test_lines_of_the_engine_keep_their_level(level: LogLevel, told: int, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "enginehouse.engine.mlx")
+    log_line("my-model", LogLine(level, "words"))
+    assert [(r.levelno, r.message) for r in caplog.records] == [(told, "my-model: words")]
+
+
+# ---- refusals ----
+
+
+def no_template(content: dict[str, Any]) -> None:
+    del content["chat_template"]
+
+
+def bad_template(content: dict[str, Any]) -> None:
+    content["chat_template"] = "{% for %}"
+
+
+@pytest.mark.parametrize(
+    ("config", "without", "change", "code"),
+    [
+        ({"model_type": "no_such_model"}, (), None, "unknown_architecture"),
+        ({"model_file": "custom.py"}, (), None, "unknown_architecture"),
+        ({"vocab_size": 100}, (), None, "bad_weights"),
+        ({"num_hidden_layers": 3}, (), None, "bad_weights"),
+        ({}, ("tokenizer.json", "tokenizer_config.json"), None, "bad_tokenizer"),
+        ({}, (), no_template, "no_chat_template"),
+        ({}, (), bad_template, "bad_chat_template"),
+    ],
+)
+def test_what_cannot_be_loaded_is_refused_with_the_reason(
+    tiny: Path,
+    tmp_path: Path,
+    config: dict[str, Any],
+    without: tuple[str, ...],
+    change: Callable[[dict[str, Any]], None] | None,
+    code: str,
+) -> None:
+    folder = copy_of(tiny, tmp_path / "model", without=without, **config)
+    if change is not None:
+        with_tokenizer(folder, change)
+    with pytest.raises(LoadFailed) as refused:
+        loading.load(folder, MlxOptions(), (CPU,), None, lambda _: None)
+    assert refused.value.code == code, refused.value.message
+    assert not refused.value.retryable
+
+
+@on_the_loop
+async def test_a_refusal_crosses_from_the_worker(placement: Place, tiny: Path, tmp_path: Path) -> None:
+    folder = copy_of(tiny, tmp_path / "model", model_type="no_such_model")
+    with pytest.raises(LoadFailed, match="no_such_model") as refused:
+        await MlxBackend().load(placement(folder), (CPU,), lambda _: None)
+    assert refused.value.code == "unknown_architecture"
+
+
+def test_a_device_that_this_build_cannot_use_is_refused(tiny: Path) -> None:
+    if mx.metal.is_available():
+        pytest.skip("needs a build of MLX without Metal")
+    apple = Device(id="apple", kind="apple", name="apple", memory_bytes=2**34)
+    with pytest.raises(LoadFailed, match="Metal") as refused:
+        loading.load(tiny, MlxOptions(), (apple,), None, lambda _: None)
+    assert refused.value.code == "engine_without_gpu"
+
+
+@on_the_loop
+async def test_a_load_that_takes_too_long_fails_and_leaves_nothing(placement: Place) -> None:
+    before = set(psutil.Process().children(recursive=True))
+    with pytest.raises(LoadFailed, match="within"):
+        await MlxBackend().load(placement(load_timeout_s=0.05), (CPU,), lambda _: None)
+    assert set(psutil.Process().children(recursive=True)) <= before
+
+
+@pytest.fixture(scope="module")
+def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An interpreter that has msgspec and pluggy alone."""
+    folder = tmp_path_factory.mktemp("bare")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    (site,) = folder.glob("lib/python*/site-packages")
+    for module in (msgspec, pluggy):
+        (site / module.__name__).symlink_to(Path(str(module.__file__)).parent)
+    return folder / "bin/python"
+
+
+@on_the_loop
+async def test_an_interpreter_without_the_engine_is_told_what_to_install(placement: Place, bare_python: Path) -> None:
+    elsewhere = msgspec.structs.replace(placement(), python=str(bare_python))
+    with pytest.raises(EngineMissing) as missing:
+        await MlxBackend().load(elsewhere, (CPU,), lambda _: None)
+    assert "enginehouse-mlx[engine]" in missing.value.fix
+
+
+# ---- running ----
+
+
+@pytest.mark.parametrize("after", [0, 1, 4])
+@on_the_loop
+async def test_a_stream_that_is_left_frees_its_slot(model: Instance, after: int) -> None:
+    """Before the first event, before the first token, and in the middle."""
+    events = model.generate(request("word " * 300, max_tokens=1500, logit_bias={2: -100.0}))
+    for _ in range(after):
+        await anext(events)
+    pending = asyncio.ensure_future(anext(events))
+    await asyncio.sleep(0)
+    pending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await pending
+    await events.aclose()
+    await until_idle(model)
+    assert (await ask(model, max_tokens=2)).reason == "length"
+
+
+@on_the_loop
+async def test_fifty_streams_that_are_left_harm_nobody(model: Instance) -> None:
+    async def leave(number: int) -> None:
+        events = model.generate(request(f"Number {number}.", max_tokens=1000, n=1 + number % 3))
+        for _ in range(number % 4):
+            await anext(events)
+        await events.aclose()
+
+    await asyncio.gather(*[leave(number) for number in range(50)])
+    await until_idle(model)
+    assert (await ask(model, max_tokens=2)).reason == "length"
+
+
+@on_the_loop
+async def test_the_load_is_the_engines_own(model: Instance) -> None:
+    assert isinstance(model, Measured)
+    idle = await model.measure()
+    assert (idle.running, idle.waiting) == (0, 0)
+    streams = [model.generate(request(f"Busy {n}.", max_tokens=1800, logit_bias={2: -100.0})) for n in range(6)]
+    for events in streams:
+        await anext(events)
+    busy = await model.measure()
+    assert (busy.running, busy.waiting) == (4, 2)
+    assert busy.cache_used is not None
+    assert 0 <= busy.cache_used <= 1
+    for events in streams:
+        await events.aclose()
+    await until_idle(model)
+
+
+@on_the_loop
+async def test_draining_waits_for_what_runs_but_not_for_ever(load: Load) -> None:
+    instance = await load()
+    running = asyncio.ensure_future(ask(instance, max_tokens=30))
+    while not await instance.active_requests():  # type: ignore[attr-defined]  # noqa: ASYNC110  # another process
+        await asyncio.sleep(0.005)
+    await instance.drain(600.0)
+    assert (await running).reason == "length"
+    endless = instance.generate(request(max_tokens=1900, logit_bias={2: -100.0}))
+    await anext(endless)
+    await instance.drain(0.01)
+    assert await instance.active_requests() == 1  # type: ignore[attr-defined]  # it is Inspectable
+    await endless.aclose()
+
+
+@on_the_loop
+async def test_unloading_gives_the_memory_back_by_ending_the_process(load_worker: Load) -> None:
+    instance = await load_worker()
+    process = process_of(instance)
+    assert process.memory_info().rss > 50 * 2**20
+    running = instance.generate(request(max_tokens=1500))
+    await anext(running)
+    await instance.unload()
+    await instance.unload()
+    assert not psutil.pid_exists(process.pid) or process.status() == psutil.STATUS_ZOMBIE
+    assert (await instance.wait_closed()).is_expected
+    with pytest.raises((EngineDied, EngineUnavailable)):
+        async for _ in running:
+            pass
+    with pytest.raises(EngineUnavailable):
+        await ask(instance)
+
+
+@on_the_loop
+async def test_a_crash_is_noticed_by_everyone_who_waits(load_worker: Load) -> None:
+    instance = await load_worker()
+    running = instance.generate(request(max_tokens=1500, logit_bias={2: -100.0}))
+    await anext(running)
+    os.kill(process_of(instance).pid, 9)
+    with pytest.raises(EngineDied):
+        async for _ in running:
+            pass
+    report = await instance.wait_closed()
+    assert (report.is_expected, report.signal) == (False, 9)
+    with pytest.raises(EngineUnavailable):
+        await instance.check_ready()
+
+
+@on_the_loop
+async def test_the_estimate_is_close_above_what_the_engine_takes(load_worker: Load, placement: Place) -> None:
+    """All slots filled to the end of their context, with everything that takes memory beside."""
+    estimated = (await MlxBackend().fit(placement(), (CPU,))).footprint_bytes["cpu"]
+    instance = await load_worker()
+    fields: dict[str, Any] = {"max_tokens": None, "logit_bias": {2: -100.0}, "logprobs": True, "top_logprobs": 20}
+    fields |= {"frequency_penalty": 0.5, "repetition_penalty": 1.1, "temperature": 1.0, "top_p": 0.9}
+    await asyncio.gather(*[ask(instance, "word " * 1700 + str(n), **fields) for n in range(4)])
+    peak = _peak_bytes(process_of(instance).pid)
+    assert peak <= estimated <= 2.5 * peak
+
+
+def _peak_bytes(pid: int) -> int:
+    if sys.platform != "linux":
+        return psutil.Process(pid).memory_info().rss
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
