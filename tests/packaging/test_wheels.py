@@ -21,6 +21,7 @@ OF_THE_TREE = ("tests", "plugins", "router", "examples", "docs")
         (".", "enginehouse"),
         ("plugins/contract", "enginehouse_plugin"),
         ("plugins/llamacpp", "enginehouse_llamacpp"),
+        ("plugins/mlx", "enginehouse_mlx"),
         ("plugins/vllm", "enginehouse_vllm"),
         ("conformance", "enginehouse_conformance"),
         ("examples/tutorial-plugin", "enginehouse_markov.py"),

@@ -73,11 +73,9 @@ def footprint_bytes(weights: Weights, options: MlxOptions, slot_tokens: int, is_
     wide = _number(config, "intermediate_size", "n_inner", default=4 * hidden)
     vocabulary = _number(config, "vocab_size")
     heads = _number(config, "num_attention_heads", "n_head", "n_heads")
-    # Of the widest moments of a step: the feed-forward part, the attention's scores, the logits of every position
-    # of a prompt (mlx_lm computes them all), and what sampling makes of the last ones.
+    # The widest moments of a step: the feed-forward part, the attention's scores, what sampling makes of the logits.
     step = step_tokens * (3 * wide + 4 * hidden) * 4 + step_tokens * heads * slot_tokens * 4
-    step += step_tokens * vocabulary * _DTYPE_BYTES[options.dtype or weights.dtype]
-    step += options.slots * vocabulary * 4 * 6
+    step += options.slots * vocabulary * 4 * 12
     # Merging sequences into a batch copies their caches once.
     return PROCESS_BYTES + weights.weight_bytes(options.dtype) + 2 * cache + kept + step
 

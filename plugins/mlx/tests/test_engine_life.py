@@ -276,11 +276,11 @@ async def test_a_crash_is_noticed_by_everyone_who_waits(load_worker: Load) -> No
 @on_the_loop
 async def test_the_estimate_is_close_above_what_the_engine_takes(load_worker: Load, placement: Place) -> None:
     """All slots filled to the end of their context, with everything that takes memory beside."""
-    estimated = (await MlxBackend().fit(placement(), (CPU,))).footprint_bytes["cpu"]
-    instance = await load_worker()
+    estimated = (await MlxBackend().fit(placement(context_tokens=1024), (CPU,))).footprint_bytes["cpu"]
+    instance = await load_worker(context_tokens=1024)
     fields: dict[str, Any] = {"max_tokens": None, "logit_bias": {2: -100.0}, "logprobs": True, "top_logprobs": 20}
     fields |= {"frequency_penalty": 0.5, "repetition_penalty": 1.1, "temperature": 1.0, "top_p": 0.9}
-    await asyncio.gather(*[ask(instance, "word " * 1700 + str(n), **fields) for n in range(4)])
+    await asyncio.gather(*[ask(instance, "word " * 940 + str(n), **fields) for n in range(4)])
     peak = _peak_bytes(process_of(instance).pid)
     assert peak <= estimated <= 2.5 * peak
 

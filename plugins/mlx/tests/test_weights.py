@@ -172,3 +172,9 @@ async def test_weights_beyond_the_memory_limit_do_not_fit(placement: Place) -> N
 def test_a_template_and_a_file_of_one_exclude_each_other() -> None:
     with pytest.raises(ValueError, match="not both"):
         MlxOptions(chat_template="x", chat_template_file="y")
+
+
+def test_every_option_is_documented() -> None:
+    page = (Path(__file__).parents[1] / "README.md").read_text()
+    missing = [name for name in MlxOptions.__struct_fields__ if f"`{name}`" not in page]
+    assert missing == []
