@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import logging
 import sys
 from bisect import bisect_left
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
 import msgspec
@@ -33,18 +36,29 @@ def configure_logging(
     is_console = format == "console" or (format == "auto" and out.isatty())
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     render: Processor = structlog.dev.ConsoleRenderer(colors=out.isatty()) if is_console else _render_json
-    trace: list[Processor] = [] if is_console else [structlog.processors.format_exc_info]
-    structlog.configure(
-        processors=[structlog.processors.add_log_level, stamp, *trace, render],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(out),
-        cache_logger_on_first_use=True,
-    )
+    if is_console:
+        structlog.configure(
+            processors=[structlog.processors.add_log_level, stamp, render],
+            wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+            logger_factory=structlog.PrintLoggerFactory(out),
+            cache_logger_on_first_use=True,
+        )
+    else:
+        lines = _Lines(out)
+        structlog.configure(
+            wrapper_class=type("JsonLogger", (_JsonLogger,), {"level": _LEVELS[level]}),
+            logger_factory=lambda *_: lines,
+            cache_logger_on_first_use=True,
+        )
     handler = logging.StreamHandler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.processors.add_log_level, structlog.stdlib.add_logger_name, stamp],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *trace, render],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *([] if is_console else [structlog.processors.format_exc_info]),
+                render,
+            ],
         )
     )
     root = logging.getLogger()
@@ -57,6 +71,70 @@ def configure_logging(
     # Their info lines tell of single requests to other servers, or repeat our own.
     for name in ("uvicorn.error", "httpx", "httpcore", "huggingface_hub", "filelock"):
         logging.getLogger(name).setLevel(max(_LEVELS[level], logging.WARNING))
+
+
+class _Lines:
+    """Lines for *out*. Those that can wait for others share a write with what comes within `GATHER_S`."""
+
+    GATHER_S = 0.01
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._waiting: list[str] = []
+        atexit.register(self.flush)
+
+    def add(self, line: str, *, can_wait: bool) -> None:
+        self._waiting.append(line)
+        if can_wait and len(self._waiting) > 1:
+            return  # the first has set the time
+        if can_wait:
+            try:
+                asyncio.get_running_loop().call_later(self.GATHER_S, self.flush)
+                return
+            except RuntimeError:
+                pass  # no loop runs: nobody would flush
+        self.flush()
+
+    def flush(self) -> None:
+        if self._waiting:
+            text = "\n".join([*self._waiting, ""])
+            self._waiting.clear()
+            self._out.write(text)
+            self._out.flush()
+
+
+class _JsonLogger(structlog.BoundLoggerBase):
+    """Makes an entry one line of JSON in one step: a chain of processors would be a tenth of a request's cost."""
+
+    level = logging.INFO
+
+    def debug(self, event: str, **fields: Any) -> None:
+        if self.level <= logging.DEBUG:
+            self._write("debug", event, fields)
+
+    def info(self, event: str, **fields: Any) -> None:
+        if self.level <= logging.INFO:
+            self._write("info", event, fields, can_wait=True)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        if self.level <= logging.WARNING:
+            self._write("warning", event, fields)
+
+    def error(self, event: str, **fields: Any) -> None:
+        self._write("error", event, fields)
+
+    def exception(self, event: str, **fields: Any) -> None:
+        self._write("error", event, {"exc_info": True} | fields)
+
+    def _write(self, level: str, event: str, fields: dict[str, Any], *, can_wait: bool = False) -> None:
+        if self._context:
+            fields = {**self._context, **fields}
+        fields["event"] = event
+        fields["level"] = level
+        fields["timestamp"] = datetime.now(UTC)
+        if "exc_info" in fields:
+            structlog.processors.format_exc_info(self._logger, level, fields)
+        self._logger.add(_encode(fields).decode(), can_wait=can_wait)
 
 
 def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -75,6 +76,27 @@ def test_exceptions_are_in_the_line(configured):
         structlog.get_logger().exception("it broke")
     (line,) = out.getvalue().splitlines()
     assert "KeyError: 'oops'" in json.loads(line)["exception"]
+
+
+async def test_lines_that_can_wait_share_a_write_and_what_cannot_takes_them_along(configured):
+    writes = []
+
+    class Stream(io.StringIO):
+        def write(self, text: str) -> int:
+            writes.append([json.loads(line)["event"] for line in text.splitlines()])
+            return len(text)
+
+    configured(format="json", stream=Stream())
+    log = structlog.get_logger()
+    log.info("one")
+    log.info("two")
+    assert writes == []
+    log.warning("three")
+    assert writes == [["one", "two", "three"]]
+    log.info("four")
+    while len(writes) < 2:  # noqa: ASYNC110  # the stream has no event of its own
+        await asyncio.sleep(0.01)
+    assert writes[1] == ["four"]
 
 
 def test_logs_of_the_standard_library_take_the_same_form(configured):

@@ -12,7 +12,7 @@ Text in events is whole characters: an adapter holds bytes back until a characte
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, final
 
 import msgspec
 
@@ -50,6 +50,7 @@ class Event(msgspec.Struct, frozen=True, gc=False, tag_field="t"):
     """Base of all events."""
 
 
+@final
 class Started(Event, frozen=True, gc=False, tag="started"):
     """The engine has taken the request. `cached_tokens` of the prompt came from a prefix cache."""
 
@@ -57,6 +58,7 @@ class Started(Event, frozen=True, gc=False, tag="started"):
     cached_tokens: int = 0
 
 
+@final
 class TextDelta(Event, frozen=True, gc=False, tag="text"):
     """More of the answer. `completion_tokens` is the running count of the choice."""
 
@@ -66,6 +68,7 @@ class TextDelta(Event, frozen=True, gc=False, tag="text"):
     logprobs: tuple[TokenLogprob, ...] | None = None
 
 
+@final
 class ReasoningDelta(Event, frozen=True, gc=False, tag="reasoning"):
     """More of the model's reasoning, which is not part of the answer."""
 
@@ -75,6 +78,7 @@ class ReasoningDelta(Event, frozen=True, gc=False, tag="reasoning"):
     logprobs: tuple[TokenLogprob, ...] | None = None
 
 
+@final
 class RefusalDelta(Event, frozen=True, gc=False, tag="refusal"):
     """More of a refusal."""
 
@@ -84,6 +88,7 @@ class RefusalDelta(Event, frozen=True, gc=False, tag="refusal"):
     logprobs: tuple[TokenLogprob, ...] | None = None
 
 
+@final
 class ToolCallDelta(Event, frozen=True, gc=False, tag="tool_call"):
     """More of a tool call. `id` and `name` come once, on the first delta of a `call_index`."""
 
@@ -95,6 +100,7 @@ class ToolCallDelta(Event, frozen=True, gc=False, tag="tool_call"):
     arguments_fragment: str = ""
 
 
+@final
 class Finished(Event, frozen=True, gc=False, tag="finished"):
     """A choice has ended. `matched_stop` is the stop string that ended it, if one did."""
 
@@ -103,6 +109,7 @@ class Finished(Event, frozen=True, gc=False, tag="finished"):
     matched_stop: str | None = None
 
 
+@final
 class UsageReport(Event, frozen=True, gc=False, tag="usage"):
     """Final counts in tokens; `completion_tokens` sums over the choices, the prompt counts once."""
 

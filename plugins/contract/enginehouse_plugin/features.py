@@ -20,7 +20,6 @@ from .request import (
     GenerationRequest,
     ImagePart,
     JsonObject,
-    JsonSchema,
     NamedTool,
 )
 
@@ -102,10 +101,8 @@ def needs(request: GenerationRequest) -> Iterator[Need]:
         yield Need("top_k", "top_k")
     if request.min_p:
         yield Need("min_p", "min_p")
-    if isinstance(request.output, JsonObject):
-        yield Need("json_object", "response_format")
-    elif isinstance(request.output, JsonSchema):
-        yield Need("json_schema", "response_format")
+    if request.output is not None:
+        yield Need("json_object" if isinstance(request.output, JsonObject) else "json_schema", "response_format")
     if request.tools:
         yield Need("tools", "tools")
         if request.tool_choice == "required":
@@ -125,13 +122,20 @@ def needs(request: GenerationRequest) -> Iterator[Need]:
 _PARTS: dict[type, str] = {ImagePart: "image_input", AudioPart: "audio_input", FilePart: "file_input"}
 
 
+_PLAIN: set[type] = set()
+"""Types of messages whose role needs nothing, as they are met: `isinstance` is slow on structs, and this runs often."""
+
+
 def _needs_of_messages(chat: Chat) -> Iterator[Need]:
     for at, message in enumerate(chat.messages):
-        if isinstance(message, DeveloperMessage):
-            yield Need("developer_role", f"messages[{at}].role")
-        elif isinstance(message, AssistantMessage) and message.tool_calls:
-            yield Need("tools", f"messages[{at}].tool_calls")
-        if not isinstance(message.content, str) and message.content:
+        if type(message) not in _PLAIN:
+            if isinstance(message, DeveloperMessage):
+                yield Need("developer_role", f"messages[{at}].role")
+            elif not isinstance(message, AssistantMessage):
+                _PLAIN.add(type(message))
+            elif message.tool_calls:
+                yield Need("tools", f"messages[{at}].tool_calls")
+        if message.content and not isinstance(message.content, str):
             yield from _needs_of_parts(at, message.content)
 
 

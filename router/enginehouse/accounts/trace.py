@@ -82,14 +82,14 @@ class Trace:
             if self._first_at is None:
                 self._first_at = time.perf_counter()
             self._counts[event.choice] = event.completion_tokens  # type: ignore[union-attr]  # `isinstance` costs more
-        elif isinstance(event, Finished):
+        elif type(event) is Finished:
             if self._first_at is None:
                 self._first_at = time.perf_counter()
             self.finish_reasons.append(event.reason)
-        elif isinstance(event, Started):
+        elif type(event) is Started:
             self.prompt_tokens = event.prompt_tokens
             self.cached_tokens = event.cached_tokens
-        elif isinstance(event, UsageReport):
+        elif type(event) is UsageReport:
             self._usage = event
             self.prompt_tokens = event.prompt_tokens
             self.cached_tokens = event.cached_tokens

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-import secrets
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from enginehouse.wire.encode import unique_hex
 
 _ACCEPTED = re.compile(rb"[\x21-\x7e]{1,128}")
 
@@ -23,10 +24,13 @@ class Envelope:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        given = next((value for name, value in scope["headers"] if name == self._name), None)
-        request_id = (
-            given if given is not None and _ACCEPTED.fullmatch(given) else b"req-" + secrets.token_hex(12).encode()
-        )
+        request_id = None
+        for name, value in scope["headers"]:
+            if name == self._name:
+                request_id = value if _ACCEPTED.fullmatch(value) else None
+                break
+        if request_id is None:
+            request_id = b"req-" + unique_hex().encode()
         scope["enginehouse.request_id"] = request_id.decode()  # type: ignore[typeddict-unknown-key]  # ours
         header = (self._name, request_id)
 

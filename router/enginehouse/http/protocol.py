@@ -32,6 +32,7 @@ class Protocol(HttpToolsProtocol):
     is_lost = False
     _on_lost: Callable[[], None] | None = None
     _running: RequestResponseCycle | None = None  # uvicorn's own `cycle` is the last that came
+    _is_in_head = False
     _ahead_bytes = 0
     _unparsed_bytes = 0  # since the last head, part of a body or end of a request
     _verdict: errors.ErrorReply | None = None  # on what came behind the request that runs
@@ -70,7 +71,7 @@ class Protocol(HttpToolsProtocol):
 
     def _read_on(self) -> None:
         """Undo a pause of uvicorn's, which would hide that the client leaves."""
-        if self._on_lost is not None and not self.transport.is_closing():
+        if self.flow.read_paused and self._on_lost is not None and not self.transport.is_closing():
             self.flow.resume_reading()
 
     def data_received(self, data: bytes) -> None:
@@ -86,6 +87,8 @@ class Protocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._unparsed_bytes += len(data)
         self._parse(data)
+        if self._is_in_head and self._head_timer is None:  # most heads come whole, and need no deadline
+            self._expect_head()
         if self._unparsed_bytes > MAX_HEAD_BYTES:
             self._refuse(errors.head_too_large(MAX_HEAD_BYTES))
         self._read_on()
@@ -107,17 +110,18 @@ class Protocol(HttpToolsProtocol):
             self.send_400_response("Invalid HTTP request received.")
 
     def on_message_begin(self) -> None:
-        """Start the deadline for the head of a further request on this connection."""
+        """Note that a head has begun."""
         super().on_message_begin()
         self.scope["enginehouse.connection"] = self  # type: ignore[typeddict-unknown-key]  # for `client`
-        if self._head_timer is None:
-            self._expect_head()
+        self._is_in_head = True
 
     def on_headers_complete(self) -> None:
         """End the deadline: the head is whole."""
         if self.parser.should_upgrade():
             return  # it comes again without
-        self._stop_timer()
+        self._is_in_head = False
+        if self._head_timer is not None:
+            self._stop_timer()
         self._unparsed_bytes = 0
         super().on_headers_complete()
 

@@ -7,7 +7,6 @@ one encode of its text.
 from __future__ import annotations
 
 import random
-import secrets
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,9 +52,17 @@ _OBFUSCATION_STEP = 64
 _OBFUSCATION = "".join(random.Random(0).choices("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", k=64))  # noqa: S311  # padding, no secret
 
 
+_ids = random.Random()  # noqa: S311  # seeded by the operating system; ids are to be unique, not secret
+
+
+def unique_hex() -> str:
+    """Make 24 hexadecimal digits that nobody else has."""
+    return f"{_ids.getrandbits(96):024x}"
+
+
 def new_completion_id() -> str:
     """Make an id that no other answer has."""
-    return f"chatcmpl-{secrets.token_hex(12)}"
+    return f"chatcmpl-{unique_hex()}"
 
 
 class AnswerHead(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,16 +197,13 @@ class ChatBody:
         Raises:
             EngineProtocolError: the event breaks the order of a stream.
         """
-        if isinstance(event, UsageReport):
+        if type(event) is UsageReport:
             self._usage = event
-            return
-        if isinstance(event, Started):
-            return
-        if not 0 <= event.choice < len(self._choices) or self._choices[event.choice].finish_reason is not None:
-            raise EngineProtocolError(
-                f"The engine sent more for choice {event.choice}, which does not exist or has ended."
-            )
-        self._choices[event.choice].add(event)
+        elif type(event) is not Started:
+            at = event.choice
+            if not 0 <= at < len(self._choices) or self._choices[at].finish_reason is not None:
+                raise EngineProtocolError(f"The engine sent more for choice {at}, which does not exist or has ended.")
+            self._choices[at].add(event)
 
     def encode(self) -> bytes:
         """Encode the answer.
@@ -241,14 +245,14 @@ class _GatheredChoice:
 
     def add(self, event: TextDelta | ReasoningDelta | RefusalDelta | ToolCallDelta | Finished) -> None:
         """Take the next event of this choice."""
-        if isinstance(event, Finished):
+        if type(event) is Finished:
             self.finish_reason = event.reason
-        elif isinstance(event, ToolCallDelta):
+        elif type(event) is ToolCallDelta:
             self._add_call(event)
         else:
-            if isinstance(event, TextDelta):
+            if type(event) is TextDelta:
                 self.text.append(event.text)
-            elif isinstance(event, ReasoningDelta):
+            elif type(event) is ReasoningDelta:
                 self.reasoning.append(event.text)
             else:
                 self.refusal.append(event.text)

@@ -40,7 +40,7 @@ def generation_request(
         prompt=contract.Chat(messages=_messages(chat.messages)),
         stream=bool(chat.stream),
         n=1 if chat.n is None else chat.n,
-        max_tokens=_first(_limit(chat), model.max_tokens, profile.default_max_tokens),
+        max_tokens=_decided(_limit(chat), model.max_tokens, profile.default_max_tokens),
         temperature=_decided(chat.temperature, model.temperature, profile.default_temperature),
         top_p=_decided(chat.top_p, model.top_p, profile.default_top_p),
         top_k=_decided(chat.top_k, model.top_k, 0),
@@ -49,7 +49,7 @@ def generation_request(
         presence_penalty=_decided(chat.presence_penalty, model.presence_penalty, 0.0),
         repetition_penalty=_decided(chat.repetition_penalty, model.repetition_penalty, 1.0),
         logit_bias={} if chat.logit_bias is None else chat.logit_bias,
-        seed=_first(chat.seed, model.seed),
+        seed=_decided(chat.seed, model.seed, None),
         stop=_decided(_stop(chat), model.stop, ()),
         logprobs=bool(chat.logprobs),
         top_logprobs=0 if chat.top_logprobs is None else chat.top_logprobs,
@@ -57,17 +57,13 @@ def generation_request(
         tools=tools,
         tool_choice=tool_choice,
         parallel_tool_calls=True if chat.parallel_tool_calls is None else chat.parallel_tool_calls,
-        reasoning_effort=_first(chat.reasoning_effort, model.reasoning_effort),
+        reasoning_effort=_decided(chat.reasoning_effort, model.reasoning_effort, None),
         # The model's variables stand beside the request's; where both name one, the request's holds.
         chat_template_kwargs={**(model.chat_template_kwargs or {}), **(chat.chat_template_kwargs or {})} or None,
     )
 
 
 _NO_DEFAULTS = Defaults()
-
-
-def _first(*values: T | None) -> T | None:
-    return next((value for value in values if value is not None), None)
 
 
 def _decided(own: T | None, models: T | None, last: T) -> T:
@@ -98,8 +94,10 @@ def _above(param: str, noun: str, value: float, limit: float) -> InvalidRequest:
 
 def _limit(chat: ChatRequest) -> int | None:
     """Return the smaller of the two names' values: both are upper bounds, so it satisfies both."""
-    given = [value for value in (chat.max_completion_tokens, chat.max_tokens) if value is not None]
-    return min(given) if given else None
+    newer, older = chat.max_completion_tokens, chat.max_tokens
+    if newer is None or older is None:
+        return older if newer is None else newer
+    return min(newer, older)
 
 
 def _stop(chat: ChatRequest) -> tuple[str, ...] | None:
@@ -108,6 +106,8 @@ def _stop(chat: ChatRequest) -> tuple[str, ...] | None:
 
 def _output(chat: ChatRequest) -> contract.OutputFormat | None:
     wanted = chat.response_format
+    if wanted is None:
+        return None
     if isinstance(wanted, JsonObjectFormat):
         return contract.JsonObject()
     if isinstance(wanted, JsonSchemaFormat):
@@ -119,7 +119,9 @@ def _output(chat: ChatRequest) -> contract.OutputFormat | None:
 
 
 def _tools(chat: ChatRequest) -> tuple[tuple[contract.Tool, ...], contract.ToolChoice]:
-    functions = [tool.function for tool in chat.tools or () if isinstance(tool, FunctionTool)]
+    if chat.tools is None:
+        return (), "none"
+    functions = [tool.function for tool in chat.tools if isinstance(tool, FunctionTool)]
     if not functions:
         return (), "none"
     choice: contract.ToolChoice = "auto"

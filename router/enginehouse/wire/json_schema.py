@@ -45,7 +45,7 @@ def check_free_form(chat: ChatRequest) -> None:
         InvalidRequest: too deep, too large, or no JSON Schema where one must be.
     """
     seen = 0
-    if isinstance(chat.response_format, JsonSchemaFormat):
+    if type(chat.response_format) is JsonSchemaFormat:
         seen = check_schema(chat.response_format.json_schema.schema, ("response_format", "json_schema", "schema"))
     if chat.tools is not None:
         for at, tool in enumerate(chat.tools):

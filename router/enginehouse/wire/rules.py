@@ -38,7 +38,7 @@ def check(chat: ChatRequest) -> None:
 def _check_messages(messages: tuple[ChatMessage, ...]) -> None:
     called: set[str] = set()
     for at, message in enumerate(messages):
-        if isinstance(message, AssistantMessage):
+        if type(message) is AssistantMessage:
             for index, call in enumerate(message.tool_calls or ()):
                 if isinstance(call, CustomToolCall):
                     raise _only_functions(f"messages[{at}].tool_calls[{index}].type")
@@ -50,7 +50,7 @@ def _check_messages(messages: tuple[ChatMessage, ...]) -> None:
                     param=f"messages[{at}].content",
                     code="missing_required_parameter",
                 )
-        elif isinstance(message, ToolMessage) and message.tool_call_id not in called:
+        elif type(message) is ToolMessage and message.tool_call_id not in called:
             raise _invalid(f"messages[{at}].tool_call_id", "no earlier assistant message has a tool call with this id")
 
 

@@ -71,11 +71,12 @@ class OpenAIDialect:
         Raises:
             InvalidRequest: the prompt is not a conversation.
         """
-        if not isinstance(request.prompt, Chat):
+        prompt = request.prompt
+        if type(prompt) is not Chat:
             raise InvalidRequest("This engine takes conversations only, not raw text or tokens.", param="prompt")
         body: Body = {
             "model": model,
-            "messages": request.prompt.messages,
+            "messages": prompt.messages,
             "temperature": request.temperature,
             "top_p": request.top_p,
         }
@@ -115,6 +116,10 @@ class OpenAIDialect:
     ) -> AsyncGenerator[AnyEvent, None]:
         """Send *request* and yield its events; closing it closes the connection, which ends the work."""
         exchange = await client.send("POST", self.path, _encoder.encode(self.body_of(request, model)))
+        if not request.stream:
+            for event in await self.whole(exchange, request):
+                yield event
+            return
         events = self.events(exchange, request)
         try:
             async for event in events:
@@ -162,27 +167,38 @@ class OpenAIDialect:
         Raises:
             InvalidRequest, ContextTooLong, EngineError: what the engine answered, or that it stopped answering.
         """
+        if not request.stream:
+            for event in await self.whole(exchange, request):
+                yield event
+            return
         try:
             if exchange.status != 200:
                 raise self.error_of(exchange.status, read_error(await exchange.body()))
             answer = _Answer(self, request.n)
-            if request.stream:
-                parser = SSEParser()
-                is_done = False
-                while not is_done and (data := await exchange.read()):
-                    for payload in parser.feed(data):
-                        if payload == b"[DONE]":
-                            is_done = True
-                        elif not is_done:
-                            for event in answer.take(payload):
-                                yield event
-                if not is_done and not parser.closed_cleanly:
-                    raise EngineProtocolError("The engine's stream ended in the middle of an event.")
-                await _read_to_the_end(exchange)
-            else:
-                for event in answer.take(await exchange.body()):
-                    yield event
+            parser = SSEParser()
+            is_done = False
+            while not is_done and (data := await exchange.read()):
+                for payload in parser.feed(data):
+                    if payload == b"[DONE]":
+                        is_done = True
+                    elif not is_done:
+                        for event in answer.take(payload):
+                            yield event
+            if not is_done and not parser.closed_cleanly:
+                raise EngineProtocolError("The engine's stream ended in the middle of an event.")
+            await _read_to_the_end(exchange)
             yield answer.usage_report()
+        finally:
+            exchange.close()
+
+    async def whole(self, exchange: Exchange, request: GenerationRequest) -> list[AnyEvent]:
+        """Return the events of an answer that is one body; raises and closes as `events` does."""
+        try:
+            body = await exchange.body()
+            if exchange.status != 200:
+                raise self.error_of(exchange.status, read_error(body))
+            answer = _Answer(self, request.n)
+            return [*answer.take(body), answer.usage_report()]
         finally:
             exchange.close()
 

@@ -243,6 +243,8 @@ async def test_a_failed_start_leaves_no_folder(monkeypatch):
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 3, 5, 8, 13])
 async def test_a_cancelled_start_leaves_no_process(steps):
+    me = psutil.Process()
+    before = {process.pid for process in me.children(recursive=True)}
     starting = asyncio.ensure_future(Child.start("engine", python(SLEEPER)))
     for _ in range(steps):
         await asyncio.sleep(0)
@@ -253,8 +255,7 @@ async def test_a_cancelled_start_leaves_no_process(steps):
         pass
     else:
         await child.stop(0)
-    me = psutil.Process()
-    await until_gone(*(process.pid for process in me.children(recursive=True)))
+    await until_gone(*({process.pid for process in me.children(recursive=True)} - before))
 
 
 async def test_a_temporary_folder_with_a_long_path_is_passed_over(start, tmp_path, monkeypatch):
