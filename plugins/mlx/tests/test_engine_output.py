@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tomllib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -220,3 +221,9 @@ async def test_control_tokens_that_a_user_writes_are_mere_text(model: Instance) 
 async def test_an_empty_conversation_is_a_prompt_of_the_template_alone(model: Instance) -> None:
     asked = type(request())(id="r", prompt=Chat((UserMessage(""),)), max_tokens=2)
     assert [event async for event in model.generate(asked)]
+
+
+async def test_everything_that_each_engine_must_declare_is_declared(model: Instance) -> None:
+    listed = tomllib.loads((Path(__file__).parents[3] / "conformance/reports/features.toml").read_text())
+    assert set(listed["features"]) <= model.capabilities.features
+    assert model.capabilities.limits["n"] >= listed["limits"]["n"]
