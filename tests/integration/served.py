@@ -101,7 +101,7 @@ class Served:
     def wait_ready(self) -> Served:
         """Wait until every model that loads at the start has loaded."""
         ends_at = time.monotonic() + _START_S
-        with httpx.Client(verify=False, trust_env=False) as client:
+        with httpx.Client(verify=False, trust_env=False, timeout=60.0) as client:
             while client.get(f"{self.url}/ready").status_code != 200:
                 assert self._process.poll() is None, self.text()
                 assert time.monotonic() < ends_at, self.text()

@@ -43,10 +43,19 @@ FORCED = {"json_schema", "n", "logit_bias", "tool_choice_named"}
 PAGE = "docs/operations.md"
 
 
+# Whoever runs the tests in the background may have told all below it to ignore SIGINT.
+SCRIPT = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from enginehouse.cli import main
+main()
+"""
+
+
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """The command line in a process of its own, away from the owner's settings."""
     return subprocess.Popen(
-        [str(Path(sys.executable).with_name("enginehouse")), *arguments],
+        [sys.executable, "-c", SCRIPT, *arguments],
         cwd=folder,
         env={name: value for name, value in os.environ.items() if not name.startswith("ENGINEHOUSE_")},
         stdin=subprocess.DEVNULL,
@@ -60,6 +69,14 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     with start(folder, *arguments) as process:
         out, err = process.communicate(timeout=1800)
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A folder for data that is not the owner's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        yield
 
 
 @pytest.fixture(scope="module")
