@@ -158,10 +158,31 @@ class Histogram:
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
+    @property
+    def has_any(self) -> bool:
+        """Whether anything has been observed."""
+        return any(self.counts)
+
     def observe(self, seconds: float) -> None:
         """Count one observation."""
         self.counts[bisect_left(self.bounds, seconds)] += 1
         self.total += seconds
+
+
+class _ModelCounts:
+    """What is counted of one model."""
+
+    __slots__ = ("cached_tokens", "completion_tokens", "duration", "prompt_tokens", "ttft")
+
+    def __init__(self) -> None:
+        self.prompt_tokens = self.cached_tokens = self.completion_tokens = 0
+        self.duration = Histogram(_DURATION_BUCKETS)
+        self.ttft = Histogram(_TTFT_BUCKETS)
+
+    def tokens(self) -> list[tuple[str, int]]:
+        """Kinds of tokens that there were, and how many."""
+        kinds = ("prompt", self.prompt_tokens), ("cached", self.cached_tokens), ("completion", self.completion_tokens)
+        return [(kind, number) for kind, number in kinds if number]
 
 
 class InstanceGauge(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,31 +202,21 @@ class Metrics:
 
     def __init__(self) -> None:
         self._requests: dict[tuple[str, int], int] = {}
-        self._tokens: dict[tuple[str, str], int] = {}
-        self._durations: dict[str, Histogram] = {}
-        self._ttfts: dict[str, Histogram] = {}
+        self._models: dict[str, _ModelCounts] = {}
 
     def count(self, record: RequestRecord, model: str) -> None:
         """Count an ended request under *model* (empty: none that is configured, so that labels stay bounded)."""
-        requests, tokens = self._requests, self._tokens
-        requests[model, record.status] = requests.get((model, record.status), 0) + 1
-        if record.prompt_tokens:
-            tokens[model, "prompt"] = tokens.get((model, "prompt"), 0) + record.prompt_tokens
-        if record.cached_tokens:
-            tokens[model, "cached"] = tokens.get((model, "cached"), 0) + record.cached_tokens
-        if record.completion_tokens:
-            tokens[model, "completion"] = tokens.get((model, "completion"), 0) + record.completion_tokens
-        if model:
-            self._histogram(self._durations, model, _DURATION_BUCKETS).observe(record.duration_s)
-            if record.ttft_s is not None:
-                self._histogram(self._ttfts, model, _TTFT_BUCKETS).observe(record.ttft_s)
-
-    @staticmethod
-    def _histogram(of: dict[str, Histogram], model: str, bounds: tuple[float, ...]) -> Histogram:
-        found = of.get(model)
-        if found is None:
-            found = of[model] = Histogram(bounds)
-        return found
+        key = (model, record.status)
+        self._requests[key] = self._requests.get(key, 0) + 1
+        counts = self._models.get(model)
+        if counts is None:
+            counts = self._models[model] = _ModelCounts()
+        counts.prompt_tokens += record.prompt_tokens
+        counts.cached_tokens += record.cached_tokens
+        counts.completion_tokens += record.completion_tokens
+        counts.duration.observe(record.duration_s)
+        if record.ttft_s is not None:
+            counts.ttft.observe(record.ttft_s)
 
     def render(self, instances: Iterable[InstanceGauge]) -> str:
         """All metrics in Prometheus' text format 0.0.4."""
@@ -214,10 +225,20 @@ class Metrics:
         for (model, status), number in self._requests.items():
             text.sample(number, model=model, status=str(status))
         text.family("enginehouse_tokens_total", "counter", "Tokens that engines counted; cached ones are also prompt.")
-        for (model, kind), number in self._tokens.items():
-            text.sample(number, model=model, kind=kind)
-        text.histograms("enginehouse_request_duration_seconds", "Duration of requests.", self._durations)
-        text.histograms("enginehouse_ttft_seconds", "Time to the first delta.", self._ttfts)
+        for model, counts in self._models.items():
+            for kind, number in counts.tokens():
+                text.sample(number, model=model, kind=kind)
+        known = {model: counts for model, counts in self._models.items() if model}
+        text.histograms(
+            "enginehouse_request_duration_seconds",
+            "Duration of requests.",
+            {model: counts.duration for model, counts in known.items()},
+        )
+        text.histograms(
+            "enginehouse_ttft_seconds",
+            "Time to the first delta.",
+            {model: counts.ttft for model, counts in known.items() if counts.ttft.has_any},
+        )
         rows = list(instances)
         text.family("enginehouse_running_sequences", "gauge", "Sequences that an instance works on.")
         for row in rows:

@@ -115,19 +115,10 @@ def needs(request: GenerationRequest) -> Iterator[Need]:
         yield Need("reasoning_effort", "reasoning_effort")
     if request.chat_template_kwargs:
         yield Need("chat_template_kwargs", "chat_template_kwargs")
-    if isinstance(request.prompt, Chat):
-        yield from _needs_of_messages(request.prompt)
-
-
-_PARTS: dict[type, str] = {ImagePart: "image_input", AudioPart: "audio_input", FilePart: "file_input"}
-
-
-_PLAIN: set[type] = set()
-"""Types of messages whose role needs nothing, as they are met: `isinstance` is slow on structs, and this runs often."""
-
-
-def _needs_of_messages(chat: Chat) -> Iterator[Need]:
-    for at, message in enumerate(chat.messages):
+    prompt = request.prompt
+    if type(prompt) is not Chat:
+        return
+    for at, message in enumerate(prompt.messages):
         if type(message) not in _PLAIN:
             if isinstance(message, DeveloperMessage):
                 yield Need("developer_role", f"messages[{at}].role")
@@ -139,6 +130,11 @@ def _needs_of_messages(chat: Chat) -> Iterator[Need]:
             yield from _needs_of_parts(at, message.content)
 
 
+_PLAIN: set[type] = set()
+"""Types of messages whose role needs nothing, as they are met: `isinstance` is slow on structs, and this runs often."""
+_PARTS: dict[type, str] = {ImagePart: "image_input", AudioPart: "audio_input", FilePart: "file_input"}
+
+
 def _needs_of_parts(at: int, parts: Iterable[ContentPart]) -> Iterator[Need]:
     for index, part in enumerate(parts):
         for kind, feature in _PARTS.items():
@@ -146,11 +142,11 @@ def _needs_of_parts(at: int, parts: Iterable[ContentPart]) -> Iterator[Need]:
                 yield Need(feature, f"messages[{at}].content[{index}].type")
 
 
-def missing(request: GenerationRequest, capabilities: Capabilities) -> Iterator[Need]:
+def missing(request: GenerationRequest, capabilities: Capabilities) -> list[Need]:
     """Needs of *request* that *capabilities* do not meet, the limit of a feature included."""
-    for need in needs(request):
-        limit = capabilities.limits.get(need.param)
-        if need.feature not in capabilities.features or (
-            limit is not None and need.size is not None and need.size > limit
-        ):
-            yield need
+    return [need for need in needs(request) if not _is_met(need, capabilities)]
+
+
+def _is_met(need: Need, capabilities: Capabilities) -> bool:
+    limit = capabilities.limits.get(need.param)
+    return need.feature in capabilities.features and (limit is None or need.size is None or need.size <= limit)
