@@ -10,7 +10,10 @@ ARGS ?=
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
 
-DISTRIBUTIONS := -e . -e plugins/contract -e 'plugins/llamacpp[engine]' -e 'plugins/mlx[engine]' -e plugins/vllm -e conformance
+DISTRIBUTIONS := -e . -e plugins/contract -e 'plugins/llamacpp[engine]' -e plugins/vllm -e conformance
+# MLX's own packages are many and only some models need them: a first start does without, the tests do not.
+SERVED := $(DISTRIBUTIONS) -e plugins/mlx
+TESTED := $(DISTRIBUTIONS) -e 'plugins/mlx[engine]'
 MANIFESTS := pyproject.toml $(wildcard plugins/*/pyproject.toml) conformance/pyproject.toml
 CHECKED := router plugins conformance tests examples
 
@@ -44,7 +47,7 @@ $(VENV)/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(INSTALLED): $(VENV)/pyvenv.cfg $(MANIFESTS)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(DISTRIBUTIONS)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(SERVED)
 	@touch $@
 
 # ---- test ----
@@ -64,7 +67,7 @@ setup: $(DEV_INSTALLED) $(NODE_MODULES)
 # pip reads dependency groups from 25.1 on, and a fresh environment may hold an older one.
 $(DEV_INSTALLED): $(VENV)/pyvenv.cfg $(MANIFESTS)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev $(DISTRIBUTIONS)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev $(TESTED)
 	@touch $(INSTALLED) $@
 
 $(NODE_MODULES): tests/integration/node/package-lock.json $(DEV_INSTALLED)

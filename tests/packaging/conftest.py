@@ -15,7 +15,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DISTRIBUTIONS = (".", "plugins/contract", "plugins/llamacpp", "plugins/vllm", "conformance", "examples/tutorial-plugin")
+DISTRIBUTIONS = (
+    ".",
+    "plugins/contract",
+    "plugins/llamacpp",
+    "plugins/mlx",
+    "plugins/vllm",
+    "conformance",
+    "examples/tutorial-plugin",
+)
 
 
 def clean_environment(**more: str) -> dict[str, str]:
