@@ -18,6 +18,7 @@ from .fields import EFFORTS
 from .server import StubServer
 
 _KEY = "stub-key"
+_PATIENCE_S = 1.0  # nothing restarts a stub
 
 
 async def run_on_stub(
@@ -73,6 +74,7 @@ def _options(rules: Iterable[str] | None, profile: str, seed: int, check_timeout
         seed=seed,
         only=None if rules is None else frozenset(rules),
         check_timeout_s=check_timeout_s,
+        patience_s=_PATIENCE_S,
     )
 
 
