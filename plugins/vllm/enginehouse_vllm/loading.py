@@ -119,12 +119,16 @@ _REASONS = (
         Reason("bad_options", "vLLM does not take one of the options; its last words name it."),
     ),
     (
-        re.compile(r"greater than the derived max_model_len|max_position_embeddings"),
+        re.compile(r"greater than the derived max_model_len"),
         Reason(
             "bad_options",
             "context_tokens is more than the model was trained for. Lower it, or set VLLM_ALLOW_LONG_MAX_MODEL_LEN in "
             "the option environment if the model can be stretched.",
         ),
+    ),
+    (
+        re.compile(r"validation errors? for \w*Config"),
+        Reason("bad_options", "vLLM refuses the configuration; its last words say why."),
     ),
 )
 

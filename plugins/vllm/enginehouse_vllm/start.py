@@ -80,6 +80,10 @@ def launch(
             retryable=False,
             code="engine_without_gpu",
         )
+    if options.sleep and not on_gpu:
+        raise LoadFailed(
+            "sleep = true needs a GPU: on a processor vLLM cannot sleep.", retryable=False, code="bad_options"
+        )
     parallel = options.tensor_parallel or max(len(gpus), 1)
     if parallel > max(len(gpus), 1):
         raise LoadFailed(

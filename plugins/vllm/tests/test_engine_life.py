@@ -17,7 +17,7 @@ from tests.asking import ask
 from tests.integration.raw import NO_END, Raw, metric, wait_until
 from tests.integration.served import Served
 
-from enginehouse_plugin import LoadProgress, Placement, Sleepable
+from enginehouse_plugin import LoadProgress, Placement
 from enginehouse_plugin.errors import EngineMissing, EngineUnavailable, LoadFailed
 from enginehouse_vllm.backend import VllmBackend
 
@@ -90,11 +90,9 @@ async def test_a_load_that_is_cancelled_leaves_nothing_behind(placement: Place, 
 async def test_calls_and_reasoning_in_a_form_of_vllms_own_are_read_by_its_parsers(
     placement: Place, engine_python: str
 ) -> None:
-    """The chat route: the same meaning as over token ids, as far as the tiny model can tell; and sleep and wake."""
+    """The chat route: the same meaning as over token ids, as far as the tiny model can tell."""
     progress: list[LoadProgress] = []
-    place = placement(
-        python=engine_python, tool_parser="hermes", reasoning_parser="granite", chat_template=TEMPLATE, sleep=True
-    )
+    place = placement(python=engine_python, tool_parser="hermes", reasoning_parser="granite", chat_template=TEMPLATE)
     instance = await VllmBackend().load(place, (CPU,), progress.append)
     try:
         fractions = [stage.fraction for stage in progress if stage.fraction is not None]
@@ -118,14 +116,6 @@ async def test_calls_and_reasoning_in_a_form_of_vllms_own_are_read_by_its_parser
         assert free.started is not None
         assert plain.started is not None
         assert free.started.prompt_tokens > plain.started.prompt_tokens + 20
-        forced = await ask(instance, tools=(WEATHER,), tool_choice="required", parallel_tool_calls=False, max_tokens=80)
-        assert forced.choices[0].calls == [("get_weather", '{"city": "Q7x"}')]
-        assert forced.reason == "tool_calls"
-
-        assert isinstance(instance, Sleepable)
-        await instance.sleep()
-        await instance.wake()
-        assert (await ask(instance, max_tokens=8, logit_bias=ENDLESS)).text == plain.text
 
         processes = below(instance._child.pid)
         assert len(processes) >= 2  # engine core and worker

@@ -61,6 +61,7 @@ def test_other_lines_tell_nothing() -> None:
         ("RuntimeError: Failed to infer device type, please set the environment variable", "driver_missing"),
         ("torch.cuda error: no kernel image is available for execution on the device", "gpu_too_old"),
         ("vllm serve: error: unrecognized arguments: --no-such-flag", "bad_options"),
+        ("pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig", "bad_options"),
         ("ModuleNotFoundError: No module named 'vllm'", "engine_broken"),
     ],
 )  # fmt: skip

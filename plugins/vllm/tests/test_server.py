@@ -1,8 +1,19 @@
+import asyncio
+from pathlib import Path
+from typing import cast
+
 import pytest
 
+from enginehouse_plugin import Sleepable
 from enginehouse_plugin.errors import EngineFailure, EngineOverloaded, EngineUnavailable, InvalidRequest
+from enginehouse_plugin.hosting.child import Child
 from enginehouse_plugin.hosting.openai_schema import WireError
-from enginehouse_vllm.server import Load, error_of, read_load
+from enginehouse_vllm import checkpoint as checkpoints
+from enginehouse_vllm import vocabulary
+from enginehouse_vllm.families import Parsers
+from enginehouse_vllm.instance import SleepableVllmInstance
+from enginehouse_vllm.model import describe
+from enginehouse_vllm.server import Load, Server, error_of, read_load
 
 METRICS = """# HELP vllm:num_requests_running Number of requests in model execution batches.
 # TYPE vllm:num_requests_running gauge
@@ -40,3 +51,35 @@ def test_a_grammar_that_the_engine_refuses_names_the_requests_field() -> None:
     found = error_of(400, WireError(message="Invalid grammar specification."), blame="tools")
     assert isinstance(found, InvalidRequest)
     assert (found.param, found.code) == ("tools", "unsupported_schema")
+
+
+async def test_sleep_and_wake_are_asked_of_the_engine(tiny: Path, tmp_path: Path) -> None:
+    """Scripted, because vLLM sleeps on GPUs only."""
+    asked = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append((await reader.readuntil(b"\r\n\r\n")).split(b" HTTP")[0].decode())
+        status = b"200 OK" if len(asked) < 3 else b"500 Internal Server Error"
+        writer.write(b"HTTP/1.1 " + status + b"\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}")
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    path = str(tmp_path / "s.sock")
+    checkpoint = checkpoints.read(tiny)
+    pieces = vocabulary.read(checkpoint.tokenizer or {})
+    model = describe(checkpoint, "", Parsers(), pieces, context_tokens=64, sequences=1, prefix_cache=True)
+    engine = await asyncio.start_unix_server(answer, path)
+    server = Server(path, "m")
+    instance = SleepableVllmInstance(cast("Child", None), server, model)
+    try:
+        assert isinstance(instance, Sleepable)
+        await instance.sleep()
+        await instance.wake()
+        with pytest.raises(EngineFailure):
+            await instance.sleep()
+    finally:
+        await server.close()
+        engine.close()
+        await engine.wait_closed()
+    assert asked == ["POST /sleep?level=1&mode=wait", "POST /wake_up", "POST /sleep?level=1&mode=wait"]

@@ -121,6 +121,7 @@ def test_an_older_vllm_gets_no_argument_that_it_does_not_know(placement: Place) 
         ((CPU,), FOR_CUDA, {}, "engine_without_cpu"),
         (GPUS, FOR_CPU, {}, "engine_without_gpu"),
         (GPUS, FOR_CUDA, {"tensor_parallel": 3}, "bad_options"),
+        ((CPU,), FOR_CPU, {"sleep": True}, "bad_options"),
     ],
 )
 def test_a_build_or_an_option_that_does_not_suit_the_devices_is_refused(
