@@ -52,7 +52,7 @@ def placement(tiny: Path) -> Place:
         return Placement(
             model="tiny",
             backend="vllm",
-            source=path.name,
+            source="tiny-hf" if path == tiny else path.name,
             path=str(path),
             context_tokens=context_tokens,
             python=python,
