@@ -33,7 +33,6 @@ UNKNOWN_FIELDS_HEADER = b"x-enginehouse-unknown-fields"
 """Names what the request held and nobody read, where the configuration says `unknown_fields = "report"`."""
 
 _CLOSE = (b"connection", b"close")
-_JSON = (b"content-type", b"application/json")
 _PROFILE = Profile(name="openai")
 
 log = get_logger()
@@ -45,12 +44,13 @@ class ChatRoute:
     def __init__(self, config: Config, service: Service, keys: KeyRing) -> None:
         self._server = config.server
         self._models = config.models
+        self._is_wrapped = bool(config.server.cors_origins)
         self._service = service
         self._keys = keys
 
     async def answer(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         """Answer one request, and account for it however it ends."""
-        client = Client(scope, receive, send)
+        client = Client(scope, receive, send, is_wrapped=self._is_wrapped)
         trace = self._service.begin(scope["enginehouse.request_id"])  # type: ignore[typeddict-item]  # by `envelope`
         status = errors.CLIENT_LEFT
         try:
@@ -138,8 +138,7 @@ class ChatRoute:
         async with generation as events:
             async for event in events:
                 body.add(event)
-        data = body.encode()
-        await client.reply(errors.OK, data, (_JSON, (b"content-length", b"%d" % len(data)), *headers))
+        await client.answer(body.encode(), headers)
 
     async def _stream(
         self,

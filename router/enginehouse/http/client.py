@@ -10,7 +10,7 @@ from typing import Literal
 
 from litestar.types import HTTPReceiveMessage, HTTPScope, Receive, Send
 
-from enginehouse.wire.errors import ErrorReply, body_timeout, request_too_large
+from enginehouse.wire.errors import OK, ErrorReply, body_timeout, request_too_large
 
 from .protocol import Protocol
 
@@ -20,6 +20,7 @@ _DISCARD_TIMEOUT_S = 5.0
 _DISCARD_BYTES = 64 * 1024 * 1024
 
 Header = tuple[bytes, bytes]
+_JSON: Header = (b"content-type", b"application/json")
 
 
 class ClientLeft(Exception):
@@ -41,14 +42,15 @@ class Client:
     tells that cancellation from others as `asyncio.timeout` does.
     """
 
-    def __init__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: HTTPScope, receive: Receive, send: Send, *, is_wrapped: bool = False) -> None:
+        self.is_wrapped = is_wrapped
+        self._scope = scope
         self._receive = receive
         self._send = send
         self._connection: Protocol = scope["enginehouse.connection"]  # type: ignore[typeddict-item]  # by `protocol`
         self.loop = self._connection.loop
         self._is_body_read = False
         self._is_body_asked_for = False
-        self._headers = scope["headers"]
         self.is_begun = False
         self.has_left = False
 
@@ -89,7 +91,7 @@ class Client:
         A connection that is closed on unread bytes is reset, and the client may never see the answer. A client
         that waits for `100 Continue` sends nothing, and is not asked to.
         """
-        if not self._is_body_asked_for and any(name == b"expect" for name, _ in self._headers):
+        if not self._is_body_asked_for and any(name == b"expect" for name, _ in self._scope["headers"]):
             return False
         size = 0
         with contextlib.suppress(TimeoutError):
@@ -138,6 +140,17 @@ class Client:
         """Answer with one body."""
         await self.begin(status, headers)
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def answer(self, body: bytes, headers: tuple[Header, ...]) -> None:
+        """Answer 200 with *body*, which is JSON. Nothing may wrap `send` but `envelope`, unless `is_wrapped`."""
+        scope = self._scope
+        if not self.is_wrapped:
+            id_header: Header = scope["enginehouse.request_id_header"]  # type: ignore[typeddict-item]  # by `envelope`
+            head = (b"content-type: application/json", *(b"%b: %b" % header for header in (*headers, id_header)))
+            if self._connection.answer(scope, head, body):
+                self.is_begun = True
+                return
+        await self.reply(OK, body, (_JSON, (b"content-length", b"%d" % len(body)), *headers))
 
     async def begin(self, status: int, headers: Iterable[Header]) -> None:
         """Send the head of an answer."""

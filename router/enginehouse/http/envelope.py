@@ -33,6 +33,7 @@ class Envelope:
             request_id = b"req-" + unique_hex().encode()
         scope["enginehouse.request_id"] = request_id.decode()  # type: ignore[typeddict-unknown-key]  # ours
         header = (self._name, request_id)
+        scope["enginehouse.request_id_header"] = header  # type: ignore[typeddict-unknown-key]  # for `client`
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -143,6 +143,29 @@ class Protocol(HttpToolsProtocol):
             self._ahead_bytes = 0
         super()._start_asgi_task(cycle, app)
 
+    def answer(self, scope: object, head: tuple[bytes, ...], body: bytes) -> bool:
+        """Send a whole 200 to the request of *scope* in one write; False: it takes uvicorn's way, in two messages.
+
+        *head* is lines of the head without their ends. This is what uvicorn would send, for a sixth of the cost.
+        """
+        cycle = self._running
+        if (
+            cycle is None
+            or cycle.scope is not scope
+            or cycle.response_started
+            or cycle.disconnected
+            or not cycle.keep_alive
+            or self.flow.write_paused
+        ):
+            return False
+        lines = [b"HTTP/1.1 200 OK", *[b"%b: %b" % header for header in cycle.default_headers], *head]
+        lines += (b"content-length: %d" % len(body), b"", body)
+        self.transport.write(b"\r\n".join(lines))
+        cycle.response_started = cycle.response_complete = True
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
+
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP with an error in the API's form."""
         self._refuse(errors.malformed_http(msg))
