@@ -23,3 +23,11 @@ def test_health_names_the_version_and_readiness_the_models(http: httpx.Client, s
     assert ready["status"] == "ready"
     assert ready["models"][MODEL] == "ready"
     assert server.descendants(), "the engine is a process of its own"
+
+
+def test_head_answers_as_get_does_without_the_body(http: httpx.Client) -> None:
+    for path in ("/health", "/ready", "/v1/models", f"/v1/models/{SLASHED}", "/metrics"):
+        got, reply = http.get(path), http.head(path)
+        assert (reply.status_code, reply.headers["content-type"]) == (got.status_code, got.headers["content-type"])
+        assert reply.content == b""
+    assert http.head("/v1/models/unknown").status_code == 404

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 import msgspec
-from litestar import MediaType, Request, Response, get
+from litestar import MediaType, Request, Response, route
 from litestar.connection import ASGIConnection
+from litestar.enums import HttpMethod
 from litestar.handlers.base import BaseRouteHandler
 from litestar.handlers.http_handlers import HTTPRouteHandler
 
@@ -26,6 +28,9 @@ from . import docs_page
 Connection = ASGIConnection[Any, Any, Any, Any]  # user, auth and state are not used
 
 
+_read = partial(route, http_method=[HttpMethod.GET, HttpMethod.HEAD])  # HEAD: some load balancers probe with it
+
+
 def small_routes(config: Config, service: Service, keys: KeyRing) -> list[HTTPRouteHandler]:
     """Return the handlers of every route but the chat route."""
     fleet = service.fleet
@@ -38,21 +43,21 @@ def small_routes(config: Config, service: Service, keys: KeyRing) -> list[HTTPRo
         if not config.server.metrics_public:
             check_key(connection, handler)
 
-    @get("/v1/models", guards=[check_key], sync_to_thread=False)
+    @_read("/v1/models", guards=[check_key], sync_to_thread=False)
     def list_models() -> Response[bytes]:
         return _json(wire.model_list([_card(model, created) for model in fleet.models.values()]))
 
-    @get("/v1/models/{model_id:path}", guards=[check_key], sync_to_thread=False)
+    @_read("/v1/models/{model_id:path}", guards=[check_key], sync_to_thread=False)
     def show_model(request: Request[Any, Any, Any]) -> Response[bytes]:
         # Not a parameter of its own: how one is declared differs between Litestar's versions.
         name = str(request.path_params["model_id"]).removeprefix("/")
         return _json(wire.model_card(_card(fleet.model(name), created)))
 
-    @get("/health", sync_to_thread=False)
+    @_read("/health", sync_to_thread=False)
     def health() -> Response[bytes]:
         return _json(wire.health(__version__))
 
-    @get("/ready", sync_to_thread=False)
+    @_read("/ready", sync_to_thread=False)
     def ready() -> Response[bytes]:
         status: wire.ReadyStatus = "draining" if fleet.is_draining else "ready" if fleet.is_ready else "starting"
         states = {name: model.state for name, model in fleet.models.items()}
@@ -64,7 +69,7 @@ def small_routes(config: Config, service: Service, keys: KeyRing) -> list[HTTPRo
         readiness = wire.Readiness(status=status, models=states, loading=loading)
         return _json(wire.readiness(readiness), is_ok=status == "ready")
 
-    @get("/metrics", guards=[check_metrics_key], sync_to_thread=False)
+    @_read("/metrics", guards=[check_metrics_key], sync_to_thread=False)
     def metrics() -> Response[bytes]:
         # Litestar would add a charset of its own to a media type of text.
         headers = {"content-type": METRICS_CONTENT_TYPE}
@@ -77,11 +82,11 @@ def small_routes(config: Config, service: Service, keys: KeyRing) -> list[HTTPRo
 
 
 def _documentation() -> list[HTTPRouteHandler]:
-    @get("/openapi.json", sync_to_thread=False)
+    @_read("/openapi.json", sync_to_thread=False)
     def openapi() -> Response[bytes]:
         return _json(wire.encode(document()))
 
-    @get("/docs", sync_to_thread=False)
+    @_read("/docs", sync_to_thread=False)
     def docs() -> Response[bytes]:
         return Response(docs_page.render(document()), media_type=MediaType.HTML)
 
