@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,8 @@ import pytest
 import pytest_asyncio
 
 from enginehouse_mlx.backend import MlxBackend
-from enginehouse_mlx.engine.worker import MlxWorker
 from enginehouse_mlx.options import MlxOptions
-from enginehouse_plugin import Backend, Instance, Placement
+from enginehouse_plugin import Instance, Placement
 from tests.weights import tiny_hf
 
 Load = Callable[..., Awaitable[Instance]]
@@ -54,24 +53,14 @@ async def model(placement: Callable[..., Placement]) -> AsyncIterator[Instance]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def load(placement: Callable[..., Placement]) -> AsyncIterator[Load]:
-    """`await load(path, **options)`: an instance of its own in this process, which needs no worker to start."""
-    async with _loads(MlxWorker(), placement) as start:
-        yield start
+    """`await load(path, **options)`: an instance of its own, unloaded after the test.
 
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def load_worker(placement: Callable[..., Placement]) -> AsyncIterator[Load]:
-    """`await load_worker(path, **options)`: an instance of its own in a worker, as the router has it."""
-    async with _loads(MlxBackend(), placement) as start:
-        yield start
-
-
-@asynccontextmanager
-async def _loads(backend: Backend, placement: Callable[..., Placement]) -> AsyncIterator[Load]:
+    In a worker, as the router has it: MLX used by several threads of one process can abort at its exit.
+    """
     async with AsyncExitStack() as stack:
 
         async def start(*path: Path, **options: Any) -> Instance:
-            instance = await backend.load(placement(*path, **options), (), lambda _: None)
+            instance = await MlxBackend().load(placement(*path, **options), (), lambda _: None)
             stack.push_async_callback(instance.unload)
             return instance
 

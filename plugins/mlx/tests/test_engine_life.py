@@ -241,8 +241,8 @@ async def test_draining_waits_for_what_runs_but_not_for_ever(load: Load) -> None
 
 
 @on_the_loop
-async def test_unloading_gives_the_memory_back_by_ending_the_process(load_worker: Load) -> None:
-    instance = await load_worker()
+async def test_unloading_gives_the_memory_back_by_ending_the_process(load: Load) -> None:
+    instance = await load()
     process = process_of(instance)
     assert process.memory_info().rss > 50 * 2**20
     running = instance.generate(request(max_tokens=1500))
@@ -259,8 +259,8 @@ async def test_unloading_gives_the_memory_back_by_ending_the_process(load_worker
 
 
 @on_the_loop
-async def test_a_crash_is_noticed_by_everyone_who_waits(load_worker: Load) -> None:
-    instance = await load_worker()
+async def test_a_crash_is_noticed_by_everyone_who_waits(load: Load) -> None:
+    instance = await load()
     running = instance.generate(request(max_tokens=1500, logit_bias={2: -100.0}))
     await anext(running)
     os.kill(process_of(instance).pid, 9)
@@ -274,10 +274,10 @@ async def test_a_crash_is_noticed_by_everyone_who_waits(load_worker: Load) -> No
 
 
 @on_the_loop
-async def test_the_estimate_is_close_above_what_the_engine_takes(load_worker: Load, placement: Place) -> None:
+async def test_the_estimate_is_close_above_what_the_engine_takes(load: Load, placement: Place) -> None:
     """All slots filled to the end of their context, with everything that takes memory beside."""
     estimated = (await MlxBackend().fit(placement(context_tokens=1024), (CPU,))).footprint_bytes["cpu"]
-    instance = await load_worker(context_tokens=1024)
+    instance = await load(context_tokens=1024)
     fields: dict[str, Any] = {"max_tokens": None, "logit_bias": {2: -100.0}, "logprobs": True, "top_logprobs": 20}
     fields |= {"frequency_penalty": 0.5, "repetition_penalty": 1.1, "temperature": 1.0, "top_p": 0.9}
     await asyncio.gather(*[ask(instance, "word " * 940 + str(n), **fields) for n in range(4)])
