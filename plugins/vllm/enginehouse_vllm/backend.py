@@ -29,6 +29,7 @@ _LEVELS = {"error": logging.WARNING, "warning": logging.INFO, "info": logging.DE
 _GPU_OVERHEAD_BYTES = 2 * 2**30  # CUDA context, kernels and captured graphs of one process
 _CPU_OVERHEAD_BYTES = int(1.6 * 2**30)  # three Python processes with torch
 _DEFAULT_BATCH_TOKENS = 2048
+_DEFAULT_MEMORY_SHARE = 0.9
 _STOP_GRACE_S = 2.0
 _MAX_WORDS = 20
 _POLL_S = 0.25
@@ -52,8 +53,8 @@ class VllmBackend(Backend):
     async def fit(self, placement: Placement, devices: tuple[Device, ...]) -> Fit:
         """Estimate from the headers of the weights: weights, KV cache, one step's buffers.
 
-        On a GPU the cache counts as one context for each of the placement's sequences, or `cache_gib`; vLLM takes
-        what `memory_share` allows. Several GPUs share weights and cache evenly.
+        Several GPUs share weights and cache evenly. Without `cache_gib` vLLM fills each with cache up to `memory_share`
+        of its memory; the least it starts with holds one sequence at full length.
         """
         options = _options(placement)
         checkpoint = _read(placement)
@@ -71,10 +72,13 @@ class VllmBackend(Backend):
         gpus = gpus[: options.tensor_parallel or len(gpus)]
         if options.cache_gib is not None:
             cache = options.cache_gib * 2**30 * len(gpus)
-        else:  # one sequence at full length is the least that vLLM starts with
+        else:
             cache = start.context_tokens(placement, checkpoint) * checkpoint.cache_bytes_per_token(width)
-        share = (weights + cache + work) // len(gpus) + _GPU_OVERHEAD_BYTES
-        return Fit(footprint_bytes={device.id: share for device in gpus})
+        least = (weights + cache + work) // len(gpus) + _GPU_OVERHEAD_BYTES
+        if options.cache_gib is not None:
+            return Fit(footprint_bytes={device.id: least for device in gpus})
+        share = options.memory_share or _DEFAULT_MEMORY_SHARE
+        return Fit(footprint_bytes={device.id: max(least, int(share * device.memory_bytes)) for device in gpus})
 
     async def load(self, placement: Placement, devices: tuple[Device, ...], progress: OnProgress) -> VllmInstance:
         """Start vLLM and wait until it answers.

@@ -105,5 +105,7 @@ async def test_the_estimate_counts_weights_and_cache_on_each_device(placement: P
     on_gpus = (await backend.fit(placement(cache_gib=1), GPUS)).footprint_bytes
     assert set(on_gpus) == {"cuda:0", "cuda:1"}
     assert on_gpus["cuda:0"] == on_gpus["cuda:1"] > 1 << 30
+    filled = (await backend.fit(placement(cache_gib=None, memory_share=0.5), GPUS)).footprint_bytes
+    assert filled["cuda:0"] == GPUS[0].memory_bytes // 2
     on_one = (await backend.fit(placement(cache_gib=1, tensor_parallel=1), GPUS)).footprint_bytes
     assert set(on_one) == {"cuda:0"}
