@@ -23,7 +23,7 @@ NODE_MODULES := tests/integration/node/node_modules/.package-lock.json
 
 VLLM_ENV := .cache/vllm-venv
 
-.PHONY: help serve setup test test-vllm vllm-env lint format bench clean
+.PHONY: help serve setup test test-vllm vllm-env conformance lint format bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -31,6 +31,8 @@ help:
 	@echo "              make serve ARGS='--port 9000' passes options to 'enginehouse serve'"
 	@echo "make test     set up everything, check style, types and layers, run the tests"
 	@echo "make test-vllm  build vLLM's environment for processors (3.4 GB) and run the tests that need it"
+	@echo "make conformance  run the conformance suite on every engine that is here and write the reports;"
+	@echo "              WEIGHTS=real takes SmolLM2-135M instead of the tiny random model, and an hour"
 	@echo "make lint     the checks of 'make test' without the tests"
 	@echo "make format   rewrite the code in the project's style"
 	@echo "make bench    measure the router beside others"
@@ -61,6 +63,10 @@ vllm-env: $(VENV)/pyvenv.cfg
 
 test-vllm: $(DEV_INSTALLED) vllm-env
 	ENGINEHOUSE_VLLM_PYTHON=$(abspath $(VLLM_ENV))/bin/python $(BIN)/python -m pytest plugins/vllm/tests $(ARGS)
+
+# vLLM is left out where its environment is not there: `make vllm-env` builds it.
+conformance: $(DEV_INSTALLED)
+	$(BIN)/python -m tests.conformance $(if $(WEIGHTS),--weights $(WEIGHTS)) $(ARGS)
 
 setup: $(DEV_INSTALLED) $(NODE_MODULES)
 

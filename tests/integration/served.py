@@ -98,9 +98,9 @@ class Served:
         """The router's own process."""
         return self._process.pid
 
-    def wait_ready(self) -> Served:
+    def wait_ready(self, timeout_s: float = _START_S) -> Served:
         """Wait until every model that loads at the start has loaded."""
-        ends_at = time.monotonic() + _START_S
+        ends_at = time.monotonic() + timeout_s
         with httpx.Client(verify=False, trust_env=False, timeout=60.0) as client:
             while client.get(f"{self.url}/ready").status_code != 200:
                 assert self._process.poll() is None, self.text()

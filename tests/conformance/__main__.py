@@ -1,0 +1,112 @@
+"""`make conformance`: the whole conformance suite on each engine of this repository, and a report of each.
+
+Every engine runs on the same weights in float32, either under the plugin contract, where the rules about HTTP do not
+apply, or behind the whole server. It must have all that conformance/reports/features.toml lists. The reports are
+written to conformance/reports/ENGINE-WEIGHTS, those over HTTP to ENGINE-WEIGHTS-http;
+`python -m tests.conformance.table` puts them side by side in docs/engines.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import shlex
+import sys
+from pathlib import Path
+from typing import get_args
+
+from tests.conformance.engines import ENGINES, REPORTS, WANTED, Missing, Way, Weights, folder_of, target_of
+
+from enginehouse_conformance import report as reports
+from enginehouse_conformance.cli.progress import progress_for
+from enginehouse_conformance.report.text import summary
+from enginehouse_conformance.results import Report, exit_code
+from enginehouse_conformance.runner import Options, run_suite, selected_rules
+from enginehouse_conformance.selection import SelectionError, select
+from enginehouse_conformance.targets import Target
+
+_CUT_SHORT = 2
+
+
+def main() -> int:
+    given = _arguments()
+    try:
+        only = select(given.rules.split(",")) if given.rules else None
+    except SelectionError as exc:
+        print(f"--rules: {exc}", file=sys.stderr)
+        return _CUT_SHORT
+    codes = []
+    for name in given.engines or ENGINES:
+        print(f"{name} on {given.weights} weights: loading", file=sys.stderr)
+        options = Options(
+            seed=given.seed,
+            only=only,
+            concurrency=given.concurrency,
+            check_timeout_s=given.timeout,
+            time_scale=given.time_scale,
+            reproduce=_command(name, given),
+        )
+        try:
+            with target_of(name, given.weights, given.over) as target:
+                report = _watched(target, options)
+        except Missing as exc:
+            print(f"{name}: left out: {exc}", file=sys.stderr)
+            codes.append(_CUT_SHORT if given.engines else 0)
+            continue
+        folder = given.into / folder_of(name, given.weights, given.over)
+        print(f"{folder.name}:\n{summary(report)}")
+        if report.fault is None:  # a run that was cut short says nothing that is worth an earlier report
+            reports.write(report, folder)
+        codes.append(max(exit_code(report), _undeclared(name, report)))
+    return max(codes)
+
+
+def _watched(target: Target, options: Options) -> Report:
+    with progress_for(selected_rules(options)) as progress:
+        return asyncio.run(run_suite(target, options, on_start=progress.start, on_result=progress.result))
+
+
+def _undeclared(name: str, report: Report) -> int:
+    """1, and a line that says so, where something that every engine must declare is not declared."""
+    absent = set(WANTED.present()) - set(report.features)
+    absent |= {
+        f"{limit} up to {least}" for limit, least in WANTED.limits.items() if report.declared.limits[limit] < least
+    }
+    if absent and report.fault is None:
+        print(f"{name} does not declare what every engine must: {', '.join(sorted(absent))}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _command(name: str, given: argparse.Namespace) -> str:
+    words = ["python", "-m", "tests.conformance", name, "--weights", given.weights, "--over", given.over]
+    words += ["--seed", str(given.seed)]
+    words += ["--rules", given.rules] if given.rules else []
+    words += ["--concurrency", str(given.concurrency), "--timeout", f"{given.timeout:g}"]
+    return shlex.join([*words, "--time-scale", f"{given.time_scale:g}"])
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.conformance", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("engines", metavar="ENGINE", nargs="*", help=", ".join(ENGINES))
+    parser.add_argument("--weights", choices=get_args(Weights), default="tiny", help="random and tiny, or SmolLM2-135M")
+    parser.add_argument("--over", choices=get_args(Way), default="contract", help="the plugin contract, or HTTP")
+    parser.add_argument("--rules", help="only these rules: ids, sections or patterns, with commas; a partial report")
+    parser.add_argument("--seed", type=int, default=0, help="of nonces and prompts")
+    parser.add_argument("--concurrency", type=int, default=4, help="checks at a time")
+    parser.add_argument("--timeout", type=float, default=300.0, help="seconds for a check")
+    parser.add_argument(
+        "--time-scale", type=float, default=1.0, help="multiplies times that rules allow: for a busy machine"
+    )
+    parser.add_argument("--into", type=Path, default=REPORTS, help="folder of the reports' folders")
+    given = parser.parse_args()
+    for name in given.engines:
+        if name not in ENGINES:
+            parser.error(f"there is no engine '{name}'; there are: {', '.join(ENGINES)}")
+    return given
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""The page on engines says what the committed reports say."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from tests.conformance.engines import ENGINES, REPORTS, WANTED
+
+from enginehouse_conformance.verdicts import Verdict
+from tests.conformance import table
+
+RUNS = list(table.committed(REPORTS))
+
+
+def test_the_tables_are_those_that_the_committed_reports_give() -> None:
+    page = table.PAGE.read_text()
+    assert table.filled(page, table.section(RUNS)) == page, "run: python -m tests.conformance.table"
+
+
+def test_every_engine_has_a_report_on_the_tiny_model() -> None:
+    assert {run.engine for run in RUNS if run.label == "tiny"} == set(ENGINES)
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.folder.name)
+def test_a_report_is_of_all_rules_with_all_features_that_every_engine_must_have(run: table.Run) -> None:
+    report = run.report
+    assert report.fault is None
+    assert (report.selection, report.summary.partial) == ("all", False)
+    assert set(WANTED.present()) - set(report.features) == set()
+    assert all(report.declared.limits[name] >= least for name, least in WANTED.limits.items())
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.folder.name)
+def test_every_rule_that_must_hold_holds(run: table.Run) -> None:
+    must = run.report.summary.must
+    assert must.total
+    assert must.passed == must.total
+
+
+def test_verdicts_that_differ_stand_in_the_table_each_with_its_report() -> None:
+    first = next(run for run in RUNS if run.engine == "mlx")
+    failed = [
+        msgspec.structs.replace(result, verdict=Verdict.FAIL) if result.rule == "STOP3" else result
+        for result in first.report.results
+    ]
+    other = first._replace(label="other", report=msgspec.structs.replace(first.report, results=failed))
+    rows = table.section([*RUNS, other]).splitlines()
+    (row,) = [row for row in rows if row.startswith("| STOP3 |")]
+    assert f"pass ({first.label})" in row
+    assert "fail (other)" in row
+    assert sum("STOP3 (fail)" in row for row in rows) == 1
+
+
+def test_a_page_without_a_place_for_the_tables_is_told() -> None:
+    with pytest.raises(ValueError, match="no lines"):
+        table.filled("# Engines\n", "")
