@@ -21,7 +21,7 @@ from tests.asking import ask, request
 from enginehouse_mlx.backend import MlxBackend, log_line
 from enginehouse_mlx.engine import loading
 from enginehouse_mlx.options import MlxOptions
-from enginehouse_plugin import Device, Instance, LoadProgress, Measured, Placement, Tokens
+from enginehouse_plugin import Device, Finished, Instance, LoadProgress, Measured, Placement, Tokens
 from enginehouse_plugin.errors import EngineDied, EngineMissing, EngineUnavailable, InvalidRequest, LoadFailed
 from enginehouse_plugin.hosting.logs import LogLevel, LogLine
 
@@ -228,11 +228,11 @@ async def test_the_load_is_the_engines_own(model: Instance) -> None:
 @on_the_loop
 async def test_draining_waits_for_what_runs_but_not_for_ever(load: Load) -> None:
     instance = await load()
-    running = asyncio.ensure_future(ask(instance, max_tokens=30))
-    while not await instance.active_requests():  # type: ignore[attr-defined]  # noqa: ASYNC110  # another process
-        await asyncio.sleep(0.005)
+    running = instance.generate(request(max_tokens=30))
+    await anext(running)
     await instance.drain(600.0)
-    assert (await running).reason == "length"
+    assert await instance.active_requests() == 0  # type: ignore[attr-defined]  # it is Inspectable
+    assert Finished(0, "length") in [event async for event in running]
     endless = instance.generate(request(max_tokens=1900, logit_bias={2: -100.0}))
     await anext(endless)
     await instance.drain(0.01)
