@@ -53,9 +53,10 @@ def main() -> int:
             print(f"{name}: left out: {exc}", file=sys.stderr)
             codes.append(_CUT_SHORT if given.engines else 0)
             continue
-        folder = given.into / folder_of(name, given.weights, given.over)
+        folder = (given.into or REPORTS) / folder_of(name, given.weights, given.over)
         print(f"{folder.name}:\n{summary(report)}")
-        if report.fault is None:  # a run that was cut short says nothing that is worth an earlier report
+        # A run of some rules, or one that was cut short, must not take the place of a whole one.
+        if given.into or (report.fault is None and not report.summary.partial):
             reports.write(report, folder)
         codes.append(max(exit_code(report), _undeclared(name, report)))
     return max(codes)
@@ -100,7 +101,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--time-scale", type=float, default=1.0, help="multiplies times that rules allow: for a busy machine"
     )
-    parser.add_argument("--into", type=Path, default=REPORTS, help="folder of the reports' folders")
+    parser.add_argument(
+        "--into", type=Path, help="folder for the reports, also partial ones; default: conformance/reports"
+    )
     given = parser.parse_args()
     for name in given.engines:
         if name not in ENGINES:

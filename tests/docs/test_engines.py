@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
+from pathlib import Path
+
 import msgspec
 import pytest
 from tests.conformance.engines import ENGINES, REPORTS, WANTED
 
+from enginehouse.config import bind, load_config
+from enginehouse.plugins import Plugins
 from enginehouse_conformance.verdicts import Verdict
 from tests.conformance import table
+
+from .fenced import blocks
 
 RUNS = list(table.committed(REPORTS))
 
@@ -54,3 +61,18 @@ def test_verdicts_that_differ_stand_in_the_table_each_with_its_report() -> None:
 def test_a_page_without_a_place_for_the_tables_is_told() -> None:
     with pytest.raises(ValueError, match="no lines"):
         table.filled("# Engines\n", "")
+
+
+def test_each_configuration_on_the_page_can_be_used(tmp_path: Path) -> None:
+    plugins = Plugins()
+    for name in ENGINES:
+        plugins.add(importlib.import_module(f"enginehouse_{name}"), name)
+    examples = [block.text for block in blocks("docs/engines.md") if block.language == "toml"]
+    assert examples
+    backends = set()
+    for text in examples:
+        file = tmp_path / "house.toml"
+        file.write_text(text)
+        house = bind(load_config(file), plugins.backends, {})
+        backends |= {placement.backend for model in house.models.values() for placement in model.placements}
+    assert backends == set(ENGINES)
