@@ -23,7 +23,7 @@ NODE_MODULES := tests/integration/node/node_modules/.package-lock.json
 
 VLLM_ENV := .cache/vllm-venv
 
-.PHONY: help serve setup test test-vllm vllm-env conformance lint format bench clean
+.PHONY: help serve setup test test-vllm vllm-env conformance lint format bench bench-engines clean
 .DEFAULT_GOAL := help
 
 help:
@@ -36,6 +36,7 @@ help:
 	@echo "make lint     the checks of 'make test' without the tests"
 	@echo "make format   rewrite the code in the project's style"
 	@echo "make bench    measure the router beside others"
+	@echo "make bench-engines  measure MLX and vLLM behind it beside their own servers (about half an hour)"
 	@echo "make clean    remove what these commands made here; downloaded weights stay"
 
 # ---- serve ----
@@ -94,6 +95,11 @@ format: $(DEV_INSTALLED)
 bench: $(DEV_INSTALLED)
 	$(BIN)/python -m tests.bench $(ARGS)
 	$(BIN)/python -m tests.bench.disconnects
+
+bench-engines: $(DEV_INSTALLED) vllm-env
+	$(BIN)/python -m tests.bench.beside_mlx
+	$(BIN)/python -m tests.bench.beside_vllm
+	$(BIN)/python -m tests.bench.engine_disconnects
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .schemathesis

@@ -9,22 +9,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 from tests.bench import load, peers
+from tests.bench.figures import spread
 
 Servers = dict[str, tuple[int, int]]
 PEERS = ("nginx", "vllm-router", "vllm-router round robin", "enginehouse")
-
-
-def spread(values: Sequence[float], digits: int = 0) -> str:
-    middle = statistics.median(values)
-    return f"{middle:.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
 def measure(
