@@ -137,6 +137,7 @@ def terminal(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
         import termios
 
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job is started with it ignored
 
     process = subprocess.Popen(
         [sys.executable, "-c", script, *arguments],
@@ -160,7 +161,7 @@ def read_until(terminal: int, text: str) -> str:
     """Read what the terminal shows until *text*; the limit is a guard against a hang."""
     seen = b""
     while text.encode() not in seen:
-        ready, _, _ = select.select([terminal], [], [], 30)
+        ready, _, _ = select.select([terminal], [], [], 120)
         assert ready, f"the terminal shows no {text!r}, but {seen!r}"
         seen += os.read(terminal, 1024)
     return seen.decode()
@@ -189,5 +190,5 @@ def test_on_a_terminal_the_conversation_goes_on_until_ctrl_d(scripted: Scripted)
         os.write(screen, b"again\n")
         assert "Error: No (status 400)." in read_until(screen, "\n> ")
         os.write(screen, b"\x04")
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=60) == 0
     assert len(scripted.asked) == 2
