@@ -137,7 +137,7 @@ def terminal(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
         import termios
 
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job is started with it ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a background job is started with it ignored
 
     process = subprocess.Popen(
         [sys.executable, "-c", script, *arguments],
