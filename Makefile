@@ -23,7 +23,7 @@ NODE_MODULES := tests/integration/node/node_modules/.package-lock.json
 
 VLLM_ENV := .cache/vllm-venv
 
-.PHONY: help serve setup test test-vllm vllm-env conformance lint format bench bench-engines clean
+.PHONY: help serve setup test test-vllm vllm-env parity conformance lint format bench bench-engines clean
 .DEFAULT_GOAL := help
 
 help:
@@ -31,6 +31,7 @@ help:
 	@echo "              make serve ARGS='--port 9000' passes options to 'enginehouse serve'"
 	@echo "make test     set up everything, check style, types and layers, run the tests"
 	@echo "make test-vllm  build vLLM's environment for processors (3.4 GB) and run the tests that need it"
+	@echo "make parity   compare the answers of the three engines on the same real weights, prompt by prompt"
 	@echo "make conformance  run the conformance suite on every engine that is here and write the reports;"
 	@echo "              WEIGHTS=real takes SmolLM2-135M instead of the tiny random model, and an hour"
 	@echo "make lint     the checks of 'make test' without the tests"
@@ -63,7 +64,11 @@ vllm-env: $(VENV)/pyvenv.cfg
 	@$(BIN)/python plugins/vllm/environment/build.py $(VLLM_ENV)
 
 test-vllm: $(DEV_INSTALLED) vllm-env
-	ENGINEHOUSE_VLLM_PYTHON=$(abspath $(VLLM_ENV))/bin/python $(BIN)/python -m pytest plugins/vllm/tests $(ARGS)
+	ENGINEHOUSE_VLLM_PYTHON=$(abspath $(VLLM_ENV))/bin/python $(BIN)/python -m pytest plugins/vllm/tests tests/parity $(ARGS)
+
+# The same requests to every engine with the same real weights in f32.
+parity: $(DEV_INSTALLED) vllm-env
+	ENGINEHOUSE_VLLM_PYTHON=$(abspath $(VLLM_ENV))/bin/python $(BIN)/python -m tests.parity
 
 # vLLM is left out where its environment is not there: `make vllm-env` builds it.
 conformance: $(DEV_INSTALLED)

@@ -17,6 +17,10 @@ from enginehouse_plugin.hosting.thinking import State
 from .templates import ModelTemplate
 from .vocabulary import Vocabulary
 
+_OPTIONS = '%llguidance {"no_forcing": true}'
+"""All tokens that fit stay allowed, as on other engines, also where only one text can follow: otherwise llguidance
+would allow the tokenizer's own split of that text alone."""
+
 
 def grammar_of(
     request: GenerationRequest, vocabulary: Vocabulary, template: ModelTemplate, thinking: State
@@ -68,8 +72,8 @@ def _lark(grammar: OutputGrammar, vocabulary: Vocabulary, template: ModelTemplat
             reasoned = f"(begun {reasoned})?"
         start = f"{reasoned} ({start})"
     lines += ["free: FREE_TEXT", "FREE_TEXT: /(.|\\n)*/"]
-    header, _, rules = body.partition("\n")
-    return "\n".join([header, f"start: {start}", *lines, rules])
+    _, _, rules = body.partition("\n")
+    return "\n".join([_OPTIONS, f"start: {start}", *lines, rules])
 
 
 def _up_to(name: str, mark: str, vocabulary: Vocabulary) -> str:

@@ -67,7 +67,7 @@ class TokenReader:
         logprobs: tuple[TokenLogprob, ...] = ()
         if data and sampled.measured is not None:
             logprobs = (self._logprob(sampled.token_id, sampled.measured),)
-        text = self._decoder.decode(data, final=sampled.end is not None)
+        text = self._decoder.decode(data)  # at the end too: a character that was never completed is no text
         passed, matched = self._stops.push(text)
         if matched is None and sampled.end is not None:
             passed += self._stops.flush()

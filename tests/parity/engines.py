@@ -1,0 +1,109 @@
+"""The engines under comparison, each with the same weights, through the contract alone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from tests.asking import Answer
+
+from enginehouse.plugins import Plugins
+from enginehouse_plugin import Device, GenerationRequest, Instance, Placement
+from tests.weights import smollm2_gguf_f32, smollm2_hf, tiny_gguf, tiny_hf
+
+CONTEXT_TOKENS = 2048
+SLOTS = 4
+CPU = Device(id="cpu", kind="cpu", name="cpu", memory_bytes=8 << 30)
+
+
+class Engine(msgspec.Struct, frozen=True, kw_only=True):
+    """A backend with its options, and where it finds each model.
+
+    `interpreter` is the environment variable that names the engine's own Python; None: the engine is always here.
+    """
+
+    backend: str
+    options: dict[str, Any]
+    tiny: Callable[[], Path]
+    real: Callable[[], Path]
+    interpreter: str | None = None
+    build: str = ""
+
+    @property
+    def missing(self) -> str | None:
+        """What must be done before this engine can be tested; None if it is here."""
+        if self.interpreter is None or self.interpreter in os.environ:
+            return None
+        return f"needs the environment of {self.backend} ({self.interpreter} names its Python): {self.build}"
+
+    @property
+    def python(self) -> str | None:
+        """The engine's own interpreter."""
+        return os.environ[self.interpreter] if self.interpreter else None
+
+
+ENGINES = (
+    # Everything in f32: the KV cache too, which llama.cpp would keep in f16.
+    Engine(
+        backend="llamacpp",
+        options={"slots": SLOTS, "cache_type_k": "f32", "cache_type_v": "f32"},
+        tiny=tiny_gguf,
+        real=smollm2_gguf_f32,
+    ),
+    Engine(backend="mlx", options={"slots": SLOTS}, tiny=tiny_hf, real=smollm2_hf),
+    Engine(
+        backend="vllm",
+        options={"max_sequences": SLOTS, "cache_gib": 1},
+        tiny=tiny_hf,
+        real=smollm2_hf,
+        interpreter="ENGINEHOUSE_VLLM_PYTHON",
+        build="make test-vllm builds it and runs these tests",
+    ),
+)
+
+
+@asynccontextmanager
+async def loaded(engine: Engine, weights: Path) -> AsyncIterator[Instance]:
+    """An instance of *engine* with *weights*, unloaded at the end."""
+    backend = Plugins.load().backends[engine.backend]
+    placement = Placement(
+        model="parity",
+        backend=engine.backend,
+        source=weights.name,
+        path=str(weights),
+        context_tokens=CONTEXT_TOKENS,
+        python=engine.python,
+        options=msgspec.convert(engine.options, backend.options),
+    )
+    instance = await backend.create().load(placement, (CPU,), lambda _: None)
+    try:
+        yield instance
+    finally:
+        await instance.unload()
+
+
+async def answer(instance: Instance, request: GenerationRequest) -> Answer:
+    """The whole answer to *request*."""
+    collected = Answer(request.n)
+    async for event in instance.generate(request):
+        collected.take(event)
+    assert collected.usage is not None
+    return collected
+
+
+async def answers(instance: Instance, requests: Iterable[GenerationRequest]) -> list[Answer]:
+    """The answers in the order of *requests*, as many at once as the engine has slots."""
+    slots = asyncio.Semaphore(SLOTS)
+
+    async def one(request: GenerationRequest) -> Answer:
+        async with slots:
+            return await answer(instance, request)
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one(request)) for request in requests]
+    return [task.result() for task in tasks]
