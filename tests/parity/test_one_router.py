@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
@@ -51,9 +51,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         running.close()
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def client(served: Served) -> openai.AsyncOpenAI:
-    return openai.AsyncOpenAI(base_url=f"{served.url}/v1", api_key="none", max_retries=0, timeout=_PATIENCE_S)
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def client(served: Served) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with openai.AsyncOpenAI(
+        base_url=f"{served.url}/v1", api_key="none", max_retries=0, timeout=_PATIENCE_S
+    ) as made:
+        yield made
 
 
 async def _plain(client: openai.AsyncOpenAI, model: str, text: str) -> tuple[str, int, int]:
