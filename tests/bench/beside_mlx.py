@@ -140,7 +140,7 @@ def main() -> None:
         asyncio.run(run("tiny model", tiny_hf(), 64, chosen.rounds))
     if chosen.weights != "tiny":
         with tempfile.TemporaryDirectory() as folder:
-            asyncio.run(run("larger model", larger_hf(Path(folder)), 32, chosen.rounds))
+            asyncio.run(run("larger model", larger_hf(Path(folder)), 48, chosen.rounds))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import asyncio
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -72,11 +72,11 @@ def engine_socket(served: Served) -> str:
     raise RuntimeError("there is no engine below the router")
 
 
-async def run(name: str, weights: Path, tokens: int, rounds: int) -> None:
-    """Measure with each number of streams, and print the tables."""
-    with vllm_behind_router(weights, max(STREAMS)) as (served, socket):
+async def run(name: str, weights: Path, tokens: int, rounds: int, counts: Sequence[int]) -> None:
+    """Measure with each of *counts* as the number of streams, and print the tables."""
+    with vllm_behind_router(weights, max(counts)) as (served, socket):
         ways = {DIRECT: over_http(socket, "m", served.pid), SERVE: over_http(served.address, "m", served.pid)}
-        for streams in STREAMS:
+        for streams in counts:
             case = Case(name, streams, tokens, {"temperature": 0.8})
             before = busy_before()
             found = await measure(ways, case, rounds)
@@ -87,11 +87,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--weights", choices=("tiny", "real", "both"), default="both")
+    parser.add_argument("--streams", type=int, nargs="+", default=STREAMS, help="how many at once, in turn")
     chosen = parser.parse_args()
     if chosen.weights != "real":
-        asyncio.run(run("tiny model", tiny_hf(), 64, chosen.rounds))
+        asyncio.run(run("tiny model", tiny_hf(), 64, chosen.rounds, chosen.streams))
     if chosen.weights != "tiny":
-        asyncio.run(run("SmolLM2-135M, f32", smollm2_hf(), 24, chosen.rounds))
+        asyncio.run(run("SmolLM2-135M, f32", smollm2_hf(), 24, chosen.rounds, chosen.streams))
 
 
 if __name__ == "__main__":
