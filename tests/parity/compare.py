@@ -18,7 +18,9 @@ from enginehouse_plugin import GenerationRequest, TokenLogprob
 NEAR_TIE = 0.15
 """Two tokens are nearly equal below this difference of their logprobs."""
 CLOSE = 0.05
-"""Logprobs of the same token agree within this."""
+"""Logprobs of a chosen token agree within this."""
+CLOSE_BY = 0.1
+"""Those of an alternative, which may be far down the list: rounding weighs more there."""
 ENDS = (0, 2)
 """Ids of the tokens that end an answer."""
 
@@ -130,7 +132,7 @@ def _alternatives(one: TokenLogprob, other: TokenLogprob) -> list[str]:
             # Where one engine leaves a token out, it holds it for less likely than all that it names.
             there = known.get(top.token_id, min(known.values(), default=top.logprob))
             is_absent = top.token_id not in known
-            if (top.logprob - there if is_absent else abs(top.logprob - there)) > CLOSE:
+            if (top.logprob - there if is_absent else abs(top.logprob - there)) > CLOSE_BY:
                 faults.append(f"alternative {top.token!r} of {one.token!r}: {top.logprob:.4f} and {there:.4f}")
     return faults
 

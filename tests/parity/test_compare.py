@@ -67,7 +67,7 @@ def test_equal_answers_have_no_faults() -> None:
         (answer((10, LIKELY), reason="stop"), "finish reason"),
         (answer((10, LIKELY), text="else"), "text"),
         (answer((10, {**LIKELY, 10: -0.56})), "logprobs of a chosen token"),
-        (answer((10, {**LIKELY, 11: -1.56})), "alternative '<11>'"),
+        (answer((10, {**LIKELY, 11: -1.61})), "alternative '<11>'"),
         (answer((10, {10: -0.5, 11: -1.5, 13: -2.0})), "alternative '<13>'"),
         (answer((10, {10: -0.5, 11: -1.5})), "alternatives of"),
     ],
