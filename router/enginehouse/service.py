@@ -136,7 +136,7 @@ class Service:
             **({"recorded": trace.recorded} if trace.recorded else {}),
         )
         if self.ledger is not None:
-            self.ledger.add(record)
+            self.ledger.add(record, trace)
         if self.plugins.has_record_observers:
             self.plugins.request_finished(record)
         return record
@@ -230,6 +230,8 @@ class Generation:
                     if not knew and (unmet := first_unmet(request, hosted.capabilities)):
                         raise hosted.explained(unmet)
                     trace.instance_id = hosted.id
+                    if service.ledger is not None:
+                        service.ledger.track(trace)
                     events = instance.generate(request)
                     try:
                         async for event in events:

@@ -3,22 +3,34 @@
 The event loop only puts records into a queue. A thread takes all that have come and commits them together, so
 that one commit serves many requests under load. With a write-ahead log a commit survives the end of the
 process in any way, `kill -9` included; after a power failure the last ones may be missing.
+
+Requests that run longer than `CHECKPOINT_S` are noted with their counts so far, again and again. What a process that
+was killed has noted becomes usage when the file is next opened: at most the last second of its streams is missing.
 """
 
 from __future__ import annotations
 
+import os
 import queue
 import sqlite3
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
+import psutil  # type: ignore[import-untyped]
 
 from enginehouse.config import ConfigError
 from enginehouse.telemetry import get_logger
 from enginehouse_plugin import RequestRecord
+
+from .trace import Trace
+
+CHECKPOINT_S: Final = 1.0
+KILLED: Final = "router_ended"
+"""Error code of a request whose router ended before it did."""
 
 _VERSION: Final = 1
 _SCHEMA: Final = """
@@ -39,7 +51,15 @@ CREATE TABLE usage (
 ) STRICT;
 CREATE INDEX usage_ended_at ON usage (ended_at);
 """
-_INSERT: Final = f"INSERT INTO usage VALUES ({', '.join('?' * 13)})"  # noqa: S608  # only placeholders
+_COLUMNS: Final = (
+    "ended_at, request_id, key, model, instance_id, status, is_cancelled, duration_s, prompt_tokens, cached_tokens, "
+    "completion_tokens, error_code"
+)
+# `owner` is a process, `serial` a request of it. A file of before this table gets it when it is opened.
+_RUNNING: Final = f"CREATE TABLE IF NOT EXISTS running (owner, serial, {_COLUMNS}, PRIMARY KEY (owner, serial))"
+_INSERT: Final = f"INSERT INTO usage ({_COLUMNS}) VALUES ({', '.join('?' * 12)})"  # noqa: S608  # only placeholders
+_NOTE: Final = f"INSERT OR REPLACE INTO running VALUES ({', '.join('?' * 14)})"  # noqa: S608  # only placeholders
+_FORGET: Final = "DELETE FROM running WHERE owner = ? AND serial = ?"
 _RETRY_S: Final = 1.0
 _MAX_BATCH: Final = 1000
 
@@ -68,15 +88,30 @@ class Ledger:
 
     def __init__(self, path: str) -> None:
         self._connection = _open(path)
-        self._rows: queue.SimpleQueue[Row | threading.Event | None] = queue.SimpleQueue()
+        self._owner = _this_process()
+        self._lock = threading.Lock()  # a request is either in `_running` or in the queue, and never in both
+        self._running: dict[Trace, int] = {}
+        self._serial = 0
+        self._noted: set[int] = set()
+        self._noted_at = time.monotonic()
+        self._rows: queue.SimpleQueue[tuple[int, Row] | threading.Event | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._write_all, name="usage ledger", daemon=True)
         self._thread.start()
 
-    def add(self, record: RequestRecord) -> None:
-        """Note *record*, if its request reached an engine; returns at once."""
+    def track(self, trace: Trace) -> None:
+        """Follow a request that has reached an engine, until it is added."""
+        with self._lock:
+            if trace not in self._running:
+                self._serial += 1
+                self._running[trace] = self._serial
+
+    def add(self, record: RequestRecord, trace: Trace | None = None) -> None:
+        """Note *record*, if its request reached an engine; returns at once. *trace* is not followed any more."""
         if record.instance_id is not None:
-            self._rows.put(_row(record))
+            with self._lock:
+                serial = self._running.pop(trace, 0) if trace is not None else 0
+                self._rows.put((serial, _row(record)))
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything added before is committed; returns whether it is."""
@@ -94,34 +129,52 @@ class Ledger:
         is_last = False
         while not is_last:
             rows: list[Row] = []
+            ended: set[int] = set()
             waiting: list[threading.Event] = []
-            item = self._rows.get()
-            while True:
-                if item is None:
-                    is_last = True
-                elif isinstance(item, threading.Event):
-                    waiting.append(item)
-                else:
-                    rows.append(item)
-                if is_last or len(rows) >= _MAX_BATCH or self._rows.empty():
-                    break
-                item = self._rows.get()
-            self._commit(rows)
+            with suppress(queue.Empty):
+                item = self._rows.get(timeout=CHECKPOINT_S)
+                while True:
+                    if item is None:
+                        is_last = True
+                    elif isinstance(item, threading.Event):
+                        waiting.append(item)
+                    else:
+                        ended.add(item[0])
+                        rows.append(item[1])
+                    if is_last or len(rows) >= _MAX_BATCH:
+                        break
+                    item = self._rows.get_nowait()
+            self._commit(rows, ended & self._noted, self._notes())
             for event in waiting:
                 event.set()
         self._connection.close()
 
-    def _commit(self, rows: list[Row]) -> None:
+    def _notes(self) -> list[Row]:
+        """Counts so far of requests that run, once in `CHECKPOINT_S`."""
+        now = time.monotonic()
+        if now - self._noted_at < CHECKPOINT_S:
+            return []
+        self._noted_at = now
+        with self._lock:
+            running = list(self._running.items())
+        records = [(serial, msgspec.structs.replace(trace.so_far(500), error_code=KILLED)) for trace, serial in running]
+        return [(self._owner, serial, *_row(record)) for serial, record in records if record.duration_s > CHECKPOINT_S]
+
+    def _commit(self, rows: list[Row], ended: set[int], notes: list[Row]) -> None:
         """Write *rows*; while that fails (a full disk) try again, but do not hold up the end of the process."""
         is_reported = False
-        while rows:
+        while rows or notes:
             try:
                 with self._connection:
                     self._connection.executemany(_INSERT, rows)
+                    self._connection.executemany(_NOTE, notes)
+                    self._connection.executemany(_FORGET, [(self._owner, serial) for serial in ended])
+                self._noted = (self._noted | {int(str(note[1])) for note in notes}) - ended
             except sqlite3.Error as error:
                 if self._closing.is_set():
                     log.error("usage lost", rows=len(rows), problem=str(error))
                     return
+                notes = []  # they come again
                 if not is_reported:
                     log.error("usage cannot be written and is kept in memory", problem=str(error))
                     is_reported = True
@@ -168,6 +221,9 @@ def _open(path: str) -> sqlite3.Connection:
                 for statement in _SCHEMA.split(";"):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {_VERSION}")
+            if version in (0, _VERSION):
+                connection.execute(_RUNNING)
+                _settle(connection)
     except sqlite3.Error as error:
         if connection is not None:
             connection.close()
@@ -182,9 +238,29 @@ def _open(path: str) -> sqlite3.Connection:
     return connection
 
 
+def _settle(connection: sqlite3.Connection) -> None:
+    """Make usage of what processes that are gone have noted of their requests."""
+    for (owner,) in connection.execute("SELECT DISTINCT owner FROM running").fetchall():
+        if not _is_alive(owner):
+            columns = f"INSERT INTO usage ({_COLUMNS}) SELECT {_COLUMNS} FROM running WHERE owner = ?"  # noqa: S608  # constants
+            connection.execute(columns, (owner,))
+            connection.execute("DELETE FROM running WHERE owner = ?", (owner,))
+
+
+def _this_process() -> str:
+    return f"{os.getpid()} {psutil.Process().create_time()}"
+
+
+def _is_alive(owner: str) -> bool:
+    pid, created = owner.split()
+    try:
+        return bool(abs(psutil.Process(int(pid)).create_time() - float(created)) < 2)
+    except psutil.NoSuchProcess:
+        return False
+
+
 def _row(record: RequestRecord) -> Row:
     return (
-        None,
         time.time(),
         record.request_id,
         record.key,

@@ -73,7 +73,7 @@ class Trace:
     @property
     def completion_tokens(self) -> int:
         """Tokens made so far, over all choices."""
-        return self._usage.completion_tokens if self._usage is not None else sum(self._counts.values())
+        return self._usage.completion_tokens if self._usage is not None else sum(list(self._counts.values()))
 
     def note(self, event: AnyEvent) -> None:
         """Take *event* into account."""
@@ -101,6 +101,10 @@ class Trace:
     def record(self, status: int) -> RequestRecord:
         """The record of the request, which ends now with *status*."""
         self.is_recorded = True
+        return self.so_far(status)
+
+    def so_far(self, status: int) -> RequestRecord:
+        """What the record would be if the request ended now; may be asked from another thread."""
         return RequestRecord(
             request_id=self.request_id,
             model=self.model,

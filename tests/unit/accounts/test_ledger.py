@@ -6,11 +6,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 
 import msgspec
 import pytest
 
-from enginehouse.accounts import Ledger, UsageTotal, ledger, totals
+from enginehouse.accounts import Ledger, Trace, UsageTotal, ledger, totals
 from enginehouse.config import ConfigError
 from enginehouse_plugin import RequestRecord
 
@@ -74,6 +75,58 @@ for _ in range(100):
 assert book.flush(10)
 os.kill(os.getpid(), signal.SIGKILL)
 """
+
+
+RUNNING = """
+import os, signal, sqlite3, sys, time
+from enginehouse.accounts import Ledger, Trace, ledger
+from enginehouse_plugin import Started, TextDelta
+ledger.CHECKPOINT_S = 0.05
+book = Ledger(sys.argv[1])
+def begin(name):
+    trace = Trace(name)
+    trace.model, trace.instance_id, trace.key = "m", "m#0", "k"
+    trace.note(Started(prompt_tokens=10, cached_tokens=4))
+    trace.note(TextDelta(0, "a", 7))
+    book.track(trace)
+    return trace
+def noted():
+    return sqlite3.connect(sys.argv[1]).execute("SELECT count(*) FROM running").fetchone()[0]
+ended, runs = begin("ended"), begin("runs")
+while noted() < 2:
+    time.sleep(0.02)
+book.add(ended.record(200), ended)
+assert book.flush(30)
+assert noted() == 1
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_ran_at_a_kill_is_counted_once_with_its_last_counts(path, request):
+    child = subprocess.run([sys.executable, "-c", RUNNING, path], cwd=request.config.rootpath, timeout=120)
+    assert child.returncode == -signal.SIGKILL
+    for _ in range(2):
+        (total,) = totals(path)
+        assert (total.requests, total.prompt_tokens, total.completion_tokens) == (2, 20, 14)
+    rows = (
+        sqlite3.connect(path).execute("SELECT request_id, status, error_code FROM usage ORDER BY request_id").fetchall()
+    )
+    assert rows == [("ended", 200, None), ("runs", 500, ledger.KILLED)]
+
+
+def test_what_runs_in_a_living_process_is_not_counted_yet(path, book, monkeypatch):
+    monkeypatch.setattr(ledger, "CHECKPOINT_S", 0.05)
+    trace = Trace("runs")
+    trace.model, trace.instance_id = "m", "m#0"
+    book.track(trace)
+    file = sqlite3.connect(path)
+    while not file.execute("SELECT count(*) FROM running").fetchone()[0]:
+        time.sleep(0.02)
+    assert totals(path) == []
+    book.add(trace.record(200), trace)
+    assert book.flush(30)
+    assert totals(path)[0].requests == 1
+    assert file.execute("SELECT count(*) FROM running").fetchone() == (0,)
 
 
 def test_what_is_committed_survives_a_kill(path, request):
