@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import msgspec
 import pytest
@@ -108,9 +109,8 @@ def test_what_ran_at_a_kill_is_counted_once_with_its_last_counts(path, request):
     for _ in range(2):
         (total,) = totals(path)
         assert (total.requests, total.prompt_tokens, total.completion_tokens) == (2, 20, 14)
-    rows = (
-        sqlite3.connect(path).execute("SELECT request_id, status, error_code FROM usage ORDER BY request_id").fetchall()
-    )
+    with closing(sqlite3.connect(path)) as file:
+        rows = file.execute("SELECT request_id, status, error_code FROM usage ORDER BY request_id").fetchall()
     assert rows == [("ended", 200, None), ("runs", 500, ledger.KILLED)]
 
 
@@ -119,14 +119,14 @@ def test_what_runs_in_a_living_process_is_not_counted_yet(path, book, monkeypatc
     trace = Trace("runs")
     trace.model, trace.instance_id = "m", "m#0"
     book.track(trace)
-    file = sqlite3.connect(path)
-    while not file.execute("SELECT count(*) FROM running").fetchone()[0]:
-        time.sleep(0.02)
-    assert totals(path) == []
-    book.add(trace.record(200), trace)
-    assert book.flush(30)
-    assert totals(path)[0].requests == 1
-    assert file.execute("SELECT count(*) FROM running").fetchone() == (0,)
+    with closing(sqlite3.connect(path)) as file:
+        while not file.execute("SELECT count(*) FROM running").fetchone()[0]:
+            time.sleep(0.02)
+        assert totals(path) == []
+        book.add(trace.record(200), trace)
+        assert book.flush(30)
+        assert totals(path)[0].requests == 1
+        assert file.execute("SELECT count(*) FROM running").fetchone() == (0,)
 
 
 def test_what_is_committed_survives_a_kill(path, request):
