@@ -7,9 +7,8 @@ from typing import Any
 import msgspec
 
 from enginehouse_plugin import Chat, GenerationRequest, Text, Tokens
-from enginehouse_plugin.errors import InvalidRequest
 from enginehouse_plugin.hosting.bounds import check_length, checked_ids
-from enginehouse_plugin.hosting.chat_messages import instructions, template_messages, tool_json
+from enginehouse_plugin.hosting.chat_messages import check_variables, instructions, template_messages, tool_json
 from enginehouse_plugin.hosting.control_text import ControlText
 from enginehouse_plugin.hosting.thinking import State, state_after
 
@@ -57,7 +56,7 @@ class Prompter:
         if request.tools and request.tool_choice != "none" and self._facts.tools:
             body["tools"] = controls.hide_in_json([tool_json(tool) for tool in request.tools])
         variables = request.chat_template_kwargs or {}
-        self._check_variables(variables)
+        check_variables(variables, self._facts)
         if "enable_thinking" in self._facts.variables and request.reasoning_effort != "none":
             # The engine always sets this one, to false for templates that it does not know; unset means yes.
             variables = {"enable_thinking": True, **variables}
@@ -79,16 +78,6 @@ class Prompter:
     def _check_length(self, text: str) -> None:
         if self._model.longest_token_bytes is not None:
             check_length([text], self._model.context_tokens, self._model.longest_token_bytes)
-
-    def _check_variables(self, variables: dict[str, Any]) -> None:  # JSON
-        """Refuse variables that the template would ignore."""
-        for name in variables:
-            if name not in self._facts.variables:
-                raise InvalidRequest(
-                    f"This model's chat template has no variable '{name}'; it has "
-                    f"{', '.join(sorted(self._facts.variables)) or 'none'}.",
-                    param=f"chat_template_kwargs.{name}",
-                )
 
     async def _plain(self, text: str) -> list[int]:
         """Token ids of a control token's text as mere text."""

@@ -16,6 +16,7 @@ import msgspec
 
 from enginehouse_plugin import Device, Placement
 from enginehouse_plugin.errors import EngineMissing, LoadFailed
+from enginehouse_plugin.hosting.chat_messages import read_template
 from enginehouse_plugin.hosting.cuda import visible_devices
 
 from .gguf import Gguf
@@ -131,14 +132,7 @@ def _binary(placement: Placement, options: LlamaCppOptions) -> str | None:
 def _template(options: LlamaCppOptions) -> str | None:
     if options.chat_template_file is None:
         return options.chat_template
-    try:
-        return Path(options.chat_template_file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise LoadFailed(
-            f"chat_template_file '{options.chat_template_file}' cannot be read: {error}",
-            retryable=False,
-            code="bad_options",
-        ) from error
+    return read_template(options.chat_template_file)
 
 
 def _arguments(settings: dict[str, object], socket: str) -> list[str]:

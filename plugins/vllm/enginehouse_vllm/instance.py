@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from enginehouse_plugin import AnyEvent, EngineLoad, ExitReport, GenerationRequest, Instance
-from enginehouse_plugin.errors import EngineDied, EngineError, EngineUnavailable
+from enginehouse_plugin import AnyEvent, EngineLoad, GenerationRequest
 from enginehouse_plugin.hosting.child import Child
+from enginehouse_plugin.hosting.process_instance import ProcessInstance
 
 from . import body
 from .chat import ChatDialect, needs_parsers
@@ -17,43 +16,23 @@ from .model import Model
 from .prompt import Prompter
 from .server import Server
 
-_STOP_GRACE_S = 10.0
 
-
-class VllmInstance(Instance):
+class VllmInstance(ProcessInstance):
     """A model that vLLM has loaded, in processes of its own."""
 
+    engine = "vLLM"
+    stop_grace_s = 10.0
+
     def __init__(self, child: Child, server: Server, model: Model) -> None:
+        super().__init__(child, server)
         self.capabilities = model.capabilities
-        self._child = child
         self._server = server
         self._model = model
         self._prompter = Prompter(server, model)
         self._chat = ChatDialect(model)
-        self._running = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._is_unloading = False
 
-    async def generate(self, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
-        """See `Instance.generate`."""
-        self.refuse_unsupported(request)
-        if self._is_unloading:
-            raise EngineUnavailable("The model is being unloaded.")
-        self._running += 1
-        self._idle.clear()
-        try:
-            async with aclosing(self._generate(request)) as events:
-                async for event in events:
-                    yield event
-        except EngineError as error:
-            raise await self._explained(error) from error
-        finally:
-            self._running -= 1
-            if not self._running:
-                self._idle.set()
-
-    async def _generate(self, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
+    async def answer(self, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
+        """See `ProcessInstance.answer`."""
         body.check(request, self._model.vocabulary_size)
         if needs_parsers(request, self._model):
             events = self._chat.generate(self._server.client, request, self._server.model)
@@ -66,42 +45,9 @@ class VllmInstance(Instance):
             async for event in events:
                 yield event
 
-    async def _explained(self, error: EngineError) -> EngineError:
-        """If the process has ended, say so with its last words; *error* is only how it was noticed."""
-        closed = asyncio.ensure_future(self._child.wait_closed())
-        done, _ = await asyncio.wait({closed}, timeout=0.5)
-        if not done:
-            closed.cancel()
-            return error
-        report = closed.result()
-        return EngineDied(f"vLLM ended: {report.reason}", last_words=report.last_words)
-
     async def count_tokens(self, request: GenerationRequest) -> int:
         """See `Instance.count_tokens`."""
         return len((await self._prompter.prompt(request)).token_ids)
-
-    async def check_ready(self) -> None:
-        """See `Instance.check_ready`."""
-        if not await self._server.is_healthy():
-            raise await self._explained(EngineUnavailable("vLLM does not answer its health check."))
-
-    async def drain(self, timeout_s: float) -> None:
-        """See `Instance.drain`."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._idle.wait()
-        except TimeoutError:
-            return
-
-    async def unload(self) -> None:
-        """See `Instance.unload`."""
-        self._is_unloading = True
-        await self._server.close()
-        await self._child.stop(_STOP_GRACE_S)
-
-    async def wait_closed(self) -> ExitReport:
-        """See `Instance.wait_closed`."""
-        return await self._child.wait_closed()
 
     async def measure(self) -> EngineLoad:
         """See `Measured.measure`."""

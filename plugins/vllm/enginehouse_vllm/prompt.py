@@ -13,6 +13,7 @@ from enginehouse_plugin.hosting.bounds import check_length, checked_ids
 from enginehouse_plugin.hosting.chat_messages import (
     TemplateFacts,
     TemplateMessage,
+    check_variables,
     instructions,
     template_messages,
     tool_json,
@@ -115,13 +116,7 @@ def template_variables(request: GenerationRequest, facts: TemplateFacts) -> dict
         InvalidRequest: the template would ignore one.
     """
     variables = dict(request.chat_template_kwargs or {})
-    for name in variables:
-        if name not in facts.variables:
-            raise InvalidRequest(
-                f"This model's chat template has no variable '{name}'; it has "
-                f"{', '.join(sorted(facts.variables)) or 'none'}.",
-                param=f"chat_template_kwargs.{name}",
-            )
+    check_variables(variables, facts)
     if request.reasoning_effort is not None:
         variables.setdefault("reasoning_effort", request.reasoning_effort)
         if "enable_thinking" in facts.variables:

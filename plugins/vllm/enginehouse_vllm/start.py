@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import msgspec
 
 from enginehouse_plugin import Device, Placement
 from enginehouse_plugin.errors import LoadFailed
+from enginehouse_plugin.hosting.chat_messages import read_template
 from enginehouse_plugin.hosting.cuda import visible_devices
 
 from .checkpoint import Checkpoint
@@ -180,11 +180,4 @@ def template_text(options: VllmOptions, checkpoint: Checkpoint) -> str | None:
         return options.chat_template
     if options.chat_template_file is None:
         return checkpoint.template
-    try:
-        return Path(options.chat_template_file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise LoadFailed(
-            f"chat_template_file '{options.chat_template_file}' cannot be read: {error}",
-            retryable=False,
-            code="bad_options",
-        ) from error
+    return read_template(options.chat_template_file)

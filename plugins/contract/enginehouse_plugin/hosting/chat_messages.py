@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from enginehouse_plugin.errors import InvalidRequest, LoadFailed
 from enginehouse_plugin.request import (
     AssistantMessage,
     Content,
@@ -95,6 +97,35 @@ def instructions(request: GenerationRequest, facts: TemplateFacts) -> str | None
     elif not facts.tools:
         parts.append(calls_allowed(request.parallel_tool_calls))
     return "\n\n".join(parts) or None
+
+
+def read_template(path: str) -> str:
+    """The chat template in the file that the option `chat_template_file` names.
+
+    Raises:
+        LoadFailed: it cannot be read.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LoadFailed(
+            f"chat_template_file '{path}' cannot be read: {error}", retryable=False, code="bad_options"
+        ) from error
+
+
+def check_variables(variables: Iterable[str], facts: TemplateFacts) -> None:
+    """Refuse what a request sets of the template's variables and the template would ignore.
+
+    Raises:
+        InvalidRequest: naming the first.
+    """
+    for name in variables:
+        if name not in facts.variables:
+            raise InvalidRequest(
+                f"This model's chat template has no variable '{name}'; it has "
+                f"{', '.join(sorted(facts.variables)) or 'none'}.",
+                param=f"chat_template_kwargs.{name}",
+            )
 
 
 def tools_shown(tools: Iterable[Tool]) -> str:

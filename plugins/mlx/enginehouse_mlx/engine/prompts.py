@@ -10,7 +10,13 @@ import msgspec
 from enginehouse_plugin import Chat, GenerationRequest, Text, Tokens
 from enginehouse_plugin.errors import InvalidRequest
 from enginehouse_plugin.hosting.bounds import checked_ids
-from enginehouse_plugin.hosting.chat_messages import TemplateMessage, instructions, template_messages, tool_json
+from enginehouse_plugin.hosting.chat_messages import (
+    TemplateMessage,
+    check_variables,
+    instructions,
+    template_messages,
+    tool_json,
+)
 from enginehouse_plugin.hosting.control_text import ControlText
 from enginehouse_plugin.hosting.thinking import State, state_after
 
@@ -80,13 +86,7 @@ class Prompter:
         """Variables for the template; those that it would ignore are refused."""
         facts = self._template.facts
         given = dict(request.chat_template_kwargs or {})
-        for name in given:
-            if name not in facts.variables:
-                raise InvalidRequest(
-                    f"This model's chat template has no variable '{name}'; it has "
-                    f"{', '.join(sorted(facts.variables)) or 'none'}.",
-                    param=f"chat_template_kwargs.{name}",
-                )
+        check_variables(given, facts)
         if "enable_thinking" in facts.variables:
             given.setdefault("enable_thinking", request.reasoning_effort != "none")
         if request.reasoning_effort is not None:
