@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import logging
 import sys
+import threading
 from bisect import bisect_left
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -81,11 +82,14 @@ class _Lines:
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._waiting: list[str] = []
+        self._lock = threading.RLock()  # threads write too, and what ends an object may in the middle of it
         atexit.register(self.flush)
 
     def add(self, line: str, *, can_wait: bool) -> None:
-        self._waiting.append(line)
-        if can_wait and len(self._waiting) > 1:
+        with self._lock:
+            self._waiting.append(line)
+            is_first = len(self._waiting) == 1
+        if can_wait and not is_first:
             return  # the first has set the time
         if can_wait:
             try:
@@ -96,11 +100,12 @@ class _Lines:
         self.flush()
 
     def flush(self) -> None:
-        if self._waiting:
-            text = "\n".join([*self._waiting, ""])
-            self._waiting.clear()
-            self._out.write(text)
-            self._out.flush()
+        with self._lock:
+            if self._waiting:
+                text = "\n".join([*self._waiting, ""])
+                self._waiting.clear()
+                self._out.write(text)
+                self._out.flush()
 
 
 class _JsonLogger(structlog.BoundLoggerBase):
