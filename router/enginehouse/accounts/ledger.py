@@ -149,32 +149,32 @@ class Ledger:
                 event.set()
         self._connection.close()
 
-    def _notes(self) -> list[Row]:
-        """Counts so far of requests that run, once in `CHECKPOINT_S`."""
+    def _notes(self) -> dict[int, Row]:
+        """Counts so far of requests that run, by their serial, once in `CHECKPOINT_S`."""
         now = time.monotonic()
         if now - self._noted_at < CHECKPOINT_S:
-            return []
+            return {}
         self._noted_at = now
         with self._lock:
             running = list(self._running.items())
         records = [(serial, msgspec.structs.replace(trace.so_far(500), error_code=KILLED)) for trace, serial in running]
-        return [(self._owner, serial, *_row(record)) for serial, record in records if record.duration_s > CHECKPOINT_S]
+        return {serial: _row(record) for serial, record in records if record.duration_s > CHECKPOINT_S}
 
-    def _commit(self, rows: list[Row], ended: set[int], notes: list[Row]) -> None:
+    def _commit(self, rows: list[Row], ended: set[int], notes: dict[int, Row]) -> None:
         """Write *rows*; while that fails (a full disk) try again, but do not hold up the end of the process."""
         is_reported = False
         while rows or notes:
             try:
                 with self._connection:
                     self._connection.executemany(_INSERT, rows)
-                    self._connection.executemany(_NOTE, notes)
+                    self._connection.executemany(_NOTE, [(self._owner, serial, *row) for serial, row in notes.items()])
                     self._connection.executemany(_FORGET, [(self._owner, serial) for serial in ended])
-                self._noted = (self._noted | {int(str(note[1])) for note in notes}) - ended
+                self._noted = (self._noted | notes.keys()) - ended
             except sqlite3.Error as error:
                 if self._closing.is_set():
                     log.error("usage lost", rows=len(rows), problem=str(error))
                     return
-                notes = []  # they come again
+                notes = {}  # they come again
                 if not is_reported:
                     log.error("usage cannot be written and is kept in memory", problem=str(error))
                     is_reported = True
