@@ -10,6 +10,8 @@ import msgspec
 
 from enginehouse_plugin import Device
 
+_MOST_BYTES = 1 << 60
+
 
 def read_devices(file: str) -> tuple[Device, ...]:
     """The devices in the JSON at *file*: a list of them, or an object with such a list under `devices`.
@@ -28,12 +30,18 @@ def read_devices(file: str) -> tuple[Device, ...]:
         raise click.ClickException(f"{file}: it cannot be read: {error.strerror}.") from None
     except msgspec.ValidationError as error:
         raise _unusable(file, str(error).replace("`$", "`devices")) from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise _unusable(file, f"it is not JSON ({error})") from None
     ids = [device.id for device in devices]
-    for device_id in ids:
-        if ids.count(device_id) > 1:
-            raise _unusable(file, f"two devices are called '{device_id}'")
+    for at, device in enumerate(devices):
+        if not device.id:
+            raise _unusable(file, f"`devices[{at}].id` is empty")
+        if ids.count(device.id) > 1:
+            raise _unusable(file, f"two devices are called '{device.id}'")
+        if not 0 < device.memory_bytes <= _MOST_BYTES:
+            raise _unusable(file, f"`devices[{at}].memory_bytes` is {device.memory_bytes}: no size of a memory")
+        if (device.free_bytes or 0) < 0:
+            raise _unusable(file, f"`devices[{at}].free_bytes` is {device.free_bytes}: below zero")
     return devices
 
 

@@ -26,6 +26,7 @@ _WORDS = {
     "`int`": "a whole number",
     "`float`": "a number",
     "`bool`": "true or false",
+    "`float | str`": "a string or a number",
     "`date`": "a date",
     "`datetime`": "a date and time",
 }

@@ -98,8 +98,9 @@ class PlacementConfig(Section, frozen=True):
     source: Name
     requires: tuple[DeviceKind, ...] = ()
     devices: Annotated[int, Meta(ge=1, le=64)] = 1
-    min_memory: str | None = None
-    min_compute_capability: Annotated[float, Meta(ge=1, lt=100)] | None = None
+    min_memory: str | float | None = None
+    """A bare number is read to be refused with the form that is wanted: it could be bytes or gigabytes."""
+    min_compute_capability: Annotated[float, Meta(ge=1, lt=30)] | None = None
     python: str | None = None
     options: Any = {}
     """A table until `bind` has decoded it into the backend's own options."""
@@ -109,7 +110,7 @@ class PlacementConfig(Section, frozen=True):
             raise ValueError(f"`requires` names a kind twice: {', '.join(self.requires)}")
         if self.min_memory is not None:
             try:
-                parse_size(self.min_memory)
+                parse_size(str(self.min_memory))
             except ValueError as error:
                 raise ValueError(f"`min_memory`: {error}") from None
         if self.min_compute_capability is not None:
@@ -127,7 +128,7 @@ class PlacementConfig(Section, frozen=True):
     @property
     def min_memory_bytes(self) -> int:
         """`min_memory` in bytes; 0 without one."""
-        return 0 if self.min_memory is None else parse_size(self.min_memory)
+        return 0 if self.min_memory is None else parse_size(str(self.min_memory))
 
     @property
     def min_capability(self) -> tuple[int, int] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_FORM = re.compile(r"(?P<number>\d+(?:\.\d+)?) ?(?P<unit>[A-Za-z]+)")
+_FORM = re.compile(r"(?P<number>[0-9]{1,9}(?:\.[0-9]+)?) ?(?P<unit>[A-Za-z]+)")
 _UNITS = {
     **{unit: 1000**power for power, unit in enumerate(("MB", "GB", "TB"), 2)},
     **{unit: 1024**power for power, unit in enumerate(("MiB", "GiB", "TiB"), 2)},

@@ -27,7 +27,8 @@ def find_apple() -> Survey:
     """
     if platform.system() != "Darwin":
         return Survey()
-    told = sysctl("hw.memsize", "machdep.cpu.brand_string", "iogpu.wired_limit_mb", "sysctl.proc_translated")
+    # What not every release knows stands last: some end at the first name that they do not know.
+    told = sysctl("hw.memsize", "machdep.cpu.brand_string", "sysctl.proc_translated", "iogpu.wired_limit_mb")
     if platform.machine() != "arm64":
         return Survey(troubles=(_ROSETTA,)) if told.get("sysctl.proc_translated") == "1" else Survey()
     memory = psutil.virtual_memory()
@@ -47,7 +48,7 @@ def find_apple() -> Survey:
 def sysctl(*names: str) -> dict[str, str]:
     """What macOS tells of *names*; a name that this release does not know is absent."""
     try:
-        # Not `check`: one unknown name makes the exit code 1 and leaves the other answers as they are.
+        # Not `check`: an unknown name makes the exit code 1 and leaves the answers before it as they are.
         done = subprocess.run(["/usr/sbin/sysctl", *names], capture_output=True, text=True, timeout=5, check=False)  # noqa: S603  # fixed names
     except (OSError, subprocess.SubprocessError):
         return {}

@@ -99,12 +99,22 @@ def _upward(base: Path, path: str) -> Iterator[Path]:
 
 
 def _limit(folder: Path, limit_file: str, usage_file: str, cache_key: str) -> list[MemoryLimit]:
+    limit = _number(_read(folder / limit_file))
+    if limit is None or limit >= _NO_LIMIT:  # None: no such file, or "max"
+        return []
+    # Sandboxes may tell the limit alone.
+    used = _number(_read(folder / usage_file)) or 0
+    cache = re.search(rf"^{cache_key} (\d+)$", _read(folder / "memory.stat"), re.MULTILINE)
+    return [MemoryLimit(limit, max(0, used - (int(cache[1]) if cache else 0)))]
+
+
+def _read(file: Path) -> str:
     try:
-        limit = (folder / limit_file).read_text().strip()
-        used = int((folder / usage_file).read_text())
-        cache = re.search(rf"^{cache_key} (\d+)$", (folder / "memory.stat").read_text(), re.MULTILINE)
-    except (OSError, ValueError):
-        return []
-    if not limit.isdigit() or int(limit) >= _NO_LIMIT:  # "max"
-        return []
-    return [MemoryLimit(int(limit), max(0, used - (int(cache[1]) if cache else 0)))]
+        return file.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _number(text: str) -> int | None:
+    text = text.strip()
+    return int(text) if text.isdecimal() else None

@@ -6,6 +6,7 @@ answer is left out; one broken device hides no other.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,20 +50,14 @@ def find_cuda(nvml: Nvml | None, *, visible: str | None = None, pci_devices: Pat
     except nvml.NVMLError as error:
         return _without_driver(nvml, error, pci_devices)
     try:
-        driver = _text(_ask(nvml, nvml.nvmlSystemGetDriverVersion))
+        driver = _driver_version(nvml)
         devices: list[Device] = []
         troubles: list[Trouble] = []
         for index in range(nvml.nvmlDeviceGetCount()):
             try:
                 devices += _devices_of(nvml, index, driver, troubles)
             except nvml.NVMLError as error:
-                troubles.append(
-                    Trouble(
-                        name=f"cuda:{index}",
-                        problem=f"the driver does not answer for it: {error}",
-                        fix="See what 'nvidia-smi' and the kernel's log say; a reset or a restart may bring it back.",
-                    )
-                )
+                troubles.append(_no_answer(f"cuda:{index}", error))
         return Survey(devices=only_visible(devices, visible), troubles=tuple(troubles))
     except nvml.NVMLError as error:
         trouble = Trouble(
@@ -70,7 +65,8 @@ def find_cuda(nvml: Nvml | None, *, visible: str | None = None, pci_devices: Pat
         )
         return Survey(troubles=(trouble,))
     finally:
-        nvml.nvmlShutdown()
+        with contextlib.suppress(nvml.NVMLError):  # what was found counts
+            nvml.nvmlShutdown()
 
 
 def only_visible(devices: list[Device], visible: str | None) -> tuple[Device, ...]:
@@ -95,6 +91,21 @@ def only_visible(devices: list[Device], visible: str | None) -> tuple[Device, ..
     return tuple(left)
 
 
+def _driver_version(nvml: Nvml) -> str | None:
+    try:
+        return _text(nvml.nvmlSystemGetDriverVersion())
+    except nvml.NVMLError:  # nothing depends on it
+        return None
+
+
+def _no_answer(device_id: str, error: Exception) -> Trouble:
+    return Trouble(
+        name=device_id,
+        problem=f"the driver does not answer for it: {error}",
+        fix="See what 'nvidia-smi' and the kernel's log say; a reset or a restart may bring it back.",
+    )
+
+
 def _devices_of(nvml: Nvml, index: int, driver: str | None, troubles: list[Trouble]) -> Iterator[Device]:
     handle = nvml.nvmlDeviceGetHandleByIndex(index)
     capability = _ask(nvml, nvml.nvmlDeviceGetCudaComputeCapability, handle)
@@ -104,12 +115,18 @@ def _devices_of(nvml: Nvml, index: int, driver: str | None, troubles: list[Troub
         return
     parts = 0
     for part in range(nvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
+        name = f"cuda:{index}:{part}"
         try:
             mig = nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, part)
+            device = _device(nvml, mig, name, capability, driver)
         except nvml.NVMLError_NotFound:  # a place where no part was made
             continue
+        except nvml.NVMLError as error:
+            parts += 1
+            troubles.append(_no_answer(name, error))
+            continue
         parts += 1
-        yield _device(nvml, mig, f"cuda:{index}:{part}", capability, driver)
+        yield device
     if not parts:
         troubles.append(
             Trouble(

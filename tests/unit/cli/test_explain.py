@@ -204,6 +204,12 @@ def test_what_doctor_prints_is_what_explain_reads(enginehouse: Run, tmp_path: Pa
         ('[{"id": "x", "kind": "tpu", "name": "x", "memory_bytes": 1}]', "Invalid enum value 'tpu'"),
         ('[{"id": "x", "kind": "cpu", "name": "x", "memory_bytes": "1"}]', "at `devices[0].memory_bytes`"),
         (json.dumps([{"id": "x", "kind": "cpu", "name": "x", "memory_bytes": 1}] * 2), "two devices are called 'x'"),
+        ('[{"id": "", "kind": "cpu", "name": "x", "memory_bytes": 1}]', "`devices[0].id` is empty"),
+        ('[{"id": "x", "kind": "cpu", "name": "x", "memory_bytes": 0}]', "`devices[0].memory_bytes` is 0"),
+        ('[{"id": "x", "kind": "cpu", "name": "x", "memory_bytes": -5}]', "`devices[0].memory_bytes` is -5"),
+        ('[{"id": "x", "kind": "cpu", "name": "x", "memory_bytes": 1e60}]', "at `devices[0].memory_bytes`"),
+        ('[{"id": "x", "kind": "cpu", "name": "x", "memory_bytes": 1, "free_bytes": -1}]', "`devices[0].free_bytes`"),
+        ("[" * 100_000, "it is not JSON"),
     ],
 )
 def test_a_file_that_holds_no_devices_is_refused_with_the_place(

@@ -75,7 +75,10 @@ class ScriptedDriver:
 
     def _nvmlDeviceGetMigDeviceHandleByIndex(self, handle: Any, index: Any, mig: Any) -> int:
         part = (self._of(handle).parts or {}).get(index.value)
-        return pynvml.NVML_ERROR_NOT_FOUND if part is None else self._hand_out(part, mig)
+        if part is None:
+            return pynvml.NVML_ERROR_NOT_FOUND
+        code = part.refuses.get("nvmlDeviceGetMigDeviceHandleByIndex", OK)
+        return code if code != OK else self._hand_out(part, mig)
 
     def _nvmlDeviceGetMigMode(self, handle: Any, current: Any, pending: Any) -> int:
         device = self._of(handle)
@@ -92,7 +95,7 @@ class ScriptedDriver:
 
     def _nvmlDeviceGetUUID(self, handle: Any, buffer: Any, size: Any) -> int:
         buffer.value = self._of(handle).uuid.encode()
-        return OK
+        return self._of(handle).refuses.get("nvmlDeviceGetUUID", OK)
 
     def _nvmlDeviceGetMemoryInfo(self, handle: Any, memory: Any) -> int:
         device = self._of(handle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 from types import SimpleNamespace
 
@@ -14,15 +15,16 @@ GIB = 1 << 30
 M4 = """\
 hw.memsize: 137438953472
 machdep.cpu.brand_string: Apple M4 Max
+sysctl.proc_translated: 0
 iogpu.wired_limit_mb: 0
 """
 
 
 @pytest.fixture
 def mac(monkeypatch):
-    """`mac(machine, answers)` makes this host a Mac whose `sysctl` prints *answers*."""
+    """`mac(machine, answers)` makes this host a Mac whose `sysctl` knows *answers*, and ends at others."""
 
-    def make(machine: str, answers: str, code: int = 0) -> None:
+    def make(machine: str, answers: str) -> None:
         for module in (apple, cpu):
             monkeypatch.setattr(module.platform, "system", lambda: "Darwin")
             monkeypatch.setattr(module.platform, "machine", lambda: machine)
@@ -32,7 +34,10 @@ def mac(monkeypatch):
 
         def run(command, **_):
             assert command[0] == "/usr/sbin/sysctl"
-            return subprocess.CompletedProcess(command, code, answers, "sysctl: unknown oid 'iogpu.wired_limit_mb'\n")
+            told = parse_sysctl(answers)
+            known = list(itertools.takewhile(told.__contains__, command[1:]))
+            out = "".join(f"{name}: {told[name]}\n" for name in known)
+            return subprocess.CompletedProcess(command, int(len(known) < len(command) - 1), out, "unknown oid\n")
 
         monkeypatch.setattr(apple.subprocess, "run", run)
 
@@ -47,13 +52,24 @@ def test_the_gpu_of_apple_silicon_shares_the_machines_memory(mac):
     assert (processor.id, processor.name, processor.memory_bytes) == ("cpu", "Apple M4 Max", 128 * GIB)
 
 
+@pytest.mark.parametrize(
+    ("name", "gib"),
+    [("Apple M1", 8), ("Apple M1 Ultra", 128), ("Apple M2 Pro", 16), ("Apple M3 Max", 36), ("Apple M3 Ultra", 512),
+     ("Apple M4", 24), ("Apple M4 Pro", 48)],
+)  # fmt: skip
+def test_every_chip_is_named_with_its_memory(mac, name, gib):
+    mac("arm64", f"hw.memsize: {gib * GIB}\nmachdep.cpu.brand_string: {name}\nsysctl.proc_translated: 0\n")
+    gpu, _ = devices()
+    assert (gpu.id, gpu.name, gpu.memory_bytes) == ("apple", name, gib * GIB)
+
+
 def test_the_owners_limit_on_memory_for_the_gpu_is_kept(mac):
     mac("arm64", M4.replace("limit_mb: 0", "limit_mb: 65536"))
     assert find_apple().devices[0].free_bytes == 64 * GIB
 
 
 def test_a_name_that_an_older_release_does_not_know_is_left_out(mac):
-    mac("arm64", "hw.memsize: 17179869184\nmachdep.cpu.brand_string: Apple M1\n", code=1)
+    mac("arm64", "hw.memsize: 17179869184\nmachdep.cpu.brand_string: Apple M1\nsysctl.proc_translated: 0\n")
     (gpu,) = find_apple().devices
     assert (gpu.name, gpu.memory_bytes, gpu.free_bytes) == ("Apple M1", 16 * GIB, 100 * GIB)
 
@@ -66,7 +82,7 @@ def test_an_intel_mac_has_no_apple_device(mac):
 
 
 def test_a_python_under_rosetta_is_told_that_it_sees_no_gpu(mac):
-    mac("x86_64", "hw.memsize: 17179869184\nsysctl.proc_translated: 1\n")
+    mac("x86_64", "hw.memsize: 17179869184\nmachdep.cpu.brand_string: Apple M1\nsysctl.proc_translated: 1\n")
     (trouble,) = find_apple().troubles
     assert "Rosetta" in trouble.problem
     assert "arm64" in trouble.fix

@@ -111,11 +111,18 @@ def test_a_container_of_version_1_sees_its_limit_where_the_hosts_path_is_not_mou
         ("0::/\n", v2("", "max")),
         (V1, v1("", 9223372036854771712)),
         ("", {}),
-        ("0::/\n", {**v2("", "4096"), "memory.current": "garbage"}),
+        ("0::/\n", {**v2("", "garbage")}),
     ],
 )
 def test_without_a_limit_there_is_none(cgroup, self_cgroup, files):
     assert cgroup(self_cgroup, files) is None
+
+
+@pytest.mark.parametrize("absent", ["memory.current", "memory.stat"])
+def test_a_sandbox_that_tells_its_limit_and_not_what_is_used_has_a_limit(cgroup, absent):
+    files = v2("", str(4 * GIB), 0, 0)
+    del files[absent]
+    assert cgroup("0::/\n", files) == MemoryLimit(4 * GIB, 0)
 
 
 def test_a_system_without_control_groups_has_no_limit(tmp_path):

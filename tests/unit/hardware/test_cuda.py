@@ -108,6 +108,36 @@ def test_what_a_device_does_not_tell_is_left_out():
     assert device.memory_bytes == H200.total
 
 
+def test_a_part_that_is_lost_hides_neither_other_parts_nor_devices():
+    lost = refusing(DIVIDED.parts[0], nvmlDeviceGetMigDeviceHandleByIndex=pynvml.NVML_ERROR_UNKNOWN)
+    divided = Part(
+        name=DIVIDED.name, uuid=DIVIDED.uuid, total=DIVIDED.total, free=DIVIDED.free, parts={**DIVIDED.parts, 0: lost}
+    )
+    found = look(ScriptedDriver(divided, RTX))
+    assert [device.id for device in found.devices] == ["cuda:0:2", "cuda:1"]
+    assert [trouble.name for trouble in found.troubles] == ["cuda:0:0"]
+
+
+@pytest.mark.parametrize("function", ["nvmlSystemGetDriverVersion", "nvmlShutdown"])
+def test_what_nothing_depends_on_may_fail_in_any_way(function):
+    """Neither the version nor the end of the talk costs a device."""
+    driver = ScriptedDriver(H200, RTX, refuses={function: pynvml.NVML_ERROR_UNKNOWN})
+    with installed(driver):
+        found = find_cuda(load_nvml())
+    assert [device.id for device in found.devices] == ["cuda:0", "cuda:1"]
+    assert found.troubles == ()
+
+
+@pytest.mark.parametrize(
+    "function", ["nvmlDeviceGetMemoryInfo", "nvmlDeviceGetName", "nvmlDeviceGetUUID", "nvmlDeviceGetMigMode",
+                 "nvmlDeviceGetCudaComputeCapability"],
+)  # fmt: skip
+def test_a_device_that_fails_at_any_question_is_a_trouble_and_hides_no_other(function):
+    found = look(ScriptedDriver(refusing(H200, **{function: pynvml.NVML_ERROR_UNKNOWN}), RTX))
+    assert [device.id for device in found.devices] == ["cuda:1"]
+    assert [trouble.name for trouble in found.troubles] == ["cuda:0"]
+
+
 def test_a_device_without_memory_of_its_own_shares_the_machines(monkeypatch):
     found = look(ScriptedDriver(refusing(H200, nvmlDeviceGetMemoryInfo=pynvml.NVML_ERROR_NOT_SUPPORTED)))
     (device,) = found.devices
