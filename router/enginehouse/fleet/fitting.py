@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import msgspec
 
 from enginehouse.config import ModelConfig
-from enginehouse_plugin import BackendType, Device, DeviceKind, Fit
+from enginehouse_plugin import BackendType, Device, DeviceKind
 from enginehouse_plugin.errors import EnginehouseError, LoadFailed
 
 from .placement import ALL_USABLE, Decision, Unusable, place
@@ -49,13 +49,21 @@ async def place_fitting(
     find_weights: FindWeights,
     unusable: Unusable = ALL_USABLE,
 ) -> Weighed:
-    """Place the model called *name*, each candidate weighed by its backend's `fit`, in turn until one fits."""
-    footprints: dict[tuple[int, DeviceKind], Mapping[DeviceKind, int]] = {}
+    """Place the model called *name*, each candidate weighed by its backend's `fit`, in turn until one fits.
+
+    Devices of one kind are weighed apart: what an engine takes may depend on the device's own memory.
+    """
+    footprints: dict[tuple[int, DeviceKind], dict[str, int]] = {}
+    weighed: set[tuple[int, tuple[str, ...]]] = set()
     while True:
         decision = place(model.placements, devices, backends, footprints, unusable)
         chosen = decision.chosen
-        if chosen is None or not chosen.devices or (chosen.index, chosen.devices[0].kind) in footprints:
+        if chosen is None or not chosen.devices:
             return Weighed(decision=decision)
+        candidate = (chosen.index, tuple(device.id for device in chosen.devices))
+        if candidate in weighed:
+            return Weighed(decision=decision)
+        weighed.add(candidate)
         try:
             path = None
             if chosen.backend.needs_weights:
@@ -68,14 +76,4 @@ async def place_fitting(
         except Exception as error:  # noqa: BLE001  # a plugin's fault must not end the commands that explain it
             broken = f"the backend '{chosen.backend.name}' broke: {type(error).__name__}: {error}"
             return Weighed(decision=decision, fault=LoadFailed(broken, retryable=False))
-        footprints[chosen.index, chosen.devices[0].kind] = _by_kind(fit, devices)
-
-
-def _by_kind(fit: Fit, devices: Sequence[Device]) -> dict[DeviceKind, int]:
-    """The most that an instance takes on one device of each kind, in bytes."""
-    kinds: dict[str, DeviceKind] = {device.id: device.kind for device in devices}
-    needed: dict[DeviceKind, int] = {}
-    for device_id, n_bytes in fit.footprint_bytes.items():
-        if kind := kinds.get(device_id):
-            needed[kind] = max(needed.get(kind, 0), n_bytes)
-    return needed
+        footprints.setdefault((chosen.index, chosen.devices[0].kind), {}).update(fit.footprint_bytes)

@@ -49,8 +49,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     rejected: tuple[Rejected, ...]
 
 
-Footprints = Mapping[tuple[int, DeviceKind], Mapping[DeviceKind, int]]
-"""Bytes that the placement at an index takes on each device, by kind, when it runs on devices of a kind."""
+Footprints = Mapping[tuple[int, DeviceKind], Mapping[str, int]]
+"""Bytes that the placement at an index takes on each device, by its id, when it runs on devices of a kind."""
 
 Unusable = Mapping[tuple[int, DeviceKind], str]
 """Why the engine of the placement at an index cannot use devices of a kind, in words: what only loading tells."""
@@ -79,7 +79,7 @@ def place(
             rejected.append(Rejected(index=index, placement=placement, reason=reason))
             continue
         backend = backends.get(placement.backend)
-        known: dict[DeviceKind, Mapping[DeviceKind, int]] = {
+        known: dict[DeviceKind, Mapping[str, int]] = {
             kind: needed for (at, kind), needed in footprints.items() if at == index
         }
         useless: dict[DeviceKind, str] = {kind: reason for (at, kind), reason in unusable.items() if at == index}
@@ -96,7 +96,7 @@ def _devices_for(
     placement: PlacementConfig,
     devices: Sequence[Device],
     backend: BackendType | None,
-    footprints: Mapping[DeviceKind, Mapping[DeviceKind, int]],
+    footprints: Mapping[DeviceKind, Mapping[str, int]],
     useless: Mapping[DeviceKind, str],
 ) -> tuple[Device, ...] | str:
     """The devices that *placement* takes, or why it cannot be used."""
@@ -142,19 +142,21 @@ def _asks_for_hardware(placement: PlacementConfig) -> bool:
 
 
 def _enough(
-    placement: PlacementConfig, here: Sequence[Device], devices: Sequence[Device], needed: Mapping[DeviceKind, int]
+    placement: PlacementConfig, here: Sequence[Device], devices: Sequence[Device], needed: Mapping[str, int]
 ) -> tuple[Device, ...] | str:
     """As many of *here*, devices of one kind, as *placement* takes; or why there are not so many."""
     wanted = placement.devices
     kind = here[0].kind
-    problems = {device.id: problem for device in here if (problem := _problem(placement, device, needed.get(kind, 0)))}
+    problems = {
+        device.id: problem for device in here if (problem := _problem(placement, device, needed.get(device.id, 0)))
+    }
     left = [device for device in here if device.id not in problems]
     if len(left) < wanted:
         too_few = [f"it takes {wanted} {kind} devices at once, and {len(left)} of this host would do"]
         return "; ".join([*(too_few if wanted > 1 else ()), *problems.values()])
     # What stays on the processor beside the devices (layers that are not offloaded) needs its memory, too.
     for device in devices:
-        if device.kind != kind and (share := needed.get(device.kind, 0)) > device.memory_bytes:
+        if device.kind != kind and (share := needed.get(device.id, 0)) > device.memory_bytes:
             return _too_small(device, share)
     return _alike(left, wanted)
 
@@ -192,18 +194,22 @@ def _alike(devices: Sequence[Device], count: int) -> tuple[Device, ...]:
     return tuple(devices[:count])
 
 
-def _runs_on(devices: Sequence[Device], needed: Mapping[DeviceKind, int]) -> str:
+def _runs_on(devices: Sequence[Device], needed: Mapping[str, int]) -> str:
     names = ", ".join(dict.fromkeys(device.name for device in devices))
     words = f"runs on {' and '.join(device.id for device in devices)} ({names})"
-    needed_bytes = needed.get(devices[0].kind, 0)
-    if not needed_bytes:
+    if not all(needed.get(device.id) for device in devices):
         return words
-    least = min(devices, key=lambda device: device.memory_bytes)
-    each = " on each" if len(devices) > 1 else ""
-    words += f", takes {binary_size(needed_bytes)} of {binary_size(least.memory_bytes)}{each}"
-    free = [device.free_bytes for device in devices if device.free_bytes is not None]
-    if free and min(free) < needed_bytes:
-        words += f" (of which only {binary_size(min(free))} is free at the moment)"
+    takes = dict.fromkeys(_takes(device, needed[device.id]) for device in devices)
+    if len(devices) > 1 and len(takes) == 1:
+        return f"{words}, takes {next(iter(takes))} on each"
+    places = [f" on {device.id}" if len(devices) > 1 else "" for device in devices]
+    return f"{words}, takes {' and '.join(map(''.join, zip(takes, places, strict=True)))}"
+
+
+def _takes(device: Device, needed_bytes: int) -> str:
+    words = f"{binary_size(needed_bytes)} of {binary_size(device.memory_bytes)}"
+    if device.free_bytes is not None and device.free_bytes < needed_bytes:
+        words += f" (of which only {binary_size(device.free_bytes)} is free at the moment)"
     return words
 
 

@@ -37,6 +37,8 @@ class Weighing(Backend):
             raise ZeroDivisionError("no scales")
         if placement.source == "lost":
             raise SourceNotFound("lost", fix="Look for it.")
+        if placement.source == "half":  # as an engine that fills what it gets, and needs 7 GiB to begin
+            return Fit(footprint_bytes={device.id: max(7 * GIB, device.memory_bytes // 2) for device in devices})
         if placement.source not in SIZES:
             return Fit(footprint_bytes={})
         return Fit(footprint_bytes={device.id: SIZES[placement.source] for device in devices})
@@ -49,13 +51,13 @@ class Weighing(Backend):
 def weigh():
     """`await weigh(*sources, here=…)`: a model with a placement for each source, on a GPU or else the CPU."""
 
-    async def run(*sources: str, devices=(GPU, CPU), absent=(), needs_weights=True):
+    async def run(*sources: str, devices=(GPU, CPU), absent=(), needs_weights=True, at_once=1):
         asked: list = []
         kind = BackendType(
             name="scales", version="1", create=lambda: Weighing(asked), options=Options,
             kinds=("cuda", "cpu"), needs_weights=needs_weights,
         )  # fmt: skip
-        placements = tuple(PlacementConfig(backend="scales", source=source) for source in sources)
+        placements = tuple(PlacementConfig(backend="scales", source=source, devices=at_once) for source in sources)
 
         async def find(source: str) -> str | None:
             return None if source in absent else f"/weights/{source}"
@@ -80,6 +82,31 @@ async def test_the_first_that_fits_is_chosen_and_the_others_say_both_numbers(wei
         ("large", "/weights/large", ("cpu",)),
         ("middle", "/weights/middle", ("cuda:0",)),
     ]
+
+
+# ---- several devices of one kind ----
+
+SMALL = msgspec.structs.replace(GPU, id="cuda:1", name="small GPU", memory_bytes=6 * GIB)
+LARGE = msgspec.structs.replace(GPU, id="cuda:2", name="large GPU", memory_bytes=48 * GIB)
+
+
+async def test_each_device_of_a_kind_is_weighed_by_itself(weigh):
+    """What an engine takes is told for the device that it takes it on."""
+    weighed, asked = await weigh("half", devices=(SMALL, GPU, LARGE))
+    assert weighed.decision.chosen.devices == (GPU,)
+    assert weighed.decision.chosen.reason == "runs on cuda:0 (GPU), takes 8.00 GiB of 16.00 GiB"
+    assert [devices for _, _, devices in asked] == [("cuda:1",), ("cuda:0",)]
+
+
+async def test_devices_of_different_size_work_together_where_each_holds_its_own_share(weigh):
+    weighed, _ = await weigh("half", devices=(GPU, LARGE), at_once=2)
+    assert weighed.decision.chosen.reason == (
+        "runs on cuda:0 and cuda:2 (GPU, large GPU), "
+        "takes 8.00 GiB of 16.00 GiB on cuda:0 and 24.00 GiB of 48.00 GiB on cuda:2"
+    )
+    weighed, asked = await weigh("half", devices=(SMALL, GPU, LARGE), at_once=2)
+    assert [device.id for device in weighed.decision.chosen.devices] == ["cuda:0", "cuda:2"]
+    assert [devices for _, _, devices in asked] == [("cuda:1", "cuda:0"), ("cuda:0", "cuda:2")]
 
 
 async def test_where_nothing_fits_there_is_no_place(weigh):

@@ -145,13 +145,13 @@ def test_parts_of_a_divided_device_do_not_work_together():
 
 
 def test_what_does_not_fit_is_told_with_both_numbers():
-    footprints = {(0, "cuda"): {"cuda": 43 * GIB}}
+    footprints = {(0, "cuda"): {"cuda:0": 43 * GIB}}
     reason = the_reason(vllm(), cuda(0), CPU, footprints=footprints)
     assert reason == "it takes 43.00 GiB on cuda:0 (NVIDIA A100), which has 40.00 GiB"
 
 
 def test_what_fits_is_told_with_both_numbers_too():
-    footprints = {(0, "cuda"): {"cuda": 10 * GIB}}
+    footprints = {(0, "cuda"): {"cuda:0": 10 * GIB}}
     assert the_chosen(vllm(), cuda(0), footprints=footprints).reason == (
         "runs on cuda:0 (NVIDIA A100), takes 10.00 GiB of 40.00 GiB"
     )
@@ -161,27 +161,38 @@ def test_what_fits_is_told_with_both_numbers_too():
     )
 
 
+def test_devices_that_take_different_shares_are_told_one_by_one():
+    footprints = {(0, "cuda"): {"cuda:0": 10 * GIB, "cuda:1": 20 * GIB}}
+    assert the_chosen(vllm(devices=2), cuda(0), cuda(1, free_bytes=GIB), footprints=footprints).reason == (
+        "runs on cuda:0 and cuda:1 (NVIDIA A100), takes 10.00 GiB of 40.00 GiB on cuda:0 and "
+        "20.00 GiB of 40.00 GiB (of which only 1.00 GiB is free at the moment) on cuda:1"
+    )
+    alike = {(0, "cuda"): {"cuda:0": 10 * GIB, "cuda:1": 10 * GIB}}
+    reason = the_chosen(vllm(devices=2), cuda(0), cuda(1), footprints=alike).reason
+    assert reason == "runs on cuda:0 and cuda:1 (NVIDIA A100), takes 10.00 GiB of 40.00 GiB on each"
+
+
 def test_a_larger_device_is_taken_where_the_first_is_too_small():
-    chosen = the_chosen(vllm(), T4, cuda(1), footprints={(0, "cuda"): {"cuda": 20 * GIB}})
+    chosen = the_chosen(vllm(), T4, cuda(1), footprints={(0, "cuda"): {"cuda:0": 20 * GIB}})
     assert chosen.devices[0].id == "cuda:1"
 
 
 def test_within_one_placement_the_next_kind_is_tried_with_its_own_size():
     placement = PlacementConfig(backend="llamacpp", source="s", requires=("cuda", "cpu"))
-    known = {(0, "cuda"): {"cuda": 20 * GIB}}
+    known = {(0, "cuda"): {"cuda:0": 20 * GIB}}
     assert the_chosen(placement, T4, CPU, footprints=known).devices == (CPU,)
     both = {**known, (0, "cpu"): {"cpu": 33 * GIB}}
     assert "it takes 33.00 GiB on cpu (CPU), which has 32.00 GiB" in the_reason(placement, T4, CPU, footprints=both)
 
 
 def test_what_stays_on_the_processor_must_fit_there():
-    footprints = {(0, "cuda"): {"cuda": 10 * GIB, "cpu": 40 * GIB}}
+    footprints = {(0, "cuda"): {"cuda:0": 10 * GIB, "cpu": 40 * GIB}}
     assert "it takes 40.00 GiB on cpu (CPU)" in the_reason(vllm(), cuda(0), CPU, footprints=footprints)
 
 
 def test_what_does_not_fit_leaves_the_next_placement():
     placements = (vllm(), PlacementConfig(backend="llamacpp", source="s", requires=("cpu",)))
-    decision = place(placements, (T4, CPU), BACKENDS, {(0, "cuda"): {"cuda": 20 * GIB}})
+    decision = place(placements, (T4, CPU), BACKENDS, {(0, "cuda"): {"cuda:0": 20 * GIB}})
     assert decision.chosen is not None
     assert decision.chosen.index == 1
     assert "it takes 20.00 GiB" in decision.rejected[0].reason
