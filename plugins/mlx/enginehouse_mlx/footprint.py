@@ -58,6 +58,8 @@ def token_bytes(weights: Weights, dtype: str | None) -> int:
     kv_heads = _number(config, "num_key_value_heads", "n_head_kv", default=heads)
     hidden = _number(config, "hidden_size", "n_embd", "dim")
     head_dim = _number(config, "head_dim", default=hidden // max(heads, 1))
+    if not kv_heads * head_dim:  # Gemma 3's files leave them to the architecture's defaults
+        return weights.projected_width * size
     return layers * 2 * kv_heads * head_dim * size
 
 

@@ -21,12 +21,25 @@ _DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 _DTYPE_BITS = {"float32": 32, "bfloat16": 16, "float16": 16}
 
 
+_UNREADABLE = (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What reading a JSON file may raise."""
+
+
+_TOWERS = ("vision", "visual", "audio")  # parts of models for more than text, which mlx_lm leaves out
+
+
 class TensorInfo(msgspec.Struct, frozen=True):
     """A tensor as the header of its file tells it."""
 
     dtype: str
     shape: tuple[int, ...]
     data_offsets: tuple[int, int]
+
+
+class _Index(msgspec.Struct, frozen=True):
+    """`model.safetensors.index.json`: the file of each tensor."""
+
+    weight_map: dict[str, str] = {}
 
 
 class Weights(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +58,16 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
                 sizes[tensor.dtype] += tensor.data_offsets[1] - tensor.data_offsets[0]
         most = max(sizes, key=lambda name: sizes[name])
         return _DTYPES[most] if sizes[most] else "float16"
+
+    @property
+    def projected_width(self) -> int:
+        """Values that a token's keys and values have in all layers, by the shapes of what projects them."""
+        ends = (".self_attn.k_proj.weight", ".self_attn.v_proj.weight")
+        return sum(
+            tensor.shape[0]
+            for name, tensor in self.tensors.items()
+            if name.endswith(ends) and tensor.shape and not any(tower in name for tower in _TOWERS)
+        )
 
     def weight_bytes(self, dtype: str | None) -> int:
         """Bytes of all tensors, those of floating-point types in *dtype* unless it is None."""
@@ -90,7 +113,7 @@ def _config(folder: Path) -> dict[str, Any]:  # JSON
         config = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
     except FileNotFoundError as error:
         raise _bad(f"'{folder}' has no config.json; MLX needs it beside the safetensors files.") from error
-    except (OSError, msgspec.MsgspecError) as error:
+    except _UNREADABLE as error:
         raise _bad(f"'{path}' cannot be read: {error}.") from error
     if not isinstance(config.get("model_type"), str):
         raise _bad(f"'{path}' has no model_type, so the architecture is unknown.")
@@ -125,7 +148,7 @@ def _header(file: Path) -> dict[str, TensorInfo]:
             entries = msgspec.json.decode(opened.read(length), type=dict[str, Any])
         entries.pop("__metadata__", None)
         tensors = msgspec.convert(entries, dict[str, TensorInfo])
-    except (OSError, struct.error, msgspec.MsgspecError) as error:
+    except (*_UNREADABLE, struct.error) as error:
         raise _bad(f"'{file}' is no safetensors file: {error}.") from error
     needed = 8 + length + max((tensor.data_offsets[1] for tensor in tensors.values()), default=0)
     if size < needed:
@@ -139,11 +162,10 @@ def _header(file: Path) -> dict[str, TensorInfo]:
 def _check_shards(folder: Path, found: set[str]) -> None:
     """Refuse a folder that lacks files which its index names."""
     try:
-        index = msgspec.json.decode((folder / "model.safetensors.index.json").read_bytes(), type=dict[str, Any])
-    except (OSError, msgspec.MsgspecError):
-        return
-    named = index.get("weight_map")
-    missing = sorted(set(named.values()) - found) if isinstance(named, dict) else []
+        index = msgspec.json.decode((folder / "model.safetensors.index.json").read_bytes(), type=_Index)
+    except _UNREADABLE:
+        return  # mlx_lm does not read it either
+    missing = sorted(set(index.weight_map.values()) - found)
     if missing:
         raise _bad(f"'{folder}' lacks {', '.join(missing)}, which its index names.")
 

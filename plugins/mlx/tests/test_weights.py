@@ -46,6 +46,8 @@ def test_a_gguf_file_is_llama_cpps(placement: Place, tmp_path: Path) -> None:
         ({}, "no config.json"),
         ({"config.json": b"{"}, "cannot be read"),
         ({"config.json": b"[]"}, "cannot be read"),
+        ({"config.json": b'{"model_type": "\xff"}'}, "cannot be read"),
+        ({"config.json": b'{"model_type": ' + b"[" * 9999 + b"]" * 9999 + b"}"}, "cannot be read"),
         ({"config.json": b"{}"}, "model_type"),
         ({"config.json": CONFIG}, "no model*.safetensors"),
         ({"config.json": CONFIG, "pytorch_model.bin": b""}, ".bin files, which MLX cannot read"),
@@ -85,6 +87,16 @@ def test_files_that_the_index_names_must_be_there(placement: Place, tiny: Path, 
     index = {"weight_map": {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     assert "lacks model-00002-of-00002.safetensors" in refusal(placement(folder)).message
+
+
+@pytest.mark.parametrize("index", [b"{", b'{"weight_map": {"a": ["x"]}}', b'{"weight_map": 3}', b"[]"])
+def test_an_index_that_says_nothing_readable_is_no_obstacle(
+    placement: Place, tiny: Path, tmp_path: Path, index: bytes
+) -> None:
+    """The files are found by their names, not by the index."""
+    folder = copy_of(tiny, tmp_path / "odd")
+    (folder / "model.safetensors.index.json").write_bytes(index)
+    assert weights.read(placement(folder)).tensors
 
 
 @pytest.mark.parametrize("where", [{}, {"text_config": {}}])
@@ -136,6 +148,20 @@ def test_the_cache_of_a_token_follows_from_the_configuration(
     fields: dict[str, Any], dtype: str | None, size: int
 ) -> None:
     assert footprint.token_bytes(config(**fields), dtype) == size
+
+
+def test_the_cache_of_a_token_is_told_by_the_tensors_where_the_configuration_leaves_heads_out(
+    placement: Place,
+) -> None:
+    whole = weights.read(placement())
+    left_out = ("num_attention_heads", "num_key_value_heads", "head_dim")
+    tower = {"vision_tower.layers.0.self_attn.k_proj.weight": weights.TensorInfo("F32", (99, 9), (0, 0))}
+    bare = weights.Weights(
+        path=whole.path,
+        config={name: value for name, value in whole.config.items() if name not in left_out},
+        tensors={**whole.tensors, **tower},
+    )
+    assert footprint.token_bytes(bare, None) == footprint.token_bytes(whole, None) > 0
 
 
 @pytest.mark.parametrize(("trained", "asked", "tokens"), [(2048, None, 2048), (99999, None, 8192), (2048, 64, 64)])
