@@ -85,7 +85,7 @@ def _seeded(ctx: Context, seed: int, **fields: object) -> Body:
     return _varied(ctx, temperature=min(_SEEDED, ctx.hottest), seed=seed, **fields)
 
 
-@check("SMP7")
+@check("SMP7", exclusive=True)  # what other requests do to seeds is the question of ISO5
 async def a_seed_repeats_its_answer(ctx: Context) -> None:
     body = _seeded(ctx, ctx.random.randrange(2**31))
     texts = [(await ctx.ask(body)).text for _ in range(3)]
@@ -107,7 +107,7 @@ async def seeds_of_64_bits_do_no_harm(ctx: Context) -> None:
             ctx.equal(answer.status, 400, f"status of the refusal of the seed {seed}")
 
 
-@check("SMP10")
+@check("SMP10", exclusive=True)
 async def a_seed_means_the_same_in_a_stream(ctx: Context) -> None:
     body = _seeded(ctx, ctx.random.randrange(2**31))
     ctx.equal((await ctx.stream(body)).text, (await ctx.ask(body)).text, f"with the seed {body['seed']}, the stream")
