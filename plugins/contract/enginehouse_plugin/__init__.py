@@ -13,6 +13,7 @@ from .backend import (
     DeviceKind,
     EngineLoad,
     ExitReport,
+    FilePath,
     Fit,
     Inspectable,
     Instance,
@@ -21,6 +22,7 @@ from .backend import (
     OnProgress,
     Placement,
     ProbeReport,
+    ProgramPath,
     Sleepable,
 )
 from .events import (
@@ -86,6 +88,7 @@ __all__ = [
     "DeviceKind",
     "EngineLoad",
     "ExitReport",
+    "FilePath",
     "FinishReason",
     "Finished",
     "Fit",
@@ -104,6 +107,7 @@ __all__ = [
     "Placement",
     "ProbeReport",
     "Profile",
+    "ProgramPath",
     "ReasoningDelta",
     "RefusalDelta",
     "RequestRecord",

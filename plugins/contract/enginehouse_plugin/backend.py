@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -17,6 +17,13 @@ from .features import Capabilities, Need, missing
 from .request import GenerationRequest
 
 DeviceKind = Literal["cuda", "apple", "cpu"]
+
+FilePath = Annotated[str, msgspec.Meta(extra={"enginehouse": "file"})]
+"""The type of an option that names a file or folder, also as `FilePath | None`: the router hands it over absolute, a
+relative one counted from the folder of the configuration."""
+
+ProgramPath = Annotated[str, msgspec.Meta(extra={"enginehouse": "program"})]
+"""The type of an option that names a program: as `FilePath` if it has a slash, else looked up on the PATH."""
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):

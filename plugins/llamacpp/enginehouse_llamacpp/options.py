@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from enginehouse_plugin import FilePath, ProgramPath
+
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -16,8 +18,8 @@ class LlamaCppOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     start: Literal["auto", "embedded", "binary"] = "auto"
     """How the engine is started: `embedded` (the package xllamacpp), `binary` (a llama-server program), or
     `auto`: the binary if `binary` is set, else xllamacpp if it is installed, else llama-server on the PATH."""
-    binary: str | None = None
-    """Path of a llama-server program."""
+    binary: ProgramPath | None = None
+    """Path of a llama-server program, or its name on the PATH."""
     slots: Positive = 4
     """Sequences that run at once; each has `context_tokens` of its own."""
     threads: Positive | None = None
@@ -42,7 +44,7 @@ class LlamaCppOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Map the weights from the file instead of reading them into memory."""
     chat_template: str | None = None
     """Jinja text that replaces the model's own chat template."""
-    chat_template_file: str | None = None
+    chat_template_file: FilePath | None = None
     """File with Jinja text that replaces the model's own chat template."""
     load_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 600.0
     """Loading fails after this time."""

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from enginehouse_plugin import FilePath
+
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 DType = Literal["float32", "bfloat16", "float16"]
 
@@ -30,7 +32,7 @@ class MlxOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     would, is refused as overload. What a single step needs comes on top. Default: no limit."""
     chat_template: str | None = None
     """Jinja text that replaces the model's own chat template."""
-    chat_template_file: str | None = None
+    chat_template_file: FilePath | None = None
     """File with Jinja text that replaces the model's own chat template."""
     load_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 600.0
     """Loading fails after this time."""

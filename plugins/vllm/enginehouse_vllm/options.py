@@ -2,12 +2,47 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 import msgspec
 
+from enginehouse_plugin import FilePath
+
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
+
+_WRITTEN_FROM = {
+    "--dtype": "dtype",
+    "--quantization": "quantization",
+    "-q": "quantization",
+    "--max-num-seqs": "max_sequences",
+    "--max-num-batched-tokens": "batch_tokens",
+    "--tensor-parallel-size": "tensor_parallel",
+    "-tp": "tensor_parallel",
+    "--gpu-memory-utilization": "memory_share",
+    "--kv-cache-memory-bytes": "cache_gib",
+    "--kv-cache-dtype": "cache_type",
+    "--enable-prefix-caching": "prefix_cache",
+    "--structured-outputs-config": "structured_outputs",
+    "--tool-call-parser": "tool_parser",
+    "--reasoning-parser": "reasoning_parser",
+    "--chat-template": "chat_template",
+    "--enforce-eager": "eager",
+    "--enable-sleep-mode": "sleep",
+    "--trust-remote-code": "trust_remote_code",
+    "--max-model-len": "context_tokens",
+}
+"""Arguments that are written from options, and `context_tokens`."""
+_NOT_OPEN = frozenset(
+    {
+        *("--model", "--served-model-name", "--uds", "--host", "--port", "--api-key", "--ssl-keyfile"),
+        *("--ssl-certfile", "--root-path", "--headless", "--grpc", "--generation-config", "--logprobs-mode"),
+        *("--disable-log-stats", "--enable-force-include-usage"),
+    }
+)
+"""Arguments that would cut the adapter off from its server, or change what it answers."""
+_SETS_DEVICES = frozenset({"CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"})
 
 
 class VllmOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -24,7 +59,7 @@ class VllmOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     tensor_parallel: Positive | None = None
     """GPUs that share each layer; default: all of the placement."""
     memory_share: Share | None = None
-    """Share of each GPU's memory that weights and cache may take; default: vLLM's own (0.9)."""
+    """Share of each GPU's memory that weights and cache may take; default: 0.9."""
     cache_gib: Positive | None = None
     """KV cache in GiB on each device. Default: on a GPU what `memory_share` leaves, on a processor 4."""
     cache_type: Literal["auto", "fp8", "fp8_e4m3", "fp8_e5m2", "bfloat16"] = "auto"
@@ -39,7 +74,7 @@ class VllmOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """vLLM's parser of reasoning. `auto`: by the model's family; `none`: none."""
     chat_template: str | None = None
     """Jinja text that replaces the model's own chat template."""
-    chat_template_file: str | None = None
+    chat_template_file: FilePath | None = None
     """File with Jinja text that replaces the model's own chat template."""
     eager: bool | None = None
     """Compile nothing and capture no CUDA graphs: starts faster, runs slower. Default: true on a processor."""
@@ -52,8 +87,22 @@ class VllmOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     environment: dict[str, str] = {}
     """Further environment variables of the engine."""
     extra_arguments: tuple[str, ...] = ()
-    """Further arguments of `vllm serve`, as they are."""
+    """Further arguments of `vllm serve`, as they are; none that an option stands for."""
 
     def __post_init__(self) -> None:
         if self.chat_template is not None and self.chat_template_file is not None:
             raise ValueError("give chat_template or chat_template_file, not both")
+        for argument in self.extra_arguments:
+            name = _name_of(argument)
+            if name in _WRITTEN_FROM:
+                raise ValueError(f"extra_arguments cannot have {argument}: set {_WRITTEN_FROM[name]} instead")
+            if name in _NOT_OPEN:
+                raise ValueError(f"extra_arguments cannot have {argument}: Enginehouse decides it")
+        for name in _SETS_DEVICES & self.environment.keys():
+            raise ValueError(f"environment cannot have {name}: the placement's devices decide it")
+
+
+def _name_of(argument: str) -> str:
+    """The name of a command line's part, as vLLM reads it: `--max_num_seqs=4` is `--max-num-seqs`."""
+    name = re.split(r"[=.]", argument, maxsplit=1)[0].replace("_", "-")
+    return f"--{name.removeprefix('--no-')}" if name.startswith("--no-") else name

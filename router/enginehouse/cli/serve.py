@@ -10,6 +10,7 @@ import msgspec
 from enginehouse.config import Config, refuse_open_listener
 from enginehouse.telemetry import configure_logging
 from enginehouse.weights import locate, resolve
+from enginehouse_plugin.errors import LoadError
 
 from .progress import showing
 from .setup import Setup, config_option, set_up
@@ -64,6 +65,9 @@ def _fetch_with_bar(setup: Setup) -> None:
         if chosen is None or setup.config.models[name].load != "start":
             continue
         source = chosen.placement.source
-        if setup.plugins.backends[chosen.placement.backend].needs_weights and locate(source) is None:
-            with showing(name) as progress:
-                resolve(source, progress=progress)
+        try:
+            if setup.plugins.backends[chosen.placement.backend].needs_weights and locate(source) is None:
+                with showing(name) as progress:
+                    resolve(source, progress=progress)
+        except LoadError as error:  # the other models are served; its instance says the same, or tries again
+            click.echo(f"{name}: {error.message}", err=True)

@@ -16,7 +16,7 @@ from enginehouse.hardware import devices as hardware_devices
 from enginehouse.hardware import merged
 from enginehouse.plugins import Plugins
 from enginehouse.telemetry import configure_logging
-from enginehouse.weights import locate
+from enginehouse.weights import LocalSource, locate, parse, resolve
 from enginehouse_plugin import Device
 
 F = TypeVar("F", bound=Callable[..., Any])  # click's decorators take any function
@@ -86,6 +86,8 @@ def set_up(config_file: str | None, *, devices: tuple[Device, ...] | None = None
 async def _place_fitting(config: Config, plugins: Plugins, devices: tuple[Device, ...]) -> dict[str, Decision]:
     async def find_weights(source: str) -> str | None:
         path = locate(source)
+        if path is None and isinstance(parse(source), LocalSource):
+            path = resolve(source)  # which says what is wrong: nothing will fetch it
         return None if path is None else str(path)
 
     return {

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import os
 import re
 import tomllib
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -144,7 +146,8 @@ def _certificates(certificates: CertificatesConfig, folder: Path) -> Certificate
 
 
 def _inside(folder: Path, path: str) -> Path:
-    return (folder / Path(path).expanduser()).resolve()
+    # Not `Path.expanduser`, which raises for a user that is not there.
+    return (folder / os.path.expanduser(path)).resolve()
 
 
 def _models(raw: object, file: str) -> dict[str, ModelConfig]:
@@ -210,10 +213,11 @@ def bind(config: Config, backends: Mapping[str, BackendType], quarantined: Mappi
     hosts: one whose backend is not installed here stays as it was read, and is never chosen.
 
     Raises:
-        ConfigError: an option is wrong, or a backend is refused, misspelt, or the only one and not here.
+        ConfigError: an option is wrong, a backend is refused or misspelt, or none is known or installed.
     """
     folder = Path(config.file).absolute().parent if config.file else Path.cwd()
-    if not any(placement.backend in backends for model in config.models.values() for placement in model.placements):
+    named = {placement.backend for model in config.models.values() for placement in model.placements}
+    if not backends or not named & {*backends, *KNOWN_ENGINES}:
         name, model = next(iter(config.models.items()))
         where = f'models."{name}".placements[0].backend'
         raise _no_backend(model.placements[0].backend, where, config.file, backends, quarantined)
@@ -247,15 +251,41 @@ def _bind_placement(
             where=f"{where}.devices",
             fix="Leave the key out.",
         )
-    options = decode(placement.options, backend.options, file=file, where=f"{where}.options")
+    options = _with_absolute_paths(
+        decode(placement.options, backend.options, file=file, where=f"{where}.options"), folder
+    )
     source = placement.source
     if backend.needs_weights and not _SCHEME.match(source):
         source = str(_inside(folder, source))
-    python = placement.python
-    if python is not None and ("/" in python or python.startswith("~")):
-        # Not resolved: an environment's interpreter is a link that knows its environment by its place.
-        python = str(folder / Path(python).expanduser())
+    python = None if placement.python is None else _program(folder, placement.python)
     return msgspec.structs.replace(placement, options=options, source=source, python=python)
+
+
+def _with_absolute_paths(options: S, folder: Path) -> S:
+    """*options* with those that the plugin declares as paths counted from *folder*."""
+    paths = {}
+    for field in msgspec.structs.fields(options):
+        value = getattr(options, field.name)
+        if isinstance(value, str) and (kind := _kind_of_path(field.type)):
+            paths[field.name] = str(_inside(folder, value)) if kind == "file" else _program(folder, value)
+    return msgspec.structs.replace(options, **paths) if paths else options
+
+
+def _kind_of_path(annotation: Any) -> str | None:  # any type annotation
+    for part in typing.get_args(annotation):
+        if isinstance(part, msgspec.Meta):
+            if part.extra and (kind := part.extra.get("enginehouse")):
+                return str(kind)
+        elif kind := _kind_of_path(part):
+            return kind
+    return None
+
+
+def _program(folder: Path, program: str) -> str:
+    if "/" not in program and not program.startswith("~"):
+        return program
+    # Not resolved: an environment's interpreter is a link that knows its environment by its place.
+    return str(folder / os.path.expanduser(program))
 
 
 def _may_be_of_other_hosts(name: str, backends: Mapping[str, BackendType], quarantined: Mapping[str, str]) -> bool:

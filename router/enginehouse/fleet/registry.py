@@ -40,9 +40,16 @@ class Model:
 
     @property
     def state(self) -> str:
-        """`ready` when an instance is; else the state of the first, or `unplaced`."""
+        """`unplaced` where no placement holds and fits; `ready` when an instance is; else the state of the first."""
+        if not self.has_place:
+            return "unplaced"
         states = [hosted.state for hosted in self.instances]
-        return "ready" if "ready" in states else states[0] if states else "unplaced"
+        return "ready" if "ready" in states else states[0]
+
+    @property
+    def has_place(self) -> bool:
+        """Whether a placement is chosen here. A load may find that none fits, and a later one that one does."""
+        return self.decision.chosen is not None
 
     @property
     def loading(self) -> LoadProgress | None:
@@ -125,20 +132,31 @@ class Fleet:
     def start(self) -> None:
         """Begin to load the models that are to be loaded at start."""
         for model in self.models.values():
-            if model.decision.chosen is None:
+            if not model.has_place:
                 reasons = "; ".join(f"{rejected.index}: {rejected.reason}" for rejected in model.decision.rejected)
                 log.warning("model has no place on this host", model=model.name, reasons=reasons)
             elif model.config.load == "start":
                 for hosted in model.instances:
                     hosted.start()
+        if not self.has_place:
+            log.error("no model has a place on this host")
+
+    @property
+    def has_place(self) -> bool:
+        """Whether any model has a place on this host."""
+        return any(model.has_place for model in self.models.values())
 
     @property
     def is_ready(self) -> bool:
-        """Whether every model that is to be loaded at start is ready, and nothing drains."""
-        return not self.is_draining and all(
-            model.is_ready
-            for model in self.models.values()
-            if model.config.load == "start" and model.decision.chosen is not None
+        """Whether nothing drains, and of the models with a place on this host, of which there are some, all that are
+        to be loaded at start are ready. Those without are for other hosts.
+        """
+        return (
+            not self.is_draining
+            and self.has_place
+            and all(
+                model.is_ready for model in self.models.values() if model.config.load == "start" and model.has_place
+            )
         )
 
     async def close(self, drain_s: float = 0.0) -> None:

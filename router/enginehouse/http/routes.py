@@ -17,7 +17,7 @@ from enginehouse import __version__
 from enginehouse.accounts import KeyRing
 from enginehouse.certificates import Standing
 from enginehouse.config import Config, Defaults
-from enginehouse.fleet import Model
+from enginehouse.fleet import Fleet, Model
 from enginehouse.service import Service
 from enginehouse.telemetry import METRICS_CONTENT_TYPE
 from enginehouse.wire import models as wire
@@ -59,7 +59,7 @@ def small_routes(config: Config, service: Service, keys: KeyRing) -> list[HTTPRo
 
     @_read("/ready", sync_to_thread=False)
     def ready() -> Response[bytes]:
-        status: wire.ReadyStatus = "draining" if fleet.is_draining else "ready" if fleet.is_ready else "starting"
+        status = _status(fleet)
         states = {name: model.state for name, model in fleet.models.items()}
         loading = {
             name: wire.Loading(stage=model.loading.stage, fraction=model.loading.fraction)
@@ -79,6 +79,14 @@ def small_routes(config: Config, service: Service, keys: KeyRing) -> list[HTTPRo
     if config.server.docs:
         handlers += _documentation()
     return handlers
+
+
+def _status(fleet: Fleet) -> wire.ReadyStatus:
+    if fleet.is_draining:
+        return "draining"
+    if not fleet.has_place:
+        return "unplaced"
+    return "ready" if fleet.is_ready else "starting"
 
 
 def _documentation() -> list[HTTPRouteHandler]:

@@ -70,7 +70,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     version: str
 
 
-ReadyStatus = Literal["ready", "starting", "draining"]
+ReadyStatus = Literal["ready", "starting", "unplaced", "draining"]
+"""`unplaced`: no model has a place on this host, so that it has nothing to serve."""
 
 
 class Loading(msgspec.Struct, frozen=True, kw_only=True):

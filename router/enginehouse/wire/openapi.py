@@ -219,7 +219,10 @@ def _ready_operation() -> Json:
         "summary": "Tell whether requests are answered now",
         "responses": {
             "200": _body("They are.", "Readiness"),
-            str(errors.NOT_READY): _body("They are not: models are loading, or the server is going down.", "Readiness"),
+            str(errors.NOT_READY): _body(
+                "They are not: models are loading, none has a place on this host, or the server is going down.",
+                "Readiness",
+            ),
         },
     }
 

@@ -165,6 +165,37 @@ def test_weights_that_are_not_here_leave_the_choice_and_are_told(enginehouse: Ru
     assert chosen["reason"].endswith("whether it fits is not known: its weights are not here yet")
 
 
+def test_a_file_of_weights_that_is_not_there_is_named_and_not_passed_over(enginehouse: Run, tmp_path: Path) -> None:
+    """Its owner would not hear of it, were the next placement taken in silence."""
+    file = tmp_path / "lost.toml"
+    file.write_text("""
+        [models.lost]
+        placements = [
+          { backend = "llamacpp", source = "lost.gguf" },
+          { backend = "llamacpp", source = "demo:smollm2-135m" },
+        ]
+    """)
+    chosen = the_chosen(explained(enginehouse, "lost", "laptop", str(file)))
+    assert chosen["index"] == 0
+    assert f"whether it fits is not known: No weights at '{tmp_path / 'lost.gguf'}'" in chosen["reason"]
+
+
+def test_a_file_for_other_hosts_alone_is_explained_here(enginehouse: Run, without, tmp_path: Path) -> None:
+    """A laptop that has none of the fleet's plugins can still plan for the fleet."""
+    without("vllm", "mlx")
+    file = tmp_path / "fleet.toml"
+    file.write_text("""
+        [models.m]
+        placements = [
+          { backend = "vllm", source = "s", requires = ["cuda"] },
+          { backend = "mlx", source = "s", requires = ["apple"] },
+        ]
+    """)
+    reasons = [row["reason"] for row in explained(enginehouse, "m", "laptop", str(file))]
+    assert reasons == ["it needs cuda; this host has cpu", "it needs apple; this host has cpu"]
+    assert "pip install 'enginehouse-vllm'" in explained(enginehouse, "m", "gpu-server", str(file))[0]["reason"]
+
+
 # ---- the command ----
 
 

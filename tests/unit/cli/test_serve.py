@@ -43,6 +43,19 @@ def test_an_open_listener_without_keys_is_refused_also_by_option(
     assert served == []
 
 
+@pytest.mark.parametrize("source", ["lost.txt", "hub:no-revision"])
+def test_on_a_terminal_weights_that_are_lost_do_not_keep_the_other_models_from_being_served(
+    enginehouse: Run, parrot: Path, served: list[Config], monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    """As away from a terminal, where the log tells of it."""
+    parrot.write_text(parrot.read_text().replace("fables.txt", source))
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    done = enginehouse("serve", "-c", str(parrot))
+    assert (done.code, len(served)) == (0, 1)
+    assert "parrot: " in done.err
+    assert source in done.err
+
+
 @pytest.mark.parametrize("option", [("--port", "70000"), ("--log-format", "xml"), ("--nope",)])
 def test_wrong_options_are_wrong_usage(enginehouse: Run, served: list[Config], option: tuple[str, ...]) -> None:
     assert enginehouse("serve", *option).code == 2

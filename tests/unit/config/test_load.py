@@ -17,7 +17,7 @@ from enginehouse.config import (
     load_config,
     refuse_open_listener,
 )
-from enginehouse_plugin import BackendType
+from enginehouse_plugin import BackendType, FilePath, ProgramPath
 
 MODEL = """
 [[models."a/b".placements]]
@@ -255,6 +255,7 @@ def test_without_any_backend_the_fix_is_to_install_one(read):
         ("weights/m.gguf", "{folder}/weights/m.gguf"),
         ("./m.gguf", "{folder}/m.gguf"),
         ("/abs/m.gguf", "/abs/m.gguf"),
+        ("~no-such-user/m.gguf", "{folder}/~no-such-user/m.gguf"),
         ("hub:org/repo@main", "hub:org/repo@main"),
         ("demo:smollm2-135m", "demo:smollm2-135m"),
         ("https://example.org/v1", "https://example.org/v1"),
@@ -276,6 +277,34 @@ def test_an_interpreter_is_relative_to_the_file_and_its_links_are_kept(read, tmp
     config = read(MODEL + 'python = "env/python"', quarantined={})
     assert config.models["a/b"].placements[0].python == str(tmp_path / "env" / "python")
     assert read(MODEL + 'python = "python3.12"', quarantined={}).models["a/b"].placements[0].python == "python3.12"
+
+
+class PathOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    template_file: FilePath | None = None
+    folder: FilePath = "/default"
+    program: ProgramPath | None = None
+    text: str = ""
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ("{}", PathOptions()),
+        ('{ template_file = "a/../t.jinja", text = "t.jinja" }',
+         PathOptions(template_file="{folder}/t.jinja", text="t.jinja")),
+        ('{ template_file = "/t.jinja", folder = "x" }', PathOptions(template_file="/t.jinja", folder="{folder}/x")),
+        ('{ program = "llama-server" }', PathOptions(program="llama-server")),
+        ('{ program = "bin/llama-server" }', PathOptions(program="{folder}/bin/llama-server")),
+        ('{ template_file = "~no-such-user/t" }', PathOptions(template_file="{folder}/~no-such-user/t")),
+    ],
+)  # fmt: skip
+def test_options_that_a_plugin_declares_as_paths_are_relative_to_the_file(read, tmp_path, options, wanted):
+    backends = {"toy": a_backend(options=PathOptions)}
+    found = read(f"{MODEL}options = {options}", backends=backends).models["a/b"].placements[0].options
+    folder = str(tmp_path.resolve())
+    assert msgspec.to_builtins(found) == {
+        name: value and value.replace("{folder}", folder) for name, value in msgspec.to_builtins(wanted).items()
+    }
 
 
 def test_the_usage_file_is_relative_to_the_file(read, tmp_path):
@@ -350,6 +379,14 @@ def test_a_placement_for_hosts_with_another_plugin_stays_as_it_was_read(read, ba
 @pytest.mark.parametrize("backend", ["tyo", "vlm", "lamacpp"])
 def test_a_backend_that_looks_misspelt_is_refused_beside_one_that_is_here(read, backend):
     assert f"no plugin offers the backend '{backend}'" in refusal(read, MODEL + SECOND.format(backend), quarantined={})
+
+
+def test_a_file_of_which_no_backend_is_installed_here_may_be_of_other_hosts(read):
+    """Engines that are known serve elsewhere; with no plugin at all there is nothing that could ever serve."""
+    text = MODEL.replace('"toy"', '"vllm"')
+    assert read(text, quarantined={}).models["a/b"].placements[0].backend == "vllm"
+    assert "no plugin offers the backend 'vllm'" in refusal(read, text, backends={})
+    assert "no plugin offers the backend 'other'" in refusal(read, MODEL.replace('"toy"', '"other"'), quarantined={})
 
 
 def test_a_known_engine_whose_plugin_was_refused_stops_the_start(read):
