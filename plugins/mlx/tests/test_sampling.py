@@ -70,6 +70,19 @@ def test_cuts_come_one_after_another(min_p: float, top_k: int, top_p: float, kep
     assert sampled(1.0, min_p, top_k, top_p, [0.4, 0.3, 0.18, 0.12]) == kept
 
 
+def test_tokens_come_up_as_often_as_they_are_likely() -> None:
+    mx.random.seed(1)
+    shares = [0.0, 0.55, 0.3, 0.0, 0.1, 0.05, 0.0]
+    draws = 40_000
+    for temperature, weights in ((1.0, shares), (0.5, [share**2 for share in shares])):
+        logprobs = mx.log(mx.array([shares] * draws))
+        tokens: Any = shared_sampler(temperature, 0.0, 0, 1.0)(logprobs).tolist()
+        counts = Counter(tokens)
+        for token, weight in enumerate(weights):
+            share = weight / sum(weights)
+            assert abs(counts[token] / draws - share) <= 5 * (share * (1 - share) / draws) ** 0.5
+
+
 def test_temperature_comes_before_the_cuts() -> None:
     shares = [0.5, 0.26, 0.14, 0.1]
     assert sampled(1.0, 0.0, 0, 0.7, shares) == {0, 1}
