@@ -9,7 +9,7 @@ import pytest
 from tests.asking import Answer, ask, request
 
 from enginehouse_plugin import AssistantMessage, Instance, UserMessage
-from enginehouse_plugin.errors import EngineOverloaded
+from enginehouse_plugin.errors import EngineOverloaded, InvalidRequest
 
 Load = Callable[..., Awaitable[Instance]]
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -95,3 +95,20 @@ async def test_a_request_beyond_the_memory_limit_is_refused_and_others_go_on(loa
     while await instance.active_requests():  # type: ignore[attr-defined]  # noqa: ASYNC110  # another process's state
         await asyncio.sleep(0.01)
     assert (await ask(instance, LONG, max_tokens=1300)).reason in ("length", "stop")
+
+
+async def test_choices_that_wait_for_the_first_one_to_read_the_prompt_count_for_the_memory_limit(load: Load) -> None:
+    instance = await load(memory_limit_mib=14, batch_tokens=1)
+    pair = instance.generate(request(LONG, max_tokens=1300, n=2))
+    await anext(pair)
+    with pytest.raises(EngineOverloaded, match="memory limit"):
+        await ask(instance, LONG, max_tokens=1300)
+    await pair.aclose()
+
+
+async def test_a_request_that_the_memory_limit_can_never_hold_is_told_so(load: Load) -> None:
+    """Overload would have its sender try again for ever."""
+    instance = await load(memory_limit_mib=14)
+    with pytest.raises(InvalidRequest, match="memory limit") as refused:
+        await ask(instance, LONG, max_tokens=1300, n=4)
+    assert refused.value.param == "n"

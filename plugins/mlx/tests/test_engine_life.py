@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ from tests.asking import ask, request
 from enginehouse_mlx.backend import MlxBackend, log_line
 from enginehouse_mlx.engine import loading
 from enginehouse_mlx.options import MlxOptions
-from enginehouse_plugin import Device, Finished, Instance, LoadProgress, Measured, Placement, Tokens
+from enginehouse_plugin import AnyEvent, Device, Finished, Instance, LoadProgress, Measured, Placement, Tokens
 from enginehouse_plugin.errors import EngineDied, EngineMissing, EngineUnavailable, InvalidRequest, LoadFailed
 from enginehouse_plugin.hosting.logs import LogLevel, LogLine
+from enginehouse_plugin.hosting.worker import WorkerBackend
 
 from .folders import copy_of, with_tokenizer
 
@@ -131,6 +133,22 @@ def test_what_cannot_be_loaded_is_refused_with_the_reason(
     assert not refused.value.retryable
 
 
+def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(tiny: Path, tmp_path: Path) -> None:
+    """As a fine-tuner leaves it who added a token and did not resize the embeddings."""
+    folder = copy_of(tiny, tmp_path / "model")
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["added_tokens"].append({**content["added_tokens"][0], "id": 49152, "content": "<|new|>"})
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(LoadFailed, match="49153 tokens, and the model only 49152") as refused:
+        loading.load(folder, MlxOptions(), (CPU,), None, lambda _: None)
+    assert (refused.value.code, refused.value.retryable) == ("bad_tokenizer", False)
+
+
+def test_an_end_of_sequence_token_that_the_model_does_not_have_is_none(tiny: Path, tmp_path: Path) -> None:
+    folder = copy_of(tiny, tmp_path / "model", without=("generation_config.json",), eos_token_id=[2, 60000])
+    assert loading.load(folder, MlxOptions(), (CPU,), None, lambda _: None).vocabulary.eos_ids == {2}
+
+
 @on_the_loop
 async def test_a_refusal_crosses_from_the_worker(placement: Place, tiny: Path, tmp_path: Path) -> None:
     folder = copy_of(tiny, tmp_path / "model", model_type="no_such_model")
@@ -226,6 +244,24 @@ async def test_the_load_is_the_engines_own(model: Instance) -> None:
 
 
 @on_the_loop
+async def test_no_more_than_slots_generate_also_where_a_prompt_is_read_meanwhile(load: Load) -> None:
+    """Two slots: beside another request a second choice waits, though both have their prompt at the same moment."""
+    instance = await load(slots=2)
+    endless: dict[str, Any] = {"max_tokens": 1500, "logit_bias": {2: -100.0}}
+    other = instance.generate(request("Other.", **endless))
+    for _ in range(3):
+        await anext(other)
+    pair = instance.generate(request("Pair.", n=2, **endless))
+    await anext(pair)
+    assert {(await anext(pair)).choice for _ in range(30)} == {0}  # type: ignore[union-attr]  # deltas all
+    await other.aclose()
+    while (await anext(pair)).choice == 0:  # type: ignore[union-attr]
+        pass
+    await pair.aclose()
+    await until_idle(instance)
+
+
+@on_the_loop
 async def test_draining_waits_for_what_runs_but_not_for_ever(load: Load) -> None:
     instance = await load()
     running = instance.generate(request(max_tokens=30))
@@ -271,6 +307,49 @@ async def test_a_crash_is_noticed_by_everyone_who_waits(load: Load) -> None:
     assert (report.is_expected, report.signal) == (False, 9)
     with pytest.raises(EngineUnavailable):
         await instance.check_ready()
+
+
+FAULTY = """
+from enginehouse_mlx.engine.worker import MlxWorker
+
+class FaultyWorker(MlxWorker):
+    '''The first step of two sequences fails.'''
+    async def load(self, *arguments):
+        instance = await super().load(*arguments)
+        model = instance._model.model
+        faults = [RuntimeError("[malloc] Unable to allocate 12 bytes.")]
+        class Faulty(type(model)):
+            def __call__(self, inputs, *others, **named):
+                if inputs.shape[0] == 2 and faults:
+                    raise faults.pop()
+                return super().__call__(inputs, *others, **named)
+        model.__class__ = Faulty
+        return instance
+"""
+
+
+@on_the_loop
+async def test_a_step_that_fails_is_told_to_everyone_in_it_and_the_next_request_is_served(
+    placement: Place, tmp_path: Path
+) -> None:
+    (tmp_path / "faulty.py").write_text(FAULTY)
+    backend = WorkerBackend("faulty:FaultyWorker", env={"PYTHONPATH": str(tmp_path)})
+    instance = await backend.load(placement(), (CPU,), lambda _: None)
+    try:
+        alone = await ask(instance, seed=1)
+        first = instance.generate(request(max_tokens=1500, logit_bias={2: -100.0}))
+        await anext(first)
+        failures = await asyncio.gather(drained(first), ask(instance), return_exceptions=True)
+        assert [getattr(failure, "code", failure) for failure in failures] == ["out_of_memory"] * 2
+        assert (await ask(instance, seed=1)).text == alone.text
+        assert await instance.active_requests() == 0  # type: ignore[attr-defined]  # it is Inspectable
+    finally:
+        await instance.unload()
+
+
+async def drained(events: AsyncGenerator[AnyEvent, None]) -> None:
+    async for _ in events:
+        pass
 
 
 @on_the_loop

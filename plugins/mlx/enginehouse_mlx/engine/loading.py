@@ -16,6 +16,7 @@ from mlx_lm.utils import load_model, load_tokenizer
 from enginehouse_mlx.options import MlxOptions
 from enginehouse_plugin import Device, LoadProgress, OnProgress
 from enginehouse_plugin.errors import DoesNotFit, LoadFailed
+from enginehouse_plugin.hosting.chat_messages import read_template as template_file
 
 from .templates import ModelTemplate, read_template
 from .vocabulary import Vocabulary
@@ -53,12 +54,11 @@ def load(
         tokenizer = _tokenizer(path, config)
         template = read_template(tokenizer, _template_text(options))
         progress(LoadProgress(stage="warming up", fraction=0.9))
-        size = _warm_up(model, tokenizer)
+        vocabulary = _vocabulary(tokenizer, _warm_up(model), template, path)
     except (LoadFailed, DoesNotFit):
         raise
     except Exception as error:
         raise _explained(error, path, devices, memory_limit_bytes) from error
-    vocabulary = Vocabulary(tokenizer, size, tokenizer.eos_token_ids, template.visible_marks)
     return LoadedModel(model, tokenizer, vocabulary, template)
 
 
@@ -109,27 +109,34 @@ def _tokenizer(path: Path, config: dict[str, Any]) -> Any:  # JSON; mlx_lm has n
             retryable=False,
             code="bad_tokenizer",
         )
-    if not tokenizer.eos_token_ids:
-        raise LoadFailed(
-            f"Neither config.json nor the tokenizer in '{path}' names an end-of-sequence token.",
-            retryable=False,
-            code="bad_tokenizer",
-        )
     return tokenizer
 
 
-def _template_text(options: MlxOptions) -> str | None:
-    if options.chat_template_file is None:
-        return options.chat_template
-    try:
-        return Path(options.chat_template_file).read_text()
-    except (OSError, UnicodeDecodeError) as error:
+def _vocabulary(tokenizer: Any, size: int, template: ModelTemplate, path: Path) -> Vocabulary:  # mlx_lm has no types
+    """The tokens that the model has *size* logits for."""
+    eos_ids = [identity for identity in tokenizer.eos_token_ids if identity < size]
+    if not eos_ids:
         raise LoadFailed(
-            f"chat_template_file '{options.chat_template_file}' cannot be read: {error}", retryable=False
-        ) from error
+            f"Neither config.json nor the tokenizer in '{path}' names an end-of-sequence token of this model.",
+            retryable=False,
+            code="bad_tokenizer",
+        )
+    if len(tokenizer) > size:
+        raise LoadFailed(
+            f"The tokenizer in '{path}' has {len(tokenizer)} tokens, and the model only {size}: tokens were added, and "
+            "the model's embeddings were not resized. Take the tokenizer that the model was made with.",
+            retryable=False,
+            code="bad_tokenizer",
+        )
+    return Vocabulary(tokenizer, size, eos_ids, template.visible_marks)
 
 
-def _warm_up(model: Any, tokenizer: Any) -> int:  # Any: mlx_lm has no types
+def _template_text(options: MlxOptions) -> str | None:
+    path = options.chat_template_file
+    return options.chat_template if path is None else template_file(path)
+
+
+def _warm_up(model: Any) -> int:  # Any: mlx_lm has no types
     """Compute one token; returns the number of logits."""
     cache = make_prompt_cache(model)
     unbatched = {type(part).__name__ for part in cache if not hasattr(part, "merge")}
@@ -140,7 +147,7 @@ def _warm_up(model: Any, tokenizer: Any) -> int:  # Any: mlx_lm has no types
             retryable=False,
             code="unknown_architecture",
         )
-    logits = model(mx.array([[min(tokenizer.eos_token_ids)]]), cache=cache)
+    logits = model(mx.array([[0]]), cache=cache)
     mx.eval(logits)
     return int(logits.shape[-1])
 

@@ -20,7 +20,13 @@ import msgspec
 from mlx_lm.generate import BatchGenerator, StopSequences
 from mlx_lm.models.cache import LRUPromptCache, can_trim_prompt_cache, trim_prompt_cache
 
-from enginehouse_plugin.errors import EngineDied, EngineFailure, EnginehouseError, EngineOverloaded
+from enginehouse_plugin.errors import (
+    EngineDied,
+    EngineFailure,
+    EnginehouseError,
+    EngineOverloaded,
+    InvalidRequest,
+)
 
 from .jobs import Begun, Job, Sampled
 from .loading import LoadedModel
@@ -56,6 +62,8 @@ class _Row:
         self.job = job
         self.choice = choice
         self.sampling = sampling
+        self.has_read = False
+        """Its prompt is read: it generates."""
 
 
 class Owner(threading.Thread):
@@ -131,17 +139,25 @@ class Owner(threading.Thread):
         self._generator: Any = self._new_generator()  # Any: mlx_lm has no types
         self._kept: Any = LRUPromptCache(_MAX_KEPT, self._settings.prefix_cache_bytes)
         while not self._is_stopping:
+            failure = self._turn()
+            if failure is not None:  # the batch is lost, the model is not
+                self._fail_all(failure)
+                self._kept.trim_to(n_sequences=0)
+                self._generator.close()
+                self._generator = self._new_generator()
+                mx.clear_cache()
+            self._tell()
+
+    def _turn(self) -> EnginehouseError | None:
+        """Run commands and a step; what they failed with, free of the traceback that would hold the batch's memory."""
+        try:
             self._take_commands()
             if self._rows and not self._is_stopping:
-                try:
-                    self._step()
-                except Exception as error:  # noqa: BLE001  # the batch is lost, the model is not
-                    traceback.print_exc()
-                    self._fail_all(_failure(error))
-                    self._generator = self._new_generator()
-                    self._kept.trim_to(n_sequences=0)
-                    mx.clear_cache()
-            self._tell()
+                self._step()
+        except Exception as error:  # noqa: BLE001  # whoever waits for an answer gets it
+            traceback.print_exc()
+            return _failure(error)
+        return None
 
     def _new_generator(self) -> Any:  # Any: mlx_lm has no types
         settings = self._settings
@@ -181,12 +197,20 @@ class Owner(threading.Thread):
 
         Raises:
             EngineOverloaded: running sequences need the memory.
+            InvalidRequest: it would not fit alone.
         """
         limit = self._settings.memory_limit_bytes
         if limit is None:
             return
-        reserved = sum(self._needed_bytes(row.job) for row in self._rows.values())
-        reserved += self._needed_bytes(job) * job.request.n + self._weight_bytes
+        reserved = self._needed_bytes(job) * job.request.n + self._weight_bytes
+        if reserved > limit:
+            raise InvalidRequest(
+                f"This request may come to need {reserved} bytes with the model, and the memory limit of this model is "
+                f"{limit}. Ask for fewer choices ('n') or tokens ('max_tokens').",
+                param="n" if job.request.n > 1 else "max_tokens",
+            )
+        reserved += sum(self._needed_bytes(row.job) for row in self._rows.values())
+        reserved += sum(self._needed_bytes(leading) * (leading.request.n - 1) for leading in self._leaders.values())
         if reserved > limit:
             raise EngineOverloaded(
                 f"The memory limit of this model ({limit} bytes) leaves no room for this request beside those that run."
@@ -275,9 +299,14 @@ class Owner(threading.Thread):
     # ---- steps ----
 
     def _step(self) -> None:
+        # mlx_lm bounds sequences that generate and sequences whose prompt is being read, but not both together.
+        generating = sum(row.has_read for row in self._rows.values())
+        self._generator.prefill_batch_size = self._settings.slots - generating
         prompts, tokens = self._generator.next()
         for response in prompts:
-            if response.uid in self._leaders and response.progress[0] == response.progress[1] - 1:
+            if response.end_of_prompt:
+                self._rows[response.uid].has_read = True
+            elif response.uid in self._leaders and response.progress[0] == response.progress[1] - 1:
                 self._follow(response.uid)
         for response in tokens:
             row = self._rows.get(response.uid)
