@@ -23,7 +23,7 @@ class LlamaCppOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     slots: Positive = 4
     """Sequences that run at once; each has `context_tokens` of its own."""
     threads: Positive | None = None
-    """Processor threads; default: the processors that this process may use."""
+    """Processor threads; default: the processors that this process may use, within a container's share of time."""
     batch_tokens: Positive | None = None
     """Prompt tokens in one engine step; running streams wait no longer than that. Default: 60 on a
     processor, 512 on a GPU."""

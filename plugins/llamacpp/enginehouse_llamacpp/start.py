@@ -16,6 +16,7 @@ import msgspec
 
 from enginehouse_plugin import Device, Placement
 from enginehouse_plugin.errors import EngineMissing, LoadFailed
+from enginehouse_plugin.hosting.cgroups import usable_processors
 from enginehouse_plugin.hosting.chat_messages import read_template
 from enginehouse_plugin.hosting.cuda import visible_devices
 
@@ -102,11 +103,6 @@ def launch(placement: Placement, devices: tuple[Device, ...], options: LlamaCppO
         return Launch(lambda socket: [binary, *_arguments(settings, socket), *options.extra_arguments], env)
     python = placement.python or sys.executable
     return Launch(lambda socket: [python, _EMBEDDED, json.dumps({**settings, "socket": socket})], env)
-
-
-def usable_processors() -> int:
-    """Processors that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _binary(placement: Placement, options: LlamaCppOptions) -> str | None:

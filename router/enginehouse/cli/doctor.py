@@ -151,6 +151,7 @@ def _used_backends(setup: Setup) -> set[str]:
 
 
 def _models(setup: Setup) -> Iterator[Check]:
+    has_place = any(decision.chosen is not None for decision in setup.decisions.values())
     option = f" --config {setup.config.file}" if setup.config.file else ""
     for name in setup.decisions:
         rows = placements_of(setup, name)
@@ -160,9 +161,10 @@ def _models(setup: Setup) -> Iterator[Check]:
             yield Check(
                 area="model",
                 name=name,
-                verdict="missing",
+                # In one file for many hosts some models are for others; a host with nothing to serve lacks something.
+                verdict="note" if has_place else "missing",
                 detail=f"no place on this host ({reasons})",
-                fix="Add a placement that this host can serve, or run it on a host that has the device.",
+                fix="If this host is to serve it, add a placement that it can serve.",
             )
             continue
         if not setup.plugins.backends[chosen.backend].needs_weights:

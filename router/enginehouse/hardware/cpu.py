@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import psutil  # type: ignore[import-untyped]  # ships no types
 
 from enginehouse_plugin import Device
+from enginehouse_plugin.hosting.cgroups import ROOT, SELF, groups_around, read_text
 
 from .apple import sysctl
 
@@ -53,66 +53,29 @@ class MemoryLimit(msgspec.Struct, frozen=True):
     used_bytes: int
 
 
-def container_limit(
-    root: Path = Path("/sys/fs/cgroup"), self_cgroup: Path = Path("/proc/self/cgroup")
-) -> MemoryLimit | None:
+def container_limit(*, root: Path = ROOT, self_cgroup: Path = SELF) -> MemoryLimit | None:
     """The narrowest memory limit on this process among its control groups (version 1 or 2), or None.
 
     Source: the kernel's cgroup-v2.rst and cgroup-v1/memory.rst.
     """
-    try:
-        groups = parse_cgroups(self_cgroup.read_text())
-    except OSError:
-        return None
+    version, folders = groups_around("memory", root=root, self_cgroup=self_cgroup)
     found = []
-    if "memory" in groups:
-        base = root / "memory"
-        for folder in _upward(base, groups["memory"]):
+    for folder in folders:
+        if version == 1:
             found += _limit(folder, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-    elif "" in groups:
-        for folder in _upward(root, groups[""]):
+        else:
             found += _limit(folder, "memory.max", "memory.current", "inactive_file")
     return min(found, key=lambda limit: limit.limit_bytes, default=None)
 
 
-def parse_cgroups(text: str) -> dict[str, str]:
-    """Controller to path, from the text of /proc/self/cgroup; version 2 is the controller `""`."""
-    groups = {}
-    for line in text.splitlines():
-        _, controllers, path = line.split(":", 2)
-        for controller in controllers.split(","):
-            groups[controller] = path
-    return groups
-
-
-def _upward(base: Path, path: str) -> Iterator[Path]:
-    """The folder of a group, then those of the groups around it, down to *base*.
-
-    Inside a container the path may be the host's, of which only the end, or nothing, is mounted: what is not
-    there is passed over.
-    """
-    folder = base / path.lstrip("/")
-    while folder != base and base in folder.parents:
-        yield folder
-        folder = folder.parent
-    yield base
-
-
 def _limit(folder: Path, limit_file: str, usage_file: str, cache_key: str) -> list[MemoryLimit]:
-    limit = _number(_read(folder / limit_file))
+    limit = _number(read_text(folder / limit_file))
     if limit is None or limit >= _NO_LIMIT:  # None: no such file, or "max"
         return []
     # Sandboxes may tell the limit alone.
-    used = _number(_read(folder / usage_file)) or 0
-    cache = re.search(rf"^{cache_key} (\d+)$", _read(folder / "memory.stat"), re.MULTILINE)
+    used = _number(read_text(folder / usage_file)) or 0
+    cache = re.search(rf"^{cache_key} (\d+)$", read_text(folder / "memory.stat"), re.MULTILINE)
     return [MemoryLimit(limit, max(0, used - (int(cache[1]) if cache else 0)))]
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(errors="replace")
-    except OSError:
-        return ""
 
 
 def _number(text: str) -> int | None:

@@ -33,7 +33,28 @@ def test_doctor_looks_at_everything(enginehouse: Run, parrot: Path) -> None:
     checks = by_name(enginehouse("doctor", "--config", str(parrot), "--json").json)
     for name in ("host enginehouse", "device cpu", "host cache", "plugin markov", "engine markov", "model parrot"):
         assert checks[name]["verdict"] == "ok", checks[name]
-    assert checks["model big/one"]["verdict"] == "missing"
+    assert checks["model big/one"]["verdict"] == "note"
+
+
+def test_a_model_for_other_hosts_is_a_note_and_a_host_with_nothing_to_serve_lacks_something(
+    enginehouse: Run, parrot: Path
+) -> None:
+    done = enginehouse("doctor", "--config", str(parrot), "--json")
+    check = by_name(done.json)["model big/one"]
+    assert (done.code, check["verdict"]) == (0, "note")
+    assert "it requires apple" in check["detail"]
+    parrot.write_text(
+        parrot.read_text()
+        .replace('source = "fables.txt"', 'source = "x"\nrequires = ["apple"]')
+        .replace('source = "demo:smollm2-135m"', 'source = "x"\nrequires = ["apple"]')
+    )
+    done = enginehouse("doctor", "--config", str(parrot), "--json")
+    checks = by_name(done.json)
+    assert (done.code, checks["model big/one"]["verdict"], checks["model parrot"]["verdict"]) == (
+        1,
+        "missing",
+        "missing",
+    )
 
 
 def test_only_what_the_configuration_needs_makes_it_fail(enginehouse: Run, site: Path, tmp_path: Path) -> None:

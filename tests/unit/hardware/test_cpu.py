@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from enginehouse.hardware import cpu, devices, merged
-from enginehouse.hardware.cpu import MemoryLimit, container_limit, cpu_device, parse_cgroups, parse_cpu_name
+from enginehouse.hardware.cpu import MemoryLimit, container_limit, cpu_device, parse_cpu_name
 from enginehouse_plugin import Device
 
 GIB = 1 << 30
@@ -49,12 +49,6 @@ V1 = "12:memory:/docker/4f3c\n11:cpu,cpuacct:/docker/4f3c\n1:name=systemd:/docke
 V2 = "0::/user.slice/user-1000.slice/session-3.scope\n"
 
 
-def test_control_groups_of_both_versions():
-    assert parse_cgroups(V2) == {"": "/user.slice/user-1000.slice/session-3.scope"}
-    assert parse_cgroups(V1)["memory"] == "/docker/4f3c"
-    assert parse_cgroups(V1)["cpuacct"] == "/docker/4f3c"
-
-
 @pytest.fixture
 def cgroup(tmp_path):
     """A folder of control groups: paths with the text of their files, and the text of /proc/self/cgroup."""
@@ -66,7 +60,7 @@ def cgroup(tmp_path):
             file = tmp_path / "cgroup" / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)
-        return container_limit(tmp_path / "cgroup", own)
+        return container_limit(root=tmp_path / "cgroup", self_cgroup=own)
 
     return build
 
@@ -126,7 +120,7 @@ def test_a_sandbox_that_tells_its_limit_and_not_what_is_used_has_a_limit(cgroup,
 
 
 def test_a_system_without_control_groups_has_no_limit(tmp_path):
-    assert container_limit(tmp_path, tmp_path / "absent") is None
+    assert container_limit(root=tmp_path, self_cgroup=tmp_path / "absent") is None
 
 
 @pytest.mark.parametrize(
