@@ -29,7 +29,6 @@ _LEVELS = {"error": logging.WARNING, "warning": logging.INFO, "info": logging.DE
 _GPU_OVERHEAD_BYTES = 2 * 2**30  # CUDA context, kernels and captured graphs of one process
 _CPU_OVERHEAD_BYTES = int(1.6 * 2**30)  # three Python processes with torch
 _DEFAULT_BATCH_TOKENS = 2048
-_DEFAULT_MEMORY_SHARE = 0.9
 _STOP_GRACE_S = 2.0
 _MAX_WORDS = 20
 _POLL_S = 0.25
@@ -53,8 +52,8 @@ class VllmBackend(Backend):
     async def fit(self, placement: Placement, devices: tuple[Device, ...]) -> Fit:
         """Estimate from the headers of the weights: weights, KV cache, one step's buffers.
 
-        Several GPUs share weights and cache evenly. Without `cache_gib` vLLM fills each with cache up to `memory_share`
-        of its memory; the least it starts with holds one sequence at full length.
+        Several GPUs share weights evenly, and the cache by heads. Without `cache_gib` vLLM fills each with cache up to
+        `memory_share` of its memory; the least it starts with holds one sequence at full length.
         """
         options = _options(placement)
         checkpoint = _read(placement)
@@ -70,14 +69,11 @@ class VllmBackend(Backend):
             return Fit(footprint_bytes={device.id: total for device in devices[:1]})
         gpus = [device for device in devices if device.kind == "cuda"]
         gpus = gpus[: options.tensor_parallel or len(gpus)]
+        least = weights // len(gpus) + work + _GPU_OVERHEAD_BYTES
         if options.cache_gib is not None:
-            cache = options.cache_gib * 2**30 * len(gpus)
-        else:
-            cache = start.context_tokens(placement, checkpoint) * checkpoint.cache_bytes_per_token(width)
-        least = (weights + cache + work) // len(gpus) + _GPU_OVERHEAD_BYTES
-        if options.cache_gib is not None:
-            return Fit(footprint_bytes={device.id: least for device in gpus})
-        share = options.memory_share or _DEFAULT_MEMORY_SHARE
+            return Fit(footprint_bytes={device.id: least + options.cache_gib * 2**30 for device in gpus})
+        least += start.context_tokens(placement, checkpoint) * checkpoint.cache_bytes_per_token(width, len(gpus))
+        share = options.memory_share or start.MEMORY_SHARE
         return Fit(footprint_bytes={device.id: max(least, int(share * device.memory_bytes)) for device in gpus})
 
     async def load(self, placement: Placement, devices: tuple[Device, ...], progress: OnProgress) -> VllmInstance:
@@ -167,7 +163,7 @@ class VllmBackend(Backend):
         devices: tuple[Device, ...],
         installed: Installed,
     ) -> LoadFailed | DoesNotFit:
-        """Tell apart why the engine gave up, from its *words*."""
+        """Tell apart why the engine gave up, from its *words*: those that name a cause, and its last."""
         reason = reason_of(words)
         if reason is None:
             return error
@@ -178,8 +174,8 @@ class VllmBackend(Backend):
                 return DoesNotFit(device=device.id, needed_bytes=footprint[device.id], free_bytes=free)
         return LoadFailed(
             f"vLLM {installed.vllm} did not load '{placement.source}'. {reason.message}",
-            last_words=error.last_words,
-            retryable=False,
+            last_words=tuple(dict.fromkeys(words)),
+            retryable=reason.may_pass,
             code=reason.code,
         )
 

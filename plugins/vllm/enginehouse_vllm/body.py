@@ -15,6 +15,8 @@ from enginehouse_plugin.hosting.grammar import OutputGrammar
 from .server import Body
 
 _SMALLEST_TOP_P = 1e-9  # vLLM refuses 0, which means the same: the likeliest token alone
+_SMALLEST_TEMPERATURE = 0.01  # vLLM replaces smaller ones by this
+_GREEDY_BELOW = 1e-5  # so small that only the likeliest token is left, to the precision of logits
 _SEED_RANGE = 2**63
 _ENGINE_SEEDS = 2**32 - 256
 """Generators of processors take 32 bits of a seed and drop the others, and choice i takes seed + i."""
@@ -24,9 +26,14 @@ def check(request: GenerationRequest, vocabulary_size: int) -> None:
     """Refuse values that this engine cannot honour.
 
     Raises:
-        InvalidRequest: a biased token is not in the vocabulary, or a penalty or seed is out of range.
+        InvalidRequest: a biased token is not in the vocabulary, or a temperature, penalty or seed is out of range.
     """
     check_bias(request, vocabulary_size)
+    if _GREEDY_BELOW <= request.temperature < _SMALLEST_TEMPERATURE:
+        raise InvalidRequest(
+            f"'temperature' must be {_SMALLEST_TEMPERATURE} or above on this engine, or 0 for the likeliest tokens.",
+            param="temperature",
+        )
     if request.repetition_penalty <= 0.0:
         raise InvalidRequest("'repetition_penalty' must be above 0.", param="repetition_penalty")
     if request.seed is not None and not -_SEED_RANGE <= request.seed < _SEED_RANGE:
@@ -48,7 +55,7 @@ def engine_seed(seed: int) -> int:
 
 def is_copied(request: GenerationRequest) -> bool:
     """Whether one choice stands for all: vLLM makes no several choices at temperature 0, where they are equal."""
-    return request.n > 1 and request.temperature == 0.0
+    return request.n > 1 and request.temperature < _GREEDY_BELOW
 
 
 def sampling(request: GenerationRequest) -> Body:
@@ -60,7 +67,7 @@ def sampling(request: GenerationRequest) -> Body:
         "stream": True,
         "stream_options": {"include_usage": True, "continuous_usage_stats": True},
         "n": 1 if is_copied(request) else request.n,
-        "temperature": request.temperature,
+        "temperature": request.temperature if request.temperature >= _GREEDY_BELOW else 0.0,
         "top_p": max(request.top_p, _SMALLEST_TOP_P),
         "top_k": request.top_k,
         "min_p": request.min_p,

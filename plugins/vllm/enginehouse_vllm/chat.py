@@ -23,6 +23,7 @@ from enginehouse_plugin import (
 )
 from enginehouse_plugin.errors import ContextTooLong, EnginehouseError, InvalidRequest
 from enginehouse_plugin.events import Channel
+from enginehouse_plugin.hosting.bounds import room_for
 from enginehouse_plugin.hosting.chat_messages import instructions, template_messages, tool_json
 from enginehouse_plugin.hosting.grammar import OutputGrammar, output_grammar
 from enginehouse_plugin.hosting.http import LocalClient
@@ -34,7 +35,12 @@ from .model import Model
 from .prompt import message_body, template_variables
 from .reading import ChoiceReading, logprob_of, token_id_of
 
-_TOO_LONG = re.compile(r"maximum context length is (\d+) tokens.*?(\d+) (?:input )?tokens", re.DOTALL)
+# Three forms: counted, counted up to the limit, and not tokenized at all; vLLM 0.25 counts in the completion as well.
+_TOO_LONG = re.compile(
+    r"maximum context length is (?P<limit>\d+) tokens.*?(?:requested (?P<completion>\d+) output tokens.*?)?"
+    r"(?P<least>at least |upper bound for )?(?P<prompt>\d+) (?:input )?tokens",
+    re.DOTALL,
+)
 
 
 def needs_parsers(request: GenerationRequest, model: Model) -> bool:
@@ -123,7 +129,11 @@ class ChatDialect(OpenAIDialect):
         streamed = msgspec.structs.replace(request, stream=True, n=choices)
         async with aclosing(super().generate(client, streamed, model)) as events:
             async for event in events:
-                if isinstance(event, Started | UsageReport):
+                if isinstance(event, Started):
+                    room_for(request, event.prompt_tokens, self._model.context_tokens)  # newer vLLM cuts `max_tokens`
+                    yield event
+                    continue
+                if isinstance(event, UsageReport):
                     yield event
                     continue
                 reading = readings[event.choice]
@@ -151,5 +161,10 @@ class ChatDialect(OpenAIDialect):
         """See `OpenAIDialect.error_of`."""
         found = _TOO_LONG.search(error.message)
         if status == 400 and found is not None:
-            return ContextTooLong(prompt_tokens=int(found.group(2)), limit_tokens=int(found.group(1)))
+            return ContextTooLong(
+                prompt_tokens=int(found["prompt"]),
+                limit_tokens=int(found["limit"]),
+                max_tokens=int(found["completion"] or 0) or None,
+                is_lower_bound=found["least"] is not None,
+            )
         return super().error_of(status, error)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2, "fp8": 1}
-_SAFETENSORS_WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I8": 1, "U8": 1}
+_WIDE = {"F64": 8, "I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2}  # others of one byte, or less
 _FLOATS = {"F32", "F16", "BF16"}
 _MAX_HEADER_BYTES = 200_000_000
 
@@ -85,19 +85,26 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
             return self.weight_bytes
         width = WIDTHS[dtype]
         return sum(
-            count * (width if kind in _FLOATS else _SAFETENSORS_WIDTHS.get(kind, 1))
-            for kind, count in self.parameters.items()
+            count * (width if kind in _FLOATS else _WIDE.get(kind, 1)) for kind, count in self.parameters.items()
         )
 
-    def cache_bytes_per_token(self, width: int) -> int:
-        """Bytes of KV cache that one token takes, where a number takes *width* bytes."""
-        heads = self._number("num_attention_heads", "n_head") or 1
+    @property
+    def heads(self) -> int:
+        """Attention heads of a layer; 0 where the configuration does not say."""
+        return self._number("num_attention_heads", "n_head") or 0
+
+    def cache_bytes_per_token(self, width: int, devices: int = 1) -> int:
+        """Bytes of KV cache that one token takes on each of *devices*, where a number takes *width* bytes.
+
+        Heads are shared out; where there are more devices than heads, several keep the same one.
+        """
+        heads = self.heads or 1
         key_heads = self._number("num_key_value_heads") or heads
         size = self._number("head_dim") or self.hidden_size // heads
         latent = self._number("kv_lora_rank")
         if latent is not None:  # multi-head latent attention keeps one compressed vector, and a part for positions
             return self.layers * (latent + (self._number("qk_rope_head_dim") or 0)) * width
-        return self.layers * 2 * key_heads * size * width
+        return self.layers * 2 * max(key_heads // devices, 1) * size * width
 
     @property
     def control_tokens(self) -> tuple[str, ...]:
@@ -132,7 +139,7 @@ def read(path: str | Path) -> Checkpoint:
     config = _json(folder / "config.json")
     if config is None:
         raise NotACheckpoint(f"'{folder}' has no config.json")
-    files = sorted(folder.glob("*.safetensors")) or sorted([*folder.glob("*.bin"), *folder.glob("*.pt")])
+    files = _weight_files(folder)
     if not files:
         raise NotACheckpoint(f"'{folder}' has no weights (*.safetensors)")
     parameters: dict[str, int] = {}
@@ -147,6 +154,25 @@ def read(path: str | Path) -> Checkpoint:
         template=_template(folder),
         tokenizer=_json(folder / "tokenizer.json"),
     )
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """The files that hold the weights: those of the index, where there is one.
+
+    Some models are published twice in one folder: `consolidated.safetensors` has the same weights in another form.
+    """
+    index = (_json(folder / "model.safetensors.index.json") or {}).get("weight_map")
+    if isinstance(index, dict):
+        files = [folder / str(name) for name in sorted(set(index.values()))]
+        missing = [file.name for file in files if not file.is_file()]
+        if missing:
+            raise NotACheckpoint(
+                f"{len(missing)} of its {len(files)} files of weights are missing: '{missing[0]}' first"
+            )
+        return files
+    files = sorted(folder.glob("*.safetensors"))
+    files = [file for file in files if not file.name.startswith("consolidated")] or files
+    return files or sorted([*folder.glob("*.bin"), *folder.glob("*.pt")])
 
 
 def _count(file: Path, parameters: dict[str, int]) -> None:

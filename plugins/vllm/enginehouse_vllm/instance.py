@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from enginehouse_plugin import AnyEvent, EngineLoad, GenerationRequest
+from enginehouse_plugin.errors import EngineError, EngineUnavailable
 from enginehouse_plugin.hosting.child import Child
 from enginehouse_plugin.hosting.process_instance import ProcessInstance
 
@@ -56,7 +57,7 @@ class VllmInstance(ProcessInstance):
 
     async def tokenize(self, text: str) -> Sequence[int]:
         """See `Inspectable.tokenize`."""
-        return await self._server.tokenize(text)
+        return await self._prompter.tokenize(text)
 
     async def active_requests(self) -> int:
         """See `Inspectable.active_requests`."""
@@ -67,10 +68,36 @@ class VllmInstance(ProcessInstance):
 class SleepableVllmInstance(VllmInstance):
     """A model that was loaded with the option `sleep`."""
 
+    def __init__(self, child: Child, server: Server, model: Model) -> None:
+        super().__init__(child, server, model)
+        self._is_awake = True
+
+    async def answer(self, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
+        """See `ProcessInstance.answer`; vLLM would keep a request until it wakes, and say nothing."""
+        self._refuse_asleep()
+        async with aclosing(super().answer(request)) as events:
+            async for event in events:
+                yield event
+
+    async def check_ready(self) -> None:
+        """See `Instance.check_ready`."""
+        await super().check_ready()
+        self._refuse_asleep()
+
     async def sleep(self) -> None:
-        """See `Sleepable.sleep`."""
-        await self._server.sleep()
+        """See `Sleepable.sleep`; what runs is let finish first."""
+        self._is_awake = False
+        try:
+            await self._server.sleep()
+        except EngineError:
+            self._is_awake = not await self._server.is_sleeping()
+            raise
 
     async def wake(self) -> None:
-        """See `Sleepable.wake`."""
+        """See `Sleepable.wake`; if it fails, the model sleeps on."""
         await self._server.wake()
+        self._is_awake = True
+
+    def _refuse_asleep(self) -> None:
+        if not self._is_awake:
+            raise EngineUnavailable("The model sleeps. Wake it before it is asked.")

@@ -38,10 +38,12 @@ _NOT_OPEN = frozenset(
     {
         *("--model", "--served-model-name", "--uds", "--host", "--port", "--api-key", "--ssl-keyfile"),
         *("--ssl-certfile", "--root-path", "--headless", "--grpc", "--generation-config", "--logprobs-mode"),
-        *("--disable-log-stats", "--enable-force-include-usage"),
+        *("--disable-log-stats", "--enable-force-include-usage", "--enable-prompt-tokens-details"),
+        *("--enable-auto-tool-choice", "--tool-strict-level", "--disable-uvicorn-access-log"),
+        *("--enable-log-requests", "--enable-log-outputs"),
     }
 )
-"""Arguments that would cut the adapter off from its server, or change what it answers."""
+"""Arguments that would cut the adapter off from its server, change what it answers, or log what clients write."""
 _SETS_DEVICES = frozenset({"CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"})
 
 

@@ -102,11 +102,25 @@ class Prompter:
         return found
 
     async def _plain(self, text: str) -> list[int]:
-        """Token ids of a control token's text as mere text: cut in two, it is no control token."""
+        """Token ids of a control token's text as mere text."""
         if text not in self._plain_ids:
-            halves = [await self._server.tokenize(half) for half in (text[:1], text[1:]) if half]
-            self._plain_ids[text] = [token_id for half in halves for token_id in half]
+            self._plain_ids[text] = await self.tokenize(text)
         return self._plain_ids[text]
+
+    async def tokenize(self, text: str) -> list[int]:
+        """Token ids of *text*, in which control tokens are mere text: cut behind their first character, they are none.
+
+        vLLM has no way to ask for that.
+        """
+        found: list[int] = []
+        start = 0
+        control = self._controls.search(text)
+        while control is not None:
+            cut = control.start() + 1
+            found += await self._server.tokenize(text[start:cut])
+            start = cut
+            control = self._controls.search(text, start)  # what is left of this one may begin another
+        return found + await self._server.tokenize(text[start:]) if start < len(text) else found
 
 
 def template_variables(request: GenerationRequest, facts: TemplateFacts) -> dict[str, Any]:  # JSON

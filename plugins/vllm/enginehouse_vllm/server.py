@@ -115,7 +115,7 @@ class Server:
         return (await self._post("/detokenize", {"model": self.model, "tokens": token_ids}, _Text)).prompt
 
     async def load(self) -> Load:
-        """Ask for the load, summed over the engines where there are several."""
+        """Ask for the load, of all engines where there are several."""
         reply = await self.client.request("GET", "/metrics")
         if reply.status != 200:
             raise error_of(reply.status, read_error(reply.body))
@@ -174,14 +174,15 @@ class Server:
 
 
 def read_load(metrics: str) -> Load:
-    """Take the load from Prometheus text."""
-    sums: dict[str, float] = {}
+    """Take the load from Prometheus text: requests are summed over engines, of their caches it is the mean."""
+    found: dict[str, list[float]] = {}
     for name, value in _GAUGE.findall(metrics):
-        sums[name] = sums.get(name, 0.0) + float(value)
+        found.setdefault(name, []).append(float(value))
+    shares = found.get("kv_cache_usage_perc") or found.get("gpu_cache_usage_perc")
     return Load(
-        running=int(sums.get("num_requests_running", 0)),
-        waiting=int(sums.get("num_requests_waiting", 0)),
-        cache_used=sums.get("kv_cache_usage_perc", sums.get("gpu_cache_usage_perc")),
+        running=int(sum(found.get("num_requests_running", ()))),
+        waiting=int(sum(found.get("num_requests_waiting", ()))),
+        cache_used=sum(shares) / len(shares) if shares else None,
     )
 
 

@@ -21,6 +21,8 @@ from .options import VllmOptions
 DEFAULT_CONTEXT_TOKENS = 8192
 """Context where the placement names none and the model allows more."""
 CPU_CACHE_GIB = 4
+MEMORY_SHARE = 0.9
+"""Share of a GPU's memory where the option names none; vLLM is told, because `fit` counts with it."""
 MAX_STOPS = 64
 
 _CPU_SEQUENCES, _GPU_SEQUENCES = 8, 128
@@ -91,6 +93,14 @@ def launch(
             retryable=False,
             code="bad_options",
         )
+    heads = checkpoint.heads
+    if heads % parallel:
+        raise LoadFailed(
+            f"{parallel} GPUs cannot share this model's {heads} attention heads evenly. Set tensor_parallel to a "
+            f"number that divides {heads}.",
+            retryable=False,
+            code="bad_options",
+        )
     before, after = _arguments(placement, options, checkpoint, installed, parsers, on_gpu, parallel)
     program = [installed.python, "-m", "vllm.entrypoints.cli.main", "serve", *before]
     return Launch(
@@ -123,7 +133,7 @@ def _arguments(
     optional = {
         "--quantization": options.quantization,
         "--max-num-batched-tokens": options.batch_tokens,
-        "--gpu-memory-utilization": options.memory_share if on_gpu else None,
+        "--gpu-memory-utilization": (options.memory_share or MEMORY_SHARE) if on_gpu else None,
         "--kv-cache-dtype": None if options.cache_type == "auto" else options.cache_type,
         "--chat-template": options.chat_template_file or options.chat_template,
         "--reasoning-parser": parsers.reasoning,
@@ -155,6 +165,7 @@ def _environment(options: VllmOptions, gpus: Sequence[Device], on_gpu: bool) -> 
         "DO_NOT_TRACK": "1",
         "VLLM_MAX_STOP_STRINGS": str(MAX_STOPS),
         "VLLM_MAX_N_SEQUENCES": "16384",
+        "VLLM_API_KEY": "",  # one in the router's own environment would lock the adapter out
         "VLLM_CONFIGURE_LOGGING": "1",
         "VLLM_LOGGING_LEVEL": "INFO",
         "PYTHONUNBUFFERED": "1",

@@ -74,7 +74,21 @@ def test_a_call_that_may_come_is_constrained_from_its_mark_on() -> None:
     assert tag["content"] == {"type": "grammar", "grammar": grammar.behind_mark}
 
 
-@pytest.mark.parametrize(("fields", "param"), [({"logit_bias": {9: 1.0}}, "logit_bias"), ({"seed": 2**63}, "seed")])
+def test_a_temperature_that_leaves_nothing_to_chance_is_greedy() -> None:
+    asked = request(temperature=1e-7, n=3)
+    check(asked, vocabulary_size=9)
+    body = completion_body(asked, [1], 9, None)
+    assert (body["temperature"], body["n"]) == (0.0, 1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"logit_bias": {9: 1.0}}, "logit_bias"),
+        ({"seed": 2**63}, "seed"),
+        ({"temperature": 0.001}, "temperature"),  # vLLM would take 0.01 for it
+    ],
+)
 def test_values_that_the_engine_cannot_take_are_refused(fields: dict[str, Any], param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         check(request(**fields), vocabulary_size=9)
@@ -144,15 +158,36 @@ def test_what_the_chat_route_cannot_combine_is_refused(model_of: Any, fields: di
     assert caught.value.param == param
 
 
-def test_a_prompt_over_the_context_has_its_counts(model_of: Any) -> None:
-    dialect = ChatDialect(model_of(Parsers(reasoning="mistral")))
-    message = (
-        "This model's maximum context length is 2048 tokens. However, your prompt contains at least 2049 input tokens, "
-        "which exceeds this limit."
-    )
-    found = dialect.error_of(400, WireError(message=message))
+_LIMIT = "This model's maximum context length is 2048 tokens. However, "
+
+
+@pytest.mark.parametrize(
+    ("message", "prompt", "completion", "is_lower_bound"),
+    [
+        (f"{_LIMIT}your prompt contains at least 2049 input tokens, which exceeds this limit.", 2049, None, True),
+        (f"{_LIMIT}your prompt contains 2100 input tokens, which exceeds this limit.", 2100, None, False),
+        (
+            f"{_LIMIT}you requested 500 output tokens and your prompt contains 1800 input tokens, for a total of 2300.",
+            1800,
+            500,
+            False,
+        ),
+        (
+            f"{_LIMIT}your prompt contains 99999 characters (more than is the upper bound for 2048 input tokens).",
+            2048,
+            None,
+            True,
+        ),
+    ],
+)
+def test_what_exceeds_the_context_has_its_counts(
+    model_of: Any, message: str, prompt: int, completion: int | None, is_lower_bound: bool
+) -> None:
+    """In the words of vLLM 0.25 and 0.33."""
+    found = ChatDialect(model_of(Parsers(reasoning="mistral"))).error_of(400, WireError(message=message))
     assert isinstance(found, ContextTooLong)
-    assert (found.prompt_tokens, found.limit_tokens) == (2049, 2048)
+    assert (found.prompt_tokens, found.limit_tokens) == (prompt, 2048)
+    assert (found.max_tokens, found.is_lower_bound) == (completion, is_lower_bound)
 
 
 def test_reasoning_effort_switches_a_templates_thinking(model_of: Any) -> None:

@@ -59,6 +59,64 @@ def test_a_multimodal_configuration_tells_by_its_text_part(tiny: Path, tmp_path:
     assert (found.model_type, found.context_tokens, found.layers) == ("some_vl", 2048, 2)
 
 
+def weights(path: Path, kind: str, numbers: int, width: int) -> None:
+    """A file with one tensor."""
+    tensor = {"dtype": kind, "shape": [numbers], "data_offsets": [0, numbers * width]}
+    header = json.dumps({"t": tensor}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(numbers * width))
+
+
+@pytest.mark.parametrize(("kind", "width"), [("I32", 4), ("I64", 8), ("I16", 2), ("U8", 1), ("F8_E4M3", 1)])
+def test_quantised_weights_take_what_they_take_in_the_file(tiny: Path, tmp_path: Path, kind: str, width: int) -> None:
+    """AWQ and GPTQ keep eight numbers of four bits in one of 32."""
+    shutil.copytree(tiny, tmp_path, dirs_exist_ok=True)
+    weights(tmp_path / "model.safetensors", kind, 1000, width)
+    assert checkpoints.read(tmp_path).loaded_bytes("bfloat16") == 1000 * width
+
+
+def test_weights_that_lie_there_in_two_forms_are_counted_once(tiny: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny, tmp_path, dirs_exist_ok=True)
+    whole = checkpoints.read(tmp_path)
+    weights(tmp_path / "consolidated.safetensors", "BF16", 1000, 2)
+    assert checkpoints.read(tmp_path).parameters == whole.parameters
+    (tmp_path / "model.safetensors").unlink()
+    assert checkpoints.read(tmp_path).parameters == {"BF16": 1000}
+
+
+def test_a_file_of_weights_that_the_index_names_and_nobody_fetched_is_told(tiny: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "model.safetensors").unlink()
+    names = [f"model-{at}-of-3.safetensors" for at in (1, 2, 3)]
+    (tmp_path / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": dict(zip("abc", names, strict=True))})
+    )
+    for name in names[:2]:
+        weights(tmp_path / name, "BF16", 10, 2)
+    with pytest.raises(NotACheckpoint, match=r"1 of its 3 files of weights are missing: 'model-3-of-3\.safetensors'"):
+        checkpoints.read(tmp_path)
+    weights(tmp_path / names[2], "BF16", 10, 2)
+    weights(tmp_path / "other.safetensors", "BF16", 99, 2)
+    assert checkpoints.read(tmp_path).parameters == {"BF16": 30}
+
+
+@pytest.mark.parametrize(
+    ("config", "devices", "numbers"),
+    [
+        ({"num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128}, 1, 2 * 8 * 128),
+        ({"num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128}, 4, 2 * 2 * 128),
+        ({"num_attention_heads": 32, "num_key_value_heads": 2, "head_dim": 128}, 8, 2 * 1 * 128),
+        ({"num_attention_heads": 128, "kv_lora_rank": 512, "qk_rope_head_dim": 64}, 8, 576),
+    ],
+    ids=["one GPU", "heads are shared out", "more GPUs than heads", "a latent cache is on each"],
+)
+def test_several_gpus_share_the_cache_by_heads(
+    tiny: Path, tmp_path: Path, config: dict[str, int], devices: int, numbers: int
+) -> None:
+    shutil.copytree(tiny, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "config.json").write_text(json.dumps({"num_hidden_layers": 3, "hidden_size": 4096, **config}))
+    assert checkpoints.read(tmp_path).cache_bytes_per_token(2, devices) == 3 * numbers * 2
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [

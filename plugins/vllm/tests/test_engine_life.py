@@ -18,7 +18,7 @@ from tests.integration.raw import NO_END, Raw, metric, wait_until
 from tests.integration.served import Served
 
 from enginehouse_plugin import LoadProgress, Placement
-from enginehouse_plugin.errors import EngineMissing, EngineUnavailable, LoadFailed
+from enginehouse_plugin.errors import ContextTooLong, EngineMissing, EngineUnavailable, LoadFailed
 from enginehouse_vllm.backend import VllmBackend
 
 from .conftest import CPU, Place
@@ -117,6 +117,10 @@ async def test_calls_and_reasoning_in_a_form_of_vllms_own_are_read_by_its_parser
         assert free.started is not None
         assert plain.started is not None
         assert free.started.prompt_tokens > plain.started.prompt_tokens + 20
+
+        with pytest.raises(ContextTooLong) as caught:  # vLLM itself would cut the number
+            await ask(instance, max_tokens=2048)
+        assert (caught.value.prompt_tokens, caught.value.max_tokens) == (plain.started.prompt_tokens, 2048)
 
         processes = below(instance._child.pid)
         assert len(processes) >= 2  # engine core and worker

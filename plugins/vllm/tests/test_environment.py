@@ -73,6 +73,14 @@ def test_a_version_that_the_plugin_is_not_made_for_is_doubted(version: str, is_d
     assert (Installed(python="p", vllm=version).doubt is not None) is is_doubted
 
 
+def test_the_package_and_its_page_name_the_same_versions() -> None:
+    folder = Path(__file__).parents[1]
+    (oldest, newest) = (".".join(map(str, version)) for version in (environment.OLDEST, environment.NEWEST))
+    above = f"{environment.NEWEST[0]}.{environment.NEWEST[1] + 1}"
+    assert f"vllm>={oldest},<{above};" in (folder / "pyproject.toml").read_text()
+    assert f"vLLM {oldest} to {newest};" in (folder / "README.md").read_text()
+
+
 async def test_a_placement_without_a_model_is_refused_before_vllm_is_looked_for(
     placement: Place, tmp_path: Path
 ) -> None:

@@ -51,18 +51,53 @@ def test_other_lines_tell_nothing() -> None:
     [
         ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB", "out_of_memory"),
         ("ValueError: No available memory for the cache blocks.", "out_of_memory"),
-        ("ValueError: Free memory on device (3.1/79.1 GiB) is less than desired", "out_of_memory"),
+        ("ValueError: Free memory on device cuda:0 (3.1/79.1 GiB) on startup is less than desired", "out_of_memory"),
         ("ValueError: To serve a request of (131072) tokens, (16.00 GiB KV cache is needed", "out_of_memory"),
+        ("ValueError: max_num_seqs (128) exceeds available Mamba cache blocks (64).", "out_of_memory"),
+        (("ValueError: The worker already uses 7.1 GiB (model weights and runtime), more than the 6.0 GiB of CPU "
+         "memory reserved for it on node 0, leaving none for the KV cache."), "out_of_memory"),
+        (("RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): "
+         "{'EngineCore_DP0': -9}"), "out_of_memory"),
+        (("(EngineCore pid=2) ERROR 11-21 10:00:00 [multiproc_executor.py:381] Worker proc VllmWorker-0 died "
+         "unexpectedly (exit code: -9), shutting down executor."), "out_of_memory"),
+        ("OSError: [Errno 28] No space left on device: '/dev/shm/psm_1'", "disk_full"),
         ("safetensors_rust.SafetensorError: Error while deserializing header", "bad_weights"),
         ("ValueError: There is no module or parameter named 'lm_head.x' in LlamaForCausalLM", "bad_weights"),
+        ("RuntimeError: Cannot find any model weights with `/models/m`", "bad_weights"),
+        ("ValueError: Following weights were not initialized from checkpoint: {'a'}", "bad_weights"),
         ("ValueError: Model architectures ['FooForCausalLM'] are not supported for now.", "unknown_architecture"),
         ("but Transformers does not recognize this architecture. This could be because", "unknown_architecture"),
+        (("RuntimeError: Failed to load the model config. If the model is a custom model not yet available in the "
+         "HuggingFace transformers library, consider setting `trust_remote_code=True` in LLM"), "needs_remote_code"),
+        ("ValueError: The repository /models/m contains custom code which must be executed", "needs_remote_code"),
         ("RuntimeError: Found no NVIDIA driver on your system.", "driver_missing"),
         ("RuntimeError: Failed to infer device type, please set the environment variable", "driver_missing"),
+        ("ImportError: libcuda.so.1: cannot open shared object file: No such file or directory", "driver_missing"),
+        (("RuntimeError: Unexpected error from cudaGetDeviceCount(). Did you run some cuda functions before calling "
+         "NumCudaDevices() that might have already set an error? Error 804: forward compatibility was attempted on non "
+         "supported HW"), "driver_missing"),
+        ("CUDA error: the provided PTX was compiled with an unsupported toolchain.", "driver_missing"),
         ("torch.cuda error: no kernel image is available for execution on the device", "gpu_too_old"),
+        ("ValueError: Bfloat16 is only supported on GPUs with compute capability of at least 8.0.", "gpu_too_old"),
+        (("  Value error, The quantization method fp8 is not supported for the current GPU. Minimum capability: 75. "
+         "Current capability: 70."), "gpu_too_old"),
+        ("  Value error, Unknown quantization method: foo. Must be one of ['awq'].", "quantization_unsupported"),
+        (("  Value error, Quantization method specified in the model config (awq) does not match the quantization "
+         "method specified in the `quantization` argument (fp8)."), "quantization_unsupported"),
+        (("  Value error, torch.bfloat16 is not supported for quantization method gptq. Supported dtypes: "
+         "[torch.float16]"), "quantization_unsupported"),
+        ("ValueError: gguf quantization is currently not supported in cpu.", "quantization_unsupported"),
+        ("RuntimeError: Failed to find C compiler. Please specify via CC environment variable", "compiler_missing"),
+        ("torch.distributed.DistBackendError: NCCL error in: ../ProcessGroupNCCL.cpp:94", "gpus_not_connected"),
         ("vllm serve: error: unrecognized arguments: --no-such-flag", "bad_options"),
+        ("  Value error, User-specified max_model_len (9) is greater than the derived max_model_len (x=8)",
+         "bad_options"),
+        ("  Value error, Total number of attention heads (14) must be divisible by tensor parallel size (4).",
+         "bad_options"),
+        ("  Value error, World size (2) is larger than the number of available GPUs (1) in this node.", "bad_options"),
         ("pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig", "bad_options"),
         ("ModuleNotFoundError: No module named 'vllm'", "engine_broken"),
+        ("ImportError: libcudart.so.13: cannot open shared object file: No such file or directory", "engine_broken"),
     ],
 )  # fmt: skip
 def test_the_last_words_tell_why_loading_failed(words: str, code: str) -> None:
@@ -74,3 +109,20 @@ def test_the_last_words_tell_why_loading_failed(words: str, code: str) -> None:
 
 def test_words_that_tell_no_reason_have_none() -> None:
     assert reason_of(["RuntimeError: Engine core initialization failed. See root cause above."]) is None
+
+
+def test_a_gpu_that_something_else_uses_needs_a_smaller_share() -> None:
+    found = reason_of(["ValueError: Free memory on device cuda:0 (3.1/79.1 GiB) on startup is less than desired GPU"])
+    assert found is not None
+    assert "memory_share to a smaller" in found.message
+    assert found.is_memory
+
+
+@pytest.mark.parametrize("level", ["INFO", "WARNING", "DEBUG"])
+def test_what_the_engine_only_notes_is_no_cause(level: str) -> None:
+    """Its warnings have the words of failures: a model without an implementation of vLLM's own loads all the same."""
+    noted = f"(Worker pid=3) {level} 11-21 10:00:00 [hpc.py:58] HPC disabled: compute capability 8.0 not in [90]."
+    assert reason_of([noted]) is None
+    found = reason_of([noted, "ValueError: No available memory for the cache blocks."])
+    assert found is not None
+    assert found.code == "out_of_memory"

@@ -1,8 +1,11 @@
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import cast
 
 import pytest
+import pytest_asyncio
+from tests.asking import request
 
 from enginehouse_plugin import Sleepable
 from enginehouse_plugin.errors import EngineFailure, EngineOverloaded, EngineUnavailable, InvalidRequest
@@ -22,11 +25,12 @@ vllm:num_requests_running{engine="1",model_name="tiny"} 2.0
 vllm:num_requests_waiting{engine="0",model_name="tiny"} 7.0
 vllm:num_requests_waiting_by_reason{engine="0",model_name="tiny",reason="capacity"} 7.0
 vllm:kv_cache_usage_perc{engine="0",model_name="tiny"} 0.25
+vllm:kv_cache_usage_perc{engine="1",model_name="tiny"} 0.75
 """
 
 
 def test_the_load_is_read_from_the_engines_metrics() -> None:
-    assert read_load(METRICS) == Load(running=5, waiting=7, cache_used=0.25)
+    assert read_load(METRICS) == Load(running=5, waiting=7, cache_used=0.5)
     assert read_load("") == Load()
     assert read_load("vllm:gpu_cache_usage_perc 0.5\n").cache_used == 0.5
 
@@ -53,33 +57,92 @@ def test_a_grammar_that_the_engine_refuses_names_the_requests_field() -> None:
     assert (found.param, found.code) == ("tools", "unsupported_schema")
 
 
-async def test_sleep_and_wake_are_asked_of_the_engine(tiny: Path, tmp_path: Path) -> None:
-    """Scripted, because vLLM sleeps on GPUs only."""
-    asked = []
+class Sleeper:
+    """A scripted engine, because vLLM sleeps on GPUs only; it refuses the calls in *refused*."""
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.append((await reader.readuntil(b"\r\n\r\n")).split(b" HTTP")[0].decode())
-        status = b"200 OK" if len(asked) < 3 else b"500 Internal Server Error"
-        writer.write(b"HTTP/1.1 " + status + b"\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}")
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.refused: set[str] = set()
+        self.is_sleeping = False
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        method, path, _ = (await reader.readuntil(b"\r\n\r\n")).decode().split(" ", 2)
+        self.asked.append(f"{method} {path}")
+        call = path.partition("?")[0]
+        if call in self.refused:
+            head, body = b"500 Internal Server Error", b"{}"
+        else:
+            self.is_sleeping = call == "/sleep" or (self.is_sleeping and call != "/wake_up")
+            head, body = b"200 OK", b'{"is_sleeping": %s}' % str(self.is_sleeping).lower().encode()
+        writer.write(b"HTTP/1.1 %s\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s" % (head, len(body), body))
         await writer.drain()
         writer.close()
         await writer.wait_closed()
 
+
+class Lasting:
+    """Stands for the engine's process, which does not end."""
+
+    async def wait_closed(self) -> None:
+        await asyncio.get_running_loop().create_future()
+
+
+@pytest_asyncio.fixture
+async def sleeper() -> AsyncIterator[Sleeper]:
+    """The scripted engine; `instance` of the next fixture is on it."""
+    yield Sleeper()
+
+
+@pytest_asyncio.fixture
+async def instance(sleeper: Sleeper, tiny: Path, tmp_path: Path) -> AsyncIterator[SleepableVllmInstance]:
+    """An instance that can sleep."""
     path = str(tmp_path / "s.sock")
     checkpoint = checkpoints.read(tiny)
     pieces = vocabulary.read(checkpoint.tokenizer or {})
     model = describe(checkpoint, "", Parsers(), pieces, context_tokens=64, sequences=1, prefix_cache=True)
-    engine = await asyncio.start_unix_server(answer, path)
+    engine = await asyncio.start_unix_server(sleeper.answer, path)
     server = Server(path, "m")
-    instance = SleepableVllmInstance(cast("Child", None), server, model)
     try:
-        assert isinstance(instance, Sleepable)
-        await instance.sleep()
-        await instance.wake()
-        with pytest.raises(EngineFailure):
-            await instance.sleep()
+        yield SleepableVllmInstance(cast("Child", Lasting()), server, model)
     finally:
         await server.close()
         engine.close()
         await engine.wait_closed()
-    assert asked == ["POST /sleep?level=1&mode=wait", "POST /wake_up", "POST /sleep?level=1&mode=wait"]
+
+
+async def test_sleep_and_wake_are_asked_of_the_engine(sleeper: Sleeper, instance: SleepableVllmInstance) -> None:
+    assert isinstance(instance, Sleepable)
+    await instance.sleep()
+    await instance.wake()
+    await instance.check_ready()
+    assert sleeper.asked == ["POST /sleep?level=1&mode=wait", "POST /wake_up", "GET /health"]
+
+
+async def test_a_model_that_sleeps_refuses_requests_which_the_engine_would_keep(
+    sleeper: Sleeper, instance: SleepableVllmInstance
+) -> None:
+    await instance.sleep()
+    with pytest.raises(EngineUnavailable, match="The model sleeps"):
+        await anext(instance.generate(request("Hi")))
+    with pytest.raises(EngineUnavailable, match="The model sleeps"):
+        await instance.check_ready()
+    assert sleeper.asked == ["POST /sleep?level=1&mode=wait", "GET /health"]
+
+
+async def test_a_model_that_cannot_wake_sleeps_on(sleeper: Sleeper, instance: SleepableVllmInstance) -> None:
+    await instance.sleep()
+    sleeper.refused = {"/wake_up"}
+    with pytest.raises(EngineFailure):
+        await instance.wake()
+    with pytest.raises(EngineUnavailable, match="The model sleeps"):
+        await instance.check_ready()
+    sleeper.refused = set()
+    await instance.wake()
+    await instance.check_ready()
+
+
+async def test_a_model_that_cannot_sleep_stays_ready(sleeper: Sleeper, instance: SleepableVllmInstance) -> None:
+    sleeper.refused = {"/sleep"}
+    with pytest.raises(EngineFailure):
+        await instance.sleep()
+    await instance.check_ready()

@@ -55,6 +55,19 @@ def test_the_command_line_says_what_the_placement_says(placement: Place, tiny: P
     assert env["VLLM_CPU_KVCACHE_SPACE"] == "1"
     assert "CUDA_VISIBLE_DEVICES" not in env
     assert "VLLM_SERVER_DEV_MODE" not in env
+    assert "--gpu-memory-utilization" not in argv
+
+
+def test_a_key_in_the_routers_environment_does_not_lock_it_out(placement: Place) -> None:
+    """`VLLM_API_KEY` makes vLLM ask for it; an empty one does not."""
+    _, env = launched(placement)
+    assert env["VLLM_API_KEY"] == ""
+
+
+def test_the_memory_share_is_told_where_no_option_is(placement: Place) -> None:
+    argv, _ = launched(placement, GPUS[:1], FOR_CUDA, cache_gib=None)
+    assert value(argv, "--gpu-memory-utilization") == "0.9"
+    assert "--kv-cache-memory-bytes" not in argv
 
 
 def test_several_gpus_share_the_layers(placement: Place) -> None:
@@ -121,6 +134,7 @@ def test_an_older_vllm_gets_no_argument_that_it_does_not_know(placement: Place) 
         ((CPU,), FOR_CUDA, {}, "engine_without_cpu"),
         (GPUS, FOR_CPU, {}, "engine_without_gpu"),
         (GPUS, FOR_CUDA, {"tensor_parallel": 3}, "bad_options"),
+        ((*GPUS, GPUS[0]), FOR_CUDA, {}, "bad_options"),  # two heads for three
         ((CPU,), FOR_CPU, {"sleep": True}, "bad_options"),
     ],
 )
@@ -131,6 +145,40 @@ def test_a_build_or_an_option_that_does_not_suit_the_devices_is_refused(
         launched(placement, devices, installed, **fields)
     assert caught.value.code == code
     assert not caught.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("arguments", "instead"),
+    [
+        (("--max-model-len", "99"), "set context_tokens"),
+        (("--max_num_seqs=4",), "set max_sequences"),
+        (("-tp", "2"), "set tensor_parallel"),
+        (("--no-enable-prefix-caching",), "set prefix_cache"),
+        (("--structured-outputs-config.backend", "guidance"), "set structured_outputs"),
+        (("--seed", "1", "--uds", "/x.sock"), "Enginehouse decides it"),
+        (("--api-key", "k"), "Enginehouse decides it"),
+        (("--disable-log-stats",), "Enginehouse decides it"),
+        (("--enable-log-requests",), "Enginehouse decides it"),  # it logs prompts
+    ],
+)
+def test_an_extra_argument_that_fights_the_adapters_own_is_refused(arguments: tuple[str, ...], instead: str) -> None:
+    with pytest.raises(ValueError, match=f"extra_arguments cannot have .*{instead}"):
+        VllmOptions(extra_arguments=arguments)
+
+
+def test_every_argument_that_the_adapter_writes_is_its_own(placement: Place) -> None:
+    """Given again behind, it would win."""
+    fields = {"quantization": "fp8", "batch_tokens": 512, "cache_type": "fp8", "eager": True, "sleep": True}
+    texts = {"chat_template": "x", "trust_remote_code": True, "prefix_cache": False}
+    argv, _ = launched(placement, GPUS, FOR_CUDA, Parsers(tool="t", reasoning="r"), **fields, **texts)
+    for name in {part for part in argv if part.startswith("--")}:
+        with pytest.raises(ValueError, match="extra_arguments cannot have"):
+            VllmOptions(extra_arguments=(name,))
+
+
+def test_the_devices_of_a_placement_are_not_changed_by_its_environment() -> None:
+    with pytest.raises(ValueError, match="environment cannot have CUDA_VISIBLE_DEVICES"):
+        VllmOptions(environment={"CUDA_VISIBLE_DEVICES": "3"})
 
 
 def test_without_a_number_the_context_is_the_models_up_to_8192(placement: Place, tiny: Path) -> None:
