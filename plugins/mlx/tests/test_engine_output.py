@@ -132,6 +132,21 @@ async def test_what_does_not_fit_the_context_is_refused_with_both_numbers(model:
     assert refused.value.param == "max_tokens"
 
 
+async def test_a_prompt_that_cannot_fit_is_refused_before_it_is_tokenized(model: Instance) -> None:
+    """The tokenizer serves one request at a time, and would take seconds for megabytes."""
+    with pytest.raises(ContextTooLong) as refused:
+        await ask(model, "word " * 1_000_000)
+    assert refused.value.is_lower_bound
+    assert refused.value.prompt_tokens > refused.value.limit_tokens == 2048
+
+
+async def test_a_prompt_of_the_longest_tokens_is_not_refused_for_its_length(model: Instance) -> None:
+    line = "\n" + " " * 80  # the longest token that the vocabulary has
+    answer = await ask(model, line * 1000, max_tokens=1)
+    assert answer.usage is not None
+    assert 1000 < answer.usage.prompt_tokens < 2048
+
+
 async def test_without_a_limit_an_answer_ends_at_the_context(load: Load) -> None:
     instance = await load(context_tokens=64)
     answer = await ask(instance, "Go on.", max_tokens=None, logit_bias={2: -100.0})

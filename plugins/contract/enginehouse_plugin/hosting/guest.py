@@ -6,10 +6,12 @@ Started by `worker.WorkerBackend` as `serve(socket_path, "module:Class")` in the
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import os
 import sys
 import traceback
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -88,20 +90,20 @@ class _Guest:
         if isinstance(frame, Hello):
             self._connection.send(Welcome(API_VERSION, EVENTS_VERSION))
         elif isinstance(frame, Generate):
-            self._begin(frame.id, self._generate(frame))
+            self._begin(frame.id, functools.partial(self._generate, frame))
         elif isinstance(frame, Call):
-            self._begin(frame.id, self._call(frame))
+            self._begin(frame.id, functools.partial(self._call, frame))
         elif isinstance(frame, Cancel) and frame.id in self._tasks:
             self._tasks[frame.id].cancel()
 
-    def _begin(self, identity: int, work: Any) -> None:  # Any: a coroutine
+    def _begin(self, identity: int, work: Callable[[], Awaitable[object]]) -> None:
         task = asyncio.create_task(self._answer(identity, work))
         self._tasks[identity] = task
         task.add_done_callback(lambda _: self._tasks.pop(identity))
 
-    async def _answer(self, identity: int, work: Any) -> None:  # Any: a coroutine
+    async def _answer(self, identity: int, work: Callable[[], Awaitable[object]]) -> None:
         try:
-            value = await work
+            value = await work()
         except Exception as error:  # noqa: BLE001  # outermost handler: whatever went wrong is the router's to know
             if not isinstance(error, EnginehouseError):
                 traceback.print_exc()

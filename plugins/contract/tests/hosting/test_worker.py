@@ -213,6 +213,22 @@ async def test_closing_a_stream_cancels_it_in_the_guest(load, is_pending):
     assert await instance.count_tokens(request("cancelled")) == 1
 
 
+async def test_streams_that_are_left_before_they_begin_leave_no_words_in_the_log():
+    lines = []
+    instance = await backend(on_log=lines.append).load(placement(), (CPU,), lambda _: None)
+    for _ in range(50):
+        events = instance.generate(request("wait here"))
+        pending = asyncio.ensure_future(anext(events))
+        await asyncio.sleep(0)
+        pending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await pending
+        await events.aclose()
+    await until_idle(instance)
+    await instance.unload()
+    assert not [line for line in lines if "never awaited" in line.text]
+
+
 async def test_a_slow_reader_costs_its_own_stream_only(load):
     instance = await load(backend(max_buffered_events=50))
     slow = instance.generate(request("flood 5000"))

@@ -72,7 +72,7 @@ class MlxInstance(Instance):
     def __init__(self, owner: Owner, model: LoadedModel, settings: Settings) -> None:
         self._owner = owner
         self._model = model
-        self._prompter = Prompter(model.tokenizer, model.template, model.vocabulary)
+        self._prompter = Prompter(model.tokenizer, model.template, model.vocabulary, settings.context_tokens)
         # Templates, the tokenizer and grammars take their time, and the tokenizer serves one thread only.
         self._preparing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare")
         self._running = 0

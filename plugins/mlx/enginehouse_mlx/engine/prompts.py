@@ -9,7 +9,7 @@ import msgspec
 
 from enginehouse_plugin import Chat, GenerationRequest, Text, Tokens
 from enginehouse_plugin.errors import InvalidRequest
-from enginehouse_plugin.hosting.bounds import checked_ids
+from enginehouse_plugin.hosting.bounds import check_length, checked_ids
 from enginehouse_plugin.hosting.chat_messages import (
     TemplateMessage,
     check_variables,
@@ -34,8 +34,11 @@ class Prompt(msgspec.Struct, frozen=True):
 class Prompter:
     """Renders and tokenizes prompts for one model. Not to be used by two threads at once: the tokenizer has a state."""
 
-    def __init__(self, tokenizer: Any, template: ModelTemplate, vocabulary: Vocabulary) -> None:  # untyped
+    def __init__(
+        self, tokenizer: Any, template: ModelTemplate, vocabulary: Vocabulary, context_tokens: int
+    ) -> None:  # Any: mlx_lm has no types
         self._tokenizer = tokenizer
+        self._context_tokens = context_tokens
         self._template = template
         self._vocabulary = vocabulary
         self._controls = ControlText.pattern(vocabulary.control_ids.values())
@@ -45,10 +48,12 @@ class Prompter:
 
         Raises:
             InvalidRequest: the template refuses the messages, or a token id is not of this vocabulary.
+            ContextTooLong: however the text is tokenized, it cannot fit; a shorter one is the caller's to check.
         """
         if isinstance(request.prompt, Tokens):
             prompt = Prompt(checked_ids(request.prompt.token_ids, self._vocabulary.size), "never")
         elif isinstance(request.prompt, Text):
+            self._check_length(request.prompt.text)
             prompt = Prompt(self._tokenizer.encode(request.prompt.text), "never")
         else:
             prompt = self._chat(request.prompt, request)
@@ -77,10 +82,14 @@ class Prompter:
             raise InvalidRequest(
                 f"This model's chat template refuses the messages: {error}", param="messages"
             ) from error
+        self._check_length(rendered)
         ids: list[int] = []
         for text, is_plain in controls.pieces(rendered):
             ids += self.tokenize(text) if is_plain else self._tokenizer.encode(text, add_special_tokens=False)
         return Prompt(ids, state_after(rendered, facts.thinking, self._template.marks))
+
+    def _check_length(self, text: str) -> None:
+        check_length([text], self._context_tokens, self._vocabulary.longest_bytes)
 
     def _variables(self, request: GenerationRequest) -> dict[str, Any]:  # JSON
         """Variables for the template; those that it would ignore are refused."""

@@ -25,6 +25,8 @@ class Vocabulary:
         known = len(tokenizer)
         decode = self.grammar_tokenizer.decode_bytes
         self._pieces = [decode([identity]) if identity < known else b"" for identity in range(size)]
+        self.longest_bytes = max(map(len, self._pieces))
+        """Bytes of the longest token."""
 
     def piece(self, token_id: int) -> bytes:
         """Bytes of *token_id*, control tokens spelled out."""
