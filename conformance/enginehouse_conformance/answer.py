@@ -387,6 +387,6 @@ def _bytes(raw: Json) -> bytes | None:
     if value is None:
         return None
     try:
-        return bytes(value)
+        return bytes(_array(raw, "bytes"))
     except (TypeError, ValueError) as exc:
         raise BrokenAnswer(f"`bytes` of a token is no array of bytes but {str(value)[:80]!r}") from exc

@@ -27,6 +27,7 @@ SPECIFICATION = "2026.11"
 _KEPT_TRANSCRIPTS = 6
 _ENDED_BADLY = (Verdict.FAIL, Verdict.ERROR)
 
+Judgement = tuple[Verdict, str, str, str]  # verdict, message, what was expected, what was seen
 OnResult = Callable[[Result], None]
 OnStart = Callable[[Rule], None]
 
@@ -173,13 +174,13 @@ class Run:
             illness = await self._vitals.look(rule.id)
             is_harmless = is_harmless or illness is None
             if illness is not None:
-                verdict, message, expected, seen = self._of_illness(rule, illness)
+                verdict, message, expected, seen = self._of_illness(rule, illness, (verdict, message, expected, seen))
         self._vitals.end(rule.id, is_harmless=is_harmless, was_served=_was_served(verdict, context))
         result = self._result(rule, context, verdict, message, expected, seen, now_s() - began)
         self._on_result(result)
         return result
 
-    async def _judge(self, rule: Rule, context: Context) -> tuple[Verdict, str, str, str]:
+    async def _judge(self, rule: Rule, context: Context) -> Judgement:
         # In order: what needs no request, then absent features, then the check itself.
         if rule.id in self.options.skip:
             return Verdict.DISABLED, self.options.skip[rule.id], "", ""
@@ -204,9 +205,7 @@ class Run:
         except TransportFault as exc:
             return Verdict.ERROR, str(exc), "", ""
 
-    async def _again(
-        self, rule: Rule, check: Check, context: Context, fault: str, limit_s: float
-    ) -> tuple[Verdict, str, str, str]:
+    async def _again(self, rule: Rule, check: Check, context: Context, fault: str, limit_s: float) -> Judgement:
         # A connection may close by chance. Where the target is well and closes it again, it has no answer to give.
         if self._fault is not None or await self._vitals.look(rule.id) is not None:
             return Verdict.ERROR, fault, "", ""
@@ -221,7 +220,7 @@ class Run:
         except TimeoutError:
             return Verdict.ERROR, f"the check was not done within {limit_s:g} s", "", ""
 
-    async def _check(self, rule: Rule, check: Check, context: Context) -> tuple[Verdict, str, str, str]:
+    async def _check(self, rule: Rule, check: Check, context: Context) -> Judgement:
         try:
             absent = [feature for feature in rule.features if not context.declared.has(feature)]
             if rule.when_absent and not absent:
@@ -252,14 +251,14 @@ class Run:
             return Verdict.ERROR, f"the check itself broke: {type(exc).__name__}: {exc}", "", ""
         return Verdict.PASS, "", "", ""
 
-    async def _unsupported(self, context: Context, absent: list[str]) -> tuple[Verdict, str, str, str]:
+    async def _unsupported(self, context: Context, absent: list[str]) -> Judgement:
         for feature in absent:
             wrong = await probe_absent(context, feature)
             if wrong is not None:
                 return _failed(f"400 naming the field, because '{feature}' is declared absent", wrong)
         return Verdict.UNSUPPORTED, f"declared absent and refused: {', '.join(absent)}", "", ""
 
-    def _of_illness(self, rule: Rule, illness: Illness) -> tuple[Verdict, str, str, str]:
+    def _of_illness(self, rule: Rule, illness: Illness, found: Judgement) -> Judgement:
         if not illness.is_over:
             self._fault = f"the target is gone since {' or '.join(illness.suspects)} ran: {illness.sign}"
         others = " or ".join(suspect for suspect in illness.suspects if suspect != rule.id)
@@ -267,6 +266,9 @@ class Run:
             why = f"by this check or {others}: run them one at a time"
         elif illness.answers:
             return _failed("the target to go on serving plain requests after the check", illness.sign)
+        elif illness.is_silent and found[0] is Verdict.FAIL:
+            _, _, expected, seen = found
+            return _failed(expected, f"{seen}; after it a plain request was not served either: {illness.sign}")
         else:
             why = "by this check, or it is out of reach"
         return Verdict.ERROR, f"meanwhile the target stopped serving plain requests ({illness.sign}), {why}", "", ""
@@ -303,7 +305,7 @@ class Run:
         )
 
 
-def _failed(expected: str, seen: str) -> tuple[Verdict, str, str, str]:
+def _failed(expected: str, seen: str) -> Judgement:
     return Verdict.FAIL, f"expected {expected}; seen {seen}", expected, seen
 
 

@@ -2,8 +2,9 @@
 
 A request can end a target: its process dies, or the thread that generates. What comes after that would fail, or get
 no answer, whatever the rule. So after each check that did not pass the target is asked for the least there is. Where
-that fails, the checks that ran meanwhile are suspects. One alone is to blame, if the target still answers something:
-one that is not there at all may be out of reach for other reasons.
+that fails, the checks that ran meanwhile are suspects. One alone is to blame, if the target still answers something, or
+takes connections and the check itself saw what is wrong: a target that is not there at all may be out of reach for
+other reasons, and one that is silent may be slow.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import msgspec
 
 from .targets import Misdirected, Recording, Target
 from .targets.base import now_s
-from .wire.faults import TransportFault
+from .wire.faults import Silent, TransportFault
 
 _PAUSE_S = 1.0
 
@@ -22,11 +23,12 @@ _PAUSE_S = 1.0
 class Illness(msgspec.Struct, frozen=True, kw_only=True):
     """The target did not serve a plain request: what came instead, and the rules whose checks ran meanwhile.
 
-    `answers`: it is there and answers, wrongly.
+    `answers`: it is there and answers, wrongly. `is_silent`: it is there, and no answer came.
     """
 
     sign: str
     answers: bool
+    is_silent: bool
     suspects: tuple[str, ...]
     is_over: bool
 
@@ -80,25 +82,27 @@ class Vitals:
             if found is None:
                 self._suspects = dict(self._running)
                 return None
-            sign, answers = found
             suspects = {**self._suspects, **self._running}
-            illness = Illness(sign=sign, answers=answers, suspects=tuple(suspects), is_over=await self._comes_back())
+            illness = msgspec.structs.replace(found, suspects=tuple(suspects), is_over=await self._comes_back())
             self._caught |= dict.fromkeys(suspects, illness)
             self._suspects = dict(self._running)
             return illness
 
-    async def _sign(self) -> tuple[str, bool] | None:
-        """What came in place of an answer to a plain request, and whether it was an answer at all."""
+    async def _sign(self) -> Illness | None:
+        """What came in place of an answer to a plain request; suspects are not named yet."""
+        recording = Recording()
         try:
             async with asyncio.timeout(self._timeout_s):
-                wrong = await self._target.preflight(Recording())
+                wrong = await self._target.preflight(recording)
         except Misdirected as exc:
-            return str(exc), True
+            return _illness(str(exc), answers=True)
+        except Silent as exc:
+            return _illness(str(exc), is_silent=_was_taken(recording))
         except TransportFault as exc:
-            return str(exc), False
+            return _illness(str(exc))
         except TimeoutError:
-            return f"no answer within {self._timeout_s:g} s", False
-        return None if wrong is None else (wrong, True)
+            return _illness(f"no answer within {self._timeout_s:g} s", is_silent=_was_taken(recording))
+        return None if wrong is None else _illness(wrong, answers=True)
 
     async def _comes_back(self) -> bool:
         until = now_s() + self._patience_s
@@ -107,3 +111,12 @@ class Vitals:
             if await self._sign() is None:
                 return True
         return False
+
+
+def _illness(sign: str, *, answers: bool = False, is_silent: bool = False) -> Illness:
+    return Illness(sign=sign, answers=answers, is_silent=is_silent, suspects=(), is_over=False)
+
+
+def _was_taken(recording: Recording) -> bool:
+    """Whether the target took the connection; without HTTP there is none to take, and the target is here."""
+    return recording.connections == len(recording.exchanges)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -13,8 +14,10 @@ from enginehouse_conformance.context import Context
 from enginehouse_conformance.primitives import endless, named, nonce_tool
 from enginehouse_conformance.probes import PROBES
 from enginehouse_conformance.registry import check
-from enginehouse_conformance.targets import Body
+from enginehouse_conformance.targets import Body, Refused, ServerFailure
 from enginehouse_conformance.targets.base import now_s
+from enginehouse_conformance.verdicts import Ended
+from enginehouse_conformance.wire.faults import WireFault
 from enginehouse_plugin import (
     AnyEvent,
     Finished,
@@ -32,6 +35,7 @@ Events = AsyncGenerator[AnyEvent, None]
 _DELTAS = (TextDelta, ReasoningDelta, RefusalDelta, ToolCallDelta)
 _HELD_TOKENS = 4  # the end of the turn, and tokens of a character that never became whole
 _FREE_WITHIN_S = 2.0
+_END_WITHIN_S = 30.0  # generous: it is long over where a cancellation has an effect at all
 _LONG_TOKENS = 1000
 _MOST_SLOTS = 16
 _BEYOND_THE_API: dict[str, dict[str, Any]] = {
@@ -43,13 +47,25 @@ _BEYOND_THE_API: dict[str, dict[str, Any]] = {
 """Fields of the contract that need a feature and that no document of the API has."""
 
 
+@contextmanager
+def _of_the_contract(ctx: Context) -> Generator[None]:
+    """Fails where a backend raises what is no error of the contract: that is no mistake of the check."""
+    try:
+        yield
+    except (Ended, EnginehouseError, Refused, ServerFailure, WireFault):
+        raise
+    except Exception as exc:  # noqa: BLE001  # a foreign exception is what the contract forbids
+        ctx.fail("an error of enginehouse_plugin.errors", repr(exc))
+
+
 async def _events(ctx: Context, body: Body, *, stream: bool) -> list[AnyEvent]:
     """All events of a request."""
     events = ctx.backend.instance.generate(ctx.backend.request(body, stream=stream))
-    try:
-        return [event async for event in events]
-    finally:
-        await events.aclose()
+    with _of_the_contract(ctx):
+        try:
+            return [event async for event in events]
+        finally:
+            await events.aclose()
 
 
 def _kinds(ctx: Context) -> list[Body]:
@@ -90,9 +106,9 @@ async def usage_comes_last_and_agrees(ctx: Context) -> None:
     body = ctx.body(max_tokens=12, n=2 if ctx.has("n") else 1)
     for stream in (True, False) if ctx.has("streaming") else (False,):
         events = await _events(ctx, body, stream=stream)
-        usage = events[-1]
+        usage = events[-1] if events else None
         if not isinstance(usage, UsageReport):
-            ctx.fail("`UsageReport` as the last event", usage)
+            ctx.fail("`UsageReport` as the last event", usage or "no event")
         ctx.equal(sum(isinstance(event, UsageReport) for event in events), 1, "the number of `UsageReport`")
         started = events[0]
         if not isinstance(started, Started):
@@ -236,17 +252,18 @@ async def leaving_frees_the_slot(ctx: Context) -> None:
     for leave in _WAYS:
         what = leave.__name__.strip("_").replace("_", " ")
         left = now_s()
-        try:
-            for _ in range(slots + 1):
+        with _of_the_contract(ctx):
+            try:
+                for _ in range(slots + 1):
+                    async with asyncio.timeout(within_s):
+                        await leave(instance.generate(request))
+                left = now_s()
                 async with asyncio.timeout(within_s):
-                    await leave(instance.generate(request))
-            left = now_s()
-            async with asyncio.timeout(within_s):
-                await ctx.ask(ctx.body(max_tokens=1))
-        except TimeoutError:
-            ctx.fail(f"another request served within {within_s:.1f} s of those that were left ({what})", "no answer")
-        except RuntimeError as exc:  # what Python raises where a generator yields while it is closed
-            ctx.fail(f"the generator to end when it is left ({what})", str(exc))
+                    await ctx.ask(ctx.body(max_tokens=1))
+            except TimeoutError:
+                ctx.fail(f"another request served within {within_s:.1f} s of those left ({what})", "no answer")
+            except RuntimeError as exc:  # what Python raises where a generator yields while it is closed
+                ctx.fail(f"the generator to end when it is left ({what})", str(exc))
         if "active_requests" in ctx.hooks.names:
             while await ctx.hooks.active_requests():
                 ctx.require(now_s() - left < within_s, f"no request left at work ({what})", "some are")
@@ -258,20 +275,34 @@ async def cancellation_is_not_swallowed(ctx: Context) -> None:
     request = await _long_request(ctx)
     for taken in (0, 1, 3):
         events = ctx.backend.instance.generate(request)
-        try:
-            await _take(events, taken)
-            task = await _cancelled_next(events)
-            if task is None:
-                ctx.note(f"after {taken} events the engine never waits: there was nothing to cancel")
-            elif not task.cancelled():
-                ctx.fail("the cancelled `__anext__` to raise CancelledError", _outcome(task))
-            after = [event async for event in events]
-            ctx.require(not after, "no event after the cancellation", after)
-        finally:
+        with _of_the_contract(ctx):
+            try:
+                await _take(events, taken)
+                await _require_cancellable(ctx, events, taken)
+            except BaseException:
+                with suppress(RuntimeError):  # what goes on after it was cancelled cannot be closed either
+                    await events.aclose()
+                raise
             await _close(ctx, events)
-        events = ctx.backend.instance.generate(request)
-        await _take(events, taken)
-        await _close(ctx, events)
+            events = ctx.backend.instance.generate(request)
+            await _take(events, taken)
+            await _close(ctx, events)
+
+
+async def _require_cancellable(ctx: Context, events: Events, taken: int) -> None:
+    """Cancel the next of *events*, of which *taken* came: that raises CancelledError, and no more come."""
+    within_s = ctx.time_for(_END_WITHIN_S)
+    try:
+        async with asyncio.timeout(within_s):
+            task = await _cancelled_next(events)
+    except TimeoutError:
+        ctx.fail(f"the cancelled `__anext__` to end within {within_s:g} s", "it does not")
+    if task is None:
+        ctx.note(f"after {taken} events the engine never waits: there was nothing to cancel")
+    elif not task.cancelled():
+        ctx.fail("the cancelled `__anext__` to raise CancelledError", _outcome(task))
+    after = [event async for event in events]
+    ctx.require(not after, "no event after the cancellation", after)
 
 
 def _outcome(task: asyncio.Task[AnyEvent]) -> str:

@@ -12,12 +12,18 @@ from typing import Any
 
 from enginehouse_conformance.answer import Choice, Refusal
 from enginehouse_conformance.context import Context
-from enginehouse_conformance.primitives import begins_json, decoded, json_schema, object_of, saying
+from enginehouse_conformance.primitives import (
+    TRIES,
+    begins_json,
+    decoded,
+    json_schema,
+    never_complete,
+    object_of,
+    saying,
+)
 from enginehouse_conformance.registry import check
-from enginehouse_conformance.verdicts import Unclear
 
 _TOKENS = 128
-_TRIES = 3
 _LONG = 60
 _FOUR_CODE_POINTS = "日𝒳é文"  # 12 bytes, 5 units of UTF-16
 _JAPANESE = "日本語だけで答えてください。"
@@ -49,12 +55,12 @@ def _value(ctx: Context, choice: Choice) -> tuple[bool, Any]:
 async def _constrained(ctx: Context, schema: dict[str, Any], prompt: str | None = None, **fields: object) -> Any:
     """The answer under *schema* as JSON."""
     body = ctx.body(prompt or _poem(ctx), **{"response_format": json_schema(schema), "max_tokens": _TOKENS, **fields})
-    for _ in range(_TRIES):
+    for _ in range(TRIES):
         answer = await (ctx.stream(body) if fields.get("stream") else ctx.ask(body))
         is_complete, value = _value(ctx, answer.first)
         if is_complete:
             return value
-    raise Unclear(f"{_TRIES} answers in a row were not complete within {body['max_tokens']} tokens")
+    raise never_complete(body["max_tokens"])
 
 
 def _require_object(ctx: Context, value: Any, *keys: str) -> dict[str, Any]:

@@ -7,7 +7,16 @@ from collections import Counter
 
 from enginehouse_conformance.answer import Answer
 from enginehouse_conformance.context import Context
-from enginehouse_conformance.primitives import baseline, decoded, endless, require_same_greedy, saying
+from enginehouse_conformance.primitives import (
+    TRIES,
+    baseline,
+    endless,
+    is_whole,
+    never_complete,
+    require_same_greedy,
+    saying,
+    whole_answer,
+)
 from enginehouse_conformance.registry import check
 from enginehouse_conformance.targets import Body, StreamTrace
 from enginehouse_conformance.targets.base import now_s
@@ -17,6 +26,7 @@ _LONG_TOKENS = 1000
 _STREAMS = 8
 _CONTROL_S = 2.5
 _FREE_WITHIN_S = 2.0
+_LEFT_WITHIN_S = 20.0  # generous: it is long over where a client can leave at all
 _TOO_QUICK_S = 0.2
 
 
@@ -55,7 +65,7 @@ async def one_done_ends_the_stream(ctx: Context) -> None:
 async def the_first_delta_has_the_role(ctx: Context) -> None:
     entries = (await ctx.trace(ctx.body())).entries()
     ctx.require(entries, "at least one choice in a chunk", "none")
-    ctx.equal(entries[0].get("delta", {}).get("role"), "assistant", "the role in the first delta")
+    ctx.equal((entries[0].get("delta") or {}).get("role"), "assistant", "the role in the first delta")
 
 
 @check("SSE5")
@@ -64,8 +74,8 @@ async def chunks_belong_together(ctx: Context) -> None:
     for key in ("id", "created", "model"):
         values = {repr(chunk.get(key)) for chunk in trace.chunks}
         ctx.require(len(values) == 1 and values != {"None"}, f"one `{key}` in all chunks", sorted(values))
-    objects = {chunk.get("object") for chunk in trace.chunks}
-    ctx.require(objects == {"chat.completion.chunk"}, "`object` chat.completion.chunk in all chunks", objects)
+    odd = [chunk.get("object") for chunk in trace.chunks if chunk.get("object") != "chat.completion.chunk"]
+    ctx.require(not odd, "`object` chat.completion.chunk in all chunks", odd[:3])
 
 
 @check("SSE6")
@@ -75,9 +85,7 @@ async def a_stream_says_what_the_answer_says(ctx: Context) -> None:
     await require_same_greedy(ctx, base, streamed.text, "the concatenated deltas")
     ctx.equal(streamed.finish, base.answer.finish, "finish_reason of the stream")
     if ctx.has("json_schema") and ctx.speaks("response_format.json_schema"):
-        value = ctx.nonce()
-        streamed = await ctx.stream(ctx.body(response_format=saying(value), max_tokens=64))
-        ctx.equal(decoded(ctx, streamed.text), {"v": value}, "the concatenated deltas as JSON")
+        await whole_answer(ctx, ctx.nonce(), "the concatenated deltas as JSON", stream=True, max_tokens=64)
 
 
 @check("SSE7")
@@ -162,10 +170,17 @@ async def text_arrives_while_it_is_made(ctx: Context) -> None:
 
 @check("SSE15")
 async def no_delta_holds_half_a_character(ctx: Context) -> None:
-    answer = await ctx.stream(ctx.body(response_format=saying(_EMOJI), max_tokens=200))
-    torn = [delta.text for delta in answer.deltas if "\ufffd" in delta.text]
-    ctx.require(not torn, "no U+FFFD in a delta", torn)
-    ctx.equal(decoded(ctx, answer.text), {"v": _EMOJI}, "the joined deltas")
+    body = ctx.body(response_format=saying(_EMOJI), max_tokens=200)
+    for _ in range(TRIES):
+        answer = await ctx.stream(body)
+        texts = [delta.text for delta in answer.deltas if delta.text]
+        if texts and answer.finish == "length":
+            texts[-1] = texts[-1].rstrip("\ufffd")  # a character that the limit cut
+        torn = [text for text in texts if "\ufffd" in text]
+        ctx.require(not torn, "no U+FFFD in a delta", torn)
+        if is_whole(ctx, answer.text, answer.finish, _EMOJI, "the joined deltas"):
+            return
+    raise never_complete(body["max_tokens"])
 
 
 @check("SSE16")
@@ -205,7 +220,11 @@ async def a_client_that_leaves_frees_its_slot(ctx: Context) -> None:
     idle_s = now_s() - began
     tokens = min(_LONG_TOKENS, (ctx.declared.context_tokens or 2 * _LONG_TOKENS) // 2)
     body = ctx.body(max_tokens=tokens, **await endless(ctx))
-    running = await asyncio.gather(*(_run_for(ctx, body, _CONTROL_S) for _ in range(_STREAMS)))
+    try:
+        async with asyncio.timeout(ctx.time_for(_LEFT_WITHIN_S)):
+            running = await asyncio.gather(*(_run_for(ctx, body, _CONTROL_S) for _ in range(_STREAMS)))
+    except TimeoutError:
+        ctx.fail(f"streams that can be left after {_CONTROL_S} s", f"one goes on after {_LEFT_WITHIN_S:g} s")
     if not any(running):
         ctx.unclear(f"{tokens} tokens are done within {_CONTROL_S} s: leaving cannot be told from finishing")
     left, within_s = now_s(), ctx.time_for(idle_s + _FREE_WITHIN_S)

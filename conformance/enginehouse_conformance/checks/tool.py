@@ -6,11 +6,9 @@ import math
 import re
 from typing import Any
 
-import msgspec
-
 from enginehouse_conformance.answer import Answer, Call, Refusal
 from enginehouse_conformance.context import Context
-from enginehouse_conformance.primitives import begins_json, named, nonce_tool, object_of, tool
+from enginehouse_conformance.primitives import begins_json, decoded, named, nonce_tool, object_of, tool
 from enginehouse_conformance.registry import check
 from enginehouse_conformance.targets import Body
 
@@ -51,10 +49,7 @@ def _arguments(ctx: Context, answer: Answer) -> Any:
     if answer.finish == "length":
         ctx.require(begins_json(call.arguments), "cut arguments that begin as JSON", call.arguments)
         ctx.unclear("the call was cut short before it was complete")
-    try:
-        return call.decoded()
-    except msgspec.DecodeError:
-        ctx.fail("arguments that are a string of JSON", call.arguments)
+    return decoded(ctx, call.arguments)
 
 
 async def _named_call(ctx: Context, **fields: object) -> tuple[str, str, Answer]:
@@ -209,6 +204,8 @@ async def a_call_replays_as_history(ctx: Context) -> None:
     history = [{"role": "user", "content": prompt}, message, *replies]
     after = await ctx.attempt({**ctx.body(tools=[given]), "messages": history})
     if isinstance(after, Refusal):
+        if answer.finish == "length":
+            ctx.unclear(f"the call was cut short before it was complete, and is refused as history: {after}")
         ctx.fail("the returned message to be accepted as history", str(after))
     ctx.require(after.finish is not None, "a whole answer", after.first)
 

@@ -8,11 +8,16 @@ from collections import Counter
 from enginehouse_conformance.answer import Choice, Refusal
 from enginehouse_conformance.context import Context
 from enginehouse_conformance.primitives import (
+    TRIES,
     baseline,
     decoded,
     endless,
     forced_token,
+    is_cut_short,
+    is_whole,
+    is_whole_call,
     named,
+    never_complete,
     nonce_tool,
     object_of,
     only,
@@ -20,6 +25,7 @@ from enginehouse_conformance.primitives import (
     require_same_greedy,
     saying,
     tool,
+    whole_answer,
 )
 from enginehouse_conformance.registry import check
 
@@ -56,10 +62,21 @@ def _bytes(ctx: Context, choice: Choice) -> bytes:
 async def a_stop_string_ends_a_constrained_answer(ctx: Context) -> None:
     value = ctx.nonce(16)
     stop = value[6:11]
-    answer = await ctx.ask(ctx.body(response_format=saying(value), stop=[stop], max_tokens=64))
+    body = ctx.body(response_format=saying(value), stop=[stop], max_tokens=64)
     beginning = re.compile(r'\s*\{\s*"v"\s*:\s*"' + value[: value.index(stop)])
-    ctx.require(beginning.fullmatch(answer.text), f"the answer with {value!r} up to {stop!r}", answer.text)
-    ctx.equal(answer.finish, "stop", "finish_reason")
+    are_exact = []
+    for _ in range(TRIES):
+        answer = await ctx.ask(body)
+        is_exact = beginning.fullmatch(answer.text) is not None
+        is_cut = answer.finish == "length" and stop not in answer.text
+        if not is_cut or not is_cut_short(answer.text, value):
+            ctx.require(is_exact, f"the answer with {value!r} up to {stop!r}", answer.text)
+            ctx.equal(answer.finish, "stop", "finish_reason")
+            return
+        are_exact.append(is_exact)
+    # By chance the limit comes once where the stop string does, and not each time.
+    ctx.require(not all(are_exact), "finish_reason 'stop'", "'length' each time, where the stop string comes")
+    raise never_complete(body["max_tokens"])
 
 
 @check("X2")
@@ -92,12 +109,18 @@ async def entries_of_a_stopped_answer_are_its_text(ctx: Context) -> None:
 @check("X4")
 async def each_streamed_choice_satisfies_the_schema(ctx: Context) -> None:
     value = ctx.nonce()
-    answer = await ctx.stream(ctx.body(n=_count(ctx), response_format=saying(value), max_tokens=64))
-    ctx.equal([choice.index for choice in answer.choices], list(range(_count(ctx))), "indices of the choices")
-    for choice in answer.choices:
-        ctx.equal(decoded(ctx, choice.text), {"v": value}, f"choice {choice.index}")
-    finishes = Counter(delta.choice for delta in answer.deltas if delta.finish is not None)
-    ctx.equal(dict(finishes), dict.fromkeys(range(_count(ctx)), 1), "finish_reasons per choice")
+    body = ctx.body(n=_count(ctx), response_format=saying(value), max_tokens=64)
+    for _ in range(TRIES):
+        answer = await ctx.stream(body)
+        ctx.equal([choice.index for choice in answer.choices], list(range(_count(ctx))), "indices of the choices")
+        are_whole = [
+            is_whole(ctx, choice.text, choice.finish, value, f"choice {choice.index}") for choice in answer.choices
+        ]
+        finishes = Counter(delta.choice for delta in answer.deltas if delta.finish is not None)
+        ctx.equal(dict(finishes), dict.fromkeys(range(_count(ctx)), 1), "finish_reasons per choice")
+        if all(are_whole):
+            return
+    raise never_complete(body["max_tokens"])
 
 
 @check("X5")
@@ -128,8 +151,8 @@ async def held_text_is_sent_at_the_limit(ctx: Context) -> None:
 @check("X7")
 async def a_bias_leads_not_out_of_the_schema(ctx: Context) -> None:
     token, value = await forced_token(ctx), ctx.nonce()
-    answer = await ctx.ask(ctx.body(response_format=saying(value), logit_bias=only(token), max_tokens=64))
-    ctx.equal(decoded(ctx, answer.text), {"v": value}, f"with a bias of 100 on {token.text!r}, the answer")
+    what = f"with a bias of 100 on {token.text!r}, the answer"
+    await whole_answer(ctx, value, what, logit_bias=only(token), max_tokens=64)
 
 
 @check("X8")
@@ -171,15 +194,14 @@ async def a_named_tool_beside_a_response_format(ctx: Context) -> None:
     if isinstance(outcome, Refusal):
         ctx.require(outcome.status in (400, None), "the pair served, or refused with 400", str(outcome))
         return
-    ctx.equal([call.name for call in outcome.calls], [name], "the calls")
-    ctx.equal(decoded(ctx, outcome.calls[0].arguments), {"v": value}, "the arguments")
+    if not is_whole_call(ctx, outcome.first, name, value):
+        ctx.unclear("the call was cut short before it was complete")
 
 
 @check("X12")
 async def entries_of_a_constrained_answer_are_its_text(ctx: Context) -> None:
     value = ctx.nonce()
-    answer = await ctx.ask(ctx.body(response_format=saying(value), logprobs=True, max_tokens=64))
-    ctx.equal(decoded(ctx, answer.text), {"v": value}, "the answer")
+    answer = await whole_answer(ctx, value, "the answer", logprobs=True, max_tokens=64)
     ctx.equal(_bytes(ctx, answer.first), answer.text.encode(), "the bytes of the entries")
 
 
@@ -206,6 +228,8 @@ async def a_stop_string_breaks_no_call(ctx: Context) -> None:
     name, value = f"t_{ctx.nonce()}", ctx.nonce(16)
     made = tool(name, object_of(v={"type": "string", "enum": [value]}))
     answer = await ctx.ask(ctx.body(tools=[made], tool_choice=named(name), stop=[value[6:11]], max_tokens=200))
+    if answer.finish == "length":
+        ctx.unclear("the call was cut short before it was complete")
     if answer.finish != "tool_calls":
         ctx.note(f"the stop string ends the call, with finish_reason {answer.finish!r}")
         return
@@ -226,8 +250,14 @@ async def an_answer_beside_tools_keeps_the_format(ctx: Context) -> None:
     for choice in ("none", "auto"):
         value, (_, _, made) = ctx.nonce(), nonce_tool(ctx)
         body = ctx.body(tools=[made], tool_choice=choice, response_format=saying(value), max_tokens=128)
-        outcome = await ctx.attempt(body)
-        if isinstance(outcome, Refusal):
-            ctx.require(outcome.status in (400, None), "the pair served, or refused with 400", str(outcome))
-        elif choice == "none" or not outcome.calls:
-            ctx.equal(decoded(ctx, outcome.text), {"v": value}, f"with tool_choice {choice!r}, the answer")
+        for _ in range(TRIES):
+            outcome = await ctx.attempt(body)
+            if isinstance(outcome, Refusal):
+                ctx.require(outcome.status in (400, None), "the pair served, or refused with 400", str(outcome))
+                break
+            if choice == "auto" and outcome.calls:
+                break
+            if is_whole(ctx, outcome.text, outcome.finish, value, f"with tool_choice {choice!r}, the answer"):
+                break
+        else:
+            raise never_complete(body["max_tokens"])

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from .cut_json import begins_json
 from .errors import require_error_form
-from .forced import decoded, json_schema, named, nonce_tool, object_of, saying, tool
+from .forced import (
+    TRIES,
+    decoded,
+    is_cut_short,
+    is_whole,
+    is_whole_call,
+    json_schema,
+    named,
+    never_complete,
+    nonce_tool,
+    object_of,
+    saying,
+    tool,
+    whole_answer,
+)
 from .greedy import TIE_GAP, Baseline, baseline, greedy, require_same_greedy
 from .tokens import KnownToken, endless, forced_token, only, printable_tokens, tally
 
 __all__ = [
     "TIE_GAP",
+    "TRIES",
     "Baseline",
     "KnownToken",
     "baseline",
@@ -18,8 +33,12 @@ __all__ = [
     "endless",
     "forced_token",
     "greedy",
+    "is_cut_short",
+    "is_whole",
+    "is_whole_call",
     "json_schema",
     "named",
+    "never_complete",
     "nonce_tool",
     "object_of",
     "only",
@@ -29,4 +48,5 @@ __all__ = [
     "saying",
     "tally",
     "tool",
+    "whole_answer",
 ]

@@ -109,6 +109,8 @@ class BackendTarget(Target):
             await self.instance.check_ready()
         except EngineError as exc:
             raise Unreachable(str(exc)) from exc
+        except Exception as exc:  # a backend that is asked how it is ends no run
+            raise Unreachable(f"{type(exc).__name__}: {exc} (no error of the contract)") from exc
         return None
 
     async def ask(self, body: Body, recording: Recording) -> Answer:

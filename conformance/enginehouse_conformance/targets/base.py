@@ -49,10 +49,11 @@ class TargetFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Recording:
-    """The exchanges of one check, in order."""
+    """The exchanges of one check, in order, and how many connections the target took for them (streams aside)."""
 
     def __init__(self) -> None:
         self.exchanges: list[Exchange] = []
+        self.connections = 0
 
     def add(self, exchange: Exchange) -> Exchange:
         """Keep *exchange*, to which its answer is added as it arrives."""
@@ -82,7 +83,10 @@ class LiveStream(ABC):
 
 
 class TargetHooks(ABC):
-    """Optional abilities of a target, for checks that need them; each raises NotInScope where it is missing."""
+    """Optional abilities of a target, for checks that need them.
+
+    Each raises NotInScope where it is missing, and TransportFault where it does not work.
+    """
 
     names: frozenset[str] = frozenset()
 

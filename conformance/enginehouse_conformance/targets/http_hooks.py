@@ -18,7 +18,7 @@ import msgspec
 
 from enginehouse_conformance.declared import Declared
 from enginehouse_conformance.wire.client import Connection, Request
-from enginehouse_conformance.wire.faults import BrokenAnswer
+from enginehouse_conformance.wire.faults import BrokenAnswer, TransportFault, WireFault
 
 from .base import TargetHooks
 
@@ -63,9 +63,16 @@ class HttpHooks(TargetHooks):
         )
 
     async def _call(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """What the hook answers; raises TransportFault where it does not, for a hook is no part of the API."""
         self.need(name)
+        try:
+            return await self._answer(name, arguments)
+        except (WireFault, msgspec.MsgspecError) as exc:
+            raise TransportFault(f"the hook '{name}' did not work: {exc}") from exc
+
+    async def _answer(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         if self._declared.hooks is None:
-            raise BrokenAnswer(f"the hook '{name}' has no URL")
+            raise BrokenAnswer("it has no URL")
         request = Request(
             method="POST",
             url=f"{self._declared.hooks.url.rstrip('/')}/{name}",
@@ -77,5 +84,5 @@ class HttpHooks(TargetHooks):
             head = await connection.head()
             body = b"".join([piece async for piece in connection.pieces(head)])
         if head.status != 200:
-            raise BrokenAnswer(f"the hook '{name}' answered {head.status}: {body[:200]!r}")
+            raise BrokenAnswer(f"it answered {head.status}: {body[:200]!r}")
         return msgspec.json.decode(body, type=dict[str, Any])

@@ -160,6 +160,7 @@ class UrlTarget(Target):
         began = now_s()
         try:
             async with Connection(request, timeout_s=timeout_s or self.timeout_s) as connection:
+                recording.connections += 1
                 await connection.send()
                 head = await connection.head()
                 self._note_head(record, head)
