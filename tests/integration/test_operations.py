@@ -16,6 +16,7 @@ from tests.docs.fenced import ROOT, blocks
 from enginehouse.config import load_config
 from enginehouse.config.schema import ServerConfig
 from enginehouse.fleet.lifecycle import State
+from enginehouse.wire.models import ReadyStatus
 
 from .conftest import Serve
 from .served import EMBEDDED, MODEL, Served, locked
@@ -89,8 +90,13 @@ def test_the_metrics_are_exactly_those_described_with_their_types_and_labels(htt
 
 
 def test_the_states_of_a_model_are_all_named() -> None:
-    listed = section("Health and readiness").partition("names each model's state:")[2]
+    listed = section("Health and readiness").partition("names each model's state:")[2].partition("\n\n")[0]
     assert set(names(listed)) == {*get_args(State), "unplaced"}
+
+
+def test_the_statuses_of_readiness_are_all_named() -> None:
+    (cell,) = [cells[2] for cells in table("Health and readiness") if cells[0] == "`/ready`"]
+    assert {"ready", *names(cell)} == set(get_args(ReadyStatus))
 
 
 def test_the_settings_of_the_table_of_limits_exist() -> None:
