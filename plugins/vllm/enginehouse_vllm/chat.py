@@ -52,10 +52,14 @@ def needs_parsers(request: GenerationRequest, model: Model) -> bool:
 
 
 def _has_native_calls(request: GenerationRequest, model: Model) -> bool:
-    """Whether vLLM reads the calls; those that are forced it need not, except in its harmony format."""
+    """Whether vLLM reads the calls; those that are forced it need not, except in its harmony format.
+
+    A model whose template shows no tools is told of the adapter's form, whatever form its past calls are shown in.
+    """
     if not request.tools or request.tool_choice == "none":
         return False
-    return model.parsers.is_harmony or (request.tool_choice == "auto" and model.parsers.tool is not None)
+    is_in_its_form = model.parsers.tool is not None and model.template.tools
+    return model.parsers.is_harmony or (request.tool_choice == "auto" and is_in_its_form)
 
 
 class ChatDialect(OpenAIDialect):

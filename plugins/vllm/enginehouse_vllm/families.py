@@ -23,7 +23,7 @@ _TOOL_MARKS = (
     ("<|python_start|>", "llama4_pythonic"),
     ("<|python_tag|>", "llama3_json"),
     ("Environment: ipython", "llama3_json"),
-    ("<\uff5ctool\u2581calls\u2581begin\uff5c>", "deepseek_v3"),
+    ("<\uff5ctool\u2581calls\u2581begin\uff5c>", "deepseek_v31"),
     ("<|tool_call|>", "granite"),
     ("<|START_ACTION|>", "cohere_command3"),
     ("<|plugin|>", "internlm"),
@@ -55,8 +55,9 @@ _REASONING_FAMILIES = {
     "hunyuan_v1_moe": "hunyuan_a13b",
 }
 _HARMONY = "gpt_oss"
+_FENCED = "deepseek_v3"  # DeepSeek's older form has arguments between fences of Markdown
 
-TOOL_PARSERS = frozenset({*dict(_TOOL_MARKS).values(), *_TOOL_FAMILIES.values()})
+TOOL_PARSERS = frozenset({*dict(_TOOL_MARKS).values(), *_TOOL_FAMILIES.values(), _FENCED})
 """The parsers of tool calls that a model may get."""
 REASONING_PARSERS = frozenset({*dict(_REASONING_MARKS).values(), *_REASONING_FAMILIES.values()})
 """The parsers of reasoning that a model may get."""
@@ -80,6 +81,8 @@ def choose(checkpoint: Checkpoint, tool_parser: str, reasoning_parser: str) -> P
     tool: str | None = tool_parser if tool_parser not in ("auto", "none") else None
     if tool_parser == "auto" and not has_our_calls(template):
         tool = _TOOL_FAMILIES.get(family) or _first(_TOOL_MARKS, template)
+        if tool == "deepseek_v31" and "```json" in template:
+            tool = _FENCED
     reasoning: str | None = reasoning_parser if reasoning_parser not in ("auto", "none") else None
     if reasoning_parser == "auto":
         reasoning = _REASONING_FAMILIES.get(family) or _first(_REASONING_MARKS, template)

@@ -115,6 +115,12 @@ def test_vllms_parsers_are_used_where_only_they_can_read(
     assert needs_parsers(request(**fields), model_of(parsers)) is needed
 
 
+def test_a_template_that_shows_no_tools_has_calls_in_the_adapters_form(model_of: Any) -> None:
+    """Though it shows past calls in a form of its own, as DeepSeek's do."""
+    model = model_of(Parsers(tool="deepseek_v3"), "{{ message.tool_calls }} <|calls|>")
+    assert not needs_parsers(request(tools=(TOOL,), tool_choice="auto"), model)
+
+
 def test_tools_are_passed_on_to_a_template_that_shows_them(model_of: Any) -> None:
     dialect = ChatDialect(model_of(Parsers(tool="mistral")))
     body = dialect.body_of(request("Hi", tools=(TOOL,), tool_choice="auto", parallel_tool_calls=False), "m")
