@@ -155,7 +155,7 @@ async def a_bias_leads_not_out_of_the_schema(ctx: Context) -> None:
     await whole_answer(ctx, value, what, logit_bias=only(token), max_tokens=64)
 
 
-@check("X8")
+@check("X8", exclusive=True)  # as SMP7
 async def a_seed_gives_the_same_list_of_choices(ctx: Context) -> None:
     seed = ctx.random.randrange(2**31)
     body = ctx.body(n=_count(ctx), seed=seed, temperature=min(_WARM, ctx.hottest), max_tokens=32)
