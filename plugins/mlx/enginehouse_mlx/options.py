@@ -18,8 +18,8 @@ class MlxOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     slots: Positive = 8
     """Sequences that run at once; each has `context_tokens` of its own."""
     batch_tokens: Positive | None = None
-    """Prompt tokens of one sequence in one engine step; running streams wait no longer than that. Default: 128
-    on a processor, 512 on Apple silicon."""
+    """Prompt tokens of one sequence in one engine step, which running streams wait for; several prompts are read
+    side by side. Default: 128 on a processor, 512 on Apple silicon."""
     dtype: DType | None = None
     """Type that floating-point weights are converted to; default: as stored. Quantised weights stay as they are."""
     prefix_cache: bool = True
@@ -29,7 +29,8 @@ class MlxOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Memory for KV caches of finished requests, in MiB; the least recently used give way."""
     memory_limit_mib: Positive | None = None
     """Memory for weights and KV caches together, in MiB. A model that needs more fails to load; a request that
-    would, is refused as overload. What a single step needs comes on top. Default: no limit."""
+    would beside those that run is refused as overload, one that would alone as invalid. What a single step needs
+    comes on top. Default: no limit."""
     chat_template: str | None = None
     """Jinja text that replaces the model's own chat template."""
     chat_template_file: FilePath | None = None
