@@ -61,7 +61,8 @@ def is_copied(request: GenerationRequest) -> bool:
 def sampling(request: GenerationRequest) -> Body:
     """What is sampled and when it ends, in the words that vLLM's routes share.
 
-    Stop strings end the work in the engine; the text keeps them, because the adapter cuts it (`reading`).
+    Stop strings end the work in the engine; the text keeps them, because the adapter cuts it (`reading`). Without any
+    vLLM is not asked to: it would keep the token that ends the answer as well.
     """
     body: Body = {
         "stream": True,
@@ -74,13 +75,12 @@ def sampling(request: GenerationRequest) -> Body:
         "frequency_penalty": request.frequency_penalty,
         "presence_penalty": request.presence_penalty,
         "repetition_penalty": request.repetition_penalty,
-        "include_stop_str_in_output": True,
     }
     if request.seed is not None:
         body["seed"] = engine_seed(request.seed)
     stops = [stop for stop in request.stop if stop]
     if stops:
-        body["stop"] = stops
+        body.update(stop=stops, include_stop_str_in_output=True)
     if request.logit_bias:
         body["logit_bias"] = {str(token_id): bias for token_id, bias in request.logit_bias.items()}
     return body

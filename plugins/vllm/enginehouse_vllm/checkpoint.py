@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,27 @@ class NotACheckpoint(Exception):
     """The folder holds no model that vLLM can read; the message says why."""
 
 
+class _Tensor(msgspec.Struct):
+    """A tensor in the header of a safetensors file."""
+
+    dtype: str
+    shape: list[int]
+    data_offsets: tuple[int, int]
+
+
+class _Added(msgspec.Struct):
+    """A token that a tokenizer has beside its vocabulary."""
+
+    content: str
+    id: int = -1
+    special: bool = False
+
+
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     """A model's configuration, its weights by type of number, and its chat template.
 
     `parameters` counts the numbers of each safetensors type (`F32`, `BF16`, …); `weight_bytes` is the size of all
-    files of weights, of other formats too.
+    files of weights, of other formats too; `controls` are the special tokens, by id.
     """
 
     folder: Path
@@ -30,6 +47,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     weight_bytes: int
     template: str | None
     tokenizer: dict[str, Any] | None  # JSON: tokenizer.json, where there is one
+    controls: dict[int, str] = {}
 
     @property
     def model_type(self) -> str:
@@ -109,14 +127,12 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def control_tokens(self) -> tuple[str, ...]:
         """Texts of the special tokens."""
-        added = (self.tokenizer or {}).get("added_tokens") or ()
-        return tuple(token["content"] for token in added if token.get("special") and token.get("content"))
+        return tuple(self.controls.values())
 
     @property
     def control_ids(self) -> frozenset[int]:
         """Ids of the special tokens."""
-        added = (self.tokenizer or {}).get("added_tokens") or ()
-        return frozenset(token["id"] for token in added if token.get("special"))
+        return frozenset(self.controls)
 
     def _number(self, *names: str) -> int | None:
         for part in (self.text_config, self.config):
@@ -146,13 +162,15 @@ def read(path: str | Path) -> Checkpoint:
     for file in files:
         if file.suffix == ".safetensors":
             _count(file, parameters)
+    tokenizer = _json(folder / "tokenizer.json")
     return Checkpoint(
         folder=folder,
         config=config,
         parameters=parameters,
         weight_bytes=sum(file.stat().st_size for file in files),
         template=_template(folder),
-        tokenizer=_json(folder / "tokenizer.json"),
+        tokenizer=tokenizer,
+        controls=_controls(folder, tokenizer),
     )
 
 
@@ -185,15 +203,14 @@ def _count(file: Path, parameters: dict[str, int]) -> None:
             header = msgspec.json.decode(stream.read(size), type=dict[str, Any])
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise NotACheckpoint(f"'{file.name}' is no safetensors file: {error}") from error
+    header.pop("__metadata__", None)
     end = 0
-    for name, tensor in header.items():
-        if name == "__metadata__":
-            continue
-        count = 1
-        for length in tensor["shape"]:
-            count *= length
-        parameters[tensor["dtype"]] = parameters.get(tensor["dtype"], 0) + count
-        end = max(end, tensor["data_offsets"][1])
+    try:
+        for tensor in msgspec.convert(header, dict[str, _Tensor]).values():
+            parameters[tensor.dtype] = parameters.get(tensor.dtype, 0) + math.prod(tensor.shape)
+            end = max(end, tensor.data_offsets[1])
+    except msgspec.ValidationError as error:
+        raise NotACheckpoint(f"'{file.name}' is no safetensors file: {error}") from error
     missing = 8 + size + end - file.stat().st_size
     if missing > 0:
         raise NotACheckpoint(f"'{file.name}' is cut short: {missing} bytes are missing")
@@ -214,6 +231,18 @@ def _template(folder: Path) -> str | None:
             if isinstance(default, str):
                 return default
     return None
+
+
+def _controls(folder: Path, tokenizer: dict[str, Any] | None) -> dict[int, str]:  # JSON
+    """The special tokens that `tokenizer.json` has, and those that the tokenizer's configuration adds to them."""
+    config = _json(folder / "tokenizer_config.json") or {}
+    try:
+        added = msgspec.convert((tokenizer or {}).get("added_tokens") or [], list[_Added])
+        more = msgspec.convert(config.get("added_tokens_decoder") or {}, dict[int, _Added], strict=False)
+    except msgspec.ValidationError as error:
+        raise NotACheckpoint(f"its tokenizer's added tokens cannot be read: {error}") from error
+    tokens = {**{token.id: token for token in added}, **more}
+    return {number: token.content for number, token in tokens.items() if token.special and token.content}
 
 
 def _json(file: Path) -> dict[str, Any] | None:  # JSON

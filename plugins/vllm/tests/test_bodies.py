@@ -55,6 +55,11 @@ def test_every_sampling_value_is_written_out() -> None:
     }
 
 
+def test_what_ends_an_answer_is_kept_in_its_text_only_where_it_may_be_a_stop_string() -> None:
+    """Or the end-of-sequence token is seen, of models whose tokenizer does not call it special."""
+    assert "include_stop_str_in_output" not in completion_body(request(stop=("",)), [1], 9, None)
+
+
 def test_seeds_of_64_bits_become_seeds_that_all_their_bits_decide() -> None:
     assert [engine_seed(seed) for seed in (0, 1, 2**32 - 257)] == [0, 1, 2**32 - 257]
     found = {engine_seed((upper << 32) + 5) for upper in range(1, 100)}

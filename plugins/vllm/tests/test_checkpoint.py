@@ -59,7 +59,7 @@ def test_a_multimodal_configuration_tells_by_its_text_part(tiny: Path, tmp_path:
     assert (found.model_type, found.context_tokens, found.layers) == ("some_vl", 2048, 2)
 
 
-def weights(path: Path, kind: str, numbers: int, width: int) -> None:
+def weights(path: Path, kind: object, numbers: int, width: int) -> None:
     """A file with one tensor."""
     tensor = {"dtype": kind, "shape": [numbers], "data_offsets": [0, numbers * width]}
     header = json.dumps({"t": tensor}).encode()
@@ -128,6 +128,8 @@ def test_several_gpus_share_the_cache_by_heads(
             lambda folder: (folder / "model.safetensors").write_bytes(b"\x08" + b"\0" * 7 + b"not json"),
             "is no safetens",
         ),
+        (lambda folder: weights(folder / "model.safetensors", 7, 10, 1), "is no safetensors file"),
+        (lambda folder: (folder / "tokenizer.json").write_text('{"added_tokens": [{"id": 1}]}'), "added tokens cannot"),
         (
             lambda folder: (folder / "model.safetensors").write_bytes(
                 (folder / "model.safetensors").read_bytes()[:-1000]
@@ -141,6 +143,19 @@ def test_what_is_no_model_is_told_before_anything_is_started(tiny: Path, tmp_pat
     spoil(tmp_path)
     with pytest.raises(NotACheckpoint, match=words):
         checkpoints.read(tmp_path)
+
+
+def test_control_tokens_are_those_of_the_tokenizer_and_of_its_configuration(tiny: Path, tmp_path: Path) -> None:
+    """Text of either would act: transformers adds the configuration's to the tokenizer."""
+    shutil.copytree(tiny, tmp_path, dirs_exist_ok=True)
+    known = checkpoints.read(tmp_path)
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    added = {"70000": {"content": "<|more|>", "special": True}, "70001": {"content": "<b>", "special": False}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({**config, "added_tokens_decoder": added}))
+    assert set(checkpoints.read(tmp_path).control_tokens) == {*known.control_tokens, "<|more|>"}
+    (tmp_path / "tokenizer.json").unlink()
+    alone = checkpoints.read(tmp_path)
+    assert (alone.control_tokens, alone.control_ids) == (("<|more|>",), {70000})
 
 
 def test_tokens_have_their_bytes_also_inside_a_character(tiny: Path) -> None:
