@@ -129,11 +129,6 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
         """Texts of the special tokens."""
         return tuple(self.controls.values())
 
-    @property
-    def control_ids(self) -> frozenset[int]:
-        """Ids of the special tokens."""
-        return frozenset(self.controls)
-
     def _number(self, *names: str) -> int | None:
         for part in (self.text_config, self.config):
             for name in names:

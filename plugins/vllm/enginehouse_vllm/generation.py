@@ -38,6 +38,9 @@ class Generation:
         request, readings = self._request, self._readings
         max_tokens = room_for(request, len(self._prompt_ids), self._model.context_tokens)
         body = completion_body(request, self._prompt_ids, max_tokens, self._grammar)
+        hidden = self._model.hidden
+        if hidden is not None:
+            body.update(skip_special_tokens=False, spaces_between_special_tokens=False)
         is_started = False
         cached_tokens = 0
         async with aclosing(self._server.complete(body, blame_of(request))) as chunks:
@@ -55,7 +58,8 @@ class Generation:
                         continue
                     count = chunk.usage.completion_tokens if chunk.usage else reading.reader.completion_tokens
                     logprobs = await self._logprobs(choice) if request.logprobs else ()
-                    for event in reading.read(choice.text, count, logprobs, choice.finish_reason):
+                    text = choice.text if hidden is None else hidden.sub("", choice.text)
+                    for event in reading.read(text, count, logprobs, choice.finish_reason):
                         yield event
         if not all(reading.is_finished for reading in readings):
             raise EngineProtocolError("vLLM ended the stream before the answer was complete.")
@@ -77,7 +81,7 @@ class Generation:
             for at, token in enumerate(found):
                 found[at] = await self._raw([*self._prompt_ids, *written], token.token_id)
                 written.append(token.token_id)
-        return [token for token in found if token.token_id not in self._model.control_ids]
+        return [token for token in found if token.token_id not in self._model.hidden_ids]
 
     async def _raw(self, token_ids: list[int], token_id: int) -> TokenLogprob:
         """The logprob of *token_id* behind *token_ids*, without a grammar."""

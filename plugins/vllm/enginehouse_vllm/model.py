@@ -7,8 +7,8 @@ import re
 import msgspec
 
 from enginehouse_plugin import Capabilities
-from enginehouse_plugin.hosting.chat_messages import TemplateFacts
-from enginehouse_plugin.hosting.thinking import OPENS
+from enginehouse_plugin.hosting.chat_messages import CALL_CLOSES, CALL_OPENS, TemplateFacts
+from enginehouse_plugin.hosting.thinking import MARKS, OPENS
 
 from .checkpoint import Checkpoint
 from .families import Parsers, has_our_calls
@@ -46,12 +46,17 @@ _VARIABLES = (
     "reasoning_effort",
 )
 """Variables beyond messages and tools that published templates read."""
+_READ_MARKS = frozenset({*MARKS, CALL_OPENS, CALL_CLOSES})
 _MAX_N = 128
 _MAX_TOP_LOGPROBS = 20
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """A loaded model."""
+    """A loaded model.
+
+    `hidden_ids` are the control tokens that are no part of an answer. vLLM leaves control tokens out of its text; where
+    marks that the adapter reads are among them it must not, and `hidden` finds the texts of the others.
+    """
 
     capabilities: Capabilities
     template: TemplateFacts
@@ -59,7 +64,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     vocabulary: Vocabulary
     vocabulary_size: int
     control_tokens: tuple[str, ...]
-    control_ids: frozenset[int]
+    hidden_ids: frozenset[int]
+    hidden: re.Pattern[str] | None
 
     @property
     def context_tokens(self) -> int:
@@ -91,6 +97,8 @@ def describe(
     if parsers.is_harmony or facts.variables & {"reasoning_effort", "enable_thinking"}:
         features.add("reasoning_effort")
     size = checkpoint.vocabulary_size or len(vocabulary)
+    hidden = {number: text for number, text in checkpoint.controls.items() if text not in _READ_MARKS}
+    has_control_marks = len(hidden) < len(checkpoint.controls)
     return Model(
         capabilities=Capabilities(
             context_tokens=context_tokens,
@@ -104,7 +112,8 @@ def describe(
         vocabulary=vocabulary,
         vocabulary_size=size,
         control_tokens=checkpoint.control_tokens,
-        control_ids=checkpoint.control_ids,
+        hidden_ids=frozenset(hidden),
+        hidden=re.compile("|".join(map(re.escape, hidden.values()))) if has_control_marks else None,
     )
 
 

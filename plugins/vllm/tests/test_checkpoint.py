@@ -19,7 +19,7 @@ def test_a_folder_tells_its_model(tiny: Path) -> None:
     assert found.template is not None
     assert "<|im_start|>" in found.template
     assert "<|im_end|>" in found.control_tokens
-    assert 2 in found.control_ids
+    assert found.controls[2] == "<|im_end|>"
     assert found.weight_bytes == (tiny / "model.safetensors").stat().st_size
     assert found.loaded_bytes("float32") == 4 * found.parameters["F32"]
     assert found.loaded_bytes("bfloat16") == 2 * found.parameters["F32"]
@@ -154,8 +154,7 @@ def test_control_tokens_are_those_of_the_tokenizer_and_of_its_configuration(tiny
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({**config, "added_tokens_decoder": added}))
     assert set(checkpoints.read(tmp_path).control_tokens) == {*known.control_tokens, "<|more|>"}
     (tmp_path / "tokenizer.json").unlink()
-    alone = checkpoints.read(tmp_path)
-    assert (alone.control_tokens, alone.control_ids) == (("<|more|>",), {70000})
+    assert checkpoints.read(tmp_path).controls == {70000: "<|more|>"}
 
 
 def test_tokens_have_their_bytes_also_inside_a_character(tiny: Path) -> None:
