@@ -6,8 +6,8 @@ import asyncio
 import importlib.util
 import json
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from enginehouse_plugin.errors import (
     EnginehouseError,
     EngineOverloaded,
     EngineUnavailable,
+    InvalidRequest,
     LoadFailed,
 )
 from enginehouse_plugin.events import EVENTS_VERSION, AnyEvent
@@ -49,6 +50,9 @@ from .logs import LogLine
 START_TIMEOUT_S = 120.0
 """For the interpreter to start and the engine's modules to be imported."""
 _GRACE_S = 0.5
+_UNSENDABLE = (OverflowError, UnicodeEncodeError, RecursionError)
+"""What encoding may raise: for integers of more than 64 bits, which JSON may hold, for halves of characters, and for
+values that are nested too deeply."""
 
 # The engine's interpreter may lack the contract and the plugin: it then gets these two packages, and nothing
 # else, from where the router has them. (PYTHONPATH would put all of the router's packages before the engine's.)
@@ -159,11 +163,13 @@ class WorkerLink:
         """Call *method* in the worker; its result has the type that `RESULTS` says."""
         self._refuse_if_closed()
         identity = self._next_id()
+        with _refusing_the_unsendable(arguments):
+            call = Call(identity, method, msgspec.Raw(encode(arguments)))
         answer: asyncio.Future[msgspec.Raw] = asyncio.get_running_loop().create_future()
         self._calls[identity] = answer
         if on_progress is not None:
             self._progress[identity] = on_progress
-        self._connection.send(Call(identity, method, msgspec.Raw(encode(arguments))))
+        self._connection.send(call)
         try:
             value = await answer
         except asyncio.CancelledError:
@@ -176,11 +182,16 @@ class WorkerLink:
         return msgspec.msgpack.decode(value, type=kind) if kind is not None else None
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
-        """Generate in the worker."""
+        """Generate in the worker.
+
+        Raises:
+            InvalidRequest: a frame cannot hold a value of the request.
+        """
         self._refuse_if_closed()
         identity = self._next_id()
+        with _refusing_the_unsendable((request,)):
+            self._connection.send(Generate(identity, request))
         stream = self._streams[identity] = _Stream()
-        self._connection.send(Generate(identity, request))
         try:
             while (event := await stream.next()) is not None:
                 yield event
@@ -296,6 +307,30 @@ class WorkerLink:
         if not self._welcome.done():
             self._welcome.set_exception(EngineDied(message, last_words=report.last_words))
             self._welcome.exception()  # it counts as seen: perhaps nobody waits for it
+
+
+@contextmanager
+def _refusing_the_unsendable(arguments: tuple[object, ...]) -> Iterator[None]:
+    """Turn what a frame cannot hold into the error that names the field of the request among *arguments*."""
+    try:
+        yield
+    except _UNSENDABLE as error:
+        for request in arguments:
+            if isinstance(request, GenerationRequest):
+                param = _unsendable_field(request)
+                raise InvalidRequest(
+                    f"'{param}' holds what cannot be passed to this engine: {error}.", param=param
+                ) from error
+        raise
+
+
+def _unsendable_field(request: GenerationRequest) -> str | None:
+    for name in request.__struct_fields__:
+        try:
+            encode(getattr(request, name))
+        except _UNSENDABLE:
+            return {"output": "response_format", "prompt": "messages"}.get(name, name)
+    return None
 
 
 def _offered_packages(target: str) -> dict[str, tuple[str, list[str] | None]]:

@@ -11,6 +11,7 @@ from enginehouse_plugin import (
     Finished,
     GenerationRequest,
     Inspectable,
+    JsonSchema,
     LoadProgress,
     Measured,
     Placement,
@@ -19,6 +20,7 @@ from enginehouse_plugin import (
     Started,
     Text,
     TextDelta,
+    Tool,
     UsageReport,
 )
 from enginehouse_plugin.errors import (
@@ -27,6 +29,7 @@ from enginehouse_plugin.errors import (
     EngineFailure,
     EngineOverloaded,
     EngineUnavailable,
+    InvalidRequest,
     LoadFailed,
     SourceNotFound,
     UnsupportedFeature,
@@ -227,6 +230,26 @@ async def test_streams_that_are_left_before_they_begin_leave_no_words_in_the_log
     await until_idle(instance)
     await instance.unload()
     assert not [line for line in lines if "never awaited" in line.text]
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"output": JsonSchema("s", {"type": "integer", "maximum": 10**30})}, "response_format"),
+        ({"tools": (Tool("f", parameters={"maximum": -(10**30)}),)}, "tools"),
+        ({"chat_template_kwargs": {"size": 2**64}}, "chat_template_kwargs"),
+        ({"stop": ("\ud800",)}, "stop"),
+    ],
+)
+async def test_what_cannot_be_sent_to_the_worker_is_refused_by_its_field(load, fields, param):
+    instance = await load()
+    asked = request("x", **fields)
+    with pytest.raises(InvalidRequest, match=param) as refused:
+        await collect(instance.generate(asked))
+    assert refused.value.param == param
+    with pytest.raises(InvalidRequest, match=param):
+        await instance.count_tokens(asked)
+    assert isinstance((await collect(instance.generate(request("x"))))[-1], UsageReport)
 
 
 async def test_a_slow_reader_costs_its_own_stream_only(load):
