@@ -120,7 +120,8 @@ async def test_calls_and_reasoning_in_a_form_of_vllms_own_are_read_by_its_parser
 
         with pytest.raises(ContextTooLong) as caught:  # vLLM itself would cut the number
             await ask(instance, max_tokens=2048)
-        assert (caught.value.prompt_tokens, caught.value.max_tokens) == (plain.started.prompt_tokens, 2048)
+        assert caught.value.max_tokens == 2048
+        assert caught.value.is_lower_bound or caught.value.prompt_tokens == plain.started.prompt_tokens
 
         processes = below(instance._child.pid)
         assert len(processes) >= 2  # engine core and worker
