@@ -131,7 +131,7 @@ class VllmBackend(Backend):
             is_news = child is None or not child.is_stopping
             level = _LEVELS.get(line.level, logging.DEBUG) if is_news else logging.DEBUG
             _engine_log.log(level, "%s: %s", placement.model, line.text)
-            if reason_of([line.text]) is not None and len(words) < _MAX_WORDS:
+            if len(words) < _MAX_WORDS and reason_of([line.text]) is not None:
                 words.append(line.text)
             stage = stage_of(line.text)
             if stage is not None and stage.fraction is not None and stage.fraction >= farthest:

@@ -15,7 +15,7 @@ _STAGES = (
     (re.compile(r"Initializing a V\d LLM engine"), "starting the engine", 0.3),
     (re.compile(r"Starting to load model"), "loading weights", 0.5),
     (re.compile(r"Loading weights took"), "weights loaded", 0.7),
-    (re.compile(r"torch\.compile takes|Compiling a graph"), "compiling", 0.75),
+    (re.compile(r"Compiling a graph|torch\.compile took"), "compiling", 0.75),
     (re.compile(r"KV cache size"), "reserving the cache", 0.85),
     (re.compile(r"Capturing CUDA graphs|Capturing cudagraphs"), "capturing CUDA graphs", 0.9),
     (re.compile(r"Starting vLLM (?:API )?server"), "starting server", 0.95),

@@ -1,6 +1,14 @@
+from pathlib import Path
+
+import msgspec
 import pytest
 
+from enginehouse_plugin import LoadProgress
+from enginehouse_plugin.errors import DoesNotFit, LoadFailed
+from enginehouse_vllm.backend import VllmBackend
 from enginehouse_vllm.loading import reason_of, stage_of
+
+from .conftest import CPU, Place
 
 
 @pytest.mark.parametrize(
@@ -126,3 +134,46 @@ def test_what_the_engine_only_notes_is_no_cause(level: str) -> None:
     found = reason_of([noted, "ValueError: No available memory for the cache blocks."])
     assert found is not None
     assert found.code == "out_of_memory"
+
+
+# ---- a load that fails, with the engine's log recorded ----
+
+OUT_OF_MEMORY = "(EngineCore pid=2) ERROR 11-21 10:00:00 [core.py:1] RuntimeError: [enforce fail] can't allocate memory"
+KILLED = "(APIServer pid=1) RuntimeError: Engine core initialization failed. Failed core proc(s): {'EngineCore': -9}"
+
+
+def a_vllm_that_says(folder: Path, *lines: str) -> str:
+    """An interpreter whose vLLM writes *lines* and a long traceback, and ends."""
+    (folder / "log").write_text("\n".join([*lines, *(f"  File line {at}" for at in range(60)), "RuntimeError: end"]))
+    program = folder / "python"
+    answer = '{"vllm": "0.32.0+cpu"}'
+    program.write_text(f"#!/bin/sh\nif [ \"$1\" = -c ]; then echo '{answer}'; else cat {folder / 'log'}; exit 1; fi\n")
+    program.chmod(0o755)
+    return str(program)
+
+
+async def test_the_cause_is_told_though_much_is_said_behind_it(placement: Place, tmp_path: Path) -> None:
+    started = "(EngineCore pid=2) INFO 11-21 10:00:00 [core.py:1] Initializing a V1 LLM engine (v0.32.0)"
+    python = a_vllm_that_says(tmp_path, started, OUT_OF_MEMORY)
+    progress: list[LoadProgress] = []
+    with pytest.raises(LoadFailed) as caught:
+        await VllmBackend().load(placement(python=python), (CPU,), progress.append)
+    error = caught.value
+    assert (error.code, error.retryable) == ("out_of_memory", False)
+    assert error.last_words[0] == OUT_OF_MEMORY
+    assert error.last_words[-1] == "RuntimeError: end"
+    assert "starting the engine" in [stage.stage for stage in progress]
+
+
+async def test_a_load_whose_process_was_killed_may_be_tried_again(placement: Place, tmp_path: Path) -> None:
+    with pytest.raises(LoadFailed) as caught:
+        await VllmBackend().load(placement(python=a_vllm_that_says(tmp_path, KILLED)), (CPU,), lambda _: None)
+    assert (caught.value.code, caught.value.retryable) == ("out_of_memory", True)
+
+
+async def test_a_device_with_less_memory_than_the_model_needs_is_named(placement: Place, tmp_path: Path) -> None:
+    small = msgspec.structs.replace(CPU, memory_bytes=1 << 30)
+    with pytest.raises(DoesNotFit) as caught:
+        await VllmBackend().load(placement(python=a_vllm_that_says(tmp_path, OUT_OF_MEMORY)), (small,), lambda _: None)
+    assert caught.value.device == "cpu"
+    assert caught.value.needed_bytes > caught.value.free_bytes
