@@ -1,0 +1,200 @@
+"""What becomes of requests when engines fail, and which of several instances they go to."""
+
+from __future__ import annotations
+
+import pytest
+from tests.unit.conftest import a_request, hello
+
+from enginehouse.fleet import (
+    HostedInstance,
+    InstanceUnavailable,
+)
+from enginehouse.plugins import Plugins
+from enginehouse_plugin import (
+    Capabilities,
+    Started,
+    TextDelta,
+    hookimpl,
+)
+from enginehouse_plugin.errors import (
+    ContextTooLong,
+    EngineDied,
+    EngineFailure,
+    EngineMissing,
+)
+
+from .desk import Desk, dies_before_the_first_delta
+
+# ---- engines that fail ----
+
+
+async def test_an_engine_that_dies_before_the_first_delta_is_asked_once_more_after_its_restart(house):
+    house.script.answer = dies_before_the_first_delta
+    desk = Desk(house)
+    events = await desk.ask()
+    assert [type(event).__name__ for event in events] == [
+        "Started", "TextDelta", "TextDelta", "Finished", "UsageReport"
+    ]  # fmt: skip
+    assert desk.gate.running == 0
+
+
+async def test_a_request_waits_for_the_restart_of_an_engine_that_is_gone(house):
+    async def dies(instance, request):
+        house.script.answer = hello
+        instance.is_answering = False
+        instance.crash()
+        raise EngineDied("gone")
+        yield
+
+    house.script.answer = dies
+    desk = Desk(house)
+    assert len(await desk.ask()) == 5
+    assert house.hosted.restarts == 1
+
+
+async def test_a_second_failure_is_the_requests_answer(house):
+    asked = 0
+
+    async def dies(instance, request):
+        nonlocal asked
+        asked += 1
+        raise EngineDied("gone")
+        yield
+
+    house.script.answer = dies
+    desk = Desk(house)
+    with pytest.raises(EngineDied):
+        await desk.ask()
+    assert asked == 2
+    assert desk.gate.running == 0
+
+
+async def test_after_the_first_delta_a_failure_is_never_retried(house):
+    async def dies(instance, request):
+        yield Started(prompt_tokens=7)
+        yield TextDelta(choice=0, text="we", completion_tokens=1)
+        house.script.answer = hello
+        raise EngineDied("gone")
+
+    house.script.answer = dies
+    desk = Desk(house)
+    seen = []
+
+    async def read():
+        async with desk.open() as events:
+            async for event in events:
+                seen.append(event)  # noqa: PERF401  # what came before the failure is wanted
+
+    with pytest.raises(EngineDied):
+        await read()
+    assert len(seen) == 2
+    assert desk.trace.error_code == "engine_died"
+
+
+@pytest.mark.parametrize(
+    "error", [ContextTooLong(prompt_tokens=9, limit_tokens=8), EngineFailure("no", retryable=False)]
+)
+async def test_an_error_that_another_try_would_meet_again_is_not_retried(house, error):
+    asked = 0
+
+    async def refuses(instance, request):
+        nonlocal asked
+        asked += 1
+        raise error
+        yield
+
+    house.script.answer = refuses
+    desk = Desk(house)
+    with pytest.raises(type(error)):
+        await desk.ask()
+    assert asked == 1
+
+
+async def test_a_failure_of_a_living_engine_goes_to_another_instance_or_to_the_client(house):
+    async def fails(instance, request):
+        raise EngineFailure("bad weather")
+        yield
+
+    house.script.answer = fails
+    desk = Desk(house)
+    with pytest.raises(EngineFailure, match="bad weather"):
+        await desk.ask()
+
+
+async def test_a_model_that_cannot_be_loaded_says_why(house):
+    house.script.load_errors = [EngineMissing("vroom", fix="pip install vroom")]
+    desk = Desk(house)
+    with pytest.raises(InstanceUnavailable, match="pip install vroom"):
+        await desk.ask()
+
+
+# ---- several instances of a model ----
+
+
+async def two_instances(house, desk: Desk) -> list[HostedInstance]:
+    model = desk.service.fleet.models["m"]
+    first = model.instances[0]
+    second = HostedInstance("m#1", "m", model.config, first.chosen, on_change=house._changed)
+    model.instances.append(second)
+    second.start()
+    await house.until("ready", first)
+    await house.until("ready", second)
+    return [first, second]
+
+
+async def test_the_least_loaded_instance_is_chosen(house):
+    desk = Desk(house)
+    first, second = await two_instances(house, desk)
+    await first.gate.enter("x", 1)
+    assert desk.service.choose(desk.service.fleet.models["m"], a_request()) is second
+
+
+async def test_a_retry_goes_to_another_instance(house):
+    async def first_fails(instance, request):
+        if instance is house.script.instances[0]:
+            raise EngineFailure("bad weather")
+        async for event in hello(instance, request):
+            yield event
+
+    house.script.answer = first_fails
+    desk = Desk(house)
+    await two_instances(house, desk)
+    await desk.ask()
+    assert desk.trace.instance_id == "m#1"
+
+
+async def test_instances_without_a_needed_feature_are_set_aside(house):
+    desk = Desk(house)
+    first, second = await two_instances(house, desk)
+    second.capabilities = Capabilities(
+        context_tokens=1, max_concurrent_requests=1, features=frozenset({"streaming", "seed"})
+    )
+    model = desk.service.fleet.models["m"]
+    assert desk.service.choose(model, a_request(seed=1)) is second
+    assert desk.service.choose(model, a_request(stop=("x",))) is first
+
+
+async def test_an_instance_that_restarts_is_passed_over_for_one_that_is_ready(house):
+    desk = Desk(house)
+    first, second = await two_instances(house, desk)
+    await second.gate.enter("x", 1)
+    house.script.may_load.clear()
+    house.script.instances[0].crash()
+    await house.until("failed", first)
+    assert desk.service.choose(desk.service.fleet.models["m"], a_request()) is second
+
+
+async def test_a_plugins_choice_goes_before_the_routers(house):
+    class Last:
+        enginehouse_api = "1.0"
+
+        @hookimpl
+        def enginehouse_select(self, candidates):
+            return candidates[-1].instance_id
+
+    plugins = Plugins()
+    plugins.add(Last(), "last")
+    desk = Desk(house, plugins=plugins)
+    _, second = await two_instances(house, desk)
+    await second.gate.enter("x", 1)
+    assert desk.service.choose(desk.service.fleet.models["m"], a_request()) is second
