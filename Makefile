@@ -33,7 +33,7 @@ help:
 	@echo "make test-vllm  build vLLM's environment for processors (3.4 GB) and run the tests that need it"
 	@echo "make parity   compare the answers of the three engines on the same real weights, prompt by prompt"
 	@echo "make conformance  run the conformance suite on every engine that is here and write the reports;"
-	@echo "              WEIGHTS=real takes SmolLM2-135M instead of the tiny random model, and an hour"
+	@echo "              WEIGHTS=real takes SmolLM2-135M instead of the tiny random model"
 	@echo "make lint     the checks of 'make test' without the tests"
 	@echo "make format   rewrite the code in the project's style"
 	@echo "make bench    measure the router beside others"
