@@ -22,7 +22,17 @@ from tests.asking import ask, request
 from enginehouse_mlx.backend import MlxBackend, log_line
 from enginehouse_mlx.engine import loading
 from enginehouse_mlx.options import MlxOptions
-from enginehouse_plugin import AnyEvent, Device, Finished, Instance, LoadProgress, Measured, Placement, Tokens
+from enginehouse_plugin import (
+    AnyEvent,
+    Device,
+    Finished,
+    Instance,
+    JsonObject,
+    LoadProgress,
+    Measured,
+    Placement,
+    Tokens,
+)
 from enginehouse_plugin.errors import EngineDied, EngineMissing, EngineUnavailable, InvalidRequest, LoadFailed
 from enginehouse_plugin.hosting.logs import LogLevel, LogLine
 from enginehouse_plugin.hosting.worker import WorkerBackend
@@ -133,11 +143,33 @@ def test_what_cannot_be_loaded_is_refused_with_the_reason(
     assert not refused.value.retryable
 
 
-def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(tiny: Path, tmp_path: Path) -> None:
-    """As a fine-tuner leaves it who added a token and did not resize the embeddings."""
+def with_more_tokens(tiny: Path, target: Path) -> Path:
+    """The tiny model with tokens that it has no logits for: a special one and a plain one."""
+    folder = copy_of(tiny, target)
+    content = json.loads((folder / "tokenizer.json").read_text())
+    special = content["added_tokens"][0]
+    content["added_tokens"] += [
+        {**special, "id": 49152, "content": "<|image|>"},
+        {**special, "id": 49153, "content": "<new>", "special": False},
+    ]
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    return folder
+
+
+@on_the_loop
+async def test_tokens_that_the_model_lacks_are_text_or_refused(load: Load, tiny: Path, tmp_path: Path) -> None:
+    """A model for text may come with the tokenizer of its sibling for images."""
+    instance = await load(with_more_tokens(tiny, tmp_path / "model"))
+    answer = await ask(instance, "<|image|>", max_tokens=3, output=JsonObject())
+    assert answer.text
+    with pytest.raises(InvalidRequest, match="'<new>', which this model lacks"):
+        await ask(instance, "a <new> one", max_tokens=3)
+
+
+def test_a_tokenizer_of_a_larger_model_is_refused(tiny: Path, tmp_path: Path) -> None:
     folder = copy_of(tiny, tmp_path / "model")
     content = json.loads((folder / "tokenizer.json").read_text())
-    content["added_tokens"].append({**content["added_tokens"][0], "id": 49152, "content": "<|new|>"})
+    content["model"]["vocab"]["one more"] = 49152
     (folder / "tokenizer.json").write_text(json.dumps(content))
     with pytest.raises(LoadFailed, match="49153 tokens, and the model only 49152") as refused:
         loading.load(folder, MlxOptions(), (CPU,), None, lambda _: None)

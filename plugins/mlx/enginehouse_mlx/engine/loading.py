@@ -121,10 +121,11 @@ def _vocabulary(tokenizer: Any, size: int, template: ModelTemplate, path: Path) 
             retryable=False,
             code="bad_tokenizer",
         )
-    if len(tokenizer) > size:
+    known = tokenizer.backend_tokenizer.get_vocab_size(with_added_tokens=False)
+    if known > size:
         raise LoadFailed(
-            f"The tokenizer in '{path}' has {len(tokenizer)} tokens, and the model only {size}: tokens were added, and "
-            "the model's embeddings were not resized. Take the tokenizer that the model was made with.",
+            f"The tokenizer in '{path}' has {known} tokens, and the model only {size}. Take the tokenizer that the "
+            "model was made with.",
             retryable=False,
             code="bad_tokenizer",
         )

@@ -47,7 +47,7 @@ class Prompter:
         """The whole prompt, template included.
 
         Raises:
-            InvalidRequest: the template refuses the messages, or a token id is not of this vocabulary.
+            InvalidRequest: the template refuses the messages, or a token is not of this vocabulary.
             ContextTooLong: however the text is tokenized, it cannot fit; a shorter one is the caller's to check.
         """
         if isinstance(request.prompt, Tokens):
@@ -59,6 +59,9 @@ class Prompter:
             prompt = self._chat(request.prompt, request)
         if not prompt.token_ids:
             raise InvalidRequest("The prompt has no tokens.", param="messages")
+        if max(prompt.token_ids) >= self._vocabulary.size:
+            lacking = self._tokenizer.decode([max(prompt.token_ids)])
+            raise InvalidRequest(f"The prompt has the token '{lacking}', which this model lacks.", param="messages")
         return prompt
 
     def tokenize(self, text: str) -> list[int]:

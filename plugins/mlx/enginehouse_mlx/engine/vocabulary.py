@@ -6,16 +6,20 @@ from collections.abc import Iterable
 from typing import Any
 
 import llguidance
+import msgspec
 
 
 class Vocabulary:
-    """Tokens of one model. *tokenizer* is transformers' own, *size* the number of logits."""
+    """Tokens of one model. *tokenizer* is transformers' own, *size* the number of logits.
+
+    A tokenizer may have added tokens beyond these: Gemma 3's models for text alone have none for images.
+    """
 
     def __init__(self, tokenizer: Any, size: int, eos_ids: Iterable[int], visible: Iterable[str]) -> None:  # untyped
         self.size = size
         self.eos_ids = frozenset(eos_ids)
         self.grammar_tokenizer = llguidance.LLTokenizer(
-            tokenizer.backend_tokenizer.to_str(), n_vocab=size, eos_token=sorted(self.eos_ids)
+            _without_tokens_beyond(size, tokenizer), n_vocab=size, eos_token=sorted(self.eos_ids)
         )
         added = tokenizer.added_tokens_decoder  # id -> AddedToken
         self.control_ids = {identity: str(token) for identity, token in added.items() if token.special}
@@ -40,3 +44,13 @@ class Vocabulary:
         """The id of the one control token that *text* is, if it is one; grammars name these by id."""
         identity = self._ids_of_added.get(text)
         return identity if identity is not None and self.grammar_tokenizer.is_special_token(identity) else None
+
+
+def _without_tokens_beyond(size: int, tokenizer: Any) -> str:  # untyped
+    """`tokenizer.json` as *tokenizer* has it, which may add to the file, without added tokens from id *size* on."""
+    text: str = tokenizer.backend_tokenizer.to_str()
+    if len(tokenizer) <= size:
+        return text
+    content = msgspec.json.decode(text, type=dict[str, Any])
+    content["added_tokens"] = [token for token in content["added_tokens"] if token["id"] < size]
+    return msgspec.json.encode(content).decode()
