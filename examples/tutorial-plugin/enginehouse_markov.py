@@ -63,7 +63,7 @@ class MarkovInstance(eh.Instance):
 
 
 class MarkovBackend(eh.Backend):
-    async def probe(self) -> eh.ProbeReport:
+    async def probe(self, python=None) -> eh.ProbeReport:
         return eh.ProbeReport(available=True, engine="markov", engine_version="1.0.0")
 
     async def load(self, placement, devices, progress) -> MarkovInstance:

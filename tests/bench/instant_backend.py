@@ -61,7 +61,7 @@ class InstantInstance(Instance):
 
 
 class InstantBackend(Backend):
-    async def probe(self) -> ProbeReport:
+    async def probe(self, python: str | None = None) -> ProbeReport:
         return ProbeReport(available=True, engine="instant")
 
     async def load(self, placement: Placement, devices: tuple[Device, ...], progress: OnProgress) -> Instance:

@@ -110,7 +110,7 @@ class Script(Backend):
         made = BackendType(name="scripted", version="1", create=lambda: self, options=NoOptions, needs_weights=False)
         return msgspec.structs.replace(made, **changes)
 
-    async def probe(self) -> ProbeReport:
+    async def probe(self, python: str | None = None) -> ProbeReport:
         return ProbeReport(available=True, engine="scripted")
 
     async def load(self, placement, devices, progress) -> Instance:

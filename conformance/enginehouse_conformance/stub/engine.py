@@ -227,8 +227,9 @@ class StubBackend(Backend):
         self._parts = parts
         self._seed = seed
 
-    async def probe(self) -> ProbeReport:
+    async def probe(self, python: str | None = None) -> ProbeReport:
         """Always here."""
+        del python
         return ProbeReport(available=True, engine="stub", engine_version="1")
 
     async def load(self, placement: Placement, devices: tuple[Device, ...], progress: OnProgress) -> Instance:

@@ -164,8 +164,11 @@ class Backend(ABC):
     """An adapter to one engine."""
 
     @abstractmethod
-    async def probe(self) -> ProbeReport:
-        """Say whether the engine is here, and its version; loads no weights, imports no engine."""
+    async def probe(self, python: str | None = None) -> ProbeReport:
+        """Say whether the engine is here, and its version; loads no weights, imports no engine.
+
+        *python* is the interpreter that a placement names; without it, what the backend takes by itself is meant.
+        """
 
     async def fit(self, placement: Placement, devices: tuple[Device, ...]) -> Fit:
         """Estimate the bytes that *placement* takes on *devices* without loading weights.

@@ -10,6 +10,7 @@ from pathlib import Path
 from enginehouse_plugin import Backend, Device, Fit, LoadProgress, OnProgress, Placement, ProbeReport
 from enginehouse_plugin.errors import ENGINE_WITHOUT_GPU, DoesNotFit, EngineError, LoadFailed, SourceNotFound
 from enginehouse_plugin.hosting.child import Child, LogLine
+from enginehouse_plugin.hosting.interpreters import versions_in
 
 from . import gguf, start
 from .instance import LlamaCppInstance
@@ -34,8 +35,18 @@ _OUT_OF_MEMORY = re.compile(r"out of memory|failed to allocate|cannot allocate|u
 class LlamaCppBackend(Backend):
     """llama.cpp, embedded through xllamacpp or as a llama-server program."""
 
-    async def probe(self) -> ProbeReport:
-        """Look for xllamacpp in this interpreter and for llama-server on the PATH."""
+    async def probe(self, python: str | None = None) -> ProbeReport:
+        """Look for xllamacpp in this interpreter and for llama-server on the PATH; or for xllamacpp in *python*."""
+        if python is not None:
+            version = (await versions_in(python, ("xllamacpp",)) or {}).get("xllamacpp")
+            if version is None:
+                return ProbeReport(
+                    available=False,
+                    engine="llama.cpp",
+                    detail=f"'{python}' is no interpreter, or has no xllamacpp",
+                    fix=f"{python} -m pip install xllamacpp",
+                )
+            return ProbeReport(available=True, engine="llama.cpp", engine_version=f"xllamacpp {version}", detail=python)
         version = start.embedded_version()
         if version is not None:
             return ProbeReport(available=True, engine="llama.cpp", engine_version=f"xllamacpp {version}")

@@ -60,6 +60,18 @@ async def test_probe_names_the_engine_without_importing_it() -> None:
     assert "xllamacpp" not in sys.modules
 
 
+async def test_probe_asks_the_interpreter_that_a_placement_names(tmp_path: Path) -> None:
+    backend = LlamaCppBackend()
+    here = await backend.probe(sys.executable)
+    assert (here.available, here.engine_version) == (True, (await backend.probe()).engine_version)
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')  # without what is installed
+    bare.chmod(0o755)
+    for python in (str(bare), str(tmp_path / "nowhere")):
+        report = await backend.probe(python)
+        assert (report.available, report.fix) == (False, f"{python} -m pip install xllamacpp")
+
+
 async def test_loading_tells_its_stages_and_ends_ready(placement: Callable[..., Placement]) -> None:
     stages: list[LoadProgress] = []
     instance = await LlamaCppBackend().load(placement(context_tokens=256, slots=1), (CPU,), stages.append)

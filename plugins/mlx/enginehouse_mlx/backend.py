@@ -9,6 +9,7 @@ import logging
 
 from enginehouse_plugin import Backend, Device, Fit, Instance, OnProgress, Placement, ProbeReport
 from enginehouse_plugin.errors import DoesNotFit, EngineMissing, LoadFailed
+from enginehouse_plugin.hosting.interpreters import versions_in
 from enginehouse_plugin.hosting.logs import LogLine
 from enginehouse_plugin.hosting.worker import WorkerBackend
 
@@ -31,13 +32,21 @@ _LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.I
 class MlxBackend(Backend):
     """MLX with mlx_lm's models, in a worker process for each instance."""
 
-    async def probe(self) -> ProbeReport:
-        """Look for the packages in this interpreter, without importing them."""
-        missing = missing_packages()
+    async def probe(self, python: str | None = None) -> ProbeReport:
+        """Look for the packages in this interpreter, or in *python*, without importing them."""
+        if python is None:
+            found = _versions()
+        else:
+            there = await versions_in(python, _PACKAGES)
+            if there is None:
+                return ProbeReport(available=False, engine="MLX", detail=f"there is no interpreter '{python}'")
+            found = there
+        missing = [name for name in _PACKAGES if found[name] is None]
         if missing:
-            return ProbeReport(available=False, engine="MLX", detail=f"not installed: {', '.join(missing)}", fix=FIX)
-        versions = [f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES[:2]]
-        return ProbeReport(available=True, engine="MLX", engine_version=", ".join(versions))
+            fix = FIX if python is None else f"{python} -m {FIX}"
+            return ProbeReport(available=False, engine="MLX", detail=f"not installed: {', '.join(missing)}", fix=fix)
+        versions = [f"{name} {found[name]}" for name in _PACKAGES[:2]]
+        return ProbeReport(available=True, engine="MLX", engine_version=", ".join(versions), detail=python or "")
 
     async def fit(self, placement: Placement, devices: tuple[Device, ...]) -> Fit:
         """Estimate from `config.json` and the headers of the safetensors files.
@@ -59,7 +68,7 @@ class MlxBackend(Backend):
             EngineMissing, LoadFailed, DoesNotFit: see the errors.
         """
         options = options_of(placement)
-        if placement.python is None and missing_packages():
+        if placement.python is None and None in _versions().values():
             raise EngineMissing("MLX", fix=FIX)
         found = await asyncio.to_thread(weights.read, placement)
         tokens = footprint.context_tokens(placement, found)
@@ -77,15 +86,15 @@ def log_line(model: str, line: LogLine) -> None:
     _engine_log.log(_LEVELS[line.level], "%s: %s", model, line.text)
 
 
-def missing_packages() -> list[str]:
-    """The engine's packages that this interpreter lacks."""
-    missing = []
+def _versions() -> dict[str, str | None]:
+    """The engine's packages and their versions here, None for those that are missing."""
+    found: dict[str, str | None] = {}
     for name in _PACKAGES:
         try:
-            importlib.metadata.version(name)
+            found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            missing.append(name)
-    return missing
+            found[name] = None
+    return found
 
 
 def options_of(placement: Placement) -> MlxOptions:

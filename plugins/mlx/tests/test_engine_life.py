@@ -67,6 +67,19 @@ def test_the_router_imports_no_engine() -> None:
     assert done.stdout.startswith("True mlx 0.")
 
 
+async def test_probe_asks_the_interpreter_that_a_placement_names(tmp_path: Path) -> None:
+    backend = MlxBackend()
+    here = await backend.probe(sys.executable)
+    assert (here.available, here.engine_version) == (True, (await backend.probe()).engine_version)
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')  # without what is installed
+    bare.chmod(0o755)
+    lacking = await backend.probe(str(bare))
+    assert lacking.detail == "not installed: mlx, mlx-lm, llguidance"
+    assert lacking.fix == f"{bare} -m pip install 'enginehouse-mlx[engine]'"
+    assert not (await backend.probe(str(tmp_path / "nowhere"))).available
+
+
 @on_the_loop
 async def test_what_is_missing_is_told_with_the_command_that_installs_it(
     monkeypatch: pytest.MonkeyPatch, placement: Place

@@ -38,10 +38,10 @@ _NEEDS = "vLLM needs a folder with config.json and *.safetensors, as model hubs 
 class VllmBackend(Backend):
     """vLLM's own server as a managed child, in an environment of its own."""
 
-    async def probe(self) -> ProbeReport:
-        """Look for vLLM in the variable's environment, this one and the PATH's; a placement may name another."""
+    async def probe(self, python: str | None = None) -> ProbeReport:
+        """Look for vLLM in the environment of *python*; without it, in the variable's, this one and the PATH's."""
         try:
-            installed = await environment.find()
+            installed = await environment.find(python)
         except EngineMissing as error:
             return ProbeReport(available=False, engine="vLLM", detail=error.message, fix=error.fix)
         detail = f"{installed.python}, torch {installed.torch}"

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from enginehouse_plugin.errors import EngineMissing
+from enginehouse_plugin.hosting.interpreters import program_of
 
 PYTHON_VARIABLE = "ENGINEHOUSE_VLLM_PYTHON"
 """Names the interpreter where a placement does not."""
@@ -79,7 +80,7 @@ async def find(python: str | None = None) -> Installed:
     """
     named = python or os.environ.get(PYTHON_VARIABLE)
     if named is not None:
-        path = _program(named)
+        path = program_of(named)
         if path is None:
             raise EngineMissing("vLLM", fix=f"There is no interpreter '{named}'. {FIX}")
         installed = await _ask(path)
@@ -91,10 +92,6 @@ async def find(python: str | None = None) -> Installed:
         if installed is not None:
             return installed
     raise EngineMissing("vLLM", fix=FIX)
-
-
-def _program(named: str) -> str | None:
-    return shutil.which(os.path.expanduser(named))
 
 
 def _beside_program() -> str | None:

@@ -102,8 +102,8 @@ class _Attaching(Backend):
     def __init__(self, attach: Callable[[], VllmInstance]) -> None:
         self._attach = attach
 
-    async def probe(self) -> ProbeReport:
-        return await VllmBackend().probe()
+    async def probe(self, python: str | None = None) -> ProbeReport:
+        return await VllmBackend().probe(python)
 
     async def load(self, placement: Placement, devices: tuple[Device, ...], progress: OnProgress) -> VllmInstance:
         return self._attach()

@@ -173,9 +173,9 @@ class _Loader(Backend):
         self._instance: asyncio.Future[Instance | None] = asyncio.get_running_loop().create_future()
         self._stage = ""
 
-    async def probe(self) -> ProbeReport:
+    async def probe(self, python: str | None = None) -> ProbeReport:
         """Ask the backend."""
-        return await self._backend.probe()
+        return await (self._backend.probe() if python is None else self._backend.probe(python))
 
     async def load(self, placement: Placement, devices: tuple[Device, ...], progress: OnProgress) -> Instance:
         """Load with it; what is not an error of the contract becomes one."""

@@ -20,7 +20,7 @@ from enginehouse_plugin import Device
 from enginehouse_plugin.errors import LoadError
 
 from .checks import PIP, Check
-from .engines import engine_checks
+from .engines import Used, engine_checks
 from .output import print_json, size
 from .placements import placements_of
 from .setup import Setup, config_option, host_devices, json_option, load_plugins, set_up
@@ -74,7 +74,7 @@ def _checks(
     yield from _troubles(survey().troubles)
     yield _cache()
     yield from _plugins(plugins)
-    yield from engine_checks(plugins, devices, _used_backends(setup) if setup else set())
+    yield from engine_checks(plugins, devices, _used_engines(setup) if setup else set())
     if setup is None:
         yield Check(area="config", name=config_file or "built in", verdict="missing", detail=problem)
         return
@@ -145,9 +145,9 @@ def _plugins(plugins: Plugins) -> Iterator[Check]:
         )
 
 
-def _used_backends(setup: Setup) -> set[str]:
+def _used_engines(setup: Setup) -> set[Used]:
     chosen = (decision.chosen for decision in setup.decisions.values())
-    return {one.placement.backend for one in chosen if one is not None}
+    return {(one.placement.backend, one.placement.python) for one in chosen if one is not None}
 
 
 def _models(setup: Setup) -> Iterator[Check]:

@@ -15,18 +15,26 @@ from .checks import PIP, Check
 _PROBE_TIMEOUT_S = 20.0
 
 
-def engine_checks(plugins: Plugins, devices: Sequence[Device], used: Collection[str]) -> Iterator[Check]:
-    """A finding for each backend of *plugins*, then for each known engine without one.
+Used = tuple[str, str | None]
+"""A backend that the configuration has chosen for this host, and the interpreter that its placement names."""
 
-    *used* are the backends that the configuration has chosen for this host: what they lack is missing, what others
-    lack is worth a note.
+
+def engine_checks(plugins: Plugins, devices: Sequence[Device], used: Collection[Used]) -> Iterator[Check]:
+    """A finding for each backend of *plugins* and each interpreter in *used*, then for each known engine without one.
+
+    What those in *used* lack is missing, what others lack is worth a note.
     """
-    reports = asyncio.run(_probe_all(plugins.backends))
-    for name, report in reports.items():
-        yield _engine(plugins.backends[name], report, devices, is_used=name in used)
+    backends = plugins.backends
+    named = sorted((name, python) for name, python in used if python is not None and name in backends)
+    asked: list[Used] = [*((name, None) for name in backends), *named]
+    reports = asyncio.run(_probe_all([(backends[name], python) for name, python in asked]))
+    for one, report in zip(asked, reports, strict=True):
+        name, python = one
+        if python is not None or one in used or report.available or not any(name == other for other, _ in named):
+            yield _engine(backends[name], report, devices, is_used=one in used)
     refused = {plugin.name for plugin in plugins.quarantined}
     for known in KNOWN_ENGINES.values():
-        if known.backend not in reports and known.backend not in refused:
+        if known.backend not in backends and known.backend not in refused:
             yield _absent(known, devices)
 
 
@@ -71,16 +79,19 @@ def _no_hardware(kinds: Sequence[str], devices: Sequence[Device]) -> str:
     return f"it cannot run here: it needs {' or '.join(kinds)}, and this host has {there}"
 
 
-async def _probe_all(backends: dict[str, BackendType]) -> dict[str, ProbeReport]:
-    reports = await asyncio.gather(*(_probe(backend) for backend in backends.values()))
-    return dict(zip(backends, reports, strict=True))
+async def _probe_all(asked: Sequence[tuple[BackendType, str | None]]) -> list[ProbeReport]:
+    return await asyncio.gather(*(_probe(backend, python) for backend, python in asked))
 
 
-async def _probe(backend: BackendType) -> ProbeReport:
+async def _probe(backend: BackendType, python: str | None) -> ProbeReport:
     try:
         async with asyncio.timeout(_PROBE_TIMEOUT_S):
-            return await backend.create().probe()
+            adapter = backend.create()
+            return await (adapter.probe() if python is None else adapter.probe(python))
     except EnginehouseError as error:
         return ProbeReport(available=False, engine=backend.name, detail=error.message)
     except TimeoutError:
         return ProbeReport(available=False, engine=backend.name, detail=f"no answer within {_PROBE_TIMEOUT_S:g} s")
+    except Exception as error:  # noqa: BLE001  # a plugin's fault must not end the command that explains it
+        broken = f"its plugin broke: {type(error).__name__}: {error}"
+        return ProbeReport(available=False, engine=backend.name, detail=broken)

@@ -24,12 +24,14 @@ class Options(msgspec.Struct, frozen=True):
 
 
 class Probed(Backend):
-    """Says what the test wants."""
+    """Says what the test wants; of an interpreter that a placement names, that it is there."""
 
     def __init__(self, report: ProbeReport) -> None:
         self.report = report
 
-    async def probe(self) -> ProbeReport:
+    async def probe(self, python: str | None = None) -> ProbeReport:
+        if python is not None:
+            return ProbeReport(available=True, engine=self.report.engine, detail=python)
         return self.report
 
     async def load(self, placement, devices, progress):
@@ -86,7 +88,36 @@ def test_an_engine_that_is_missing_comes_with_its_command():
     lacking = Plugin("mlx", ("apple",), available=False, detail="no module mlx", fix="pip install mlx")
     check = checked((APPLE, CPU), lacking)["mlx"]
     assert (check.verdict, check.detail, check.fix) == ("note", "The mlx: no module mlx", "pip install mlx")
-    assert checked((APPLE, CPU), lacking, used={"mlx"})["mlx"].verdict == "missing"
+    assert checked((APPLE, CPU), lacking, used={("mlx", None)})["mlx"].verdict == "missing"
+
+
+def test_an_engine_is_looked_for_where_its_placement_says():
+    lacking = Plugin("mlx", ("apple",), available=False, detail="no module mlx", fix="pip install mlx")
+    plugins = Plugins()
+    plugins.add(lacking, "mlx")
+    told = [
+        [(check.verdict, check.detail) for check in engine_checks(plugins, (APPLE,), used) if check.name == "mlx"]
+        for used in ({("mlx", "/its/python")}, {("mlx", "/its/python"), ("mlx", None)})
+    ]
+    there = ("ok", "The mlx: /its/python, runs on apple")
+    assert told == [[there], [("missing", "The mlx: no module mlx"), there]]
+
+
+def test_a_probe_that_breaks_is_told_as_such():
+    class Broken(Probed):
+        async def probe(self):  # of a plugin that knows of no other interpreter
+            raise ValueError("no such thing")
+
+    plugin = Plugin("mlx", ("apple",))
+    plugin.kind = msgspec.structs.replace(plugin.kind, create=lambda: Broken(ProbeReport(available=True, engine="x")))
+    assert checked((APPLE,), plugin)["mlx"].detail == "mlx: its plugin broke: ValueError: no such thing"
+    plugins = Plugins()
+    plugins.add(plugin, "mlx")
+    named = [
+        check.detail for check in engine_checks(plugins, (APPLE,), {("mlx", "/its/python")}) if check.name == "mlx"
+    ]
+    assert len(named) == 1
+    assert "its plugin broke: TypeError" in named[0]
 
 
 def test_what_hides_hardware_is_told_with_the_fix(enginehouse: Run, monkeypatch):

@@ -64,11 +64,11 @@ class WorkerBackend(Backend):
         self._on_log = on_log
         self._max_buffered_events = max_buffered_events
 
-    async def probe(self) -> ProbeReport:
-        """Ask a worker, or the function given for it."""
-        if self._probe is not None:
+    async def probe(self, python: str | None = None) -> ProbeReport:
+        """Ask a worker, or the function given for it, which knows of no other interpreter."""
+        if self._probe is not None and python is None:
             return await self._probe()
-        link = await self._start(None)
+        link = await self._start(None, python)
         try:
             report: ProbeReport = await link.call("probe")
             return report
@@ -102,8 +102,8 @@ class WorkerBackend(Backend):
             raise
         return _instance_type(loaded.abilities)(link, loaded.capabilities)
 
-    async def _start(self, placement: Placement | None) -> WorkerLink:
-        python = (placement.python if placement else None) or self._python or sys.executable
+    async def _start(self, placement: Placement | None, python: str | None = None) -> WorkerLink:
+        python = python or (placement.python if placement else None) or self._python or sys.executable
         name = f"worker of {placement.model}" if placement else f"worker of {self._target}"
         return await WorkerLink.start(
             name, self._target, python, env=self._env, on_log=self._on_log, max_buffered=self._max_buffered_events

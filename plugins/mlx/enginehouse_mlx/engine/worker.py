@@ -15,8 +15,9 @@ from enginehouse_plugin.errors import EngineMissing
 class MlxWorker(Backend):
     """Loads one model on a thread of its own."""
 
-    async def probe(self) -> ProbeReport:
+    async def probe(self, python: str | None = None) -> ProbeReport:
         """Say that it is there: the router asks packages, not workers."""
+        del python
         return ProbeReport(available=True, engine="MLX")
 
     async def load(self, placement: Placement, devices: tuple[Device, ...], progress: OnProgress) -> Instance:

@@ -109,7 +109,7 @@ class GuestInstance(Instance):
 
 
 class GuestBackend(Backend):
-    async def probe(self):
+    async def probe(self, python=None):
         return ProbeReport(available=True, engine="guest", engine_version="1", detail=str(os.getpid()))
 
     async def fit(self, placement, devices):
