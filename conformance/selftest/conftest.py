@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 import pytest
 
 from enginehouse_conformance.stub import Behaviour, StubServer
+from enginehouse_conformance.stub.listener import Listener
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -17,30 +18,18 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 @contextlib.asynccontextmanager
 async def scripted(handler: Handler) -> AsyncIterator[str]:
     """A server that reads one request per connection, then does what *handler* does, then closes."""
-    tasks: set[asyncio.Task[None]] = set()
 
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        try:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
             await read_request(reader)
             await handler(reader, writer)
             await writer.drain()
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
-            tasks.discard(task)
-            writer.close()
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    listener = Listener(serve)
     try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        yield f"http://127.0.0.1:{await listener.start()}/v1"
     finally:
-        server.close()
-        for task in tuple(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await listener.close()
 
 
 async def read_request(reader: asyncio.StreamReader) -> bytes:
@@ -54,10 +43,12 @@ def in_thread(server: contextlib.AbstractAsyncContextManager[object]) -> Iterato
     """*server* in a thread with an event loop of its own, for programs that run one themselves."""
     ready: list[object] = []
     started = threading.Event()
-    loop = asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop
     ended = asyncio.Event()
 
     async def serve() -> None:
+        nonlocal loop
+        loop = asyncio.get_running_loop()
         async with server as entered:
             ready.append(entered)
             started.set()
@@ -65,10 +56,9 @@ def in_thread(server: contextlib.AbstractAsyncContextManager[object]) -> Iterato
 
     def work() -> None:
         try:
-            loop.run_until_complete(serve())
+            asyncio.run(serve())
         finally:
             started.set()
-            loop.close()
 
     thread = threading.Thread(target=work)
     thread.start()

@@ -46,8 +46,8 @@ class IsGone(Hangs):
             async for event in super().events(events, request):
                 yield event
         finally:
-            if self.was_left and self.server._server is not None:
-                self.server._server.close()
+            if self.was_left:
+                await self.server.stop_listening()
 
 
 async def on_a_server(behaviour, rule, *, look_s):

@@ -18,6 +18,7 @@ from .behaviour import Behaviour
 from .encode import Encoder
 from .engine import CONTEXT_TOKENS, GROWTH_S, STUB_FEATURES, Armed, ArmedFault, StubInstance
 from .fields import Body
+from .listener import Listener
 from .wire_parts import Rejected
 
 _ROOTS = ("/v1", "/api/v1")
@@ -42,8 +43,7 @@ class StubServer:
         self.instance = StubInstance(self.behaviour, features=features, slots=slots, growth_s=growth_s, seed=seed)
         self._key = key
         self._numbers = itertools.count(1)
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._listener = Listener(self._serve)
         self.port = 0
 
     @property
@@ -57,35 +57,17 @@ class StubServer:
         return f"http://127.0.0.1:{self.port}/hooks"
 
     async def __aenter__(self) -> StubServer:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self.port = await self._listener.start()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        if self._server is not None:
-            self._server.close()
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._listener.close()
 
-    async def serve_forever(self) -> None:
-        """Serve until cancelled."""
-        if self._server is not None:
-            await self._server.serve_forever()
+    async def stop_listening(self) -> None:
+        """Take no further connection; those that are open go on."""
+        await self._listener.stop_listening()
 
     # ---- connections ----
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is not None:
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        try:
-            await self._serve(reader, writer)
-        except (ConnectionError, asyncio.CancelledError):
-            writer.transport.abort()
-        finally:
-            writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

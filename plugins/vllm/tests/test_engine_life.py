@@ -165,8 +165,7 @@ def wait_for_load(served: Served, times: int) -> None:
 
 
 def api_server(served: Served) -> psutil.Process:
-    (guardian,) = psutil.Process(served.pid).children()
-    (server,) = guardian.children()
+    (server,) = [child for guardian in psutil.Process(served.pid).children() for child in guardian.children()]
     return server
 
 

@@ -40,7 +40,7 @@ class Certificates:
         Raises:
             OSError: the weights cannot be read.
         """
-        engine = await engine_of(kind)
+        engine = await engine_of(kind, placement.python)
         is_cancelled = threading.Event()
 
         def on_bytes(_: int) -> None:

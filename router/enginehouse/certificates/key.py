@@ -22,9 +22,9 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     """The parts of the key.
 
     `weights` and `template` are SHA-256; weights that the backend fetches by itself are known by their source
-    alone. `options` maps each name to a digest of its value: values may be secrets. Of an engine that runs in another
-    interpreter, `environment` is a digest of what is installed there, and stands in for the version, which the
-    backend tells of its own. `suite` None: no suite is installed.
+    alone. `options` maps each name to a digest of its value: values may be secrets. `engine_version` is that of the
+    interpreter which the placement names, and `environment` a digest of all that is installed beside that; without
+    one it is None. `suite` None: no suite is installed.
     """
 
     backend: str
@@ -52,9 +52,10 @@ def suite_version() -> str | None:
         return None
 
 
-async def engine_of(kind: BackendType) -> tuple[str, str | None]:
-    """The engine's name and version, as the backend tells them."""
-    report = await kind.create().probe()
+async def engine_of(kind: BackendType, python: str | None) -> tuple[str, str | None]:
+    """The engine's name and version, as the backend tells them of the interpreter *python*, or of its own choice."""
+    backend = kind.create()
+    report = await (backend.probe() if python is None else backend.probe(python))
     return report.engine, report.engine_version
 
 
@@ -88,7 +89,7 @@ def key_of(
         backend=kind.name,
         plugin_version=kind.version,
         engine=engine[0],
-        engine_version=engine[1] if placement.python is None else None,
+        engine_version=engine[1],
         environment=environment_of(placement.python) if placement.python is not None else None,
         weights=weights,
         template=_digest(template),

@@ -25,10 +25,11 @@ class Prober(Backend):
     def __init__(self, version: str | None) -> None:
         self._version = version
 
-    async def probe(self) -> ProbeReport:
+    async def probe(self, python: str | None = None) -> ProbeReport:
         if self._version == "broken":
             raise RuntimeError("the probe broke")
-        return ProbeReport(available=True, engine="quill", engine_version=self._version)
+        version = self._version if python is None else f"{self._version} of {python}"
+        return ProbeReport(available=True, engine="quill", engine_version=version)
 
     async def load(self, placement, devices, progress):
         raise NotImplementedError
