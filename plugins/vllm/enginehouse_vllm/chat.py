@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 import msgspec
@@ -29,6 +29,7 @@ from enginehouse_plugin.hosting.grammar import OutputGrammar, output_grammar
 from enginehouse_plugin.hosting.http import LocalClient
 from enginehouse_plugin.hosting.openai_schema import WireError, WireLogprob
 from enginehouse_plugin.hosting.openai_wire import Body, OpenAIDialect
+from enginehouse_plugin.hosting.thinking import State
 
 from .body import is_copied, sampling, structured_outputs
 from .model import Model
@@ -68,6 +69,8 @@ class ChatDialect(OpenAIDialect):
     def __init__(self, model: Model) -> None:
         super().__init__()
         self._model = model
+        # Control tokens are in the text only where marks of reasoning that are read here may be among them.
+        self._hidden = model.hidden if model.template.thinking else None
 
     def body_of(self, request: GenerationRequest, model: str) -> Body:
         """See `OpenAIDialect.body_of`; the answer is always streamed, so that it can be counted as it is made.
@@ -88,6 +91,8 @@ class ChatDialect(OpenAIDialect):
             body["max_tokens"] = request.max_tokens
         if request.logprobs:
             body.update(logprobs=True, top_logprobs=request.top_logprobs, return_tokens_as_token_ids=True)
+        if self._hidden is not None:
+            body.update(skip_special_tokens=False, spaces_between_special_tokens=False)
         variables = template_variables(request, facts)
         if is_harmony and request.reasoning_effort is not None:
             body["reasoning_effort"] = variables.pop("reasoning_effort")
@@ -122,13 +127,13 @@ class ChatDialect(OpenAIDialect):
         return grammar
 
     async def generate(
-        self, client: LocalClient, request: GenerationRequest, model: str
+        self, client: LocalClient, request: GenerationRequest, model: str, thinking: State = "never"
     ) -> AsyncGenerator[AnyEvent, None]:
-        """See `Instance.generate`."""
+        """See `Instance.generate`. Calls that vLLM reads may stand behind reasoning that it does not: *thinking*."""
         is_native = _has_native_calls(request, self._model)
         read_as = msgspec.structs.replace(request, tools=(), tool_choice="none") if is_native else request
         choices = 1 if is_copied(request) else request.n
-        readings = [ChoiceReading(read_as, choice, "never") for choice in range(choices)]
+        readings = [ChoiceReading(read_as, choice, thinking) for choice in range(choices)]
         counts = [0] * choices
         streamed = msgspec.structs.replace(request, stream=True, n=choices)
         async with aclosing(super().generate(client, streamed, model)) as events:
@@ -138,7 +143,8 @@ class ChatDialect(OpenAIDialect):
                     yield event
                     continue
                 if isinstance(event, UsageReport):
-                    yield event
+                    read = sum(reading.reader.reasoning_tokens for reading in readings)
+                    yield msgspec.structs.replace(event, reasoning_tokens=max(event.reasoning_tokens, read))
                     continue
                 reading = readings[event.choice]
                 if reading.is_finished:
@@ -147,13 +153,22 @@ class ChatDialect(OpenAIDialect):
                     counts[event.choice] = event.completion_tokens
                 count = counts[event.choice]
                 if isinstance(event, TextDelta):
-                    for one in reading.read(event.text, count, event.logprobs or (), None):
+                    text, logprobs = self._visible(event)
+                    for one in reading.read(text, count, logprobs, None):
                         yield one
                 elif isinstance(event, Finished):
                     for one in reading.read("", count, (), event.reason):
                         yield one
                 elif isinstance(event, ReasoningDelta | ToolCallDelta):
                     yield event
+
+    def _visible(self, delta: TextDelta) -> tuple[str, Sequence[TokenLogprob]]:
+        """The text of *delta* and its logprobs, without control tokens that are no part of an answer."""
+        logprobs = delta.logprobs or ()
+        if self._hidden is None:
+            return delta.text, logprobs
+        shown = [token for token in logprobs if token.token_id not in self._model.hidden_ids]
+        return self._hidden.sub("", delta.text), shown
 
     def token_logprob(self, wire: WireLogprob, channel: Channel) -> TokenLogprob:
         """See `OpenAIDialect.token_logprob`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from enginehouse_plugin import AnyEvent, EngineLoad, GenerationRequest
+from enginehouse_plugin import AnyEvent, Chat, EngineLoad, GenerationRequest
 from enginehouse_plugin.errors import EngineError, EngineUnavailable
 from enginehouse_plugin.hosting.child import Child
 from enginehouse_plugin.hosting.process_instance import ProcessInstance
@@ -35,8 +35,9 @@ class VllmInstance(ProcessInstance):
     async def answer(self, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
         """See `ProcessInstance.answer`."""
         body.check(request, self._model.vocabulary_size)
-        if needs_parsers(request, self._model):
-            events = self._chat.generate(self._server.client, request, self._server.model)
+        if isinstance(request.prompt, Chat) and needs_parsers(request, self._model):
+            thinking = await self._prompter.thinking(request.prompt, request)
+            events = self._chat.generate(self._server.client, request, self._server.model, thinking)
         else:
             prompt = await self._prompter.prompt(request)
             events = Generation(self._server, self._model, request, prompt).events()

@@ -60,10 +60,23 @@ class Prompter:
         token_ids = await self._server.tokenize_chat(body)
         if is_hidden:
             token_ids = await self._with_plain_text(token_ids, controls)
-        thinking: State = "never"
-        if self._facts.thinking:
-            thinking = state_after(await self._server.detokenize(token_ids[-_TAIL:]), True)
-        return Prompt(token_ids, thinking)
+        return Prompt(token_ids, await self._thinking_behind(token_ids))
+
+    async def thinking(self, chat: Chat, request: GenerationRequest) -> State:
+        """Whether the model's reasoning goes on behind *chat*, for a request whose prompt vLLM itself renders.
+
+        Raises:
+            InvalidRequest: the template refuses the messages.
+        """
+        if not self._facts.thinking:
+            return "never"
+        body, _ = self._body(chat, request, ControlText(self._controls))
+        return await self._thinking_behind(await self._server.tokenize_chat(body))
+
+    async def _thinking_behind(self, token_ids: list[int]) -> State:
+        if not self._facts.thinking:
+            return "never"
+        return state_after(await self._server.detokenize(token_ids[-_TAIL:]), True)
 
     def _body(self, chat: Chat, request: GenerationRequest, controls: ControlText) -> tuple[Body, bool]:
         """What is rendered, and whether it holds stand-ins for texts of control tokens."""
@@ -133,8 +146,8 @@ def template_variables(request: GenerationRequest, facts: TemplateFacts) -> dict
     check_variables(variables, facts)
     if request.reasoning_effort is not None:
         variables.setdefault("reasoning_effort", request.reasoning_effort)
-        if "enable_thinking" in facts.variables:
-            variables.setdefault("enable_thinking", request.reasoning_effort != "none")
+    if "enable_thinking" in facts.variables:  # unset means yes, as on other engines: templates differ in it
+        variables.setdefault("enable_thinking", request.reasoning_effort != "none")
     return variables
 
 

@@ -201,6 +201,18 @@ def test_what_exceeds_the_context_has_its_counts(
     assert (found.max_tokens, found.is_lower_bound) == (completion, is_lower_bound)
 
 
+def test_thinking_that_a_template_can_switch_is_on_unless_it_is_switched_off(model_of: Any) -> None:
+    """As on the other engines, whatever the template takes an absent variable for."""
+    dialect = ChatDialect(model_of(Parsers(reasoning="qwen3")))
+    for fields, variables in (
+        ({}, {"enable_thinking": True}),
+        ({"chat_template_kwargs": {"enable_thinking": False}}, {"enable_thinking": False}),
+    ):
+        assert dialect.body_of(request("Hi", **fields), "m")["chat_template_kwargs"] == variables
+    plain = ChatDialect(model_of(Parsers(reasoning="qwen3"), "{{ messages }}"))
+    assert "chat_template_kwargs" not in plain.body_of(request("Hi"), "m")
+
+
 def test_reasoning_effort_switches_a_templates_thinking(model_of: Any) -> None:
     model = model_of(Parsers(reasoning="qwen3"))
     assert {"reasoning", "reasoning_effort", "chat_template_kwargs"} <= model.capabilities.features
