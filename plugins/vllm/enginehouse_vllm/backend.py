@@ -92,6 +92,11 @@ class VllmBackend(Backend):
                 retryable=False,
                 code="no_chat_template",
             )
+        try:
+            pieces = vocabulary.read(checkpoint.tokenizer or {})
+        except NotACheckpoint as error:
+            message = f"vLLM cannot load '{placement.path}': {error}."
+            raise LoadFailed(message, retryable=False, code="bad_tokenizer") from error
         progress(LoadProgress(stage="looking for vLLM", fraction=0.0))
         installed = await environment.find(placement.python)
         if installed.doubt:
@@ -102,7 +107,7 @@ class VllmBackend(Backend):
             checkpoint,
             template,
             parsers,
-            vocabulary.read(checkpoint.tokenizer or {}),
+            pieces,
             context_tokens=start.context_tokens(placement, checkpoint),
             sequences=start.max_sequences(options, start.is_on_gpu(devices)),
             prefix_cache=options.prefix_cache,

@@ -12,6 +12,8 @@ WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2, "fp8": 1}
 _WIDE = {"F64": 8, "I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2}  # others of one byte, or less
 _FLOATS = {"F32", "F16", "BF16"}
 _MAX_HEADER_BYTES = 200_000_000
+_UNREADABLE = (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What reading a JSON file may raise."""
 
 
 class NotACheckpoint(Exception):
@@ -176,7 +178,7 @@ def _weight_files(folder: Path) -> list[Path]:
     """
     index = (_json(folder / "model.safetensors.index.json") or {}).get("weight_map")
     if isinstance(index, dict):
-        files = [folder / str(name) for name in sorted(set(index.values()))]
+        files = [folder / name for name in sorted(set(map(str, index.values())))]
         missing = [file.name for file in files if not file.is_file()]
         if missing:
             raise NotACheckpoint(
@@ -196,7 +198,7 @@ def _count(file: Path, parameters: dict[str, int]) -> None:
             if size > _MAX_HEADER_BYTES:
                 raise NotACheckpoint(f"'{file.name}' is no safetensors file: its header would have {size} bytes")
             header = msgspec.json.decode(stream.read(size), type=dict[str, Any])
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise NotACheckpoint(f"'{file.name}' is no safetensors file: {error}") from error
     header.pop("__metadata__", None)
     end = 0
@@ -221,7 +223,7 @@ def _template(folder: Path) -> str | None:
         if isinstance(found, str):
             return found
         if isinstance(found, list):  # several, by name
-            named = {entry.get("name"): entry.get("template") for entry in found if isinstance(entry, dict)}
+            named = {str(entry.get("name")): entry.get("template") for entry in found if isinstance(entry, dict)}
             default = named.get("tool_use") or named.get("default")
             if isinstance(default, str):
                 return default
@@ -250,5 +252,5 @@ def _json(file: Path) -> dict[str, Any] | None:  # JSON
         return msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise NotACheckpoint(f"'{file.name}' cannot be read: {error}") from error

@@ -5,8 +5,36 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import msgspec
+
+from .checkpoint import NotACheckpoint
+
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _SPACE = "\u2581"  # SentencePiece's mark of a space
+
+
+class _Model(msgspec.Struct):
+    """The tokens: text to id, or of Unigram models [text, score] in the order of ids."""
+
+    vocab: dict[str, int] | list[tuple[str, float]] | None = None
+
+
+class _Decoder(msgspec.Struct):
+    type: str | None = None
+    decoders: list[_Decoder] | None = None
+
+
+class _Added(msgspec.Struct):
+    id: int
+    content: str
+
+
+class _Tokenizer(msgspec.Struct):
+    """The part of `tokenizer.json` that is read here."""
+
+    model: _Model | None = None
+    decoder: _Decoder | None = None
+    added_tokens: list[_Added] | None = None
 
 
 class Vocabulary:
@@ -26,21 +54,26 @@ class Vocabulary:
 
 
 def read(tokenizer: dict[str, Any]) -> Vocabulary:  # JSON
-    """Take the vocabulary from the content of a `tokenizer.json`."""
-    model = tokenizer.get("model") or {}
-    listed = model.get("vocab") or {}
-    if isinstance(listed, list):  # Unigram: [text, score] in the order of ids
-        listed = {entry[0]: at for at, entry in enumerate(listed)}
-    to_bytes = _from_byte_level if _is_byte_level(tokenizer) else _from_sentence_piece
+    """Take the vocabulary from the content of a `tokenizer.json`.
+
+    Raises:
+        NotACheckpoint: it has another form.
+    """
+    try:
+        found = msgspec.convert(tokenizer, _Tokenizer)
+    except msgspec.ValidationError as error:
+        raise NotACheckpoint(f"'tokenizer.json' cannot be read: {error}") from error
+    listed = (found.model and found.model.vocab) or {}
+    if isinstance(listed, list):
+        listed = {text: at for at, (text, _) in enumerate(listed)}
+    to_bytes = _from_byte_level if _is_byte_level(found.decoder or _Decoder()) else _from_sentence_piece
     pieces = {token_id: to_bytes(text) for text, token_id in listed.items()}
-    for token in tokenizer.get("added_tokens") or ():
-        pieces[token["id"]] = token["content"].encode()
+    pieces.update({token.id: token.content.encode() for token in found.added_tokens or ()})
     return Vocabulary(pieces)
 
 
-def _is_byte_level(tokenizer: dict[str, Any]) -> bool:  # JSON
-    decoder = tokenizer.get("decoder") or {}
-    return any(part.get("type") == "ByteLevel" for part in (decoder, *(decoder.get("decoders") or ())))
+def _is_byte_level(decoder: _Decoder) -> bool:
+    return any(part.type == "ByteLevel" for part in (decoder, *(decoder.decoders or ())))
 
 
 def _byte_table() -> dict[str, int]:

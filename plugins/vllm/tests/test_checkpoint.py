@@ -1,12 +1,17 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from enginehouse_plugin.errors import LoadFailed
 from enginehouse_vllm import checkpoint as checkpoints
 from enginehouse_vllm import vocabulary
+from enginehouse_vllm.backend import VllmBackend
 from enginehouse_vllm.checkpoint import NotACheckpoint
+
+from .conftest import CPU, Place
 
 
 def test_a_folder_tells_its_model(tiny: Path) -> None:
@@ -130,6 +135,11 @@ def test_several_gpus_share_the_cache_by_heads(
         ),
         (lambda folder: weights(folder / "model.safetensors", 7, 10, 1), "is no safetensors file"),
         (lambda folder: (folder / "tokenizer.json").write_text('{"added_tokens": [{"id": 1}]}'), "added tokens cannot"),
+        (lambda folder: (folder / "tokenizer.json").write_text('{"a": ' + "[" * 100_000), "tokenizer.json' cannot be"),
+        (
+            lambda folder: (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": ["b"]}}'),
+            "1 of its 1 files of weights are missing",
+        ),
         (
             lambda folder: (folder / "model.safetensors").write_bytes(
                 (folder / "model.safetensors").read_bytes()[:-1000]
@@ -181,3 +191,16 @@ def test_sentencepiece_marks_and_byte_tokens_are_read() -> None:
 def test_a_unigram_vocabulary_is_read_in_its_order() -> None:
     found = vocabulary.read({"model": {"type": "Unigram", "vocab": [["<unk>", 0.0], ["\u2581a", -1.0]]}})
     assert found.piece(1) == b" a"
+
+
+@pytest.mark.parametrize(
+    "content", [{"model": {"vocab": [5]}}, {"added_tokens": [{"content": "x"}]}, {"decoder": ["ByteLevel"]}]
+)
+async def test_a_tokenizer_of_another_form_is_told_before_anything_is_started(
+    placement: Place, tiny: Path, tmp_path: Path, content: dict[str, Any]
+) -> None:
+    shutil.copytree(tiny, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(LoadFailed, match=r"'tokenizer\.json' cannot be read") as caught:
+        await VllmBackend().load(placement(tmp_path), (CPU,), lambda _: None)
+    assert caught.value.code == "bad_tokenizer"
