@@ -9,7 +9,7 @@ from typing import Any
 
 from enginehouse_plugin import GenerationRequest
 from enginehouse_plugin.errors import InvalidRequest
-from enginehouse_plugin.hosting.bounds import check_bias
+from enginehouse_plugin.hosting.bounds import GREEDY_BELOW, check_bias
 from enginehouse_plugin.hosting.chat_messages import CALL_OPENS
 from enginehouse_plugin.hosting.grammar import output_grammar
 from enginehouse_plugin.hosting.thinking import State
@@ -47,7 +47,7 @@ def sampling(request: GenerationRequest, context_tokens: int) -> dict[str, Any]:
         body["frequency_penalty"] = request.frequency_penalty
         body["presence_penalty"] = request.presence_penalty
     chain.append("temperature")
-    body["temperature"] = request.temperature
+    body["temperature"] = request.temperature if request.temperature >= GREEDY_BELOW else 0.0
     for name, value, neutral in (
         ("min_p", request.min_p, 0.0),
         ("top_k", request.top_k, 0),

@@ -31,6 +31,7 @@ def test_only_what_is_asked_for_is_in_the_chain_of_samplers() -> None:
 
 def test_zero_stays_zero() -> None:
     assert body(temperature=0.0)["temperature"] == 0.0
+    assert body(temperature=1e-40)["temperature"] == 0.0  # what is divided by it would be no number
     assert body(top_p=0.0)["top_p"] == 0.0
 
 

@@ -94,6 +94,17 @@ def test_a_low_temperature_over_an_even_choice_keeps_something() -> None:
     assert sampled(0.001, 0.0, 0, 0.9, [0.25, 0.25, 0.25, 0.25]) == {0, 1, 2, 3}
 
 
+@pytest.mark.parametrize("temperature", [1e-40, 1e-9, 1e-5, 1e-4])
+def test_next_to_no_temperature_leaves_the_likeliest_token_in_any_type(temperature: float) -> None:
+    """In 16 bits too, where a logprob divided by it would be infinite, of all tokens alike."""
+    logprobs = mx.log(mx.array([[1e-4, 2e-4, 1.5e-4, 1e-4]] * 50)).astype(mx.float16)
+    tokens: Any = shared_sampler(temperature, 0.0, 0, 1.0)(logprobs).tolist()
+    assert set(tokens) == {1}
+    seeded = row(temperature=temperature, seed=1).sampler
+    drawn: Any = [seeded(logprobs[:1]).tolist() for _ in range(20)]
+    assert drawn == [[1]] * 20
+
+
 def test_frequency_and_presence_count_what_was_sampled() -> None:
     fields = {"frequency_penalty": 0.5, "presence_penalty": 1.0}
     assert processed(row(**fields), [], [1.0] * 4) == [1.0] * 4

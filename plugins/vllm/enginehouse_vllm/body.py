@@ -8,7 +8,7 @@ import msgspec
 
 from enginehouse_plugin import GenerationRequest
 from enginehouse_plugin.errors import InvalidRequest
-from enginehouse_plugin.hosting.bounds import check_bias
+from enginehouse_plugin.hosting.bounds import GREEDY_BELOW, check_bias
 from enginehouse_plugin.hosting.chat_messages import CALL_OPENS
 from enginehouse_plugin.hosting.grammar import OutputGrammar
 
@@ -16,7 +16,6 @@ from .server import Body
 
 _SMALLEST_TOP_P = 1e-9  # vLLM refuses 0, which means the same: the likeliest token alone
 _SMALLEST_TEMPERATURE = 0.01  # vLLM replaces smaller ones by this
-_GREEDY_BELOW = 1e-5  # so small that only the likeliest token is left, to the precision of logits
 _SEED_RANGE = 2**63
 _ENGINE_SEEDS = 2**32 - 256
 """Generators of processors take 32 bits of a seed and drop the others, and choice i takes seed + i."""
@@ -29,7 +28,7 @@ def check(request: GenerationRequest, vocabulary_size: int) -> None:
         InvalidRequest: a biased token is not in the vocabulary, or a temperature, penalty or seed is out of range.
     """
     check_bias(request, vocabulary_size)
-    if _GREEDY_BELOW <= request.temperature < _SMALLEST_TEMPERATURE:
+    if GREEDY_BELOW <= request.temperature < _SMALLEST_TEMPERATURE:
         raise InvalidRequest(
             f"'temperature' must be {_SMALLEST_TEMPERATURE} or above on this engine, or 0 for the likeliest tokens.",
             param="temperature",
@@ -55,7 +54,7 @@ def engine_seed(seed: int) -> int:
 
 def is_copied(request: GenerationRequest) -> bool:
     """Whether one choice stands for all: vLLM makes no several choices at temperature 0, where they are equal."""
-    return request.n > 1 and request.temperature < _GREEDY_BELOW
+    return request.n > 1 and request.temperature < GREEDY_BELOW
 
 
 def sampling(request: GenerationRequest) -> Body:
@@ -68,7 +67,7 @@ def sampling(request: GenerationRequest) -> Body:
         "stream": True,
         "stream_options": {"include_usage": True, "continuous_usage_stats": True},
         "n": 1 if is_copied(request) else request.n,
-        "temperature": request.temperature if request.temperature >= _GREEDY_BELOW else 0.0,
+        "temperature": request.temperature if request.temperature >= GREEDY_BELOW else 0.0,
         "top_p": max(request.top_p, _SMALLEST_TOP_P),
         "top_k": request.top_k,
         "min_p": request.min_p,

@@ -1,4 +1,4 @@
-"""Bounds that every engine keeps the same way: the context, and the vocabulary."""
+"""Bounds that every engine keeps the same way: the context, the vocabulary, and the temperature."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from enginehouse_plugin.errors import ContextTooLong, InvalidRequest
 from enginehouse_plugin.request import GenerationRequest
+
+GREEDY_BELOW = 1e-5
+"""A temperature so small that only the likeliest token is left, to the precision of logits: it means 0. What is divided
+by a much smaller one is no number any more."""
 
 
 def room_for(request: GenerationRequest, prompt_tokens: int, context_tokens: int) -> int:

@@ -17,6 +17,7 @@ import mlx.core as mx
 import numpy as np
 
 from enginehouse_plugin import GenerationRequest
+from enginehouse_plugin.hosting.bounds import GREEDY_BELOW
 
 from .measures import Measured
 
@@ -26,6 +27,7 @@ Processor = Callable[[mx.array, mx.array], mx.array]
 _LEAST_TOP_P = 1e-6  # 0 keeps the likeliest token
 _LOGPROB_FLOOR = -9999.0  # for probabilities that a 32-bit float cannot hold
 _MASK_SEEDS = 2**64 - 1
+_SHARP = 0.01  # divided by less, logprobs leave the range of 16 bits
 
 
 class RowSampling:
@@ -65,7 +67,7 @@ class RowSampling:
             self._seen = _array(seen)
         self._choose: Sampler = (
             self._seeded(choice)
-            if request.seed is not None and request.temperature
+            if request.seed is not None and request.temperature >= GREEDY_BELOW
             else (shared_sampler(request.temperature, request.min_p, request.top_k, request.top_p))
         )
 
@@ -165,13 +167,15 @@ class RowSampling:
 @functools.lru_cache(maxsize=64)
 def shared_sampler(temperature: float, min_p: float, top_k: int, top_p: float) -> Sampler:
     """A sampler without a seed; sequences that share it are sampled in one call."""
-    if temperature == 0:
+    if temperature < GREEDY_BELOW:
         return lambda logprobs: mx.argmax(logprobs, axis=-1)
     return lambda logprobs: mx.random.categorical(_cut(logprobs, temperature, min_p, top_k, top_p))
 
 
 def _cut(logprobs: mx.array, temperature: float, min_p: float, top_k: int, top_p: float) -> mx.array:
     """*logprobs* by temperature, without the tokens that min_p, top_k and top_p leave out, in this order."""
+    if temperature < _SHARP:
+        logprobs = logprobs.astype(mx.float32)
     scaled = logprobs if temperature == 1.0 else logprobs * (1.0 / temperature)
     has_top_k = 0 < top_k < scaled.shape[-1]
     if not min_p and not has_top_k and top_p >= 1.0:
