@@ -40,6 +40,16 @@ async def test_an_interpreter_without_vllm_is_refused_with_the_fix(tmp_path: Pat
         await environment.find(a_python_that_says(tmp_path, answer))
 
 
+@pytest.mark.parametrize("content", [b"#!/nowhere/python\n", b"\x7fELF for another processor"])
+async def test_an_interpreter_that_cannot_run_is_one_without_vllm(tmp_path: Path, content: bytes) -> None:
+    program = tmp_path / "python"
+    program.write_bytes(content)
+    program.chmod(0o755)
+    report = await VllmBackend().probe(str(program))
+    assert not report.available
+    assert "has no package vllm" in (report.fix or "")
+
+
 async def test_the_variable_names_the_interpreter_where_the_placement_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

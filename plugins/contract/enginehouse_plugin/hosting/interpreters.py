@@ -36,16 +36,19 @@ async def versions_in(python: str, names: Sequence[str]) -> dict[str, str | None
     program = program_of(python)
     if program is None:
         return None
-    process = await asyncio.create_subprocess_exec(
-        program,
-        "-c",
-        _ASK,
-        *names,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        cwd="/",  # what lies in the working folder is not installed
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            program,
+            "-c",
+            _ASK,
+            *names,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            cwd="/",  # what lies in the working folder is not installed
+        )
+    except OSError:  # a program for another kind of processor, or a script whose own interpreter is gone
+        return None
     try:
         async with asyncio.timeout(_TIMEOUT_S):
             output, _ = await process.communicate()
