@@ -69,8 +69,6 @@ class ChatDialect(OpenAIDialect):
     def __init__(self, model: Model) -> None:
         super().__init__()
         self._model = model
-        # Control tokens are in the text only where marks of reasoning that are read here may be among them.
-        self._hidden = model.hidden if model.template.thinking else None
 
     def body_of(self, request: GenerationRequest, model: str) -> Body:
         """See `OpenAIDialect.body_of`; the answer is always streamed, so that it can be counted as it is made.
@@ -91,7 +89,7 @@ class ChatDialect(OpenAIDialect):
             body["max_tokens"] = request.max_tokens
         if request.logprobs:
             body.update(logprobs=True, top_logprobs=request.top_logprobs, return_tokens_as_token_ids=True)
-        if self._hidden is not None:
+        if facts.thinking and self._model.has_control_marks:
             body.update(skip_special_tokens=False, spaces_between_special_tokens=False)
         variables = template_variables(request, facts)
         if is_harmony and request.reasoning_effort is not None:
@@ -163,12 +161,13 @@ class ChatDialect(OpenAIDialect):
                     yield event
 
     def _visible(self, delta: TextDelta) -> tuple[str, Sequence[TokenLogprob]]:
-        """The text of *delta* and its logprobs, without control tokens that are no part of an answer."""
-        logprobs = delta.logprobs or ()
-        if self._hidden is None:
-            return delta.text, logprobs
-        shown = [token for token in logprobs if token.token_id not in self._model.hidden_ids]
-        return self._hidden.sub("", delta.text), shown
+        """The text of *delta* and its logprobs, without control tokens that are no part of an answer.
+
+        vLLM's parsers make it keep them; where stop strings are asked for, so does it the one that ends the answer.
+        """
+        model = self._model
+        logprobs = [token for token in delta.logprobs or () if token.token_id not in model.hidden_ids]
+        return model.hidden.sub("", delta.text) if model.hidden is not None else delta.text, logprobs
 
     def token_logprob(self, wire: WireLogprob, channel: Channel) -> TokenLogprob:
         """See `OpenAIDialect.token_logprob`."""

@@ -38,8 +38,8 @@ class Generation:
         request, readings = self._request, self._readings
         max_tokens = room_for(request, len(self._prompt_ids), self._model.context_tokens)
         body = completion_body(request, self._prompt_ids, max_tokens, self._grammar)
-        hidden = self._model.hidden
-        if hidden is not None:
+        hidden = self._model.hidden if self._model.has_control_marks else None
+        if self._model.has_control_marks:
             body.update(skip_special_tokens=False, spaces_between_special_tokens=False)
         is_started = False
         cached_tokens = 0

@@ -54,8 +54,8 @@ _MAX_TOP_LOGPROBS = 20
 class Model(msgspec.Struct, frozen=True, kw_only=True):
     """A loaded model.
 
-    `hidden_ids` are the control tokens that are no part of an answer. vLLM leaves control tokens out of its text; where
-    marks that the adapter reads are among them it must not, and `hidden` finds the texts of the others.
+    `hidden_ids` are the control tokens that are no part of an answer, and `hidden` finds their texts. vLLM leaves
+    control tokens out of its text; where marks that the adapter reads are among them (`has_control_marks`) it must not.
     """
 
     capabilities: Capabilities
@@ -66,6 +66,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     control_tokens: tuple[str, ...]
     hidden_ids: frozenset[int]
     hidden: re.Pattern[str] | None
+    has_control_marks: bool
 
     @property
     def context_tokens(self) -> int:
@@ -98,7 +99,6 @@ def describe(
         features.add("reasoning_effort")
     size = checkpoint.vocabulary_size or len(vocabulary)
     hidden = {number: text for number, text in checkpoint.controls.items() if text not in _READ_MARKS}
-    has_control_marks = len(hidden) < len(checkpoint.controls)
     return Model(
         capabilities=Capabilities(
             context_tokens=context_tokens,
@@ -113,7 +113,8 @@ def describe(
         vocabulary_size=size,
         control_tokens=checkpoint.control_tokens,
         hidden_ids=frozenset(hidden),
-        hidden=re.compile("|".join(map(re.escape, hidden.values()))) if has_control_marks else None,
+        hidden=re.compile("|".join(map(re.escape, hidden.values()))) if hidden else None,
+        has_control_marks=len(hidden) < len(checkpoint.controls),
     )
 
 

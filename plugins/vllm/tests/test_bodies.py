@@ -135,6 +135,21 @@ def test_tools_are_passed_on_to_a_template_that_shows_them(model_of: Any) -> Non
     assert "structured_outputs" not in body
 
 
+def test_marks_of_reasoning_that_are_control_tokens_stay_in_the_text(tiny: Path) -> None:
+    """Where the adapter reads them; vLLM's own parsers ask for what they need."""
+    known = checkpoints.read(tiny)
+    marked = msgspec.structs.replace(known, controls={**known.controls, 3: "<think>", 5: "</think>"})
+    pieces = vocabulary.read(known.tokenizer or {})
+    for checkpoint, parsers, stays in (
+        (known, Parsers(tool="glm45"), False),
+        (marked, Parsers(tool="glm45"), True),
+        (marked, Parsers(tool="glm45", reasoning="glm45"), False),
+    ):
+        model = describe(checkpoint, TEMPLATE, parsers, pieces, context_tokens=64, sequences=1, prefix_cache=True)
+        body = ChatDialect(model).body_of(request("Hi", tools=(TOOL,), tool_choice="auto"), "m")
+        assert (body.get("skip_special_tokens") is False) is stays
+
+
 def test_a_forced_call_is_shown_by_the_template_and_forced_by_the_grammar(model_of: Any) -> None:
     dialect = ChatDialect(model_of(Parsers(tool="mistral", reasoning="mistral")))
     body = dialect.body_of(request("Hi", tools=(TOOL,), tool_choice=NamedTool("f")), "m")

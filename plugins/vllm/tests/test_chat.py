@@ -69,9 +69,8 @@ def engine() -> Chatting:
 
 @pytest_asyncio.fixture
 async def instance(engine: Chatting, tiny: Path, tmp_path: Path) -> AsyncIterator[VllmInstance]:
-    """A model that reasons between marks which are control tokens, and whose calls only vLLM reads."""
+    """A model that reasons between marks, and whose calls only vLLM reads."""
     checkpoint = msgspec.structs.replace(checkpoints.read(tiny), template=TEMPLATE)
-    checkpoint = msgspec.structs.replace(checkpoint, controls={**checkpoint.controls, 3: "<think>", 5: "</think>"})
     pieces = vocabulary.read(checkpoint.tokenizer or {})
     parsers = choose(checkpoint, "auto", "auto")
     assert (parsers.tool, parsers.reasoning) == ("qwen3_coder", None)
@@ -110,7 +109,14 @@ async def test_reasoning_before_a_call_that_vllm_reads_is_told_apart(
     assert found.reason == "tool_calls"
     assert found.usage is not None
     assert 0 < found.usage.reasoning_tokens < found.usage.completion_tokens == 9
-    assert engine.body["skip_special_tokens"] is False
+    assert "skip_special_tokens" not in engine.body
+
+
+async def test_the_token_that_ends_the_answer_is_no_text(engine: Chatting, instance: VllmInstance) -> None:
+    """vLLM gives it where its parser needs control tokens and stop strings are asked for."""
+    engine.chunks = [chunk(2, content="Yes."), chunk(3, content="<|im_end|>", finish_reason="stop")]
+    found = await ask(instance, tools=(TOOL,), tool_choice="auto", stop=("|",))
+    assert (found.text, found.reason, found.choices[0].matched_stop) == ("Yes.", "stop", None)
 
 
 async def test_where_the_prompt_has_ended_reasoning_all_text_is_content(
