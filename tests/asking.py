@@ -105,7 +105,11 @@ async def ask(
     instance: Instance, text: str = "What is the capital of France?", *before: Message, **fields: Any
 ) -> Answer:
     """Ask, and collect the whole answer."""
-    asked = request(text, *before, **fields)
+    return await collected(instance, request(text, *before, **fields))
+
+
+async def collected(instance: Instance, asked: GenerationRequest) -> Answer:
+    """The whole answer to *asked*."""
     answer = Answer(asked.n)
     async for event in instance.generate(asked):
         answer.take(event)

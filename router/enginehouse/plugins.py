@@ -18,11 +18,13 @@ from enginehouse.telemetry import get_logger
 from enginehouse_plugin import (
     API_VERSION,
     ENTRY_POINT_GROUP,
+    Backend,
     BackendType,
     Candidate,
     Device,
     GenerationRequest,
     InstanceChange,
+    ProbeReport,
     Profile,
     RequestRecord,
     hooks,
@@ -322,3 +324,11 @@ def _checked_version(plugin: object) -> str:
 
 def _arguments(function: Callable[..., object]) -> tuple[str, ...]:
     return tuple(inspect.signature(function).parameters)
+
+
+async def probed(backend: Backend, python: str | None) -> ProbeReport:
+    """What *backend* says of the interpreter *python*, or of its own choice.
+
+    A plugin may be older than the parameter: without an interpreter it is called as ever.
+    """
+    return await (backend.probe() if python is None else backend.probe(python))

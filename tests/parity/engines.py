@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from tests.asking import Answer
+from tests.asking import Answer, collected
 
 from enginehouse.plugins import Plugins
 from enginehouse_plugin import Device, GenerationRequest, Instance, Placement
@@ -87,22 +87,13 @@ async def loaded(engine: Engine, weights: Path) -> AsyncIterator[Instance]:
         await instance.unload()
 
 
-async def answer(instance: Instance, request: GenerationRequest) -> Answer:
-    """The whole answer to *request*."""
-    collected = Answer(request.n)
-    async for event in instance.generate(request):
-        collected.take(event)
-    assert collected.usage is not None
-    return collected
-
-
 async def answers(instance: Instance, requests: Iterable[GenerationRequest]) -> list[Answer]:
     """The answers in the order of *requests*, as many at once as the engine has slots."""
     slots = asyncio.Semaphore(SLOTS)
 
     async def one(request: GenerationRequest) -> Answer:
         async with slots:
-            return await answer(instance, request)
+            return await collected(instance, request)
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one(request)) for request in requests]

@@ -9,21 +9,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.asking import Answer
-from tests.parity.engines import ENGINES, Engine, answer, loaded
+from tests.asking import ask
+from tests.parity.engines import ENGINES, Engine, loaded
 
 from enginehouse_plugin import (
     AssistantMessage,
-    Chat,
-    GenerationRequest,
     Inspectable,
     Instance,
     JsonSchema,
-    Message,
     NamedTool,
     Tool,
     UserMessage,
@@ -31,7 +27,7 @@ from enginehouse_plugin import (
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
 
-CAPITAL = UserMessage(content="What is the capital of France?")
+CITY = {"type": "object", "properties": {"city": {"enum": ["London", "Paris", "Rome"]}}, "required": ["city"]}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=ENGINES, ids=lambda engine: engine.backend)
@@ -43,34 +39,27 @@ async def real(request: pytest.FixtureRequest) -> AsyncIterator[Instance]:
         yield instance
 
 
-async def ask(instance: Instance, *messages: Message, **fields: Any) -> Answer:
-    """The greedy answer to *messages*."""
-    asked = {"max_tokens": 16, "temperature": 0.0, **fields}
-    return await answer(instance, GenerationRequest(id="real", prompt=Chat(messages or (CAPITAL,)), **asked))
-
-
 async def test_a_fact_is_known_and_its_token_is_likely(real: Instance) -> None:
-    found = await ask(real, logprobs=True, top_logprobs=2)
+    found = await ask(real, max_tokens=16, logprobs=True, top_logprobs=2)
     (paris,) = [token for token in found.logprobs if token.token == " Paris"]
     assert paris.logprob > -0.5
     assert paris.top[0].token == " Paris"
 
 
 async def test_the_conversation_before_counts(real: Instance) -> None:
-    before = (CAPITAL, AssistantMessage(content="The capital of France is Paris."))
-    assert "Rome" in (await ask(real, *before, UserMessage(content="And of Italy?"))).text
+    before = (UserMessage("What is the capital of France?"), AssistantMessage("The capital of France is Paris."))
+    assert "Rome" in (await ask(real, "And of Italy?", *before)).text
 
 
 async def test_an_answer_by_schema_tells_the_fact(real: Instance) -> None:
-    city = {"type": "object", "properties": {"city": {"enum": ["London", "Paris", "Rome"]}}, "required": ["city"]}
-    assert json.loads((await ask(real, output=JsonSchema("s", city), max_tokens=20)).text) == {"city": "Paris"}
+    assert json.loads((await ask(real, output=JsonSchema("s", CITY))).text) == {"city": "Paris"}
 
 
 async def test_a_forced_call_has_the_argument_that_was_asked_for(real: Instance) -> None:
-    cities = {"type": "object", "properties": {"city": {"enum": ["London", "Paris", "Rome"]}}, "required": ["city"]}
-    question = UserMessage(content="What is the weather in Rome?")
-    tool = Tool(name="get_weather", description="The weather of a city", parameters=cities)
-    found = await ask(real, question, tools=(tool,), tool_choice=NamedTool("get_weather"), max_tokens=40)
+    tool = Tool(name="get_weather", description="The weather of a city", parameters=CITY)
+    found = await ask(
+        real, "What is the weather in Rome?", tools=(tool,), tool_choice=NamedTool("get_weather"), max_tokens=40
+    )
     ((name, arguments),) = found.choices[0].calls
     assert (name, json.loads(arguments)) == ("get_weather", {"city": "Rome"})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,7 +19,8 @@ from enginehouse_vllm import vocabulary
 from enginehouse_vllm.families import choose
 from enginehouse_vllm.instance import VllmInstance
 from enginehouse_vllm.model import describe
-from enginehouse_vllm.server import Server
+
+from .scripted import reply, scripted
 
 TOOL = Tool("f", "Does f.", {"type": "object", "properties": {}, "additionalProperties": False})
 TEMPLATE = "{{ messages }} {{ tools }} {{ message.tool_calls }} <tool_call><function=f></tool_call> <think>"
@@ -43,22 +43,15 @@ class Chatting:
         self.body: dict[str, Any] = {}
         """What the chat route was asked last."""
 
-    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        length = next(int(line.split(":")[1]) for line in head.split("\r\n") if line.startswith("content-length"))
-        sent = json.loads(await reader.readexactly(length))
-        path = head.split(" ")[1]
-        if path == "/v1/chat/completions":
-            self.body = sent
-            usage = 'data: {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 9}}\n\n'
-            body = "".join([*self.chunks, usage, "data: [DONE]\n\n"])
-        else:
-            body = json.dumps({"tokens": [1, 2, 3]} if path == "/tokenize" else {"prompt": self.prompt_end})
-        content = body.encode()
-        writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%b" % (len(content), content))
-        await writer.drain()
-        writer.close()
-        await writer.wait_closed()
+    def answer(self, method: str, target: str, body: bytes) -> bytes:
+        if target == "/tokenize":
+            return reply(b'{"tokens": [1, 2, 3]}')
+        if target == "/detokenize":
+            return reply(json.dumps({"prompt": self.prompt_end}).encode())
+        assert target == "/v1/chat/completions"
+        self.body = json.loads(body)
+        usage = 'data: {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 9}}\n\n'
+        return reply("".join([*self.chunks, usage, "data: [DONE]\n\n"]).encode())
 
 
 @pytest.fixture
@@ -75,15 +68,8 @@ async def instance(engine: Chatting, tiny: Path, tmp_path: Path) -> AsyncIterato
     parsers = choose(checkpoint, "auto", "auto")
     assert (parsers.tool, parsers.reasoning) == ("qwen3_coder", None)
     model = describe(checkpoint, TEMPLATE, parsers, pieces, context_tokens=64, sequences=1, prefix_cache=True)
-    path = str(tmp_path / "s.sock")
-    listener = await asyncio.start_unix_server(engine.answer, path)
-    server = Server(path, "m")
-    try:
+    async with scripted(engine.answer, tmp_path) as server:
         yield VllmInstance(cast("Child", None), server, model)
-    finally:
-        await server.close()
-        listener.close()
-        await listener.wait_closed()
 
 
 @pytest.mark.parametrize(

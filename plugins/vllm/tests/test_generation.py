@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -24,6 +23,8 @@ from enginehouse_vllm.model import Model, describe
 from enginehouse_vllm.prompt import Prompt
 from enginehouse_vllm.server import Server
 
+from .scripted import reply, scripted
+
 DONE = "data: [DONE]\n\n"
 USAGE = 'data: {"choices": [], "usage": {"prompt_tokens": 2, "completion_tokens": 3}}\n\n'
 
@@ -44,30 +45,17 @@ class Scripted:
         self.length: int | None = None
         """Bytes that it announces, where not those of the stream."""
 
-    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        length = next(int(line.split(":")[1]) for line in head.split("\r\n") if line.startswith("content-length"))
-        self.bodies.append(json.loads(await reader.readexactly(length)))
-        body = self.stream.encode()
-        writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\n")
-        writer.write(b"content-length: %d\r\n\r\n" % (self.length or len(body)) + body)
-        await writer.drain()
-        writer.close()
-        await writer.wait_closed()
+    def answer(self, method: str, target: str, body: bytes) -> bytes:
+        self.bodies.append(json.loads(body))
+        return reply(self.stream.encode(), length=self.length)
 
 
 @pytest_asyncio.fixture
 async def engine(tmp_path: Path) -> AsyncIterator[tuple[Scripted, Server]]:
     """The engine, and the adapter's end of it."""
-    scripted = Scripted()
-    listener = await asyncio.start_unix_server(scripted.answer, str(tmp_path / "s.sock"))
-    server = Server(str(tmp_path / "s.sock"), "m")
-    try:
-        yield scripted, server
-    finally:
-        await server.close()
-        listener.close()
-        await listener.wait_closed()
+    engine = Scripted()
+    async with scripted(engine.answer, tmp_path) as server:
+        yield engine, server
 
 
 def model(checkpoint: Checkpoint) -> Model:

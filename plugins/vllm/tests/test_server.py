@@ -16,7 +16,9 @@ from enginehouse_vllm import vocabulary
 from enginehouse_vllm.families import Parsers
 from enginehouse_vllm.instance import SleepableVllmInstance
 from enginehouse_vllm.model import describe
-from enginehouse_vllm.server import Load, Server, error_of, read_load
+from enginehouse_vllm.server import Load, error_of, read_load
+
+from .scripted import reply, scripted
 
 METRICS = """# HELP vllm:num_requests_running Number of requests in model execution batches.
 # TYPE vllm:num_requests_running gauge
@@ -65,19 +67,13 @@ class Sleeper:
         self.refused: set[str] = set()
         self.is_sleeping = False
 
-    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        method, path, _ = (await reader.readuntil(b"\r\n\r\n")).decode().split(" ", 2)
-        self.asked.append(f"{method} {path}")
-        call = path.partition("?")[0]
+    def answer(self, method: str, target: str, body: bytes) -> bytes:
+        self.asked.append(f"{method} {target}")
+        call = target.partition("?")[0]
         if call in self.refused:
-            head, body = b"500 Internal Server Error", b"{}"
-        else:
-            self.is_sleeping = call == "/sleep" or (self.is_sleeping and call != "/wake_up")
-            head, body = b"200 OK", b'{"is_sleeping": %s}' % str(self.is_sleeping).lower().encode()
-        writer.write(b"HTTP/1.1 %s\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s" % (head, len(body), body))
-        await writer.drain()
-        writer.close()
-        await writer.wait_closed()
+            return reply(b"{}", status="500 Internal Server Error")
+        self.is_sleeping = call == "/sleep" or (self.is_sleeping and call != "/wake_up")
+        return reply(b'{"is_sleeping": %s}' % str(self.is_sleeping).lower().encode())
 
 
 class Lasting:
@@ -96,18 +92,11 @@ async def sleeper() -> AsyncIterator[Sleeper]:
 @pytest_asyncio.fixture
 async def instance(sleeper: Sleeper, tiny: Path, tmp_path: Path) -> AsyncIterator[SleepableVllmInstance]:
     """An instance that can sleep."""
-    path = str(tmp_path / "s.sock")
     checkpoint = checkpoints.read(tiny)
     pieces = vocabulary.read(checkpoint.tokenizer or {})
     model = describe(checkpoint, "", Parsers(), pieces, context_tokens=64, sequences=1, prefix_cache=True)
-    engine = await asyncio.start_unix_server(sleeper.answer, path)
-    server = Server(path, "m")
-    try:
+    async with scripted(sleeper.answer, tmp_path) as server:
         yield SleepableVllmInstance(cast("Child", Lasting()), server, model)
-    finally:
-        await server.close()
-        engine.close()
-        await engine.wait_closed()
 
 
 async def test_sleep_and_wake_are_asked_of_the_engine(sleeper: Sleeper, instance: SleepableVllmInstance) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from enginehouse.plugins import probed
 from enginehouse_plugin import BackendType, Device, Placement
 
 from .digests import Digests
@@ -54,8 +55,7 @@ def suite_version() -> str | None:
 
 async def engine_of(kind: BackendType, python: str | None) -> tuple[str, str | None]:
     """The engine's name and version, as the backend tells them of the interpreter *python*, or of its own choice."""
-    backend = kind.create()
-    report = await (backend.probe() if python is None else backend.probe(python))
+    report = await probed(kind.create(), python)
     return report.engine, report.engine_version
 
 

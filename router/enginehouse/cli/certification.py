@@ -14,6 +14,7 @@ import msgspec
 
 from enginehouse.certificates import Certificate, Certificates, Finding, Key, Outcome, changes, judge
 from enginehouse.certificates.certificate import VERSION
+from enginehouse.plugins import probed
 from enginehouse_conformance.cli.progress import Progress, progress_for
 from enginehouse_conformance.report.text import details, printable
 from enginehouse_conformance.report.words import unsettled
@@ -175,7 +176,7 @@ class _Loader(Backend):
 
     async def probe(self, python: str | None = None) -> ProbeReport:
         """Ask the backend."""
-        return await (self._backend.probe() if python is None else self._backend.probe(python))
+        return await probed(self._backend, python)
 
     async def load(self, placement: Placement, devices: tuple[Device, ...], progress: OnProgress) -> Instance:
         """Load with it; what is not an error of the contract becomes one."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Collection, Iterator, Sequence
 
 from enginehouse.config import KNOWN_ENGINES, KnownEngine
-from enginehouse.plugins import Plugins
+from enginehouse.plugins import Plugins, probed
 from enginehouse_plugin import BackendType, Device, ProbeReport
 from enginehouse_plugin.errors import EnginehouseError
 
@@ -26,11 +26,13 @@ def engine_checks(plugins: Plugins, devices: Sequence[Device], used: Collection[
     """
     backends = plugins.backends
     named = sorted((name, python) for name, python in used if python is not None and name in backends)
+    elsewhere = {name for name, _ in named}
     asked: list[Used] = [*((name, None) for name in backends), *named]
     reports = asyncio.run(_probe_all([(backends[name], python) for name, python in asked]))
     for one, report in zip(asked, reports, strict=True):
-        name, python = one
-        if python is not None or one in used or report.available or not any(name == other for other, _ in named):
+        name, _ = one
+        # What a backend lacks by its own choice is of no account where all its placements name an interpreter.
+        if one in used or report.available or name not in elsewhere:
             yield _engine(backends[name], report, devices, is_used=one in used)
     refused = {plugin.name for plugin in plugins.quarantined}
     for known in KNOWN_ENGINES.values():
@@ -86,8 +88,7 @@ async def _probe_all(asked: Sequence[tuple[BackendType, str | None]]) -> list[Pr
 async def _probe(backend: BackendType, python: str | None) -> ProbeReport:
     try:
         async with asyncio.timeout(_PROBE_TIMEOUT_S):
-            adapter = backend.create()
-            return await (adapter.probe() if python is None else adapter.probe(python))
+            return await probed(backend.create(), python)
     except EnginehouseError as error:
         return ProbeReport(available=False, engine=backend.name, detail=error.message)
     except TimeoutError:
