@@ -10,7 +10,7 @@ ARGS ?=
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
 
-DISTRIBUTIONS := -e . -e plugins/contract -e 'plugins/llamacpp[engine]' -e plugins/vllm -e conformance
+DISTRIBUTIONS := -e . -e plugins/contract -e plugins/kit -e 'plugins/llamacpp[engine]' -e plugins/vllm -e conformance
 # MLX's own packages are many and only some models need them: a first start does without, the tests do not.
 SERVED := $(DISTRIBUTIONS) -e plugins/mlx
 TESTED := $(DISTRIBUTIONS) -e 'plugins/mlx[engine]'

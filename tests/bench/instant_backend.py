@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator
 
 import msgspec
 
+from enginehouse_kit.http.client import LocalClient
+from enginehouse_kit.http.openai import OpenAIDialect
 from enginehouse_plugin import (
     AnyEvent,
     Backend,
@@ -21,8 +23,6 @@ from enginehouse_plugin import (
     ProbeReport,
     hookimpl,
 )
-from enginehouse_plugin.hosting.http import LocalClient
-from enginehouse_plugin.hosting.openai_wire import OpenAIDialect
 
 enginehouse_api = "1.0"
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import httpx
 import pytest
-from tests.unit.wire.bad_requests import BAD_REQUESTS, BadRequest
+from tests.unit.dialects.openai.chat.bad_requests import BAD_REQUESTS, BadRequest
 
 from .conftest import Serve
 from .served import LAZY, MODEL, Served, locked

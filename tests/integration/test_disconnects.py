@@ -16,7 +16,7 @@ import uvicorn
 import uvloop
 
 from enginehouse import hardware
-from enginehouse.cli.setup import set_up
+from enginehouse.cli.shared.setup import set_up
 from enginehouse.fleet import Fleet
 from enginehouse.http.app import create_app
 from enginehouse.http.protocol import protocol_class

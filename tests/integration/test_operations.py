@@ -15,8 +15,8 @@ from tests.docs.fenced import ROOT, blocks
 
 from enginehouse.config import load_config
 from enginehouse.config.schema import ServerConfig
+from enginehouse.dialects.openai.models import ReadyStatus
 from enginehouse.fleet.lifecycle import State
-from enginehouse.wire.models import ReadyStatus
 
 from .conftest import Serve
 from .served import EMBEDDED, MODEL, Served, locked

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 DISTRIBUTIONS = (
     ".",
     "plugins/contract",
+    "plugins/kit",
     "plugins/llamacpp",
     "plugins/mlx",
     "plugins/vllm",

@@ -20,6 +20,7 @@ OF_THE_TREE = ("tests", "plugins", "router", "examples", "docs")
     [
         (".", "enginehouse"),
         ("plugins/contract", "enginehouse_plugin"),
+        ("plugins/kit", "enginehouse_kit"),
         ("plugins/llamacpp", "enginehouse_llamacpp"),
         ("plugins/mlx", "enginehouse_mlx"),
         ("plugins/vllm", "enginehouse_vllm"),
@@ -71,7 +72,7 @@ def test_the_contract_needs_nothing_of_the_router(wheels: Mapping[str, Path], tm
     """An engine's own environment holds the contract, msgspec and pluggy."""
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]
     subprocess.run([*install, str(tmp_path), str(wheels["plugins/contract"])], check=True, env=clean_environment())
-    script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import enginehouse_plugin, enginehouse_plugin.hosting"
+    script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import enginehouse_plugin"
     subprocess.run([sys.executable, "-I", "-S", "-c", script], check=True)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from enginehouse.cli.progress import showing
+from enginehouse.cli.shared.progress import showing
 
 from . import NAMES, PATHS, make
 

@@ -3,6 +3,7 @@ import inspect
 import msgspec
 import pytest
 
+from enginehouse_kit.worker.frames import SentError, received_error, sent_error
 from enginehouse_plugin import errors
 from enginehouse_plugin.errors import (
     ContextTooLong,
@@ -17,7 +18,6 @@ from enginehouse_plugin.errors import (
     SourceNotFound,
     UnsupportedFeature,
 )
-from enginehouse_plugin.hosting.frames import SentError, received_error, sent_error
 
 EXAMPLES = [
     EnginehouseError("x", code="odd", param="p", retryable=True, retry_after_s=1.5),

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from enginehouse_kit.worker.frames import Emitted, Frame, Generate
 from enginehouse_plugin import AnyEvent, Capabilities, GenerationRequest, events
-from enginehouse_plugin.hosting.frames import Emitted, Frame, Generate
 
 floats = st.floats(allow_nan=False)
 texts = st.text(max_size=5)

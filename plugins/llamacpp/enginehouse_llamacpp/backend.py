@@ -7,10 +7,10 @@ import re
 import shutil
 from pathlib import Path
 
+from enginehouse_kit.process.child import Child, LogLine
+from enginehouse_kit.process.interpreters import versions_in
 from enginehouse_plugin import Backend, Device, Fit, LoadProgress, OnProgress, Placement, ProbeReport
 from enginehouse_plugin.errors import ENGINE_WITHOUT_GPU, DoesNotFit, EngineError, LoadFailed, SourceNotFound
-from enginehouse_plugin.hosting.child import Child, LogLine
-from enginehouse_plugin.hosting.interpreters import versions_in
 
 from . import gguf, start
 from .instance import LlamaCppInstance

@@ -6,13 +6,13 @@ from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from typing import Any
 
+from enginehouse_kit.grammar import blame_of
+from enginehouse_kit.text.bounds import room_for
+from enginehouse_kit.text.choice_reader import ChoiceReader
+from enginehouse_kit.text.marked_calls import call_reader
+from enginehouse_kit.text.thinking import State
 from enginehouse_plugin import AnyEvent, FinishReason, GenerationRequest, Started, TokenLogprob, TopLogprob, UsageReport
 from enginehouse_plugin.errors import EngineProtocolError
-from enginehouse_plugin.hosting.bounds import room_for
-from enginehouse_plugin.hosting.choice_reader import ChoiceReader
-from enginehouse_plugin.hosting.grammar import blame_of
-from enginehouse_plugin.hosting.marked_calls import call_reader
-from enginehouse_plugin.hosting.thinking import State
 
 from . import runs, translate
 from .model import Model

@@ -6,13 +6,13 @@ import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
+from enginehouse_kit.process.child import Child
+from enginehouse_kit.process.instance import ProcessInstance
 from enginehouse_plugin import (
     AnyEvent,
     EngineLoad,
     GenerationRequest,
 )
-from enginehouse_plugin.hosting.child import Child
-from enginehouse_plugin.hosting.process_instance import ProcessInstance
 
 from . import translate
 from .generation import Generation

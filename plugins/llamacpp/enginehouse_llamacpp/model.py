@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import msgspec
 
+from enginehouse_kit.text.chat_messages import CALL_OPENS, TemplateFacts
+from enginehouse_kit.text.thinking import OPENS
 from enginehouse_plugin import Capabilities
-from enginehouse_plugin.hosting.chat_messages import CALL_OPENS, TemplateFacts
-from enginehouse_plugin.hosting.thinking import OPENS
 
 from .gguf import Gguf
 from .options import LlamaCppOptions

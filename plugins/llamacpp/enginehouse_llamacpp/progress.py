@@ -10,7 +10,7 @@ import re
 
 import msgspec
 
-from enginehouse_plugin.hosting.grammar.gbnf import literal
+from enginehouse_kit.grammar.gbnf import literal
 
 _TOKEN = re.compile(
     r'\s*(?:(?P<text>"(?:[^"\\]|\\.)*")|(?P<set>\[(?:[^\]\\]|\\.)*\])|(?P<name>[a-z][a-z0-9]*)'

@@ -6,11 +6,11 @@ from typing import Any
 
 import msgspec
 
+from enginehouse_kit.text.bounds import check_length, checked_ids
+from enginehouse_kit.text.chat_messages import check_variables, instructions, template_messages, tool_json
+from enginehouse_kit.text.control_text import ControlText
+from enginehouse_kit.text.thinking import State, state_after
 from enginehouse_plugin import Chat, GenerationRequest, Text, Tokens
-from enginehouse_plugin.hosting.bounds import check_length, checked_ids
-from enginehouse_plugin.hosting.chat_messages import check_variables, instructions, template_messages, tool_json
-from enginehouse_plugin.hosting.control_text import ControlText
-from enginehouse_plugin.hosting.thinking import State, state_after
 
 from .model import Model
 from .server import Server

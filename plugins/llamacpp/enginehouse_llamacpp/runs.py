@@ -19,12 +19,12 @@ from typing import Any
 
 import msgspec
 
+from enginehouse_kit.grammar import blame_of
+from enginehouse_kit.text.chat_messages import CALL_OPENS
+from enginehouse_kit.text.marked_calls import beginning_of_mark
+from enginehouse_kit.text.stops import StopMatcher
 from enginehouse_plugin import GenerationRequest
 from enginehouse_plugin.errors import EnginehouseError
-from enginehouse_plugin.hosting.chat_messages import CALL_OPENS
-from enginehouse_plugin.hosting.grammar import blame_of
-from enginehouse_plugin.hosting.marked_calls import beginning_of_mark
-from enginehouse_plugin.hosting.stops import StopMatcher
 
 from . import translate
 from .progress import GrammarProgress

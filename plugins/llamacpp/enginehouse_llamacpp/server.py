@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from enginehouse_kit.http.client import LocalClient
+from enginehouse_kit.http.sse import SSEParser
 from enginehouse_plugin.errors import (
     ContextTooLong,
     EngineFailure,
@@ -16,8 +18,6 @@ from enginehouse_plugin.errors import (
     EngineUnavailable,
     InvalidRequest,
 )
-from enginehouse_plugin.hosting.http import LocalClient
-from enginehouse_plugin.hosting.sse import SSEParser
 
 _Reply = TypeVar("_Reply")
 JSON = (("content-type", "application/json"),)

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import msgspec
 
+from enginehouse_kit.process.cgroups import usable_processors
+from enginehouse_kit.process.cuda import visible_devices
+from enginehouse_kit.text.chat_messages import read_template
 from enginehouse_plugin import Device, Placement
 from enginehouse_plugin.errors import EngineMissing, LoadFailed
-from enginehouse_plugin.hosting.cgroups import usable_processors
-from enginehouse_plugin.hosting.chat_messages import read_template
-from enginehouse_plugin.hosting.cuda import visible_devices
 
 from .gguf import Gguf
 from .options import LlamaCppOptions

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from enginehouse_kit.grammar import output_grammar
+from enginehouse_kit.text.bounds import GREEDY_BELOW, check_bias
+from enginehouse_kit.text.chat_messages import CALL_OPENS
+from enginehouse_kit.text.thinking import State
 from enginehouse_plugin import GenerationRequest
 from enginehouse_plugin.errors import InvalidRequest
-from enginehouse_plugin.hosting.bounds import GREEDY_BELOW, check_bias
-from enginehouse_plugin.hosting.chat_messages import CALL_OPENS
-from enginehouse_plugin.hosting.grammar import output_grammar
-from enginehouse_plugin.hosting.thinking import State
 
 from .server import FINAL_FIELDS
 

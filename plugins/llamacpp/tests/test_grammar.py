@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from enginehouse_kit.grammar import schema_grammar
 from enginehouse_llamacpp.progress import GrammarProgress
 from enginehouse_plugin.errors import InvalidRequest
-from enginehouse_plugin.hosting.grammar import schema_grammar
 
 
 def accepts(schema: Any, text: str) -> bool:

@@ -7,8 +7,8 @@ from decimal import Decimal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from enginehouse_kit.grammar.ranges import integer_rule, number_rule
 from enginehouse_llamacpp.progress import GrammarProgress
-from enginehouse_plugin.hosting.grammar.ranges import integer_rule, number_rule
 
 integers = st.integers(-30, 30) | st.integers(-5000, 5000) | st.integers(-(10**9), 10**9)
 decimals = st.decimals(-3000, 3000, places=3, allow_nan=False).map(lambda d: Decimal(format(d.normalize(), "f")))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from enginehouse_kit.grammar.output import thinking_rule
+from enginehouse_kit.grammar.rules import Grammar
+from enginehouse_kit.text.thinking import State
 from enginehouse_llamacpp.progress import GrammarProgress
 from enginehouse_llamacpp.server import Failure, decode_chunk, failure
 from enginehouse_plugin.errors import (
@@ -14,9 +17,6 @@ from enginehouse_plugin.errors import (
     EngineUnavailable,
     InvalidRequest,
 )
-from enginehouse_plugin.hosting.grammar.output import thinking_rule
-from enginehouse_plugin.hosting.grammar.rules import Grammar
-from enginehouse_plugin.hosting.thinking import State
 
 
 @pytest.mark.parametrize(

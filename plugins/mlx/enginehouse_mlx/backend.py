@@ -7,11 +7,11 @@ import functools
 import importlib.metadata
 import logging
 
+from enginehouse_kit.process.interpreters import versions_in
+from enginehouse_kit.process.logs import LogLine
+from enginehouse_kit.worker.backend import WorkerBackend
 from enginehouse_plugin import Backend, Device, Fit, Instance, OnProgress, Placement, ProbeReport
 from enginehouse_plugin.errors import DoesNotFit, EngineMissing, LoadFailed
-from enginehouse_plugin.hosting.interpreters import versions_in
-from enginehouse_plugin.hosting.logs import LogLine
-from enginehouse_plugin.hosting.worker import WorkerBackend
 
 from . import footprint, weights
 from .options import MlxOptions

@@ -19,6 +19,8 @@ import psutil
 import pytest
 from tests.asking import ask, request
 
+from enginehouse_kit.process.logs import LogLevel, LogLine
+from enginehouse_kit.worker.backend import WorkerBackend
 from enginehouse_mlx.backend import MlxBackend, log_line
 from enginehouse_mlx.engine import loading
 from enginehouse_mlx.options import MlxOptions
@@ -34,8 +36,6 @@ from enginehouse_plugin import (
     Tokens,
 )
 from enginehouse_plugin.errors import EngineDied, EngineMissing, EngineUnavailable, InvalidRequest, LoadFailed
-from enginehouse_plugin.hosting.logs import LogLevel, LogLine
-from enginehouse_plugin.hosting.worker import WorkerBackend
 
 from .folders import copy_of, with_tokenizer
 

@@ -10,13 +10,13 @@ import llguidance
 import pytest
 from mlx_lm.utils import load_tokenizer
 
+from enginehouse_kit.text.chat_messages import TemplateFacts
+from enginehouse_kit.text.thinking import MARKS, Marks, State
 from enginehouse_mlx.engine.grammar import grammar_of, matcher_of
 from enginehouse_mlx.engine.templates import CallFormat, ModelTemplate
 from enginehouse_mlx.engine.vocabulary import Vocabulary
 from enginehouse_plugin import GenerationRequest, JsonObject, JsonSchema, NamedTool, Text, Tool
 from enginehouse_plugin.errors import InvalidRequest
-from enginehouse_plugin.hosting.chat_messages import TemplateFacts
-from enginehouse_plugin.hosting.thinking import MARKS, Marks, State
 
 SIZE = 49152
 TOOLS = (Tool("f", parameters={"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}),)

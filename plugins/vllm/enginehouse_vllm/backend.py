@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 
+from enginehouse_kit.process.child import Child, LogLine
 from enginehouse_plugin import Backend, Device, Fit, LoadProgress, OnProgress, Placement, ProbeReport
 from enginehouse_plugin.errors import DoesNotFit, EngineError, EngineMissing, LoadFailed, SourceNotFound
-from enginehouse_plugin.hosting.child import Child, LogLine
 
 from . import checkpoint as checkpoints
 from . import environment, families, start, vocabulary

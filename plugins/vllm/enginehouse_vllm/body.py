@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import msgspec
 
+from enginehouse_kit.grammar import OutputGrammar
+from enginehouse_kit.text.bounds import GREEDY_BELOW, check_bias
+from enginehouse_kit.text.chat_messages import CALL_OPENS
 from enginehouse_plugin import GenerationRequest
 from enginehouse_plugin.errors import InvalidRequest
-from enginehouse_plugin.hosting.bounds import GREEDY_BELOW, check_bias
-from enginehouse_plugin.hosting.chat_messages import CALL_OPENS
-from enginehouse_plugin.hosting.grammar import OutputGrammar
 
 from .server import Body
 

@@ -8,6 +8,13 @@ from contextlib import aclosing
 
 import msgspec
 
+from enginehouse_kit.grammar import OutputGrammar, output_grammar
+from enginehouse_kit.http.client import LocalClient
+from enginehouse_kit.http.openai import Body, OpenAIDialect
+from enginehouse_kit.http.openai_schema import WireError, WireLogprob
+from enginehouse_kit.text.bounds import room_for
+from enginehouse_kit.text.chat_messages import instructions, template_messages, tool_json
+from enginehouse_kit.text.thinking import State
 from enginehouse_plugin import (
     AnyEvent,
     Chat,
@@ -23,13 +30,6 @@ from enginehouse_plugin import (
 )
 from enginehouse_plugin.errors import ContextTooLong, EnginehouseError, InvalidRequest
 from enginehouse_plugin.events import Channel
-from enginehouse_plugin.hosting.bounds import room_for
-from enginehouse_plugin.hosting.chat_messages import instructions, template_messages, tool_json
-from enginehouse_plugin.hosting.grammar import OutputGrammar, output_grammar
-from enginehouse_plugin.hosting.http import LocalClient
-from enginehouse_plugin.hosting.openai_schema import WireError, WireLogprob
-from enginehouse_plugin.hosting.openai_wire import Body, OpenAIDialect
-from enginehouse_plugin.hosting.thinking import State
 
 from .body import is_copied, sampling, structured_outputs
 from .model import Model

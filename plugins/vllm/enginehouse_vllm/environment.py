@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from enginehouse_kit.process.interpreters import program_of, versions_in
 from enginehouse_plugin.errors import EngineMissing
-from enginehouse_plugin.hosting.interpreters import program_of, versions_in
 
 PYTHON_VARIABLE = "ENGINEHOUSE_VLLM_PYTHON"
 """Names the interpreter where a placement does not."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from enginehouse_plugin.hosting.chat_messages import CALL_OPENS
+from enginehouse_kit.text.chat_messages import CALL_OPENS
 
 from .checkpoint import Checkpoint
 

@@ -7,11 +7,11 @@ from contextlib import aclosing
 
 import msgspec
 
+from enginehouse_kit.grammar import blame_of, output_grammar
+from enginehouse_kit.text.bounds import room_for
+from enginehouse_kit.text.forced_calls import new_call_id
 from enginehouse_plugin import AnyEvent, GenerationRequest, Started, TokenLogprob, ToolCallDelta, UsageReport
 from enginehouse_plugin.errors import EngineProtocolError
-from enginehouse_plugin.hosting.bounds import room_for
-from enginehouse_plugin.hosting.forced_calls import new_call_id
-from enginehouse_plugin.hosting.grammar import blame_of, output_grammar
 
 from .body import completion_body, is_copied, raw_body
 from .model import Model

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
+from enginehouse_kit.process.child import Child
+from enginehouse_kit.process.instance import ProcessInstance
 from enginehouse_plugin import AnyEvent, Chat, EngineLoad, GenerationRequest
 from enginehouse_plugin.errors import EngineError, EngineUnavailable
-from enginehouse_plugin.hosting.child import Child
-from enginehouse_plugin.hosting.process_instance import ProcessInstance
 
 from . import body
 from .chat import ChatDialect, needs_parsers

@@ -6,9 +6,9 @@ import re
 
 import msgspec
 
+from enginehouse_kit.text.chat_messages import CALL_CLOSES, CALL_OPENS, TemplateFacts
+from enginehouse_kit.text.thinking import MARKS, OPENS
 from enginehouse_plugin import Capabilities
-from enginehouse_plugin.hosting.chat_messages import CALL_CLOSES, CALL_OPENS, TemplateFacts
-from enginehouse_plugin.hosting.thinking import MARKS, OPENS
 
 from .checkpoint import Checkpoint
 from .families import Parsers, has_our_calls

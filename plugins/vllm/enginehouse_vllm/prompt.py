@@ -7,10 +7,8 @@ from typing import Any
 
 import msgspec
 
-from enginehouse_plugin import Chat, GenerationRequest, Text, Tokens
-from enginehouse_plugin.errors import InvalidRequest
-from enginehouse_plugin.hosting.bounds import check_length, checked_ids
-from enginehouse_plugin.hosting.chat_messages import (
+from enginehouse_kit.text.bounds import check_length, checked_ids
+from enginehouse_kit.text.chat_messages import (
     TemplateFacts,
     TemplateMessage,
     check_variables,
@@ -18,8 +16,10 @@ from enginehouse_plugin.hosting.chat_messages import (
     template_messages,
     tool_json,
 )
-from enginehouse_plugin.hosting.control_text import ControlText
-from enginehouse_plugin.hosting.thinking import State, state_after
+from enginehouse_kit.text.control_text import ControlText
+from enginehouse_kit.text.thinking import State, state_after
+from enginehouse_plugin import Chat, GenerationRequest, Text, Tokens
+from enginehouse_plugin.errors import InvalidRequest
 
 from .model import Model
 from .server import Body, Server

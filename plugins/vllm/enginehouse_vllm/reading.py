@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from enginehouse_kit.text.choice_reader import ChoiceReader
+from enginehouse_kit.text.marked_calls import call_reader
+from enginehouse_kit.text.stops import StopMatcher
+from enginehouse_kit.text.thinking import State
 from enginehouse_plugin import AnyEvent, FinishReason, GenerationRequest, TokenLogprob, TopLogprob
 from enginehouse_plugin.errors import EngineFailure
-from enginehouse_plugin.hosting.choice_reader import ChoiceReader
-from enginehouse_plugin.hosting.marked_calls import call_reader
-from enginehouse_plugin.hosting.stops import StopMatcher
-from enginehouse_plugin.hosting.thinking import State
 
 from .server import Logprobs
 from .vocabulary import Vocabulary

@@ -8,6 +8,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from enginehouse_kit.http.client import Exchange, LocalClient
+from enginehouse_kit.http.openai_schema import WireError, WireUsage, read_error
+from enginehouse_kit.http.sse import SSEParser
 from enginehouse_plugin.errors import (
     EngineFailure,
     EnginehouseError,
@@ -16,9 +19,6 @@ from enginehouse_plugin.errors import (
     EngineUnavailable,
     InvalidRequest,
 )
-from enginehouse_plugin.hosting.http import Exchange, LocalClient
-from enginehouse_plugin.hosting.openai_schema import WireError, WireUsage, read_error
-from enginehouse_plugin.hosting.sse import SSEParser
 
 _Reply = TypeVar("_Reply", bound=msgspec.Struct)
 Body = dict[str, Any]  # JSON

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from enginehouse_kit.process.cuda import visible_devices
+from enginehouse_kit.text.chat_messages import read_template
 from enginehouse_plugin import Device, Placement
 from enginehouse_plugin.errors import LoadFailed
-from enginehouse_plugin.hosting.chat_messages import read_template
-from enginehouse_plugin.hosting.cuda import visible_devices
 
 from .checkpoint import Checkpoint
 from .environment import Installed

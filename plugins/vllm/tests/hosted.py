@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, cast
 
+from enginehouse_kit.process.child import Child
 from enginehouse_plugin import Backend, BackendType, Device, ExitReport, OnProgress, Placement, ProbeReport
-from enginehouse_plugin.hosting.child import Child
 from enginehouse_vllm import enginehouse_backends
 from enginehouse_vllm.backend import VllmBackend
 from enginehouse_vllm.instance import VllmInstance

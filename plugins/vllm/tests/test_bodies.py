@@ -7,10 +7,10 @@ import msgspec
 import pytest
 from tests.asking import request
 
+from enginehouse_kit.grammar import output_grammar
+from enginehouse_kit.http.openai_schema import WireError
 from enginehouse_plugin import JsonSchema, NamedTool, SystemMessage, Tool
 from enginehouse_plugin.errors import ContextTooLong, InvalidRequest
-from enginehouse_plugin.hosting.grammar import output_grammar
-from enginehouse_plugin.hosting.openai_schema import WireError
 from enginehouse_vllm import checkpoint as checkpoints
 from enginehouse_vllm import vocabulary
 from enginehouse_vllm.body import check, completion_body, engine_seed, structured_outputs

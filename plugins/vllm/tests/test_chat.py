@@ -12,8 +12,8 @@ import pytest
 import pytest_asyncio
 from tests.asking import ask
 
+from enginehouse_kit.process.child import Child
 from enginehouse_plugin import Tool
-from enginehouse_plugin.hosting.child import Child
 from enginehouse_vllm import checkpoint as checkpoints
 from enginehouse_vllm import vocabulary
 from enginehouse_vllm.families import choose

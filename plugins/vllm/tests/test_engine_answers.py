@@ -16,6 +16,7 @@ import psutil
 import pytest
 from tests.asking import ask, joined, request
 
+from enginehouse_kit.grammar import output_grammar
 from enginehouse_plugin import (
     AssistantMessage,
     DeveloperMessage,
@@ -35,7 +36,6 @@ from enginehouse_plugin import (
     ToolMessage,
 )
 from enginehouse_plugin.errors import ContextTooLong, InvalidRequest, UnsupportedFeature
-from enginehouse_plugin.hosting.grammar import output_grammar
 from enginehouse_plugin.request import FunctionCall, ToolCall
 from enginehouse_vllm import families
 from enginehouse_vllm.backend import VllmBackend

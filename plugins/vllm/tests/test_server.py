@@ -7,10 +7,10 @@ import pytest
 import pytest_asyncio
 from tests.asking import request
 
+from enginehouse_kit.http.openai_schema import WireError
+from enginehouse_kit.process.child import Child
 from enginehouse_plugin import Sleepable
 from enginehouse_plugin.errors import EngineFailure, EngineOverloaded, EngineUnavailable, InvalidRequest
-from enginehouse_plugin.hosting.child import Child
-from enginehouse_plugin.hosting.openai_schema import WireError
 from enginehouse_vllm import checkpoint as checkpoints
 from enginehouse_vllm import vocabulary
 from enginehouse_vllm.families import Parsers

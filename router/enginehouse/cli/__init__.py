@@ -51,7 +51,7 @@ class _Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in _COMMANDS:
-            command: click.Command = importlib.import_module(f"enginehouse.cli.{cmd_name}").command
+            command: click.Command = importlib.import_module(f"enginehouse.cli.commands.{cmd_name}").command
             return command
         self._ask_plugins()
         return super().get_command(ctx, cmd_name)
@@ -76,12 +76,12 @@ class _Commands(click.Group):
     def _ask_plugins(self) -> None:
         if not self._has_asked_plugins:
             self._has_asked_plugins = True
-            from .setup import load_plugins
+            from enginehouse.cli.shared.setup import load_plugins
 
             load_plugins().cli(self)
 
 
-def commands() -> click.Group:
+def command_line() -> click.Group:
     """The command line; a new one each time, because plugins add to it."""
 
     @click.group(cls=_Commands, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
@@ -100,7 +100,7 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run the command line on *arguments*; returns the exit code."""
     try:
-        result = commands().main(arguments, prog_name="enginehouse", standalone_mode=False)
+        result = command_line().main(arguments, prog_name="enginehouse", standalone_mode=False)
     except click.exceptions.Exit as error:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):

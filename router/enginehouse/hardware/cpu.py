@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import psutil  # type: ignore[import-untyped]  # ships no types
 
+from enginehouse.hardware.cgroups import ROOT, SELF, groups_around, read_text
 from enginehouse_plugin import Device
-from enginehouse_plugin.hosting.cgroups import ROOT, SELF, groups_around, read_text
 
 from .apple import sysctl
 

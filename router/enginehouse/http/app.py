@@ -11,9 +11,9 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from enginehouse.accounts import KeyRing
 from enginehouse.config import Config
+from enginehouse.dialects.openai import errors
 from enginehouse.service import Service
 from enginehouse.telemetry import get_logger
-from enginehouse.wire import errors
 from enginehouse_plugin.errors import EnginehouseError
 
 from . import chat

@@ -14,14 +14,14 @@ from litestar.types import HTTPScope, Receive, Send
 
 from enginehouse.accounts import KeyRing, Trace
 from enginehouse.config import Config
+from enginehouse.dialects.openai import errors
+from enginehouse.dialects.openai.chat.decode import decode_chat
+from enginehouse.dialects.openai.chat.encode import AnswerHead, ChatBody, ChatStream, new_completion_id
+from enginehouse.dialects.openai.chat.generation import generation_request
+from enginehouse.dialects.openai.chat.recorded import recorded
+from enginehouse.dialects.openai.chat.request import ChatRequest
 from enginehouse.service import Generation, Service
 from enginehouse.telemetry import get_logger
-from enginehouse.wire import errors
-from enginehouse.wire.decode import decode_chat
-from enginehouse.wire.encode import AnswerHead, ChatBody, ChatStream, new_completion_id
-from enginehouse.wire.generation import generation_request
-from enginehouse.wire.recorded import recorded
-from enginehouse.wire.schemas import ChatRequest
 from enginehouse_plugin import GenerationRequest, Profile
 from enginehouse_plugin.errors import EnginehouseError
 

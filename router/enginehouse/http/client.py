@@ -10,7 +10,7 @@ from typing import Literal
 
 from litestar.types import HTTPReceiveMessage, HTTPScope, Receive, Send
 
-from enginehouse.wire.errors import OK, ErrorReply, body_timeout, request_too_large
+from enginehouse.dialects.openai.errors import OK, ErrorReply, body_timeout, request_too_large
 
 from .protocol import Protocol
 

@@ -13,7 +13,7 @@ import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from enginehouse.wire import errors
+from enginehouse.dialects.openai import errors
 
 HEAD_TIMEOUT_S = 30.0
 """A client that opens a connection and does not send a whole request head by then is cut off."""

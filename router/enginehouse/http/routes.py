@@ -17,11 +17,11 @@ from enginehouse import __version__
 from enginehouse.accounts import KeyRing
 from enginehouse.certificates import Standing
 from enginehouse.config import Config, Defaults
+from enginehouse.dialects.openai import models as wire
+from enginehouse.dialects.openai.openapi import document
 from enginehouse.fleet import Fleet, Model
 from enginehouse.service import Service
 from enginehouse.telemetry import METRICS_CONTENT_TYPE
-from enginehouse.wire import models as wire
-from enginehouse.wire.openapi import document
 
 from . import docs_page
 

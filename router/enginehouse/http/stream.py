@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from enginehouse.wire.encode import KEEP_ALIVE, ChatStream
-from enginehouse.wire.errors import OK
+from enginehouse.dialects.openai.chat.encode import KEEP_ALIVE, ChatStream
+from enginehouse.dialects.openai.errors import OK
 from enginehouse_plugin import AnyEvent
 
 from .client import Client, Header

@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
+from enginehouse.dialects.openai.chat.request import ChatRequest, FunctionTool, JsonSchemaFormat
+from enginehouse.wire.places import Step, param_of
+from enginehouse.wire.problems import MAX_DEPTH, too_deep
 from enginehouse_plugin.errors import InvalidRequest
-
-from .places import Step, param_of
-from .problems import MAX_DEPTH, too_deep
-from .schemas import ChatRequest, FunctionTool, JsonSchemaFormat
 
 MAX_VALUES = 100_000
 """Most values (of any kind, nested ones included) in all free-form parts of a body together."""

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import msgspec.inspect as types
 
-from .schemas import ChatRequest
+from enginehouse.dialects.openai.chat.request import ChatRequest
 
 _EXACT = 2**53
 """From here on a float no longer tells which integer is meant, so those stay refused."""

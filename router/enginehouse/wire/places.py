@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import msgspec.inspect as types
 
-from .schemas import ChatRequest
+from enginehouse.dialects.openai.chat.request import ChatRequest
 
 SHOWN = 64
 """Characters of a value or a name that a message repeats."""

@@ -14,9 +14,8 @@ from typing import Any
 
 import msgspec
 
-from enginehouse_plugin.errors import InvalidRequest
-
-from .places import (
+from enginehouse.dialects.openai.chat.request import NAME_PATTERN
+from enginehouse.wire.places import (
     ANY_VALUE,
     SHOWN,
     Step,
@@ -29,7 +28,7 @@ from .places import (
     value_at,
     with_key,
 )
-from .schemas import NAME_PATTERN
+from enginehouse_plugin.errors import InvalidRequest
 
 MAX_DEPTH = 128
 """Most levels of arrays and objects in a body."""

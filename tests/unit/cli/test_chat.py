@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from enginehouse.cli.chat import Conversation
-from enginehouse.cli.client import ServerError, connect
+from enginehouse.cli.commands.chat import Conversation
+from enginehouse.cli.shared.client import ServerError, connect
 
 from .conftest import Run, Scripted, command_line
 

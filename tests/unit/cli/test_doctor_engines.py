@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from enginehouse.cli import doctor
-from enginehouse.cli.engines import engine_checks
+from enginehouse.cli.commands import doctor
+from enginehouse.cli.shared.engines import engine_checks
 from enginehouse.config import KNOWN_ENGINES
 from enginehouse.hardware import Survey, Trouble
 from enginehouse.plugins import Plugins

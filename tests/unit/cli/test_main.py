@@ -33,7 +33,7 @@ def test_the_line_of_help_of_a_command_is_that_of_the_command(enginehouse: Run) 
     import importlib
 
     for name in _COMMANDS:
-        command = importlib.import_module(f"enginehouse.cli.{name}").command
+        command = importlib.import_module(f"enginehouse.cli.commands.{name}").command
         assert command.help, name
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from enginehouse.cli.progress import Lines
+from enginehouse.cli.shared.progress import Lines
 
 from .conftest import Run
 

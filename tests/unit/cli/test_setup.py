@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from enginehouse.cli.setup import set_up
+from enginehouse.cli.shared.setup import set_up
 
 
 @pytest.mark.usefixtures("enginehouse")

@@ -3,9 +3,9 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
+from enginehouse.dialects.openai.openapi import document
+from enginehouse.dialects.openai.openapi_examples import REQUESTS
 from enginehouse.http.docs_page import render
-from enginehouse.wire.openapi import document
-from enginehouse.wire.openapi_examples import REQUESTS
 
 
 class Page(HTMLParser):

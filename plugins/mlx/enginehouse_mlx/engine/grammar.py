@@ -8,11 +8,11 @@ import re
 import llguidance
 from llguidance.gbnf_to_lark import gbnf_to_lark
 
+from enginehouse_kit.grammar import OutputGrammar, blame_of, output_grammar
+from enginehouse_kit.text.chat_messages import CALL_OPENS
+from enginehouse_kit.text.thinking import State
 from enginehouse_plugin import GenerationRequest
 from enginehouse_plugin.errors import InvalidRequest
-from enginehouse_plugin.hosting.chat_messages import CALL_OPENS
-from enginehouse_plugin.hosting.grammar import OutputGrammar, blame_of, output_grammar
-from enginehouse_plugin.hosting.thinking import State
 
 from .templates import ModelTemplate
 from .vocabulary import Vocabulary

@@ -11,6 +11,7 @@ from typing import TypeVar
 import llguidance
 import msgspec
 
+from enginehouse_kit.text.bounds import check_bias, room_for
 from enginehouse_plugin import (
     AnyEvent,
     Capabilities,
@@ -23,7 +24,6 @@ from enginehouse_plugin import (
     UsageReport,
 )
 from enginehouse_plugin.errors import EngineDied, EngineUnavailable, InvalidRequest
-from enginehouse_plugin.hosting.bounds import check_bias, room_for
 
 from .grammar import grammar_of, matcher_of
 from .jobs import Begun, Job, Sampled

@@ -13,10 +13,10 @@ from mlx.utils import tree_flatten
 from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.utils import load_model, load_tokenizer
 
+from enginehouse_kit.text.chat_messages import read_template as template_file
 from enginehouse_mlx.options import MlxOptions
 from enginehouse_plugin import Device, LoadProgress, OnProgress
 from enginehouse_plugin.errors import DoesNotFit, LoadFailed
-from enginehouse_plugin.hosting.chat_messages import read_template as template_file
 
 from .templates import ModelTemplate, read_template
 from .vocabulary import Vocabulary

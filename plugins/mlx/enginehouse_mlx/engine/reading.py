@@ -8,6 +8,12 @@ from typing import Any
 
 import msgspec
 
+from enginehouse_kit.text.chat_messages import tool_json
+from enginehouse_kit.text.choice_reader import ChoiceReader, ReadsCalls
+from enginehouse_kit.text.forced_calls import new_call_id
+from enginehouse_kit.text.marked_calls import call_reader
+from enginehouse_kit.text.stops import StopMatcher
+from enginehouse_kit.text.thinking import State
 from enginehouse_plugin import (
     AnyEvent,
     FinishReason,
@@ -18,12 +24,6 @@ from enginehouse_plugin import (
     ToolCallDelta,
     TopLogprob,
 )
-from enginehouse_plugin.hosting.chat_messages import tool_json
-from enginehouse_plugin.hosting.choice_reader import ChoiceReader, ReadsCalls
-from enginehouse_plugin.hosting.forced_calls import new_call_id
-from enginehouse_plugin.hosting.marked_calls import call_reader
-from enginehouse_plugin.hosting.stops import StopMatcher
-from enginehouse_plugin.hosting.thinking import State
 
 from .jobs import Sampled
 from .measures import Measured

@@ -16,8 +16,8 @@ import llguidance
 import mlx.core as mx
 import numpy as np
 
+from enginehouse_kit.text.bounds import GREEDY_BELOW
 from enginehouse_plugin import GenerationRequest
-from enginehouse_plugin.hosting.bounds import GREEDY_BELOW
 
 from .measures import Measured
 

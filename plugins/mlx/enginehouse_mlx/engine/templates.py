@@ -11,10 +11,10 @@ import jinja2.meta
 import jinja2.sandbox
 import msgspec
 
+from enginehouse_kit.text.chat_messages import CALL_OPENS, TemplateFacts
+from enginehouse_kit.text.thinking import MARKS, Marks
 from enginehouse_plugin import GenerationRequest
 from enginehouse_plugin.errors import LoadFailed
-from enginehouse_plugin.hosting.chat_messages import CALL_OPENS, TemplateFacts
-from enginehouse_plugin.hosting.thinking import MARKS, Marks
 
 _GIVEN = frozenset(
     [

@@ -1,4 +1,4 @@
-"""The backend inside a worker: what `enginehouse_plugin.hosting.guest` hosts."""
+"""The backend inside a worker: what `enginehouse_kit.worker.guest` hosts."""
 
 from __future__ import annotations
 

@@ -1,1 +1,0 @@
-"""The kit that hosts an engine: a managed child, a lean local HTTP client, a worker host."""

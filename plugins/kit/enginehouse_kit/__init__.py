@@ -1,0 +1,1 @@
+"""Parts that a backend is made of: `process`, `worker`, `http`, `text` and `grammar`; each is imported by itself."""

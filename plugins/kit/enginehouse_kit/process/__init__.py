@@ -1,0 +1,1 @@
+"""Engines as supervised child processes that never outlive the router."""

@@ -1,0 +1,37 @@
+"""A conversation as templates read it."""
+
+from __future__ import annotations
+
+from enginehouse_kit.text.chat_messages import TemplateFacts, template_messages
+from enginehouse_plugin import AssistantMessage, ToolMessage, UserMessage
+from enginehouse_plugin.request import FunctionCall, ToolCall
+
+
+def turn(*ids: str) -> AssistantMessage:
+    return AssistantMessage(tool_calls=tuple(ToolCall(id=name, function=FunctionCall("look", "{}")) for name in ids))
+
+
+def result(call_id: str) -> ToolMessage:
+    return ToolMessage(content=f"the result of {call_id}", tool_call_id=call_id)
+
+
+def shown(*messages) -> list[str]:
+    """Ids of the results in the order in which a template that shows no ids is given them."""
+    written = template_messages(messages, TemplateFacts(tool_calls=True), None)
+    return [message.tool_call_id for message in written if message.tool_call_id]
+
+
+def test_results_stand_in_the_order_of_their_calls() -> None:
+    """A client may give them as they come in."""
+    assert shown(UserMessage("Look."), turn("a", "b", "c"), result("c"), result("a"), result("b")) == ["a", "b", "c"]
+
+
+def test_each_turn_keeps_its_own_results() -> None:
+    """The ids of one turn may come again in another."""
+    turns = (turn("a", "b"), result("b"), result("a"), turn("b", "a"), result("a"), result("b"))
+    assert shown(UserMessage("Look."), *turns) == ["a", "b", "b", "a"]
+
+
+def test_a_result_of_no_call_stays_behind_the_others() -> None:
+    """The router refuses it; in front of a bare adapter it is not lost."""
+    assert shown(turn("a", "b"), result("x"), result("b"), result("a")) == ["a", "b", "x"]

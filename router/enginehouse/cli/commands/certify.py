@@ -1,0 +1,103 @@
+"""`enginehouse certify`."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from enginehouse.certificates import Certificate, Certificates
+from enginehouse.cli.shared.output import print_json, print_table
+from enginehouse.cli.shared.progress import showing
+from enginehouse.cli.shared.setup import config_option, json_option, read_config, set_up
+from enginehouse.weights import locate, resolve
+
+if TYPE_CHECKING:
+    from enginehouse.cli.shared.certification import Subject
+
+_EPILOG = """\b
+Examples:
+  enginehouse certify smollm2-135m
+  enginehouse certify smollm2-135m --quick --config enginehouse.toml
+
+\b
+Exit codes: 0 every declared feature that the suite tests is proven, 1 something failed or
+there is no result, 2 wrong usage or configuration, 130 interrupted.
+"""
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("model")
+@config_option
+@click.option("--quick", is_flag=True, help="Run the suite's quick core: about a minute, and less is proven.")
+@json_option
+@click.pass_context
+def command(ctx: click.Context, model: str, config_file: str | None, quick: bool, as_json: bool) -> None:
+    """Prove what MODEL's instance on this host honours, and store the certificate.
+
+    The model is loaded as 'enginehouse serve' would load it, beside a server that runs, and the conformance suite
+    is run on it. A server compares its instances with certificates when it loads them.
+    """
+    if importlib.util.find_spec("enginehouse_conformance") is None:
+        raise click.ClickException(
+            "The conformance suite is not installed. Install it with: pip install 'enginehouse[certify]'"
+        )
+    certificates = Certificates.of(read_config(config_file))
+    certificates.folder.prepare()
+    from enginehouse.cli.shared import certification
+
+    subject = _subject(config_file, model)
+    try:
+        certificate = certification.certify(subject, certificates, quick=quick)
+    except KeyboardInterrupt:
+        click.echo("Interrupted: nothing is stored.", err=True)
+        raise
+    if as_json:
+        print_json(certificate)
+    else:
+        _show(certificate)
+    click.echo(_store(certificate, certificates), err=True)
+    ctx.exit(0 if certificate.is_clean else 1)
+
+
+def _subject(config_file: str | None, model: str) -> Subject:
+    """What `serve` would load, its weights fetched."""
+    from enginehouse.cli.shared.certification import Subject
+
+    while True:
+        setup = set_up(config_file)
+        chosen = setup.decision(model).chosen
+        if chosen is None:
+            raise click.ClickException(f"'{model}' has no place on this host; see 'enginehouse explain {model}'.")
+        path: Path | None = None
+        was_here = True
+        if chosen.backend.needs_weights:
+            was_here = locate(chosen.placement.source) is not None
+            with showing(model) as progress:
+                path = resolve(chosen.placement.source, progress=progress)
+        if was_here or path is None:
+            placement = chosen.for_backend(model, setup.config.models[model], None if path is None else str(path))
+            return Subject(chosen.backend, placement, chosen.devices)
+        # Weighed again: what was fetched only now may turn out not to fit.
+
+
+def _show(certificate: Certificate) -> None:
+    rows = [("(no feature needed)", certificate.general), *certificate.features.items()]
+    print_table(
+        ("FEATURE", "STATE", "PASSED", "FAILED", "INCONCLUSIVE"),
+        (
+            (name, proof.state, str(proof.passed), " ".join(proof.failed), " ".join(proof.inconclusive))
+            for name, proof in rows
+        ),
+    )
+
+
+def _store(certificate: Certificate, certificates: Certificates) -> str:
+    """Store *certificate*, unless a fuller one is there that it does not gainsay; returns what was done."""
+    if certificate.selection == "quick" and not certificate.has_failures:
+        stored, _ = certificates.folder.read()
+        if any(other.key == certificate.key and other.selection == "all" for other in stored):
+            return "The certificate of the whole suite stays: the quick core does not gainsay it."
+    return f"Stored in {certificates.folder.save(certificate)}"

@@ -1,0 +1,126 @@
+"""`enginehouse chat`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from enginehouse.cli.shared.client import Client, ServerError, connect, key_option, url_option
+
+_EPILOG = """\b
+Examples:
+  enginehouse chat "What is the capital of France?"
+  enginehouse chat --model smollm2-135m --system "Answer in one word."
+  echo "Summarise: …" | enginehouse chat
+
+\b
+In a conversation: Ctrl-C ends a reply, /reset forgets what was said, Ctrl-D or /exit leaves.
+"""
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("message", nargs=-1)
+@url_option
+@key_option
+@click.option("--model", "-m", help="Model ID; without one, the server's first.")
+@click.option("--system", "-s", help="Instructions for the whole conversation.")
+@click.option("--temperature", type=click.FloatRange(0, 2), help="0 is greedy; without it, the server's default.")
+@click.option("--max-tokens", type=click.IntRange(1), help="Longest reply, in tokens.")
+def command(
+    message: tuple[str, ...],
+    url: str | None,
+    key: str | None,
+    model: str | None,
+    system: str | None,
+    temperature: float | None,
+    max_tokens: int | None,
+) -> None:
+    """Talk to a model of a running server. With MESSAGE (or piped input): one question, one answer."""
+    with connect(url, key) as client:
+        settings: dict[str, Any] = {"model": model or _first_model(client)}
+        if temperature is not None:
+            settings["temperature"] = temperature
+        if max_tokens is not None:
+            settings["max_tokens"] = max_tokens
+        conversation = Conversation(client, settings, system)
+        if message:
+            conversation.ask(" ".join(message))
+        elif not sys.stdin.isatty():
+            conversation.ask(sys.stdin.read())
+        else:
+            _converse(conversation, settings["model"])
+
+
+class Conversation:
+    """What was said so far. A reply that was ended early counts as far as it came; one that failed does not."""
+
+    def __init__(self, client: Client, settings: dict[str, Any], system: str | None) -> None:
+        self._client = client
+        self._settings = settings
+        self._start = [{"role": "system", "content": system}] if system else []
+        self.messages = list(self._start)
+
+    def reset(self) -> None:
+        """Forget all but the instructions."""
+        self.messages = list(self._start)
+
+    def ask(self, text: str) -> None:
+        """Send *text* and print the reply as it comes.
+
+        Raises:
+            ServerError: the server refused or failed; *text* is then forgotten.
+        """
+        messages = [*self.messages, {"role": "user", "content": text}]
+        parts: list[str] = []
+        finish = None
+        stream = self._client.stream({**self._settings, "messages": messages})
+        try:
+            for chunk in stream:
+                for choice in chunk.get("choices") or ():
+                    part = (choice.get("delta") or {}).get("content") or ""
+                    finish = choice.get("finish_reason") or finish
+                    parts.append(part)
+                    click.echo(part, nl=False)
+        except KeyboardInterrupt:
+            if not sys.stdin.isatty():
+                raise
+            click.secho(" [ended]", dim=True, nl=False, err=True)
+        finally:
+            stream.close()  # type: ignore[attr-defined]  # a generator, said to be an iterator
+            click.echo()
+        if finish == "length":
+            click.secho("[cut: the longest reply was reached]", dim=True, err=True)
+        self.messages = [*messages, {"role": "assistant", "content": "".join(parts)}] if any(parts) else self.messages
+
+
+def _first_model(client: Client) -> str:
+    models = client.models()
+    if not models:
+        raise ServerError("The server has no models.")
+    return str(models[0].get("id"))
+
+
+def _converse(conversation: Conversation, model: str) -> None:
+    import readline  # noqa: F401 # gives input() editing and history
+
+    click.secho(f"{model}: Ctrl-C ends a reply, /reset forgets, Ctrl-D leaves.", dim=True, err=True)
+    while True:
+        try:
+            text = input("> ").strip()
+        except EOFError:
+            click.echo()
+            return
+        except KeyboardInterrupt:
+            click.echo()
+            continue
+        if text in ("/exit", "/quit"):
+            return
+        if text == "/reset":
+            conversation.reset()
+        elif text:
+            try:
+                conversation.ask(text)
+            except ServerError as error:
+                error.show()

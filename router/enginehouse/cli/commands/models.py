@@ -1,0 +1,186 @@
+"""`enginehouse models` and `enginehouse models pull`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import msgspec
+
+from enginehouse.cli.shared.client import connect, key_option, url_option
+from enginehouse.cli.shared.output import print_json, print_table
+from enginehouse.cli.shared.placements import PlacementRow, placements_of
+from enginehouse.cli.shared.progress import showing
+from enginehouse.cli.shared.setup import Setup, config_option, json_option, set_up
+from enginehouse.cli.shared.standings import standings
+from enginehouse.weights import locate, resolve
+from enginehouse_plugin.errors import LoadError
+
+_EPILOG = """\b
+Examples:
+  enginehouse models
+  enginehouse models --url http://127.0.0.1:8000
+  enginehouse models pull demo:smollm2-135m
+  enginehouse models pull hub:org/repo@1f2e3d…/model-Q4_K_M.gguf
+"""
+
+
+class Weights(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the weights of a placement are on this machine.
+
+    `state` is `here`, `absent` (fetched when the model is loaded), `remote` (not the router's affair), `no plugin`
+    (its backend is not installed here), or what is wrong with the source.
+    """
+
+    state: str
+    path: str | None = None
+
+
+@click.group(invoke_without_command=True, epilog=_EPILOG)
+@config_option
+@url_option
+@key_option
+@json_option
+@click.pass_context
+def command(ctx: click.Context, config_file: str | None, url: str | None, key: str | None, as_json: bool) -> None:
+    """List the models of a configuration, or with --url those of a running server."""
+    if ctx.invoked_subcommand is not None:
+        ctx.obj = config_file
+    elif url is not None:
+        _list_served(url, key, as_json=as_json)
+    else:
+        _list_configured(set_up(config_file), as_json=as_json)
+
+
+@command.command("pull", epilog=_EPILOG)
+@click.argument("what", metavar="[SOURCE|MODEL]", required=False)
+@config_option
+@json_option
+@click.pass_context
+def pull(ctx: click.Context, what: str | None, config_file: str | None, as_json: bool) -> None:
+    """Fetch weights, so that a later start needs no network; prints where they are.
+
+    A source (demo:…, hub:ORG/REPO@REVISION[/FILE], a path), a model of the configuration, or nothing: then
+    all that the configuration needs on this host.
+    """
+    sources = _sources(what, config_file or ctx.obj)
+    paths: dict[str, str | None] = {}
+    for source in sources:
+        with showing(source) as progress:
+            path = resolve(source, progress=progress)
+        paths[source] = None if path is None else str(path)
+    if as_json:
+        print_json([{"source": source, "path": path} for source, path in paths.items()])
+        return
+    for source, found in paths.items():
+        click.echo(found or f"{source} is a server; there is nothing to fetch")
+
+
+def _sources(what: str | None, config_file: str | None) -> list[str]:
+    if what is not None and what.startswith(("demo:", "hub:")):
+        return [what]
+    setup = set_up(config_file)
+    if what is not None and what not in setup.decisions:
+        return [what]
+    names = list(setup.decisions) if what is None else [what]
+    sources = []
+    for name in names:
+        chosen = setup.decisions[name].chosen
+        if chosen is None:
+            if what is not None:
+                raise click.ClickException(f"'{name}' has no place on this host; see 'enginehouse explain {name}'.")
+            continue
+        if setup.plugins.backends[chosen.placement.backend].needs_weights:
+            sources.append(chosen.placement.source)
+    return list(dict.fromkeys(sources))
+
+
+def _list_configured(setup: Setup, *, as_json: bool) -> None:
+    found = {name: [(row, _weights(setup, row)) for row in placements_of(setup, name)] for name in setup.config.models}
+    certified = standings(setup, found)
+    if as_json:
+        print_json(
+            [
+                {
+                    "id": name,
+                    "description": setup.config.models[name].description,
+                    "load": setup.config.models[name].load,
+                    "certificate": certified.get(name),
+                    "placements": [
+                        {**msgspec.structs.asdict(row), "weights": weights.state, "path": weights.path}
+                        for row, weights in rows
+                    ],
+                }
+                for name, rows in found.items()
+            ]
+        )
+        return
+    print_table(
+        ("MODEL", "PLACEMENT", "SOURCE", "WEIGHTS", "ON THIS HOST", "CERTIFICATE"),
+        (
+            (
+                name if row.index == 0 else "",
+                f"{row.index}: {row.backend}",
+                row.source,
+                weights.state,
+                ("chosen: " if row.is_chosen else "not used: ") + row.reason,
+                certified[name].words if row.is_chosen else "",
+            )
+            for name, rows in found.items()
+            for row, weights in rows
+        ),
+    )
+
+
+def _weights(setup: Setup, row: PlacementRow) -> Weights:
+    backend = setup.plugins.backends.get(row.backend)
+    if backend is None:
+        return Weights(state="no plugin")
+    if not backend.needs_weights:
+        return Weights(state="remote")
+    try:
+        path = locate(row.source)
+    except LoadError as error:
+        return Weights(state=error.message)
+    return Weights(state="absent") if path is None else Weights(state="here", path=str(path))
+
+
+def _list_served(url: str, key: str | None, *, as_json: bool) -> None:
+    with connect(url, key) as client:
+        models: list[dict[str, Any]] = client.models()
+    if as_json:
+        print_json(models)
+        return
+    print_table(
+        ("MODEL", "STATE", "CONTEXT", "OWNED BY", "FEATURES", "PROVEN"),
+        (
+            (
+                str(model.get("id", "?")),
+                str(model.get("state", "")),
+                str(model.get("context_length") or model.get("context_tokens") or ""),
+                str(model.get("owned_by", "")),
+                " ".join(_features(model)),
+                _proven(model),
+            )
+            for model in models
+        ),
+    )
+
+
+def _features(model: dict[str, Any]) -> list[str]:
+    capabilities = model.get("capabilities")
+    features = model.get("declared_features") or model.get("features", [])
+    if isinstance(capabilities, dict):
+        features = capabilities.get("features", [])
+    return sorted(map(str, features)) if isinstance(features, list | tuple) else []
+
+
+def _proven(model: dict[str, Any]) -> str:
+    """The features that are proven, or why none is; another server tells nothing of it."""
+    certificate = model.get("certificate")
+    if not isinstance(certificate, dict):
+        return ""
+    if certificate.get("state") != "current":
+        return str(certificate.get("reason", ""))
+    proven = model.get("proven_features")
+    return " ".join(sorted(map(str, proven))) if isinstance(proven, list) else ""

@@ -1,0 +1,1 @@
+"""Dialects: families of wire formats, an endpoint for each of their operations."""

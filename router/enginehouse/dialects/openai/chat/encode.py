@@ -1,0 +1,325 @@
+"""From events to answers: one JSON body, or the chunks of a stream.
+
+A chunk is put together from bytes made once per stream and the encoding of what is new: a relayed token costs
+one encode of its text.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from enginehouse.dialects.openai import errors
+from enginehouse.dialects.openai.chat.answers import (
+    AnswerMessage,
+    CalledFunction,
+    ChatAnswer,
+    Choice,
+    ChoiceLogprobs,
+    CompletionDetails,
+    PromptDetails,
+    TokenEntry,
+    ToolCallAnswer,
+    TopEntry,
+    Usage,
+)
+from enginehouse_plugin.errors import EngineProtocolError
+from enginehouse_plugin.events import (
+    AnyEvent,
+    Finished,
+    FinishReason,
+    ReasoningDelta,
+    RefusalDelta,
+    Started,
+    TextDelta,
+    TokenLogprob,
+    ToolCallDelta,
+    UsageReport,
+)
+
+KEEP_ALIVE = b": keep-alive\n\n"
+"""A comment: it keeps a silent stream's connection open, and clients ignore it."""
+DONE = b"data: [DONE]\n\n"
+
+_encode = msgspec.json.Encoder().encode
+_LOWEST_LOGPROB = -9999.0  # stands for minus infinity, which JSON does not have
+_NO_DELTA = b"{}"
+_OBFUSCATION_STEP = 64
+_OBFUSCATION = "".join(random.Random(0).choices("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", k=64))  # noqa: S311  # padding, no secret
+
+
+_ids = random.Random()  # noqa: S311  # seeded by the operating system; ids are to be unique, not secret
+
+
+def unique_hex() -> str:
+    """Make 24 hexadecimal digits that nobody else has."""
+    return f"{_ids.getrandbits(96):024x}"
+
+
+def new_completion_id() -> str:
+    """Make an id that no other answer has."""
+    return f"chatcmpl-{unique_hex()}"
+
+
+class AnswerHead(msgspec.Struct, frozen=True, kw_only=True):
+    """What is the same in every chunk of an answer. `created` is Unix time in seconds."""
+
+    id: str
+    created: int
+    model: str
+    service_tier: str | None = None
+    """Only where the request named one: the tier that served it."""
+    system_fingerprint: str | None = None
+
+
+class ChatStream:
+    """The chunks of one streamed answer. Feed it each event in order, then ask for `done`."""
+
+    def __init__(
+        self, head: AnswerHead, *, n: int = 1, logprobs: bool = False, usage: bool = False, obfuscation: bool = False
+    ) -> None:
+        self._logprobs = logprobs
+        self._wants_usage = usage
+        self._obfuscation = obfuscation
+        fields: dict[str, Any] = {
+            "id": head.id,
+            "object": "chat.completion.chunk",
+            "created": head.created,
+            "model": head.model,
+            "system_fingerprint": head.system_fingerprint,
+        }
+        if head.service_tier is not None:
+            fields["service_tier"] = head.service_tier
+        self._prefix = b"data: " + _encode(fields)[:-1] + b',"choices":['
+        self._choices = [self._prefix + b'{"index":%d,"delta":' % index for index in range(n)]
+        self._begun = [False] * n
+        self._ended = [False] * n
+        self._end = b',"usage":null}\n\n' if usage else b"}\n\n"
+        self._plain = b',"logprobs":null,"finish_reason":null}]' + self._end
+        self._has_failed = False
+
+    def chunk(self, event: AnyEvent) -> bytes:
+        """Encode *event*; b"" where it has no form of its own. The first of a choice brings its role.
+
+        Raises:
+            EngineProtocolError: the event breaks the order of a stream.
+        """
+        if type(event) is TextDelta:
+            delta = b'{"content":' + _encode(event.text) + b"}"
+            logprobs = event.logprobs
+        elif type(event) is ToolCallDelta:
+            delta = _tool_call_delta(event)
+            logprobs = None
+        elif type(event) is ReasoningDelta:
+            delta = b'{"reasoning_content":' + _encode(event.text) + b"}"
+            logprobs = None
+        elif type(event) is RefusalDelta:
+            delta = b'{"refusal":' + _encode(event.text) + b"}"
+            logprobs = event.logprobs
+        elif type(event) is Finished:
+            return self._finish(event)
+        elif type(event) is UsageReport:
+            return self._usage(event)
+        else:
+            return b""
+        choice = event.choice
+        opening = b"" if self._is_open(choice) else self._open(choice, type(event) is TextDelta)
+        if not self._logprobs and not self._obfuscation:
+            return opening + self._choices[choice] + delta + self._plain
+        entries = _encode(_choice_logprobs(logprobs or ())) if self._logprobs else b"null"
+        chunk = self._choices[choice] + delta + b',"logprobs":' + entries + b',"finish_reason":null}]' + self._end
+        return opening + (self._obfuscated(chunk) if self._obfuscation else chunk)
+
+    def done(self) -> bytes:
+        """End a stream that has succeeded.
+
+        Raises:
+            EngineProtocolError: a choice has not finished.
+        """
+        if self._has_failed:
+            return b""
+        if not all(self._ended):
+            raise EngineProtocolError("The engine's answer ended before every choice had finished.")
+        return DONE
+
+    def error(self, error: BaseException) -> bytes:
+        """End a stream that has failed: the error, and nothing that claims success after it."""
+        self._has_failed = True
+        self._ended = [True] * len(self._ended)
+        return errors.error_event(error)
+
+    def _is_open(self, choice: int) -> bool:
+        """Whether *choice* has begun; refuse one that does not exist or has finished."""
+        if not 0 <= choice < len(self._begun) or self._ended[choice]:
+            raise EngineProtocolError(f"The engine sent more for choice {choice}, which does not exist or has ended.")
+        return self._begun[choice]
+
+    def _open(self, choice: int, has_text: bool) -> bytes:
+        self._begun[choice] = True
+        content = b'""' if has_text else b"null"
+        return self._choices[choice] + b'{"role":"assistant","content":' + content + b"}" + self._plain
+
+    def _finish(self, event: Finished) -> bytes:
+        opening = b"" if self._is_open(event.choice) else self._open(event.choice, True)
+        self._ended[event.choice] = True
+        end = b',"logprobs":null,"finish_reason":' + _encode(event.reason) + b"}]" + self._end
+        return opening + self._choices[event.choice] + _NO_DELTA + end
+
+    def _usage(self, event: UsageReport) -> bytes:
+        if self._has_failed or not all(self._ended):
+            raise EngineProtocolError("The engine sent the usage before every choice had finished.")
+        if not self._wants_usage:
+            return b""
+        return self._prefix + b'],"usage":' + _encode(_usage(event)) + b"}\n\n"
+
+    def _obfuscated(self, chunk: bytes) -> bytes:
+        """Pad *chunk* to a multiple of a step, so that its size tells less about its text."""
+        padding = _OBFUSCATION[: -len(chunk) % _OBFUSCATION_STEP]
+        return chunk[:-3] + b',"obfuscation":"' + padding.encode() + b'"}\n\n'
+
+
+class ChatBody:
+    """One answer as a whole. Feed it each event in order, then ask for `encode`."""
+
+    def __init__(self, head: AnswerHead, *, n: int = 1, logprobs: bool = False) -> None:
+        self._head = head
+        self._logprobs = logprobs
+        self._choices = [_GatheredChoice() for _ in range(n)]
+        self._usage: UsageReport | None = None
+
+    def add(self, event: AnyEvent) -> None:
+        """Take the next event.
+
+        Raises:
+            EngineProtocolError: the event breaks the order of a stream.
+        """
+        if type(event) is UsageReport:
+            self._usage = event
+        elif type(event) is not Started:
+            at = event.choice
+            if not 0 <= at < len(self._choices) or self._choices[at].finish_reason is not None:
+                raise EngineProtocolError(f"The engine sent more for choice {at}, which does not exist or has ended.")
+            self._choices[at].add(event)
+
+    def encode(self) -> bytes:
+        """Encode the answer.
+
+        Raises:
+            EngineProtocolError: a choice has not finished, or there is no usage.
+        """
+        choices = [
+            choice.answer(index, choice.finish_reason, self._logprobs)
+            for index, choice in enumerate(self._choices)
+            if choice.finish_reason is not None
+        ]
+        if self._usage is None or len(choices) < len(self._choices):
+            raise EngineProtocolError("The engine's answer ended before every choice had finished and usage had come.")
+        head = self._head
+        return _encode(
+            ChatAnswer(
+                id=head.id,
+                created=head.created,
+                model=head.model,
+                choices=choices,
+                usage=_usage(self._usage),
+                system_fingerprint=head.system_fingerprint,
+                service_tier=msgspec.UNSET if head.service_tier is None else head.service_tier,
+            )
+        )
+
+
+class _GatheredChoice:
+    """What has come of one choice."""
+
+    def __init__(self) -> None:
+        self.text: list[str] = []
+        self.reasoning: list[str] = []
+        self.refusal: list[str] = []
+        self.calls: dict[int, ToolCallAnswer] = {}
+        self.logprobs: list[TokenLogprob] = []
+        self.finish_reason: FinishReason | None = None
+
+    def add(self, event: TextDelta | ReasoningDelta | RefusalDelta | ToolCallDelta | Finished) -> None:
+        """Take the next event of this choice."""
+        if type(event) is Finished:
+            self.finish_reason = event.reason
+        elif type(event) is ToolCallDelta:
+            self._add_call(event)
+        else:
+            if type(event) is TextDelta:
+                self.text.append(event.text)
+            elif type(event) is ReasoningDelta:
+                self.reasoning.append(event.text)
+            else:
+                self.refusal.append(event.text)
+            if event.logprobs:
+                self.logprobs.extend(event.logprobs)
+
+    def _add_call(self, event: ToolCallDelta) -> None:
+        call = self.calls.get(event.call_index)
+        if call is None:
+            call = ToolCallAnswer(id=event.id or "", function=CalledFunction(name=event.name or "", arguments=""))
+            self.calls[event.call_index] = call
+        call.function.arguments += event.arguments_fragment
+
+    def answer(self, index: int, finish_reason: FinishReason, logprobs: bool) -> Choice:
+        """Put the choice together. Content is null where something else came in place of text."""
+        text = "".join(self.text)
+        calls = [self.calls[at] for at in sorted(self.calls)]
+        return Choice(
+            index=index,
+            message=AnswerMessage(
+                content=text if text or not (calls or self.refusal or self.reasoning) else None,
+                refusal="".join(self.refusal) if self.refusal else None,
+                reasoning_content="".join(self.reasoning) if self.reasoning else msgspec.UNSET,
+                tool_calls=calls or msgspec.UNSET,
+            ),
+            logprobs=_choice_logprobs(self.logprobs) if logprobs else None,
+            finish_reason=finish_reason,
+        )
+
+
+def _tool_call_delta(event: ToolCallDelta) -> bytes:
+    arguments = _encode(event.arguments_fragment)
+    if event.name is None:
+        return b'{"tool_calls":[{"index":%d,"function":{"arguments":%b}}]}' % (event.call_index, arguments)
+    return b'{"tool_calls":[{"index":%d,"id":%b,"type":"function","function":{"name":%b,"arguments":%b}}]}' % (
+        event.call_index,
+        _encode(event.id),
+        _encode(event.name),
+        arguments,
+    )
+
+
+def _choice_logprobs(entries: Sequence[TokenLogprob]) -> ChoiceLogprobs:
+    """Sort entries by channel; tokens of reasoning are not part of the answer and have no place in the API."""
+    refusal = [_entry(entry) for entry in entries if entry.channel == "refusal"]
+    return ChoiceLogprobs(
+        content=[_entry(entry) for entry in entries if entry.channel == "content"], refusal=refusal or None
+    )
+
+
+def _entry(entry: TokenLogprob) -> TokenEntry:
+    return TokenEntry(
+        token=entry.token,
+        logprob=_finite(entry.logprob),
+        bytes=list(entry.token_bytes),
+        top_logprobs=[TopEntry(top.token, _finite(top.logprob), list(top.token_bytes)) for top in entry.top],
+    )
+
+
+def _finite(logprob: float) -> float:
+    return logprob if logprob > _LOWEST_LOGPROB else _LOWEST_LOGPROB
+
+
+def _usage(report: UsageReport) -> Usage:
+    return Usage(
+        prompt_tokens=report.prompt_tokens,
+        completion_tokens=report.completion_tokens,
+        total_tokens=report.prompt_tokens + report.completion_tokens,
+        prompt_tokens_details=PromptDetails(cached_tokens=report.cached_tokens),
+        completion_tokens_details=CompletionDetails(reasoning_tokens=report.reasoning_tokens),
+    )

@@ -1,0 +1,116 @@
+"""Rules of a request that look at more than one field, or that allow only some of a field's values.
+
+The reasons stand in docs/api.md.
+"""
+
+from __future__ import annotations
+
+from enginehouse.dialects.openai.chat.messages import AssistantMessage, ChatMessage, CustomToolCall, ToolMessage
+from enginehouse.dialects.openai.chat.request import (
+    AllowedToolsChoice,
+    ChatRequest,
+    CustomTool,
+    NamedCustom,
+    NamedFunction,
+)
+from enginehouse_plugin.errors import InvalidRequest
+
+
+def check(chat: ChatRequest) -> None:
+    """Refuse *chat* where its fields do not go together.
+
+    Raises:
+        InvalidRequest: naming the first field that does not.
+    """
+    _check_messages(chat.messages)
+    if chat.stream_options is not None and not chat.stream:
+        raise _invalid("stream_options", "it is only allowed when 'stream' is true")
+    if chat.top_logprobs is not None and not chat.logprobs:
+        raise _invalid("top_logprobs", "it is only allowed when 'logprobs' is true")
+    if isinstance(chat.stop, str) and not chat.stop:
+        raise _invalid("stop", "an empty string would end every answer at once; leave it out", code="empty_string")
+    if chat.tools is not None or chat.tool_choice is not None:
+        _check_tools(chat)
+    _check_values(chat)
+
+
+def _check_messages(messages: tuple[ChatMessage, ...]) -> None:
+    called: set[str] = set()
+    for at, message in enumerate(messages):
+        if type(message) is AssistantMessage:
+            for index, call in enumerate(message.tool_calls or ()):
+                if isinstance(call, CustomToolCall):
+                    raise _only_functions(f"messages[{at}].tool_calls[{index}].type")
+                called.add(call.id)
+            if message.content is None and message.refusal is None and not message.tool_calls:
+                raise InvalidRequest(
+                    f"Missing required parameter: 'messages[{at}].content'. An assistant message needs at least one "
+                    "of 'content', 'refusal' and 'tool_calls'.",
+                    param=f"messages[{at}].content",
+                    code="missing_required_parameter",
+                )
+        elif type(message) is ToolMessage and message.tool_call_id not in called:
+            raise _invalid(f"messages[{at}].tool_call_id", "no earlier assistant message has a tool call with this id")
+
+
+def _check_tools(chat: ChatRequest) -> None:
+    names: set[str] = set()
+    for at, tool in enumerate(chat.tools or ()):
+        if isinstance(tool, CustomTool):
+            raise _only_functions(f"tools[{at}].type")
+        if tool.function.name in names:
+            raise _invalid(f"tools[{at}].function.name", "another tool has the same name")
+        names.add(tool.function.name)
+    choice = chat.tool_choice
+    if choice is None or choice in ("none", "auto"):
+        return
+    if not names:
+        raise _invalid("tool_choice", "a call can only be asked for when 'tools' are given")
+    if isinstance(choice, NamedCustom):
+        raise _only_functions("tool_choice.type")
+    if isinstance(choice, NamedFunction) and choice.function.name not in names:
+        raise _invalid("tool_choice.function.name", f"no tool has this name. Tools are: {_listed(names)}")
+    if isinstance(choice, AllowedToolsChoice):
+        for at, allowed in enumerate(choice.allowed_tools.tools):
+            where = f"tool_choice.allowed_tools.tools[{at}]"
+            if isinstance(allowed, NamedCustom):
+                raise _only_functions(f"{where}.type")
+            if allowed.function.name not in names:
+                raise _invalid(f"{where}.function.name", f"no tool has this name. Tools are: {_listed(names)}")
+
+
+def _listed(names: set[str]) -> str:
+    shown = sorted(names)[:8]
+    return ", ".join(shown) + (", …" if len(names) > len(shown) else "")
+
+
+def _check_values(chat: ChatRequest) -> None:
+    """Refuse values that the reference has and this API cannot honour."""
+    if chat.modalities is not None and "audio" in chat.modalities:
+        raise _unsupported_value("modalities", "audio", "'text'", f"modalities[{chat.modalities.index('audio')}]")
+    if chat.store:
+        raise _unsupported_value("store", "true", "false: nothing is stored")
+    if chat.service_tier not in (None, "auto", "default"):
+        raise _unsupported_value("service_tier", str(chat.service_tier), "'auto' and 'default': there is one tier")
+    if chat.verbosity not in (None, "medium"):
+        raise _unsupported_value("verbosity", str(chat.verbosity), "'medium'; ask for it in the messages instead")
+
+
+def _unsupported_value(name: str, value: str, supported: str, param: str | None = None) -> InvalidRequest:
+    return InvalidRequest(
+        f"Unsupported value: '{name}' does not support '{value}' here. Supported: {supported}.",
+        param=param or name,
+        code="unsupported_value",
+    )
+
+
+def _only_functions(param: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Unsupported value: '{param}' does not support 'custom' here. Supported: 'function'.",
+        param=param,
+        code="unsupported_value",
+    )
+
+
+def _invalid(param: str, problem: str, *, code: str | None = None) -> InvalidRequest:
+    return InvalidRequest(f"Invalid '{param}': {problem}.", param=param, code=code)

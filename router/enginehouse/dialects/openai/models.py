@@ -1,0 +1,117 @@
+"""Bodies of the small routes: the list of models, one model, health and readiness."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from enginehouse.dialects.openai import errors
+
+OK = errors.OK
+NOT_READY = errors.NOT_READY
+
+
+class CertificateCard(msgspec.Struct, frozen=True, kw_only=True):
+    """What the conformance suite found of the model's instance.
+
+    `state`: `current`, `stale` (something changed since; `reason` says what), `none` or `unreadable`. The rest is of
+    the certificate, also of a stale one, and null or empty without one: when it was made, by which version of the
+    suite, whether of `all` rules or the `quick` core, and for each feature that is not proven its state with the
+    rules behind it.
+    """
+
+    state: Literal["current", "stale", "none", "unreadable"]
+    reason: str = ""
+    certified_at: str | None = None
+    suite: str | None = None
+    selection: Literal["all", "quick"] | None = None
+    unproven: dict[str, str] = {}
+
+
+class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
+    """One model. The first four fields are the reference's; the rest is this server's own.
+
+    `context_length` counts tokens of prompt and answer together. `features` are those that requests may use:
+    `declared_features`, or where `trust` is `proven` those of them that are `proven_features`. All of these, `limits`
+    and `certificate` are null or empty until an instance of the model has been loaded. `defaults` are the model's
+    own, for fields that a request leaves out. `created` is Unix time in seconds.
+    """
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str
+    description: str = ""
+    context_length: int | None = None
+    features: tuple[str, ...] = ()
+    declared_features: tuple[str, ...] = ()
+    proven_features: tuple[str, ...] = ()
+    trust: Literal["declared", "proven"] = "declared"
+    certificate: CertificateCard | None = None
+    limits: dict[str, int] = {}
+    defaults: dict[str, Any] = {}
+    backends: tuple[str, ...] = ()
+    state: str
+
+
+class ModelList(msgspec.Struct, frozen=True, kw_only=True):
+    """All models."""
+
+    object: Literal["list"] = "list"
+    data: tuple[ModelCard, ...]
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """The router itself is up."""
+
+    status: Literal["ok"] = "ok"
+    version: str
+
+
+ReadyStatus = Literal["ready", "starting", "unplaced", "draining"]
+"""`unplaced`: no model has a place on this host, so that it has nothing to serve."""
+
+
+class Loading(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the loading of a model is; `fraction` is 0 to 1, or null where the engine does not tell."""
+
+    stage: str
+    fraction: float | None = None
+
+
+class Readiness(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether requests are answered now, each model's state, and the progress of those that load."""
+
+    status: ReadyStatus
+    models: dict[str, str]
+    loading: dict[str, Loading] = {}
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def encode(document: Mapping[str, Any]) -> bytes:  # an OpenAPI document is JSON of any shape
+    """Encode the body of `GET /openapi.json`."""
+    return _encode(document)
+
+
+def model_list(cards: Sequence[ModelCard]) -> bytes:
+    """Encode the body of `GET /v1/models`."""
+    return _encode(ModelList(data=tuple(cards)))
+
+
+def model_card(card: ModelCard) -> bytes:
+    """Encode the body of `GET /v1/models/{id}`."""
+    return _encode(card)
+
+
+def health(version: str) -> bytes:
+    """Encode the body of `GET /health`."""
+    return _encode(Health(version=version))
+
+
+def readiness(readiness: Readiness) -> bytes:
+    """Encode the body of `GET /ready`."""
+    return _encode(readiness)
