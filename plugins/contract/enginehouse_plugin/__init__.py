@@ -69,6 +69,7 @@ from .request import (
     ToolMessage,
     UserMessage,
 )
+from .run import GeneratedRun, Run, Sink, Start, pulled
 
 __all__ = [
     "API_VERSION",
@@ -92,6 +93,7 @@ __all__ = [
     "FinishReason",
     "Finished",
     "Fit",
+    "GeneratedRun",
     "GenerationRequest",
     "Inspectable",
     "Instance",
@@ -111,7 +113,10 @@ __all__ = [
     "ReasoningDelta",
     "RefusalDelta",
     "RequestRecord",
+    "Run",
+    "Sink",
     "Sleepable",
+    "Start",
     "Started",
     "SystemMessage",
     "Text",
@@ -130,4 +135,5 @@ __all__ = [
     "hookspec",
     "missing",
     "needs",
+    "pulled",
 ]

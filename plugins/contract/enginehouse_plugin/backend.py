@@ -15,6 +15,7 @@ from .errors import UnsupportedFeature
 from .events import AnyEvent
 from .features import Capabilities, Need, missing
 from .request import GenerationRequest
+from .run import GeneratedRun, Run, Sink
 
 DeviceKind = Literal["cuda", "apple", "cpu"]
 
@@ -106,7 +107,7 @@ class Instance(ABC):
     def generate(self, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
         """Generate; the order of events is S1-S3 of `enginehouse_plugin.events`.
 
-        C1: the router cancels the pending `__anext__`, awaits it, then calls `aclose()`; either frees the
+        C1: whoever leaves cancels the pending `__anext__`, awaits it, then calls `aclose()`; either frees the
         engine's slot within one engine step + 250 ms, also before the first step.
         C2: never swallow cancellation; never yield while closing.
 
@@ -114,6 +115,17 @@ class Instance(ABC):
             UnsupportedFeature: the request needs a feature that `capabilities` does not declare.
             InvalidRequest, ContextTooLong, EngineError: see `enginehouse_plugin.errors`.
         """
+
+    def start(self, request: GenerationRequest, sink: Sink) -> Run:
+        """Begin to generate for *request*, and push its events into *sink*: the only way that the router takes.
+
+        The default relays `generate`. Returns before the sink is called for the first time. Called on the event
+        loop's thread.
+
+        Raises:
+            EnginehouseError: nothing was begun; *sink* is not called. What is found out later goes to `Sink.end`.
+        """
+        return GeneratedRun(self.generate(request), sink)
 
     @abstractmethod
     async def count_tokens(self, request: GenerationRequest) -> int:

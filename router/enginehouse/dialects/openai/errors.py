@@ -12,6 +12,7 @@ from http import HTTPStatus
 
 import msgspec
 
+from enginehouse.dialects.endpoint import ErrorReply as ErrorReply  # used beside its makers
 from enginehouse_plugin.errors import EnginehouseError, RequestError
 
 STATUS = {
@@ -55,15 +56,6 @@ _DEFAULT_RETRY_AFTER_S = 1.0
 _LONGEST_MESSAGE = 1000  # characters; an engine's own words are not under our control
 
 _INTERNAL = "The server had an internal error while it processed the request. The fault is not in the request."
-
-
-class ErrorReply(msgspec.Struct, frozen=True):
-    """An answer to send: `headers` are complete, content type and length included. `code` is for the log."""
-
-    status: int
-    body: bytes
-    headers: tuple[tuple[bytes, bytes], ...]
-    code: str
 
 
 class ErrorBody(msgspec.Struct, frozen=True):

@@ -1,0 +1,148 @@
+"""How the router asks an instance to generate: events are pushed into a `Sink`, a `Run` steers them.
+
+Authors write `Instance.generate`, an async generator, and nothing else: `Instance.start` relays it. An adapter that
+hears of its engine in callbacks implements `start` itself, and gets `generate` from `pulled`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Protocol
+
+from .events import AnyEvent
+from .request import GenerationRequest
+
+
+class Sink(Protocol):
+    """Where the events of one request go. Its methods are called on the event loop's thread; they never block."""
+
+    def events(self, batch: Sequence[AnyEvent]) -> None:
+        """Take the events that have come together, in their order (S1); never an empty batch."""
+
+    def end(self, error: Exception | None) -> None:
+        """Hear that nothing follows and the engine's slot is free; *error* says why it failed (S3), if it did."""
+
+
+class Run(ABC):
+    """One request that an instance works on. All methods are idempotent, and do nothing once it has ended."""
+
+    @abstractmethod
+    def pause(self) -> None:
+        """Ask for no more events until `resume`; those that are under way may still come."""
+
+    @abstractmethod
+    def resume(self) -> None:
+        """Let events come again."""
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """End the work at once (C1). The sink hears nothing more, not even its end."""
+
+    @abstractmethod
+    async def wait_released(self) -> None:
+        """Wait until the engine's slot is free: at once after the end, within C1's time after `cancel`."""
+
+
+Start = Callable[[GenerationRequest, Sink], Run]
+
+
+class GeneratedRun(Run):
+    """Relays a generator of events to *sink* in a task of its own."""
+
+    __slots__ = ("_events", "_is_cancelled", "_resumed", "_sink", "_task")
+
+    def __init__(self, events: AsyncGenerator[AnyEvent, None], sink: Sink) -> None:
+        self._events = events
+        self._sink = sink
+        self._is_cancelled = False
+        self._resumed: asyncio.Future[None] | None = None  # None: not paused
+        self._task = asyncio.get_running_loop().create_task(self._relay())
+
+    def pause(self) -> None:
+        """See `Run.pause`."""
+        if self._resumed is None and not self._task.done():
+            self._resumed = self._task.get_loop().create_future()
+
+    def resume(self) -> None:
+        """See `Run.resume`."""
+        resumed, self._resumed = self._resumed, None
+        if resumed is not None and not resumed.done():
+            resumed.set_result(None)
+
+    def cancel(self) -> None:
+        """See `Run.cancel`."""
+        self._is_cancelled = True
+        self._task.cancel()
+
+    async def wait_released(self) -> None:
+        """See `Run.wait_released`."""
+        await asyncio.wait([self._task])
+
+    async def _relay(self) -> None:
+        error: Exception | None = None
+        try:
+            try:
+                async for event in self._events:
+                    if self._is_cancelled:  # a generator that swallows cancellation breaks C2 and is left here
+                        return
+                    self._sink.events((event,))
+                    if self._resumed is not None:
+                        await self._resumed
+            finally:
+                await self._events.aclose()
+        except Exception as failure:  # noqa: BLE001  # whatever a backend raises is for the sink to judge
+            error = failure
+        if not self._is_cancelled:
+            self._sink.end(error)
+
+
+class _Inbox:
+    """A sink from which events are pulled one by one; while many wait, their run is paused."""
+
+    MANY = 256
+
+    def __init__(self) -> None:
+        self.waiting: deque[AnyEvent] = deque()
+        self.is_over = False
+        self.error: Exception | None = None
+        self.run: Run | None = None
+        self.reader: asyncio.Future[None] | None = None
+
+    def events(self, batch: Sequence[AnyEvent]) -> None:
+        self.waiting.extend(batch)
+        if len(self.waiting) > self.MANY and self.run is not None:
+            self.run.pause()
+        self._wake()
+
+    def end(self, error: Exception | None) -> None:
+        self.is_over = True
+        self.error = error
+        self._wake()
+
+    def _wake(self) -> None:
+        if self.reader is not None and not self.reader.done():
+            self.reader.set_result(None)
+
+
+async def pulled(start: Start, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
+    """Yield the events that *start* pushes for *request*; closing it cancels the run and waits for its slot."""
+    inbox = _Inbox()
+    run = inbox.run = start(request, inbox)
+    try:
+        while True:
+            while inbox.waiting:
+                yield inbox.waiting.popleft()
+            if inbox.is_over:
+                break
+            run.resume()
+            inbox.reader = asyncio.get_running_loop().create_future()
+            await inbox.reader
+        if inbox.error is not None:
+            raise inbox.error
+    finally:
+        if not inbox.is_over:
+            run.cancel()
+            await run.wait_released()

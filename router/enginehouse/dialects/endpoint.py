@@ -1,0 +1,92 @@
+"""What an endpoint is: one operation of a dialect, between the bytes of HTTP and the contract's request and events.
+
+An endpoint reads a body into a `Call`; the call's `Encoder` writes the answer's bytes from events; the dialect's
+`Errors` say what a client gets when it fails. None of them knows HTTP's connection, and none keeps state between
+requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from enginehouse_plugin import AnyEvent, GenerationRequest
+
+Header = tuple[bytes, bytes]
+
+
+class ErrorReply(msgspec.Struct, frozen=True):
+    """An answer to send: `headers` are complete, content type and length included. `code` is for the log."""
+
+    status: int
+    body: bytes
+    headers: tuple[Header, ...]
+    code: str
+
+
+class Errors(Protocol):
+    """How a dialect tells of errors. The only place with HTTP status codes."""
+
+    def describe(self, error: BaseException) -> ErrorReply:
+        """Say what a client gets for *error*. An error that is not of the contract tells nothing of itself."""
+        ...
+
+
+class Encoder(Protocol):
+    """Writes one answer. Fed each batch of events in order, then asked for its end, or told why there is none."""
+
+    content_type: bytes
+    is_stream: bool
+    keep_alive: bytes
+    """What may be sent while a stream is silent; empty where the format has nothing of the kind."""
+
+    def events(self, batch: Sequence[AnyEvent]) -> bytes:
+        """Return the bytes that *batch* adds to the body, in one piece; none where the answer is sent as a whole.
+
+        Raises:
+            EngineProtocolError: an event breaks the order of a stream.
+        """
+        ...
+
+    def end(self) -> bytes:
+        """Return the last bytes of an answer that has succeeded; of a whole answer, all of them.
+
+        Raises:
+            EngineProtocolError: the answer is not complete.
+        """
+        ...
+
+    def fail(self, error: BaseException) -> bytes:
+        """Return what ends a stream that has begun and then failed: no claim of success follows."""
+        ...
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One request, read: what is asked of which model, and how the answer is written.
+
+    `recorded` are fields that cannot change the answer, for the log line, as plain data. `ignored` names what was
+    left out, where the policy allows that, as the API writes its place.
+    """
+
+    model: str
+    request: GenerationRequest
+    encoder: Encoder
+    recorded: dict[str, Any] | None = None
+    ignored: tuple[str, ...] = ()
+
+
+class Endpoint(Protocol):
+    """One operation. `path` is its route, always `POST`."""
+
+    path: str
+    errors: Errors
+
+    def decode(self, body: bytes, request_id: str) -> Call:
+        """Read *body*, strictly.
+
+        Raises:
+            InvalidRequest: naming the field, the value's problem and what is allowed.
+        """
+        ...
