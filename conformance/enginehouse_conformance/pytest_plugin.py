@@ -89,4 +89,4 @@ def conformance_run(request: pytest.FixtureRequest, conformance_target: Target) 
         report = run.stop()
     folder = request.config.getoption("--conformance-report")
     if folder and report is not None:
-        reports.write(report, Path(folder) / suite.__name__)
+        reports.write_report(report, Path(folder) / suite.__name__)

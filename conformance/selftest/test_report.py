@@ -128,9 +128,9 @@ def test_the_summary_counts_every_verdict(nasty) -> None:
 
 
 def test_a_written_report_is_read_as_it_was(utf8, tmp_path) -> None:
-    paths = reports.write(utf8, tmp_path / "a" / "b")
+    paths = reports.write_report(utf8, tmp_path / "a" / "b")
     assert [path.name for path in paths] == ["report.json", "junit.xml", "report.md", "report.html", "badge.svg"]
-    assert reports.read(paths[0]) == utf8
+    assert reports.read_report(paths[0]) == utf8
 
 
 def test_the_canonical_json_of_one_report_is_always_the_same(utf8) -> None:
@@ -144,15 +144,15 @@ def test_what_is_no_report_is_refused_by_name(data, tmp_path) -> None:
     path = tmp_path / "x.json"
     path.write_bytes(data)
     with pytest.raises(reports.ReportError, match=r"x\.json"):
-        reports.read(path)
+        reports.read_report(path)
     with pytest.raises(reports.ReportError, match=r"nowhere\.json"):
-        reports.read(tmp_path / "nowhere.json")
+        reports.read_report(tmp_path / "nowhere.json")
 
 
 def test_a_folder_that_cannot_be_written_is_named(utf8, tmp_path) -> None:
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(reports.ReportError, match="taken"):
-        reports.write(utf8, tmp_path / "taken")
+        reports.write_report(utf8, tmp_path / "taken")
 
 
 def test_junit_counts_failures_errors_and_skips(nasty) -> None:

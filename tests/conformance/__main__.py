@@ -17,13 +17,19 @@ from typing import get_args
 
 from tests.conformance.engines import ENGINES, REPORTS, WANTED, Missing, Way, Weights, folder_of, target_of
 
-from enginehouse_conformance import report as reports
-from enginehouse_conformance.cli.progress import progress_for
-from enginehouse_conformance.report.text import summary
-from enginehouse_conformance.results import Report, exit_code
-from enginehouse_conformance.runner import Options, run_suite, selected_rules
-from enginehouse_conformance.selection import SelectionError, select
-from enginehouse_conformance.targets import Target
+from enginehouse_conformance import (
+    Options,
+    Report,
+    SelectionError,
+    Target,
+    exit_code,
+    progress_for,
+    run_suite,
+    select,
+    selected_rules,
+    summary_text,
+    write_report,
+)
 
 _CUT_SHORT = 2
 
@@ -54,10 +60,10 @@ def main() -> int:
             codes.append(_CUT_SHORT if given.engines else 0)
             continue
         folder = (given.into or REPORTS) / folder_of(name, given.weights, given.over)
-        print(f"{folder.name}:\n{summary(report)}")
+        print(f"{folder.name}:\n{summary_text(report)}")
         # A run of some rules, or one that was cut short, must not take the place of a whole one.
         if given.into or (report.fault is None and not report.summary.partial):
-            reports.write(report, folder)
+            write_report(report, folder)
         codes.append(max(exit_code(report), _undeclared(name, report)))
     return max(codes)
 

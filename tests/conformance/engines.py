@@ -16,8 +16,7 @@ from tests.integration.served import Served
 import enginehouse_llamacpp
 import enginehouse_mlx
 import enginehouse_vllm
-from enginehouse_conformance.declared import Declared, read_declared
-from enginehouse_conformance.targets import BackendTarget, Target, UrlTarget
+from enginehouse_conformance import BackendTarget, Declared, Target, UrlTarget, read_declared
 from enginehouse_plugin import BackendType, Device, Placement
 from enginehouse_vllm.environment import PYTHON_VARIABLE
 from tests.weights import smollm2_gguf_f32, smollm2_hf, tiny_gguf, tiny_hf

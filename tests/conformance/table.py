@@ -9,10 +9,8 @@ from typing import NamedTuple, get_args
 
 from tests.conformance.engines import ENGINES, REPORTS, ROOT, Way, Weights, folder_of
 
-from enginehouse_conformance.report import read
-from enginehouse_conformance.results import Count, Report
-from enginehouse_conformance.rules import PROFILES, RULES
-from enginehouse_conformance.verdicts import Verdict
+from enginehouse_conformance import PROFILES, RULES, Report, Verdict, read_report
+from enginehouse_conformance.results import Count
 
 PAGE = ROOT / "docs/engines.md"
 _BEGIN, _END = "<!-- rule by rule: begin -->\n", "<!-- rule by rule: end -->\n"
@@ -42,10 +40,9 @@ def committed(folder: Path) -> Iterator[Run]:
         for weights in get_args(Weights):
             for way in get_args(Way):
                 name = folder_of(engine, weights, way)
-                if (folder / name / "report.json").exists():
-                    yield Run(
-                        engine, name.removeprefix(f"{engine}-"), folder / name, read(folder / name / "report.json")
-                    )
+                path = folder / name / "report.json"
+                if path.exists():
+                    yield Run(engine, name.removeprefix(f"{engine}-"), path.parent, read_report(path))
 
 
 def filled(page: str, text: str) -> str:

@@ -11,7 +11,7 @@ from tests.conformance.engines import ENGINES, REPORTS, WANTED
 
 from enginehouse.config import bind, load_config
 from enginehouse.plugins import Plugins
-from enginehouse_conformance.verdicts import Verdict
+from enginehouse_conformance import Verdict
 from tests.conformance import table
 
 from .fenced import blocks

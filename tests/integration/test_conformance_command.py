@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.docs.fenced import ROOT
 
-from enginehouse_conformance.report import read
+from enginehouse_conformance import read_report
 from tests.conformance import engines
 
 
@@ -28,7 +28,7 @@ def test_a_run_shows_each_result_and_writes_five_files(way: str, folder: str, tm
     assert {file.name for file in (tmp_path / folder).iterdir()} == {
         *("report.json", "junit.xml", "report.md", "report.html", "badge.svg"),
     }
-    report = read(tmp_path / folder / "report.json")
+    report = read_report(tmp_path / folder / "report.json")
     assert report.target.model == "tiny"
     assert {result.rule for result in report.results} == {"BIAS1", "ENV2"}
     assert report.summary.must.passed == (2 if way == "http" else 1)

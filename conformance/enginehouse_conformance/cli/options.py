@@ -113,7 +113,7 @@ def key_from(variable: str | None) -> str | None:
 def read_report(path: Path) -> Report:
     """The report at *path*; a folder stands for the report.json in it."""
     try:
-        return reports.read(path / "report.json" if path.is_dir() else path)
+        return reports.read_report(path / "report.json" if path.is_dir() else path)
     except reports.ReportError as exc:
         raise CannotTell(str(exc)) from exc
 

@@ -12,7 +12,7 @@ import click
 
 from enginehouse_conformance import report as reports
 from enginehouse_conformance.declared import DeclarationError, Declared, read_declared
-from enginehouse_conformance.report.text import summary
+from enginehouse_conformance.report.text import summary_text
 from enginehouse_conformance.results import Report, exit_code
 from enginehouse_conformance.runner import Options, run_suite, selected_rules
 from enginehouse_conformance.selection import SelectionError, read_skips
@@ -141,11 +141,11 @@ def _say(report: Report, folder: Path | None, *, as_json: bool) -> None:
     if as_json:
         click.echo(reports.encode(report), nl=False)
     else:
-        click.echo(summary(report))
+        click.echo(summary_text(report))
     if folder is None:
         return
     try:
-        files = reports.write(report, folder)
+        files = reports.write_report(report, folder)
     except reports.ReportError as exc:
         raise CannotTell(f"--report: {exc}") from exc
     click.echo(f"Reports: {', '.join(str(path) for path in files)}", err=as_json)

@@ -15,7 +15,7 @@ from .html import html
 from .junit import junit
 from .markdown import markdown
 
-__all__ = ["ReportError", "badge", "encode", "html", "junit", "markdown", "read", "schema", "write"]
+__all__ = ["ReportError", "badge", "encode", "html", "junit", "markdown", "read_report", "schema", "write_report"]
 
 _FORMS: dict[str, Callable[[Report], str]] = {
     "junit.xml": junit,
@@ -34,7 +34,7 @@ def encode(report: Report) -> bytes:
     return msgspec.json.format(msgspec.json.encode(report, order="deterministic"), indent=2) + b"\n"
 
 
-def write(report: Report, folder: Path) -> list[Path]:
+def write_report(report: Report, folder: Path) -> list[Path]:
     """Write *report* into *folder* in every form; returns the files, the canonical JSON first.
 
     Raises:
@@ -51,7 +51,7 @@ def write(report: Report, folder: Path) -> list[Path]:
     return [folder / name for name in contents]
 
 
-def read(path: Path) -> Report:
+def read_report(path: Path) -> Report:
     """The report in the JSON file *path*.
 
     Raises:

@@ -11,7 +11,7 @@ from .words import answer_of, headline, request_of, unsettled
 _SHOWN_CHARS = 2000
 
 
-def summary(report: Report) -> str:
+def summary_text(report: Report) -> str:
     """The whole outcome: what did not pass, the counts, the headline."""
     lines: list[str] = []
     for result in unsettled(report):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from enginehouse_markov import Options, enginehouse_backends
 
-from enginehouse_conformance.targets import BackendTarget
+from enginehouse_conformance import BackendTarget
 from enginehouse_plugin import Placement
 
 FABLES = Path(__file__).parents[2] / "fables.txt"

@@ -1,6 +1,6 @@
 """Every rule of the suite, on the Markov chain."""
 
-from enginehouse_conformance.suite import ConformanceSuite
+from enginehouse_conformance import ConformanceSuite
 
 
 class TestConformance(ConformanceSuite):

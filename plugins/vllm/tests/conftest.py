@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from enginehouse_conformance.declared import read_declared
-from enginehouse_conformance.targets import BackendTarget
+from enginehouse_conformance import BackendTarget, read_declared
 from enginehouse_plugin import Device, Placement
 from enginehouse_vllm.environment import PYTHON_VARIABLE
 from enginehouse_vllm.instance import VllmInstance

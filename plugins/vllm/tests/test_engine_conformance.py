@@ -1,4 +1,4 @@
-from enginehouse_conformance.suite import ConformanceSuite
+from enginehouse_conformance import ConformanceSuite
 
 
 class TestConformance(ConformanceSuite):

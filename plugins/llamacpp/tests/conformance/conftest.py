@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from enginehouse_conformance.declared import Declared, read_declared
-from enginehouse_conformance.targets import BackendTarget
+from enginehouse_conformance import BackendTarget, Declared, read_declared
 from enginehouse_llamacpp import enginehouse_backends
 from enginehouse_llamacpp.options import LlamaCppOptions
 from enginehouse_plugin import Placement

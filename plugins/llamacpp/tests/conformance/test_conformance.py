@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from enginehouse_conformance.declared import read_declared
-from enginehouse_conformance.suite import ConformanceSuite
+from enginehouse_conformance import ConformanceSuite, read_declared
 from enginehouse_llamacpp.backend import LlamaCppBackend
 from enginehouse_plugin import Placement
 

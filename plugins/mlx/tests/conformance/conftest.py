@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from enginehouse_conformance.declared import read_declared
-from enginehouse_conformance.targets import BackendTarget
+from enginehouse_conformance import BackendTarget, read_declared
 from enginehouse_mlx import enginehouse_backends
 from enginehouse_mlx.options import MlxOptions
 from enginehouse_plugin import Placement

@@ -15,14 +15,22 @@ import msgspec
 from enginehouse.certificates import Certificate, Certificates, Finding, Key, Outcome, changes, judge
 from enginehouse.certificates.certificate import VERSION
 from enginehouse.plugins import probed
-from enginehouse_conformance.cli.progress import Progress, progress_for
-from enginehouse_conformance.report.text import details, printable
-from enginehouse_conformance.report.words import unsettled
-from enginehouse_conformance.results import Report, Result
-from enginehouse_conformance.rules import RULES, SECTIONS
-from enginehouse_conformance.runner import Options, run_suite, selected_rules
-from enginehouse_conformance.targets import BackendTarget
-from enginehouse_conformance.verdicts import Verdict
+from enginehouse_conformance import (
+    RULES,
+    SECTIONS,
+    BackendTarget,
+    Options,
+    Progress,
+    Report,
+    Result,
+    Verdict,
+    details,
+    printable,
+    progress_for,
+    run_suite,
+    selected_rules,
+    unsettled,
+)
 from enginehouse_plugin import (
     Backend,
     BackendType,
