@@ -1,14 +1,14 @@
 """A request's way from a model's name to the engine's events: steps 3 to 7, and 9 when it has ended.
 
-    trace = service.begin(request_id)                      # the first thing, also for what will be refused
+    facts = service.begin(request_id)                      # the first thing, also for what will be refused
     try:
-        async with service.open(request, model, client=client, trace=trace) as events:
+        async with service.open(request, model, client=client, facts=facts) as events:
             async for event in events:
                 …
     except EnginehouseError as error:
-        trace.fail(error)
+        facts.fail(error)
     finally:
-        service.finish(trace, status)
+        service.finish(facts, status)
 
 The whole block runs in one task. Leaving it, in any way, frees the slot.
 """
@@ -19,7 +19,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from types import TracebackType
 
-from enginehouse.accounts import Ledger, Trace
+from enginehouse.accounts import Facts, Ledger
 from enginehouse.config import Config
 from enginehouse.fleet import (
     FirstTokenTimeout,
@@ -61,15 +61,15 @@ class Service:
         self.idle_timeout_s = config.server.idle_timeout_s
         self.total_timeout_s = config.server.total_timeout_s
 
-    def begin(self, request_id: str) -> Trace:
+    def begin(self, request_id: str) -> Facts:
         """Start the notes on a request, and its clock."""
-        return Trace(request_id)
+        return Facts(request_id)
 
-    def open(self, request: GenerationRequest, model: str, *, client: str, trace: Trace) -> Generation:
+    def open(self, request: GenerationRequest, model: str, *, client: str, facts: Facts) -> Generation:
         """Prepare to generate; entering the result gives the events. Nothing happens before the first is asked for."""
-        trace.model = model
-        trace.is_stream = request.stream
-        return Generation(self, request, model, client, trace)
+        facts.model = model
+        facts.is_stream = request.stream
+        return Generation(self, request, model, client, facts)
 
     def choose(self, model: Model, request: GenerationRequest, avoid: HostedInstance | None = None) -> HostedInstance:
         """The instance that serves *request*: one that may take it, has the features, and is least loaded.
@@ -110,11 +110,11 @@ class Service:
                 return next(hosted for hosted in fit if hosted.id == chosen)
         return min(fit, key=_load)
 
-    def finish(self, trace: Trace, status: int) -> RequestRecord | None:
+    def finish(self, facts: Facts, status: int) -> RequestRecord | None:
         """Account for a request that has ended with HTTP *status*, once: metrics, a log line, usage, observers."""
-        if trace.is_recorded:
+        if facts.is_ended:
             return None
-        record = trace.record(status)
+        record = facts.end(status)
         self.metrics.count(record, record.model if record.model in self.fleet.models else "")
         write = log.warning if status >= 500 else log.info
         write(
@@ -133,10 +133,10 @@ class Service:
             completion_tokens=record.completion_tokens,
             finish=",".join(record.finish_reasons),
             error=record.error_code,
-            **({"recorded": trace.recorded} if trace.recorded else {}),
+            **({"recorded": facts.recorded} if facts.recorded else {}),
         )
         if self.ledger is not None:
-            self.ledger.add(record, trace)
+            self.ledger.add(record, facts)
         if self.plugins.has_record_observers:
             self.plugins.request_finished(record)
         return record
@@ -159,22 +159,22 @@ class Generation:
         "_client",
         "_events",
         "_expired",
+        "_facts",
         "_loop",
         "_model",
         "_request",
         "_service",
         "_task",
         "_timer",
-        "_trace",
         "_waits_since",
     )
 
-    def __init__(self, service: Service, request: GenerationRequest, model: str, client: str, trace: Trace) -> None:
+    def __init__(self, service: Service, request: GenerationRequest, model: str, client: str, facts: Facts) -> None:
         self._service = service
         self._request = request
         self._model = model
         self._client = client
-        self._trace = trace
+        self._facts = facts
         self._expired: GenerationTimeout | None = None
         self._waits_since: float | None = None
 
@@ -197,11 +197,11 @@ class Generation:
     ) -> None:
         self._timer.cancel()
         if isinstance(error, Exception):
-            self._trace.fail(error)
+            self._facts.fail(error)
         elif self._expired is not None:
-            self._trace.fail(self._expired)
-        elif not self._trace.is_complete:
-            self._trace.is_cancelled = True
+            self._facts.fail(self._expired)
+        elif not self._facts.is_complete:
+            self._facts.is_cancelled = True
         try:
             await self._events.aclose()
         finally:
@@ -209,7 +209,7 @@ class Generation:
                 self._raise_if_expired()
 
     async def _run(self) -> AsyncGenerator[AnyEvent, None]:
-        trace, service, request, now = self._trace, self._service, self._request, self._loop.time
+        facts, service, request, now = self._facts, self._service, self._request, self._loop.time
         model = service.fleet.model(self._model)
         avoid: HostedInstance | None = None
         failure: EngineError | None = None
@@ -229,14 +229,14 @@ class Generation:
                         raise EngineUnavailable(f"'{hosted.id}' has just ended.")
                     if not knew and (unmet := first_unmet(request, hosted.capabilities)):
                         raise hosted.explained(unmet)
-                    trace.instance_id = hosted.id
+                    facts.instance_id = hosted.id
                     if service.ledger is not None:
-                        service.ledger.track(trace)
+                        service.ledger.track(facts)
                     events = instance.generate(request)
                     try:
                         async for event in events:
                             self._waits_since = None
-                            trace.note(event)
+                            facts.note((event,))
                             if type(event) is not Started:
                                 yield event
                             elif not has_started:  # of two tries the client sees one start
@@ -247,7 +247,7 @@ class Generation:
                         await events.aclose()
                 finally:
                     hosted.gate.leave(weight)
-                trace.is_complete = True
+                facts.is_complete = True
                 return
             except asyncio.CancelledError:
                 self._raise_if_expired()
@@ -255,7 +255,7 @@ class Generation:
             except EngineError as error:
                 # Before the first delta another instance may answer; after it none can go on with the answer.
                 is_checked = hosted.report(error)
-                if trace.has_delta or failure is not None or not error.retryable:
+                if facts.has_delta or failure is not None or not error.retryable:
                     raise
                 log.info("request retried", id=request.id, instance=hosted.id, error=error.code)
                 avoid, failure = None if is_checked else hosted, error
@@ -266,7 +266,7 @@ class Generation:
         ends_at = self._began_at + service.total_timeout_s
         if self._waits_since is None:
             limit_at = now + service.idle_timeout_s
-        elif self._trace.has_delta:
+        elif self._facts.has_delta:
             limit_at = self._waits_since + service.idle_timeout_s
             expired = IdleTimeout(service.idle_timeout_s)
         else:

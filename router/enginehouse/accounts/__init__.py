@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from .facts import Facts
 from .keys import KeyRing, Unauthorized, hash_secret, new_secret
 from .ledger import Ledger, UsageTotal, totals
-from .trace import Trace
 
 __all__ = [
+    "Facts",
     "KeyRing",
     "Ledger",
-    "Trace",
     "Unauthorized",
     "UsageTotal",
     "hash_secret",

@@ -26,7 +26,7 @@ from enginehouse.config import ConfigError
 from enginehouse.telemetry import get_logger
 from enginehouse_plugin import RequestRecord
 
-from .trace import Trace
+from .facts import Facts
 
 CHECKPOINT_S: Final = 1.0
 KILLED: Final = "router_ended"
@@ -90,7 +90,7 @@ class Ledger:
         self._connection = _open(path)
         self._owner = _this_process()
         self._lock = threading.Lock()  # a request is either in `_running` or in the queue, and never in both
-        self._running: dict[Trace, int] = {}
+        self._running: dict[Facts, int] = {}
         self._serial = 0
         self._noted: set[int] = set()
         self._noted_at = time.monotonic()
@@ -99,18 +99,18 @@ class Ledger:
         self._thread = threading.Thread(target=self._write_all, name="usage ledger", daemon=True)
         self._thread.start()
 
-    def track(self, trace: Trace) -> None:
+    def track(self, facts: Facts) -> None:
         """Follow a request that has reached an engine, until it is added."""
         with self._lock:
-            if trace not in self._running:
+            if facts not in self._running:
                 self._serial += 1
-                self._running[trace] = self._serial
+                self._running[facts] = self._serial
 
-    def add(self, record: RequestRecord, trace: Trace | None = None) -> None:
-        """Note *record*, if its request reached an engine; returns at once. *trace* is not followed any more."""
+    def add(self, record: RequestRecord, facts: Facts | None = None) -> None:
+        """Note *record*, if its request reached an engine; returns at once. *facts* is not followed any more."""
         if record.instance_id is not None:
             with self._lock:
-                serial = self._running.pop(trace, 0) if trace is not None else 0
+                serial = self._running.pop(facts, 0) if facts is not None else 0
                 self._rows.put((serial, _row(record)))
 
     def flush(self, timeout_s: float) -> bool:
@@ -157,7 +157,10 @@ class Ledger:
         self._noted_at = now
         with self._lock:
             running = list(self._running.items())
-        records = [(serial, msgspec.structs.replace(trace.so_far(500), error_code=KILLED)) for trace, serial in running]
+        records = [
+            (serial, msgspec.structs.replace(facts.so_far(), status=500, error_code=KILLED))
+            for facts, serial in running
+        ]
         return {serial: _row(record) for serial, record in records if record.duration_s > CHECKPOINT_S}
 
     def _commit(self, rows: list[Row], ended: set[int], notes: dict[int, Row]) -> None:

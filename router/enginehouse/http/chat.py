@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from litestar.types import HTTPScope, Receive, Send
 
-from enginehouse.accounts import KeyRing, Trace
+from enginehouse.accounts import Facts, KeyRing
 from enginehouse.config import Config
 from enginehouse.dialects.openai import errors
 from enginehouse.dialects.openai.chat.decode import decode_chat
@@ -51,28 +51,28 @@ class ChatRoute:
     async def answer(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         """Answer one request, and account for it however it ends."""
         client = Client(scope, receive, send, is_wrapped=self._is_wrapped)
-        trace = self._service.begin(scope["enginehouse.request_id"])  # type: ignore[typeddict-item]  # by `envelope`
+        facts = self._service.begin(scope["enginehouse.request_id"])  # type: ignore[typeddict-item]  # by `envelope`
         status = errors.CLIENT_LEFT
         try:
-            status = await self._respond(scope, client, trace)
+            status = await self._respond(scope, client, facts)
         except ClientLeft:
-            trace.is_cancelled = True
+            facts.is_cancelled = True
         except Refused as refused:
-            trace.error_code = refused.reply.code
+            facts.error_code = refused.reply.code
             is_read = await client.discard_body()
             status = await _refuse(client, refused.reply, *(() if is_read else (_CLOSE,)))
         except Exception as error:
-            trace.fail(error)
+            facts.fail(error)
             status = await _refuse(client, errors.describe(error))
             if not isinstance(error, EnginehouseError):
-                log.exception("request failed", id=trace.request_id)
+                log.exception("request failed", id=facts.request_id)
         except asyncio.CancelledError:
-            trace.is_cancelled = True
+            facts.is_cancelled = True
             raise
         finally:
-            self._service.finish(trace, status)
+            self._service.finish(facts, status)
 
-    async def _respond(self, scope: HTTPScope, client: Client, trace: Trace) -> int:
+    async def _respond(self, scope: HTTPScope, client: Client, facts: Facts) -> int:
         media_type = authorization = length = encoding = None
         for name, value in scope["headers"]:
             if name == b"content-type":
@@ -86,9 +86,9 @@ class ChatRoute:
         if scope["method"] != "POST":
             raise Refused(errors.method_not_allowed(scope["method"], ["POST"]))
         try:
-            trace.key = self._keys.check(authorization.decode("latin-1") if authorization else None)
+            facts.key = self._keys.check(authorization.decode("latin-1") if authorization else None)
         except EnginehouseError as error:
-            trace.fail(error)
+            facts.fail(error)
             raise Refused(errors.describe(error)) from None
         if media_type is None or media_type.partition(b";")[0].strip().lower() != b"application/json":
             raise Refused(errors.unsupported_media_type(media_type.decode("latin-1") if media_type else None))
@@ -96,15 +96,15 @@ class ChatRoute:
             raise Refused(errors.unsupported_encoding(encoding.decode("latin-1")))
         body = await client.read_body(self._server.max_body_bytes, length)
         chat, unknown = decode_chat(body, unknown_fields=self._server.unknown_fields)
-        trace.model = chat.model
-        trace.recorded = recorded(chat)
+        facts.model = chat.model
+        facts.recorded = recorded(chat)
         model = self._models.get(chat.model)
         request = generation_request(
-            chat, request_id=trace.request_id, profile=_PROFILE, defaults=model.defaults if model else None
+            chat, request_id=facts.request_id, profile=_PROFILE, defaults=model.defaults if model else None
         )
         headers = _unknown_fields_header(unknown) if unknown else ()
         async with client:
-            await self._generate(chat, request, client, trace, _client_name(scope, trace), headers)
+            await self._generate(chat, request, client, facts, _client_name(scope, facts), headers)
         return errors.OK
 
     async def _generate(
@@ -112,7 +112,7 @@ class ChatRoute:
         chat: ChatRequest,
         request: GenerationRequest,
         client: Client,
-        trace: Trace,
+        facts: Facts,
         client_name: str,
         headers: tuple[Header, ...],
     ) -> None:
@@ -122,7 +122,7 @@ class ChatRoute:
             model=chat.model,
             service_tier="default" if chat.service_tier else None,
         )
-        generation = self._service.open(request, chat.model, client=client_name, trace=trace)
+        generation = self._service.open(request, chat.model, client=client_name, facts=facts)
         if request.stream:
             options = chat.stream_options
             chunks = ChatStream(
@@ -132,7 +132,7 @@ class ChatRoute:
                 usage=bool(options and options.include_usage),
                 obfuscation=bool(options and options.include_obfuscation),
             )
-            await self._stream(chunks, client, generation, trace, headers)
+            await self._stream(chunks, client, generation, facts, headers)
             return
         body = ChatBody(head, n=request.n, logprobs=request.logprobs)
         async with generation as events:
@@ -145,7 +145,7 @@ class ChatRoute:
         chunks: ChatStream,
         client: Client,
         generation: Generation,
-        trace: Trace,
+        facts: Facts,
         headers: tuple[Header, ...],
     ) -> None:
         stream = EventStream(
@@ -161,9 +161,9 @@ class ChatRoute:
         except Exception as error:  # the outermost handler of a stream that has begun
             if not client.is_begun:
                 raise
-            trace.fail(error)
+            facts.fail(error)
             if not isinstance(error, EnginehouseError):
-                log.exception("stream failed", id=trace.request_id)
+                log.exception("stream failed", id=facts.request_id)
             await stream.fail(error)
         finally:
             stream.close()
@@ -174,10 +174,10 @@ async def _refuse(client: Client, reply: errors.ErrorReply, *headers: Header) ->
     return reply.status
 
 
-def _client_name(scope: HTTPScope, trace: Trace) -> str:
+def _client_name(scope: HTTPScope, facts: Facts) -> str:
     """Who takes turns in a queue: a key's holder, or an address where keys are not asked for."""
     address = scope.get("client")
-    return f"{trace.key}@{address[0]}" if address else str(trace.key)
+    return f"{facts.key}@{address[0]}" if address else str(facts.key)
 
 
 def _unknown_fields_header(names: tuple[str, ...]) -> tuple[Header, ...]:

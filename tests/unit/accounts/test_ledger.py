@@ -12,7 +12,7 @@ from contextlib import closing
 import msgspec
 import pytest
 
-from enginehouse.accounts import Ledger, Trace, UsageTotal, ledger, totals
+from enginehouse.accounts import Facts, Ledger, UsageTotal, ledger, totals
 from enginehouse.config import ConfigError
 from enginehouse_plugin import RequestRecord
 
@@ -80,23 +80,23 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 RUNNING = """
 import os, signal, sqlite3, sys, time
-from enginehouse.accounts import Ledger, Trace, ledger
+from enginehouse.accounts import Ledger, Facts, ledger
 from enginehouse_plugin import Started, TextDelta
 ledger.CHECKPOINT_S = 0.05
 book = Ledger(sys.argv[1])
 def begin(name):
-    trace = Trace(name)
-    trace.model, trace.instance_id, trace.key = "m", "m#0", "k"
-    trace.note(Started(prompt_tokens=10, cached_tokens=4))
-    trace.note(TextDelta(0, "a", 7))
-    book.track(trace)
-    return trace
+    facts = Facts(name)
+    facts.model, facts.instance_id, facts.key = "m", "m#0", "k"
+    facts.note([Started(prompt_tokens=10, cached_tokens=4)])
+    facts.note([TextDelta(0, "a", 7)])
+    book.track(facts)
+    return facts
 def noted():
     return sqlite3.connect(sys.argv[1]).execute("SELECT count(*) FROM running").fetchone()[0]
 ended, runs = begin("ended"), begin("runs")
 while noted() < 2:
     time.sleep(0.02)
-book.add(ended.record(200), ended)
+book.add(ended.end(200), ended)
 assert book.flush(30)
 assert noted() == 1
 os.kill(os.getpid(), signal.SIGKILL)
@@ -116,14 +116,14 @@ def test_what_ran_at_a_kill_is_counted_once_with_its_last_counts(path, request):
 
 def test_what_runs_in_a_living_process_is_not_counted_yet(path, book, monkeypatch):
     monkeypatch.setattr(ledger, "CHECKPOINT_S", 0.05)
-    trace = Trace("runs")
-    trace.model, trace.instance_id = "m", "m#0"
-    book.track(trace)
+    facts = Facts("runs")
+    facts.model, facts.instance_id = "m", "m#0"
+    book.track(facts)
     with closing(sqlite3.connect(path)) as file:
         while not file.execute("SELECT count(*) FROM running").fetchone()[0]:
             time.sleep(0.02)
         assert totals(path) == []
-        book.add(trace.record(200), trace)
+        book.add(facts.end(200), facts)
         assert book.flush(30)
         assert totals(path)[0].requests == 1
         assert file.execute("SELECT count(*) FROM running").fetchone() == (0,)

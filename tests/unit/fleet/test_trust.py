@@ -82,12 +82,12 @@ class Court:
     async def ask(self, **fields: object) -> str:
         """Ask the model `m`; returns the instance that answered."""
         request: GenerationRequest = a_request(**{"stream": False, **fields})
-        trace = self.service.begin("r1")
-        async with self.service.open(request, "m", client="a", trace=trace) as events:
+        facts = self.service.begin("r1")
+        async with self.service.open(request, "m", client="a", facts=facts) as events:
             async for _ in events:
                 pass
-        assert trace.instance_id is not None
-        return trace.instance_id
+        assert facts.instance_id is not None
+        return facts.instance_id
 
     async def refusal(self, **fields: object) -> UnsupportedFeature:
         with pytest.raises(UnsupportedFeature) as caught:

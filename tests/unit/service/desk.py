@@ -28,8 +28,8 @@ class Desk:
         self.service.fleet.start()
 
     def open(self, *, model: str = "m", client: str = "a", **fields):
-        self.trace = self.service.begin("r1")
-        return self.service.open(a_request(**fields), model, client=client, trace=self.trace)
+        self.facts = self.service.begin("r1")
+        return self.service.open(a_request(**fields), model, client=client, facts=self.facts)
 
     async def ask(self, **fields) -> list:
         async with self.open(**fields) as events:

@@ -31,9 +31,9 @@ from .desk import Desk
 async def test_a_finished_request_is_accounted_from_the_engines_counts_once(house, logs):
     desk = Desk(house)
     await desk.ask()
-    desk.trace.key = "alice"
-    record = desk.service.finish(desk.trace, 200)
-    assert desk.service.finish(desk.trace, 200) is None
+    desk.facts.key = "alice"
+    record = desk.service.finish(desk.facts, 200)
+    assert desk.service.finish(desk.facts, 200) is None
     assert record is not None
     assert (record.prompt_tokens, record.cached_tokens, record.completion_tokens) == (7, 2, 2)
     assert (record.model, record.instance_id, record.key, record.status) == ("m", "m#0", "alice", 200)
@@ -61,7 +61,7 @@ async def test_a_cancelled_stream_is_charged_the_last_counts_seen(house):
     async with desk.open(n=2) as events:
         for _ in range(4):
             await anext(events)
-    record = desk.service.finish(desk.trace, 499)
+    record = desk.service.finish(desk.facts, 499)
     assert record is not None
     assert record.is_cancelled
     assert (record.prompt_tokens, record.cached_tokens, record.completion_tokens) == (7, 3, 7)
@@ -69,10 +69,10 @@ async def test_a_cancelled_stream_is_charged_the_last_counts_seen(house):
 
 async def test_a_refused_request_is_accounted_too_and_its_model_is_no_label(house, logs):
     desk = Desk(house)
-    trace = desk.service.begin("r9")
-    trace.model = "made-up"
-    trace.fail(ModelNotFound("made-up", known=["m"]))
-    record = desk.service.finish(trace, 404)
+    facts = desk.service.begin("r9")
+    facts.model = "made-up"
+    facts.fail(ModelNotFound("made-up", known=["m"]))
+    record = desk.service.finish(facts, 404)
     assert record is not None
     assert (record.error_code, record.instance_id, record.ttft_s) == ("model_not_found", None, None)
     assert 'enginehouse_requests_total{model="",status="404"} 1' in desk.service.metrics_text()
@@ -93,13 +93,13 @@ async def test_observers_get_the_record(house):
     plugins.add(Observer(), "observer")
     desk = Desk(house, plugins=plugins)
     await desk.ask()
-    assert desk.service.finish(desk.trace, 200) is seen[0]
+    assert desk.service.finish(desk.facts, 200) is seen[0]
 
 
 async def test_no_prompt_and_no_text_is_logged(house, logs):
     desk = Desk(house)
     await desk.ask()
-    desk.service.finish(desk.trace, 200)
+    desk.service.finish(desk.facts, 200)
     assert "hello" not in str(logs)
     assert "hi" not in [value for line in logs for value in line.values()]
 
@@ -113,7 +113,7 @@ async def test_a_finish_without_a_delta_counts_as_the_first_token(house):
     house.script.answer = says_nothing
     desk = Desk(house)
     await desk.ask()
-    record = desk.service.finish(desk.trace, 200)
+    record = desk.service.finish(desk.facts, 200)
     assert record is not None
     assert record.ttft_s is not None
 

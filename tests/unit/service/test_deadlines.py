@@ -28,8 +28,8 @@ async def test_an_engine_that_does_not_begin_in_time_is_given_up(house):
         await desk.ask()
     assert caught.value.code == "timeout"
     assert (desk.gate.running, house.script.instances[0].active) == (0, 0)
-    assert desk.trace.error_code == "timeout"
-    assert not desk.trace.is_cancelled
+    assert desk.facts.error_code == "timeout"
+    assert not desk.facts.is_cancelled
 
 
 async def test_the_wait_for_a_load_counts_as_not_beginning(house):
@@ -98,7 +98,7 @@ async def test_the_total_time_frees_the_slot_of_a_client_that_does_not_read(hous
     with pytest.raises(TotalTimeout):
         await never_reads_on()
     assert desk.gate.running == 0
-    assert desk.trace.error_code == "timeout"
+    assert desk.facts.error_code == "timeout"
     current = asyncio.current_task()
     assert current is not None
     assert current.cancelling() == 0
@@ -127,4 +127,4 @@ async def test_a_cancellation_that_meets_a_deadline_stays_a_cancellation(house, 
     with pytest.raises(asyncio.CancelledError):
         await task
     assert seen == [(asyncio.CancelledError, 1)]
-    assert desk.trace.is_cancelled
+    assert desk.facts.is_cancelled

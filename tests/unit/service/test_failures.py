@@ -88,7 +88,7 @@ async def test_after_the_first_delta_a_failure_is_never_retried(house):
     with pytest.raises(EngineDied):
         await read()
     assert len(seen) == 2
-    assert desk.trace.error_code == "engine_died"
+    assert desk.facts.error_code == "engine_died"
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ async def test_a_retry_goes_to_another_instance(house):
     desk = Desk(house)
     await two_instances(house, desk)
     await desk.ask()
-    assert desk.trace.instance_id == "m#1"
+    assert desk.facts.instance_id == "m#1"
 
 
 async def test_instances_without_a_needed_feature_are_set_aside(house):

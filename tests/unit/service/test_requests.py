@@ -106,7 +106,7 @@ async def test_leaving_early_closes_the_engines_stream_and_frees_the_slot(house,
             await anext(events)
     assert (desk.gate.running, desk.gate.waiting) == (0, 0)
     assert all(instance.active == 0 for instance in house.script.instances)
-    assert desk.trace.is_cancelled
+    assert desk.facts.is_cancelled
 
 
 async def test_a_cancellation_while_the_engine_is_waited_for_frees_the_slot(house, eventually):
@@ -119,7 +119,7 @@ async def test_a_cancellation_while_the_engine_is_waited_for_frees_the_slot(hous
     with pytest.raises(asyncio.CancelledError):
         await task
     assert (desk.gate.running, house.script.instances[0].active) == (0, 0)
-    assert desk.trace.is_cancelled
+    assert desk.facts.is_cancelled
 
 
 async def test_a_cancellation_in_the_queue_frees_the_place(house, eventually):
@@ -146,5 +146,5 @@ async def test_an_error_of_the_consumer_frees_the_slot_and_is_noted(house):
     with pytest.raises(ZeroDivisionError):
         await breaks()
     assert desk.gate.running == 0
-    assert desk.trace.error_code == "internal_error"
-    assert not desk.trace.is_cancelled
+    assert desk.facts.error_code == "internal_error"
+    assert not desk.facts.is_cancelled

@@ -1,0 +1,150 @@
+"""The facts of one request: everything worth keeping of it, noted while it runs.
+
+Log line, metrics, usage row and what observers get are views of what `end` returns. A new fact is an attribute
+here and a field of the same name there, and appears in those views that want it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any, Final
+
+from enginehouse_plugin import (
+    AnyEvent,
+    Finished,
+    ReasoningDelta,
+    RefusalDelta,
+    RequestRecord,
+    Started,
+    TextDelta,
+    ToolCallDelta,
+    UsageReport,
+)
+from enginehouse_plugin.errors import EnginehouseError
+
+_DELTAS: Final = frozenset({TextDelta, ReasoningDelta, RefusalDelta, ToolCallDelta})
+_FIELDS: Final = RequestRecord.__struct_fields__
+_values = attrgetter(*_FIELDS)
+
+
+class Facts:
+    """The facts of one request, from its head to its end; the clock starts when it is made.
+
+    Counts are the engine's own: the final report, or for a stream that was cut off the last running counts.
+    `reasoning_tokens` are part of the completion's, and known from the report alone. `queue_s` is the time in which
+    the request waited for a slot; `ignored` names what was asked for and left out. `is_complete`: the engine has said
+    everything; `is_cancelled`: the client left before that. `status` is the HTTP status, 0 while the request runs.
+    """
+
+    __slots__ = (
+        "_counts",
+        "_ended_at",
+        "_first_at",
+        "_reported_tokens",
+        "_started_at",
+        "cached_tokens",
+        "endpoint",
+        "error_code",
+        "finish_reasons",
+        "ignored",
+        "instance_id",
+        "is_cancelled",
+        "is_complete",
+        "is_stream",
+        "key",
+        "model",
+        "prompt_tokens",
+        "queue_s",
+        "reasoning_tokens",
+        "recorded",
+        "request_id",
+        "status",
+    )
+
+    def __init__(self, request_id: str) -> None:
+        self.request_id = request_id
+        self.endpoint = ""
+        self.model = ""
+        self.recorded: dict[str, Any] | None = None  # fields of the request, as plain JSON
+        self.ignored: tuple[str, ...] = ()
+        self.key: str | None = None
+        self.instance_id: str | None = None
+        self.is_stream = False
+        self.is_cancelled = False
+        self.is_complete = False
+        self.status = 0
+        self.error_code: str | None = None
+        self.queue_s = 0.0
+        self.prompt_tokens = 0
+        self.cached_tokens = 0
+        self.reasoning_tokens = 0
+        self.finish_reasons: tuple[str, ...] = ()
+        self._counts: dict[int, int] = {}
+        self._reported_tokens: int | None = None
+        self._started_at = time.perf_counter()
+        self._first_at: float | None = None
+        self._ended_at: float | None = None
+
+    @property
+    def has_delta(self) -> bool:
+        """Whether part of an answer, or the end of a choice, has come."""
+        return self._first_at is not None
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether `end` has been called."""
+        return self._ended_at is not None
+
+    @property
+    def completion_tokens(self) -> int:
+        """Tokens made so far, over all choices."""
+        # A list first: usage is noted by another thread, while choices may be added here.
+        return self._reported_tokens if self._reported_tokens is not None else sum(list(self._counts.values()))
+
+    @property
+    def ttft_s(self) -> float | None:
+        """Time to the first part of the answer; None before it."""
+        return None if self._first_at is None else self._first_at - self._started_at
+
+    @property
+    def duration_s(self) -> float:
+        """Time to the end, or until now."""
+        return (time.perf_counter() if self._ended_at is None else self._ended_at) - self._started_at
+
+    def note(self, batch: Sequence[AnyEvent]) -> None:
+        """Take events into account, in their order. Prompt tokens may come at the start or with the report."""
+        for event in batch:
+            kind = type(event)
+            if kind in _DELTAS:
+                if self._first_at is None:
+                    self._first_at = time.perf_counter()
+                self._counts[event.choice] = event.completion_tokens  # type: ignore[union-attr]  # `isinstance` costs more
+            elif type(event) is Finished:
+                if self._first_at is None:
+                    self._first_at = time.perf_counter()
+                self.finish_reasons += (event.reason,)
+            elif type(event) is Started:
+                if event.prompt_tokens is not None:
+                    self.prompt_tokens = event.prompt_tokens
+                self.cached_tokens = event.cached_tokens
+            elif type(event) is UsageReport:
+                self.prompt_tokens = event.prompt_tokens
+                self.cached_tokens = event.cached_tokens
+                self.reasoning_tokens = event.reasoning_tokens
+                self._reported_tokens = event.completion_tokens
+
+    def fail(self, error: BaseException) -> None:
+        """Note that the request ends with *error*."""
+        self.error_code = error.code if isinstance(error, EnginehouseError) else "internal_error"
+
+    def end(self, status: int) -> RequestRecord:
+        """End the request now, with HTTP *status*; returns its facts, which stay as they are."""
+        self.status = status
+        self._ended_at = time.perf_counter()
+        return self.so_far()
+
+    def so_far(self) -> RequestRecord:
+        """The facts up to now; may be asked from another thread."""
+        return RequestRecord(**dict(zip(_FIELDS, _values(self), strict=True)))

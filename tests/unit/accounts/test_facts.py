@@ -1,0 +1,103 @@
+"""Counts and times of one request, as its record gives them."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from enginehouse.accounts import Facts
+from enginehouse_plugin import (
+    Finished,
+    ReasoningDelta,
+    RefusalDelta,
+    Started,
+    TextDelta,
+    ToolCallDelta,
+    UsageReport,
+)
+from enginehouse_plugin.errors import EngineDied
+
+
+def noted(*events) -> Facts:
+    facts = Facts("r")
+    facts.note(events)
+    return facts
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        TextDelta(choice=1, text="x", completion_tokens=3),
+        ReasoningDelta(choice=1, text="x", completion_tokens=3),
+        RefusalDelta(choice=1, text="x", completion_tokens=3),
+        ToolCallDelta(choice=1, call_index=0, completion_tokens=3, id="c", name="f"),
+    ],
+)
+def test_running_counts_add_up_over_the_choices(delta):
+    facts = noted(Started(prompt_tokens=5), TextDelta(choice=0, text="x", completion_tokens=2), delta, delta)
+    record = facts.end(499)
+    assert (record.prompt_tokens, record.completion_tokens) == (5, 5)
+    assert record.ttft_s is not None
+
+
+def test_the_final_report_goes_before_the_running_counts():
+    delta = TextDelta(choice=0, text="x", completion_tokens=2)
+    usage = UsageReport(prompt_tokens=6, completion_tokens=9, cached_tokens=4)
+    record = noted(Started(prompt_tokens=5), delta, usage).end(200)
+    assert (record.prompt_tokens, record.cached_tokens, record.completion_tokens) == (6, 4, 9)
+
+
+def test_it_does_not_matter_in_how_many_batches_events_come():
+    events = (
+        Started(prompt_tokens=5),
+        TextDelta(choice=0, text="x", completion_tokens=2),
+        Finished(choice=0, reason="stop"),
+        UsageReport(prompt_tokens=5, completion_tokens=3),
+    )
+    facts = Facts("r")
+    for event in events:
+        facts.note((event,))
+    whole, single = noted(*events).end(200), facts.end(200)
+    times = {"ttft_s": 0.0, "duration_s": 0.0}
+    assert msgspec.structs.replace(whole, **times) == msgspec.structs.replace(single, **times)
+
+
+def test_prompt_tokens_that_come_with_the_report_are_counted():
+    late = msgspec.structs.replace(Started(prompt_tokens=0), prompt_tokens=None)
+    facts = noted(late, TextDelta(choice=0, text="x", completion_tokens=2))
+    assert facts.prompt_tokens == 0
+    facts.note([UsageReport(prompt_tokens=6, completion_tokens=2)])
+    assert facts.prompt_tokens == 6
+
+
+def test_reasoning_tokens_are_those_of_the_report():
+    facts = noted(ReasoningDelta(choice=0, text="x", completion_tokens=2))
+    facts.note([UsageReport(prompt_tokens=6, completion_tokens=9, reasoning_tokens=5)])
+    assert (facts.completion_tokens, facts.reasoning_tokens) == (9, 5)
+
+
+def test_the_end_stops_the_clock_and_sets_the_status():
+    facts = noted(Started(prompt_tokens=5))
+    assert (facts.is_ended, facts.status) == (False, 0)
+    record = facts.end(200)
+    assert (facts.is_ended, facts.status, facts.duration_s) == (True, 200, record.duration_s)
+    assert facts.so_far() == record
+
+
+def test_finish_reasons_are_kept_in_their_order():
+    assert noted(Finished(choice=1, reason="length"), Finished(choice=0, reason="stop")).end(200).finish_reasons == (
+        "length", "stop"
+    )  # fmt: skip
+
+
+def test_without_a_delta_there_is_no_time_to_it():
+    facts = noted(Started(prompt_tokens=5))
+    assert not facts.has_delta
+    assert facts.end(200).ttft_s is None
+
+
+@pytest.mark.parametrize(("error", "code"), [(EngineDied("x"), "engine_died"), (KeyError("x"), "internal_error")])
+def test_an_error_is_noted_by_its_code(error, code):
+    facts = Facts("r")
+    facts.fail(error)
+    assert facts.end(500).error_code == code
