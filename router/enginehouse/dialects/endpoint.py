@@ -18,7 +18,7 @@ Header = tuple[bytes, bytes]
 
 
 class ErrorReply(msgspec.Struct, frozen=True):
-    """An answer to send: `headers` are complete, content type and length included. `code` is for the log."""
+    """An answer to send: `headers` lack only the length. `code` is for the log."""
 
     status: int
     body: bytes

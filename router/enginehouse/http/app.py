@@ -11,7 +11,9 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from enginehouse.accounts import KeyRing
 from enginehouse.config import Config
+from enginehouse.dialects.endpoint import ErrorReply
 from enginehouse.dialects.openai import errors
+from enginehouse.dialects.refusals import MethodNotAllowed, NotFound, RefusedByFramework
 from enginehouse.service import Service
 from enginehouse.telemetry import get_logger
 from enginehouse_plugin.errors import EnginehouseError
@@ -62,11 +64,11 @@ def create_app(config: Config, service: Service) -> ASGIApp:
 
 def _http_error(request: AnyRequest, error: HTTPException) -> Response[bytes]:
     if isinstance(error, NotFoundException):
-        return _response(errors.not_found(request.scope["path"]))
+        return _response(errors.describe(NotFound(request.scope["path"])))
     if isinstance(error, MethodNotAllowedException):
         allowed = [name.strip() for name in (error.headers or {}).get("allow", "GET").split(",")]
-        return _response(errors.method_not_allowed(request.method, allowed))
-    return _response(errors.of_status(error.status_code))
+        return _response(errors.describe(MethodNotAllowed(request.method, allowed)))
+    return _response(errors.describe(RefusedByFramework(error.status_code)))
 
 
 def _error(_: AnyRequest, error: EnginehouseError) -> Response[bytes]:
@@ -78,6 +80,6 @@ def _unexpected(request: AnyRequest, error: Exception) -> Response[bytes]:
     return _response(errors.describe(error))
 
 
-def _response(reply: errors.ErrorReply) -> Response[bytes]:
-    headers = {name.decode(): value.decode() for name, value in reply.headers if name != b"content-length"}
+def _response(reply: ErrorReply) -> Response[bytes]:
+    headers = {name.decode(): value.decode() for name, value in reply.headers}
     return Response(reply.body, status_code=reply.status, headers=headers, media_type="application/json")

@@ -7,33 +7,29 @@ media type and body limit are checked here, and `openapi` documents the route.
 from __future__ import annotations
 
 import asyncio
-import time
 from urllib.parse import quote
 
 from litestar.types import HTTPScope, Receive, Send
 
 from enginehouse.accounts import Facts, KeyRing
 from enginehouse.config import Config
+from enginehouse.dialects.endpoint import Call, Encoder, ErrorReply, Header
 from enginehouse.dialects.openai import errors
-from enginehouse.dialects.openai.chat.decode import decode_chat
-from enginehouse.dialects.openai.chat.encode import AnswerHead, ChatBody, ChatStream, new_completion_id
-from enginehouse.dialects.openai.chat.generation import generation_request
-from enginehouse.dialects.openai.chat.recorded import recorded
-from enginehouse.dialects.openai.chat.request import ChatRequest
+from enginehouse.dialects.openai.chat.endpoint import ChatEndpoint
+from enginehouse.dialects.refusals import MethodNotAllowed, UnsupportedEncoding, UnsupportedMediaType
 from enginehouse.service import Generation, Service
 from enginehouse.telemetry import get_logger
-from enginehouse_plugin import GenerationRequest, Profile
+from enginehouse_plugin import Profile
 from enginehouse_plugin.errors import EnginehouseError
 
-from .client import Client, ClientLeft, Header, Refused
+from .client import Client, ClientLeft, Refused
 from .stream import EventStream
 
-PATH = "/v1/chat/completions"
+PATH = ChatEndpoint.path
 UNKNOWN_FIELDS_HEADER = b"x-enginehouse-unknown-fields"
 """Names what the request held and nobody read, where the configuration says `unknown_fields = "report"`."""
 
 _CLOSE = (b"connection", b"close")
-_PROFILE = Profile(name="openai")
 
 log = get_logger()
 
@@ -43,7 +39,11 @@ class ChatRoute:
 
     def __init__(self, config: Config, service: Service, keys: KeyRing) -> None:
         self._server = config.server
-        self._models = config.models
+        self._endpoint = ChatEndpoint(
+            Profile(name="openai"),
+            defaults={name: model.defaults for name, model in config.models.items()},
+            unknown_fields=config.server.unknown_fields,
+        )
         self._is_wrapped = bool(config.server.cors_origins)
         self._service = service
         self._keys = keys
@@ -58,9 +58,9 @@ class ChatRoute:
         except ClientLeft:
             facts.is_cancelled = True
         except Refused as refused:
-            facts.error_code = refused.reply.code
+            facts.fail(refused.error)
             is_read = await client.discard_body()
-            status = await _refuse(client, refused.reply, *(() if is_read else (_CLOSE,)))
+            status = await _refuse(client, errors.describe(refused.error), *(() if is_read else (_CLOSE,)))
         except Exception as error:
             facts.fail(error)
             status = await _refuse(client, errors.describe(error))
@@ -84,65 +84,45 @@ class ChatRoute:
             elif name == b"content-encoding":
                 encoding = value
         if scope["method"] != "POST":
-            raise Refused(errors.method_not_allowed(scope["method"], ["POST"]))
+            raise Refused(MethodNotAllowed(scope["method"], ["POST"]))
         try:
             facts.key = self._keys.check(authorization.decode("latin-1") if authorization else None)
         except EnginehouseError as error:
-            facts.fail(error)
-            raise Refused(errors.describe(error)) from None
+            raise Refused(error) from None
         if media_type is None or media_type.partition(b";")[0].strip().lower() != b"application/json":
-            raise Refused(errors.unsupported_media_type(media_type.decode("latin-1") if media_type else None))
+            raise Refused(UnsupportedMediaType(media_type.decode("latin-1") if media_type else None))
         if encoding is not None and encoding.lower() != b"identity":
-            raise Refused(errors.unsupported_encoding(encoding.decode("latin-1")))
+            raise Refused(UnsupportedEncoding(encoding.decode("latin-1")))
         body = await client.read_body(self._server.max_body_bytes, length)
-        chat, unknown = decode_chat(body, unknown_fields=self._server.unknown_fields)
-        facts.model = chat.model
-        facts.recorded = recorded(chat)
-        model = self._models.get(chat.model)
-        request = generation_request(
-            chat, request_id=facts.request_id, profile=_PROFILE, defaults=model.defaults if model else None
-        )
-        headers = _unknown_fields_header(unknown) if unknown else ()
+        call = self._endpoint.decode(body, facts.request_id)
+        facts.model = call.model
+        facts.recorded = call.recorded
+        headers = _unknown_fields_header(call.ignored) if call.ignored else ()
         async with client:
-            await self._generate(chat, request, client, facts, _client_name(scope, facts), headers)
+            await self._generate(call, client, facts, _client_name(scope, facts), headers)
         return errors.OK
 
     async def _generate(
         self,
-        chat: ChatRequest,
-        request: GenerationRequest,
+        call: Call,
         client: Client,
         facts: Facts,
         client_name: str,
         headers: tuple[Header, ...],
     ) -> None:
-        head = AnswerHead(
-            id=new_completion_id(),
-            created=int(time.time()),
-            model=chat.model,
-            service_tier="default" if chat.service_tier else None,
-        )
-        generation = self._service.open(request, chat.model, client=client_name, facts=facts)
-        if request.stream:
-            options = chat.stream_options
-            chunks = ChatStream(
-                head,
-                n=request.n,
-                logprobs=request.logprobs,
-                usage=bool(options and options.include_usage),
-                obfuscation=bool(options and options.include_obfuscation),
-            )
-            await self._stream(chunks, client, generation, facts, headers)
+        generation = self._service.open(call.request, call.model, client=client_name, facts=facts)
+        encoder = call.encoder
+        if encoder.is_stream:
+            await self._stream(encoder, client, generation, facts, headers)
             return
-        body = ChatBody(head, n=request.n, logprobs=request.logprobs)
         async with generation as events:
             async for event in events:
-                body.add(event)
-        await client.answer(body.encode(), headers)
+                encoder.events((event,))
+        await client.answer(encoder.end(), headers)
 
     async def _stream(
         self,
-        chunks: ChatStream,
+        encoder: Encoder,
         client: Client,
         generation: Generation,
         facts: Facts,
@@ -150,7 +130,7 @@ class ChatRoute:
     ) -> None:
         stream = EventStream(
             client,
-            chunks,
+            encoder,
             keep_alive_s=self._server.keep_alive_s,
             write_timeout_s=self._server.idle_timeout_s,
             headers=headers,
@@ -169,8 +149,10 @@ class ChatRoute:
             stream.close()
 
 
-async def _refuse(client: Client, reply: errors.ErrorReply, *headers: Header) -> int:
-    await client.reply(reply.status, reply.body, (*reply.headers, *headers))
+async def _refuse(client: Client, reply: ErrorReply, *headers: Header) -> int:
+    await client.reply(
+        reply.status, reply.body, (*reply.headers, (b"content-length", b"%d" % len(reply.body)), *headers)
+    )
     return reply.status
 
 

@@ -10,7 +10,10 @@ from typing import Literal
 
 from litestar.types import HTTPReceiveMessage, HTTPScope, Receive, Send
 
-from enginehouse.dialects.openai.errors import OK, ErrorReply, body_timeout, request_too_large
+from enginehouse.dialects.endpoint import Header
+from enginehouse.dialects.openai.errors import OK
+from enginehouse.dialects.refusals import BodyTooLarge, TooSlow
+from enginehouse_plugin.errors import EnginehouseError
 
 from .protocol import Protocol
 
@@ -19,7 +22,6 @@ BODY_TIMEOUT_S = 60.0
 _DISCARD_TIMEOUT_S = 5.0
 _DISCARD_BYTES = 64 * 1024 * 1024
 
-Header = tuple[bytes, bytes]
 _JSON: Header = (b"content-type", b"application/json")
 
 
@@ -28,11 +30,11 @@ class ClientLeft(Exception):
 
 
 class Refused(Exception):
-    """The request is answered with *reply* before its body was read; what is left of that is discarded first."""
+    """The request is refused with *error* before its body was read; what is left of that is discarded first."""
 
-    def __init__(self, reply: ErrorReply) -> None:
-        super().__init__(reply.code)
-        self.reply = reply
+    def __init__(self, error: EnginehouseError) -> None:
+        super().__init__(error.code)
+        self.error = error
 
 
 class Client:
@@ -62,13 +64,13 @@ class Client:
             ClientLeft: the client left meanwhile.
         """
         if announced is not None and announced.isdigit() and int(announced) > limit_bytes:
-            raise Refused(request_too_large(limit_bytes))
+            raise Refused(BodyTooLarge(limit_bytes))
         self._is_body_asked_for = True
         message = await self._next_part()
         if message["type"] == "http.request" and not message.get("more_body"):
             body = message.get("body", b"")
             if len(body) > limit_bytes:
-                raise Refused(request_too_large(limit_bytes))
+                raise Refused(BodyTooLarge(limit_bytes))
             return body
         parts, size = [], 0
         try:
@@ -77,12 +79,12 @@ class Client:
                     parts.append(message.get("body", b""))
                     size += len(parts[-1])
                     if size > limit_bytes:
-                        raise Refused(request_too_large(limit_bytes))
+                        raise Refused(BodyTooLarge(limit_bytes))
                     if not message.get("more_body"):
                         return b"".join(parts)
                     message = await self._next_part()
         except TimeoutError:
-            raise Refused(body_timeout()) from None
+            raise Refused(TooSlow("body")) from None
         raise ClientLeft
 
     async def discard_body(self) -> bool:

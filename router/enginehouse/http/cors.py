@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
-from .client import Header
+from enginehouse.dialects.endpoint import Header
 
 _MAX_AGE_S = b"600"
 _METHODS = b"GET, POST"

@@ -7,7 +7,7 @@ import re
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from enginehouse.dialects.openai.chat.encode import unique_hex
+from enginehouse.dialects.ids import unique_hex
 
 _ACCEPTED = re.compile(rb"[\x21-\x7e]{1,128}")
 

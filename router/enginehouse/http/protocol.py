@@ -14,6 +14,8 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from enginehouse.dialects.openai import errors
+from enginehouse.dialects.refusals import HeadTooLarge, MalformedHTTP, TooManyConnections, TooSlow
+from enginehouse_plugin.errors import EnginehouseError
 
 HEAD_TIMEOUT_S = 30.0
 """A client that opens a connection and does not send a whole request head by then is cut off."""
@@ -35,7 +37,7 @@ class Protocol(HttpToolsProtocol):
     _is_in_head = False
     _ahead_bytes = 0
     _unparsed_bytes = 0  # since the last head, part of a body or end of a request
-    _verdict: errors.ErrorReply | None = None  # on what came behind the request that runs
+    _verdict: EnginehouseError | None = None  # on what came behind the request that runs
     _is_deaf = False  # what comes is dropped: the connection ends after the request that runs
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
@@ -43,7 +45,7 @@ class Protocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._head_timer: asyncio.TimerHandle | None = None
         if self.max_connections and len(self.connections) > self.max_connections:
-            self._refuse(errors.too_many_connections())
+            self._refuse(TooManyConnections())
             return
         self._expect_head()
 
@@ -90,7 +92,7 @@ class Protocol(HttpToolsProtocol):
         if self._is_in_head and self._head_timer is None:  # most heads come whole, and need no deadline
             self._expect_head()
         if self._unparsed_bytes > MAX_HEAD_BYTES:
-            self._refuse(errors.head_too_large(MAX_HEAD_BYTES))
+            self._refuse(HeadTooLarge(MAX_HEAD_BYTES))
         self._read_on()
 
     def _parse(self, data: bytes) -> None:
@@ -168,18 +170,20 @@ class Protocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP with an error in the API's form."""
-        self._refuse(errors.malformed_http(msg))
+        self._refuse(MalformedHTTP(msg))
 
-    def _refuse(self, reply: errors.ErrorReply) -> None:
+    def _refuse(self, error: EnginehouseError) -> None:
         if self.transport.is_closing():
             return
         running = self._running
         if running is not None and not running.response_complete and not running.more_body:
             # What is wrong came behind a request that is still being answered: that answer comes first, and whole.
             self._is_deaf = True
-            self._verdict = self._verdict or reply
+            self._verdict = self._verdict or error
             return
+        reply = errors.describe(error)
         head = [b"HTTP/1.1 %d \r\n" % reply.status, b"connection: close\r\n"]
+        head.append(b"content-length: %d\r\n" % len(reply.body))
         head += [b"%s: %s\r\n" % header for header in reply.headers]
         self.transport.write(b"".join([*head, b"\r\n", reply.body]))
         self.transport.close()
@@ -196,7 +200,7 @@ class Protocol(HttpToolsProtocol):
 
     def _head_is_late(self) -> None:
         self._head_timer = None
-        self._refuse(errors.head_timeout())
+        self._refuse(TooSlow("head"))
 
     def _stop_timer(self) -> None:
         if self._head_timer is not None:

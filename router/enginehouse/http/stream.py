@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from enginehouse.dialects.openai.chat.encode import KEEP_ALIVE, ChatStream
+from enginehouse.dialects.endpoint import Encoder, Header
 from enginehouse.dialects.openai.errors import OK
 from enginehouse_plugin import AnyEvent
 
-from .client import Client, Header
+from .client import Client
 
 _HEADERS: tuple[Header, ...] = (
-    (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),  # nginx in front would hold chunks back
 )
@@ -28,15 +27,15 @@ class EventStream:
     def __init__(
         self,
         client: Client,
-        chunks: ChatStream,
+        encoder: Encoder,
         *,
         keep_alive_s: float,
         write_timeout_s: float,
         headers: tuple[Header, ...] = (),
     ) -> None:
         self._client = client
-        self._chunks = chunks
-        self._headers = (*_HEADERS, *headers)
+        self._encoder = encoder
+        self._headers = ((b"content-type", encoder.content_type), *_HEADERS, *headers)
         self._keep_alive_s = keep_alive_s
         self._write_timeout_s = write_timeout_s
         self._loop = client.loop
@@ -51,15 +50,14 @@ class EventStream:
         Raises:
             EnginehouseError: what the events raise; the stream has not ended then.
         """
-        chunk = self._chunks.chunk
         async for event in events:
-            if data := chunk(event):
+            if data := self._encoder.events((event,)):
                 await self._write(data)
-        await self._write(self._chunks.done(), is_last=True)
+        await self._write(self._encoder.end(), is_last=True)
 
     async def fail(self, error: Exception) -> None:
         """End a stream that has begun with *error*."""
-        await self._write(self._chunks.error(error), is_last=True)
+        await self._write(self._encoder.fail(error), is_last=True)
 
     def close(self) -> None:
         """Stop the timer; nothing is sent after this."""
@@ -83,6 +81,6 @@ class EventStream:
                 self._client.drop()
                 return
         elif now - self._wrote_at >= self._keep_alive_s:
-            self._comment = self._loop.create_task(self._write(KEEP_ALIVE))
+            self._comment = self._loop.create_task(self._write(self._encoder.keep_alive))
             self._wrote_at = now
         self._timer = self._loop.call_later(min(self._keep_alive_s, self._write_timeout_s), self._on_timer)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from http import HTTPStatus
 
 import msgspec
 
-from enginehouse.dialects.endpoint import ErrorReply as ErrorReply  # used beside its makers
+from enginehouse.dialects.endpoint import ErrorReply, Header
+from enginehouse.dialects.refusals import MethodNotAllowed, RefusedByFramework
 from enginehouse_plugin.errors import EnginehouseError, RequestError
 
 STATUS = {
@@ -24,6 +24,7 @@ STATUS = {
     "method_not_allowed": 405,
     "request_timeout": 408,
     "request_too_large": 413,
+    "unsupported_content_encoding": 415,
     "unsupported_media_type": 415,
     "rate_limit_exceeded": 429,
     "request_head_too_large": 431,
@@ -81,7 +82,9 @@ def describe(error: BaseException) -> ErrorReply:
     if not isinstance(error, EnginehouseError):
         return _reply(500, _INTERNAL, code="internal_error")
     status = status_of(error)
-    headers: list[tuple[bytes, bytes]] = []
+    headers: list[Header] = []
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", ", ".join(error.allowed).encode()))
     if status in _ASK_AGAIN:
         wait_s = _DEFAULT_RETRY_AFTER_S if error.retry_after_s is None else error.retry_after_s
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(wait_s))))
@@ -94,75 +97,9 @@ def status_of(error: BaseException) -> int:
     """Return the HTTP status for *error*."""
     if not isinstance(error, EnginehouseError):
         return 500
+    if isinstance(error, RefusedByFramework):
+        return error.status
     return STATUS.get(error.code, 400 if isinstance(error, RequestError) else 500)
-
-
-def error_event(error: BaseException) -> bytes:
-    """Encode *error* as the event that ends a stream which has begun."""
-    return b"data: " + describe(error).body + b"\n\n"
-
-
-def not_found(path: str) -> ErrorReply:
-    """There is no such route."""
-    return _reply(404, f"There is nothing at '{path[:200]}'.", code="not_found")
-
-
-def method_not_allowed(method: str, allowed: Iterable[str]) -> ErrorReply:
-    """The route does not answer *method*."""
-    names = ", ".join(allowed)
-    message = f"{method[:20]} is not allowed here. Allowed: {names}."
-    return _reply(405, message, code="method_not_allowed", headers=[(b"allow", names.encode())])
-
-
-def request_too_large(limit_bytes: int) -> ErrorReply:
-    """The body is larger than the server takes."""
-    return _reply(413, f"The body is too large. At most {limit_bytes} bytes are allowed.", code="request_too_large")
-
-
-def unsupported_media_type(given: str | None) -> ErrorReply:
-    """The body is said to be something else than JSON."""
-    said = f"'{given[:100]}'" if given else "missing"
-    message = f"The content type is {said}. Send 'content-type: application/json'."
-    return _reply(415, message, code="unsupported_media_type")
-
-
-def unsupported_encoding(given: str) -> ErrorReply:
-    """The body is compressed."""
-    message = f"The content encoding '{given[:100]}' is not supported. Send the body as it is."
-    return _reply(415, message, code="unsupported_content_encoding")
-
-
-def of_status(status: int) -> ErrorReply:
-    """What the framework refused with *status* before a route saw it."""
-    message = HTTPStatus(status).description or HTTPStatus(status).phrase
-    return _reply(status, f"{message}.", code=HTTPStatus(status).phrase.lower().replace(" ", "_"))
-
-
-def malformed_http(message: str) -> ErrorReply:
-    """What came in is no HTTP request."""
-    return _reply(400, message, code="malformed_http")
-
-
-def head_timeout() -> ErrorReply:
-    """A request's head did not come whole in time."""
-    return _reply(408, "The request did not arrive in time.", code="request_timeout")
-
-
-def head_too_large(limit_bytes: int) -> ErrorReply:
-    """A request's head is longer than *limit_bytes*."""
-    message = f"The head of the request is too long. At most {limit_bytes} bytes are allowed."
-    return _reply(431, message, code="request_head_too_large")
-
-
-def body_timeout() -> ErrorReply:
-    """A request's body did not come whole in time."""
-    return _reply(408, "The body of the request did not arrive in time.", code="request_timeout")
-
-
-def too_many_connections() -> ErrorReply:
-    """The server has as many connections as it may."""
-    message = "The server has too many open connections. Try again soon."
-    return _reply(503, message, code="too_many_connections", headers=[(b"retry-after", b"1")])
 
 
 def _message(error: EnginehouseError) -> str:
@@ -179,11 +116,10 @@ def _reply(
     *,
     code: str,
     param: str | None = None,
-    headers: Iterable[tuple[bytes, bytes]] = (),
+    headers: Iterable[Header] = (),
 ) -> ErrorReply:
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
     # An engine's text may hold half a surrogate pair, which UTF-8 cannot.
     text = message.encode(errors="replace").decode()
     body = _encode(ErrorEnvelope(ErrorBody(message=text, type=kind, param=param, code=code)))
-    own = ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)))
-    return ErrorReply(status, body, (*own, *headers), code)
+    return ErrorReply(status, body, ((b"content-type", b"application/json"), *headers), code)

@@ -11,12 +11,14 @@ from typing import Any
 import msgspec
 
 from enginehouse import __version__
+from enginehouse.dialects.endpoint import ErrorReply
 from enginehouse.dialects.openai import errors
 from enginehouse.dialects.openai.chat.answers import ChatAnswer, ChatChunk
 from enginehouse.dialects.openai.chat.request import ChatRequest
-from enginehouse.dialects.openai.errors import ErrorEnvelope, ErrorReply
+from enginehouse.dialects.openai.errors import ErrorEnvelope
 from enginehouse.dialects.openai.models import Health, ModelCard, ModelList, Readiness
 from enginehouse.dialects.openai.openapi_examples import REQUESTS, STREAM
+from enginehouse.dialects.refusals import BodyTooLarge, MethodNotAllowed, TooSlow, UnsupportedMediaType
 from enginehouse_plugin import Profile
 from enginehouse_plugin.errors import EnginehouseError, InvalidRequest, RequestError
 
@@ -85,10 +87,10 @@ _FAILURES: dict[str, ErrorReply] = {
     "The request is wrong; `param` names the field.": _INVALID,
     "No key, or a wrong one.": _NO_KEY,
     "There is no such model.": _NO_MODEL,
-    "The route does not answer this method.": errors.method_not_allowed("PUT", ["POST"]),
-    "The body did not arrive in time.": errors.body_timeout(),
-    "The body is too large.": errors.request_too_large(16 * 1024 * 1024),
-    "The body is not said to be JSON.": errors.unsupported_media_type("text/plain"),
+    "The route does not answer this method.": errors.describe(MethodNotAllowed("PUT", ["POST"])),
+    "The body did not arrive in time.": errors.describe(TooSlow("body")),
+    "The body is too large.": errors.describe(BodyTooLarge(16 * 1024 * 1024)),
+    "The body is not said to be JSON.": errors.describe(UnsupportedMediaType("text/plain")),
     "Too many requests of this key.": _failure("The rate limit is reached.", "rate_limit_exceeded"),
     "An error of this server or its engine.": errors.describe(RuntimeError()),
     "The engine answered what cannot be read.": _failure("The engine's answer is broken.", "engine_protocol_error"),

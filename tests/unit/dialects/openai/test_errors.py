@@ -10,37 +10,50 @@ import pytest
 import enginehouse.accounts.keys
 import enginehouse.fleet.errors
 import enginehouse_plugin.errors as contract
+from enginehouse.dialects.endpoint import ErrorReply
 from enginehouse.dialects.openai import errors
+from enginehouse.dialects.refusals import (
+    BodyTooLarge,
+    HeadTooLarge,
+    MalformedHTTP,
+    MethodNotAllowed,
+    NotFound,
+    RefusedByFramework,
+    TooManyConnections,
+    TooSlow,
+    UnsupportedEncoding,
+    UnsupportedMediaType,
+)
 from enginehouse_plugin.errors import EnginehouseError, InvalidRequest
 
 
-def told(reply: errors.ErrorReply) -> dict[str, object]:
+def told(reply: ErrorReply) -> dict[str, object]:
     body = json.loads(reply.body)
     assert list(body) == ["error"]
     assert list(body["error"]) == ["message", "type", "param", "code"]
-    assert dict(reply.headers)[b"content-length"] == str(len(reply.body)).encode()
     assert dict(reply.headers)[b"content-type"] == b"application/json"
     return body["error"]
 
 
-REPLIES = [
-    (errors.not_found("/x"), 404, "not_found"),
-    (errors.method_not_allowed("PUT", ["GET", "POST"]), 405, "method_not_allowed"),
-    (errors.request_too_large(5), 413, "request_too_large"),
-    (errors.unsupported_media_type("text/plain"), 415, "unsupported_media_type"),
-    (errors.unsupported_media_type(None), 415, "unsupported_media_type"),
-    (errors.unsupported_encoding("gzip"), 415, "unsupported_content_encoding"),
-    (errors.malformed_http("Invalid HTTP request received."), 400, "malformed_http"),
-    (errors.head_timeout(), 408, "request_timeout"),
-    (errors.head_too_large(100), 431, "request_head_too_large"),
-    (errors.body_timeout(), 408, "request_timeout"),
-    (errors.too_many_connections(), 503, "too_many_connections"),
-    (errors.of_status(404), 404, "not_found"),
+REFUSALS = [
+    (NotFound("/x"), 404, "not_found"),
+    (MethodNotAllowed("PUT", ["GET", "POST"]), 405, "method_not_allowed"),
+    (BodyTooLarge(5), 413, "request_too_large"),
+    (UnsupportedMediaType("text/plain"), 415, "unsupported_media_type"),
+    (UnsupportedMediaType(None), 415, "unsupported_media_type"),
+    (UnsupportedEncoding("gzip"), 415, "unsupported_content_encoding"),
+    (MalformedHTTP("Invalid HTTP request received."), 400, "malformed_http"),
+    (TooSlow("head"), 408, "request_timeout"),
+    (HeadTooLarge(100), 431, "request_head_too_large"),
+    (TooSlow("body"), 408, "request_timeout"),
+    (TooManyConnections(), 503, "too_many_connections"),
+    (RefusedByFramework(404), 404, "not_found"),
 ]
 
 
-@pytest.mark.parametrize(("reply", "status", "code"), REPLIES)
-def test_a_reply_has_its_status_and_the_four_fields(reply: errors.ErrorReply, status: int, code: str) -> None:
+@pytest.mark.parametrize(("refusal", "status", "code"), REFUSALS)
+def test_a_refusal_has_its_status_and_the_four_fields(refusal: EnginehouseError, status: int, code: str) -> None:
+    reply = errors.describe(refusal)
     error = told(reply)
     assert (reply.status, error["code"], reply.code) == (status, code, code)
     assert error["type"] == ("server_error" if status >= 500 else "invalid_request_error")
@@ -125,7 +138,7 @@ def test_other_errors_do_not_say_when() -> None:
 
 
 def test_a_refused_method_names_the_allowed_ones() -> None:
-    assert dict(errors.method_not_allowed("PUT", ["GET", "POST"]).headers)[b"allow"] == b"GET, POST"
+    assert dict(errors.describe(MethodNotAllowed("PUT", ["GET", "POST"])).headers)[b"allow"] == b"GET, POST"
 
 
 def test_a_missing_key_asks_for_one() -> None:
@@ -148,10 +161,3 @@ def test_of_an_engines_words_only_the_first_line_is_told() -> None:
 
 def test_text_that_utf8_cannot_hold_does_not_break_the_answer() -> None:
     assert told(errors.describe(EnginehouseError("half \ud800 pair")))["message"] == "half ? pair"
-
-
-def test_an_error_event_is_the_body_as_one_event() -> None:
-    error = contract.EngineDied("It ended.\nlast words")
-    event = errors.error_event(error)
-    assert event == b"data: " + errors.describe(error).body + b"\n\n"
-    assert event.count(b"\n") == 2

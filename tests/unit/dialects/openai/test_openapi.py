@@ -68,9 +68,8 @@ def test_the_example_of_a_stream_is_one() -> None:
 
 def test_an_answer_is_valid() -> None:
     body = ChatBody(AnswerHead(id="i", created=1, model="m"))
-    for event in (TextDelta(0, "a", 1), Finished(0, "stop"), UsageReport(1, 1)):
-        body.add(event)
-    assert validator("ChatAnswer").is_valid(json.loads(body.encode()))
+    body.events((TextDelta(0, "a", 1), Finished(0, "stop"), UsageReport(1, 1)))
+    assert validator("ChatAnswer").is_valid(json.loads(body.end()))
 
 
 def test_each_example_of_an_error_stands_under_its_status() -> None:

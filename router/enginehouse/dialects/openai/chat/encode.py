@@ -26,6 +26,7 @@ from enginehouse.dialects.openai.chat.answers import (
     TopEntry,
     Usage,
 )
+from enginehouse.wire import sse
 from enginehouse_plugin.errors import EngineProtocolError
 from enginehouse_plugin.events import (
     AnyEvent,
@@ -40,28 +41,12 @@ from enginehouse_plugin.events import (
     UsageReport,
 )
 
-KEEP_ALIVE = b": keep-alive\n\n"
-"""A comment: it keeps a silent stream's connection open, and clients ignore it."""
-DONE = b"data: [DONE]\n\n"
+DONE = sse.event(b"[DONE]")
 
 _encode = msgspec.json.Encoder().encode
 _LOWEST_LOGPROB = -9999.0  # stands for minus infinity, which JSON does not have
-_NO_DELTA = b"{}"
 _OBFUSCATION_STEP = 64
 _OBFUSCATION = "".join(random.Random(0).choices("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", k=64))  # noqa: S311  # padding, no secret
-
-
-_ids = random.Random()  # noqa: S311  # seeded by the operating system; ids are to be unique, not secret
-
-
-def unique_hex() -> str:
-    """Make 24 hexadecimal digits that nobody else has."""
-    return f"{_ids.getrandbits(96):024x}"
-
-
-def new_completion_id() -> str:
-    """Make an id that no other answer has."""
-    return f"chatcmpl-{unique_hex()}"
 
 
 class AnswerHead(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +61,11 @@ class AnswerHead(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChatStream:
-    """The chunks of one streamed answer. Feed it each event in order, then ask for `done`."""
+    """Writes one streamed answer: a chunk for each event that has a form of its own."""
+
+    content_type = sse.CONTENT_TYPE
+    is_stream = True
+    keep_alive = sse.KEEP_ALIVE
 
     def __init__(
         self, head: AnswerHead, *, n: int = 1, logprobs: bool = False, usage: bool = False, obfuscation: bool = False
@@ -93,20 +82,35 @@ class ChatStream:
         }
         if head.service_tier is not None:
             fields["service_tier"] = head.service_tier
-        self._prefix = b"data: " + _encode(fields)[:-1] + b',"choices":['
+        self._prefix = sse.BEGIN + _encode(fields)[:-1] + b',"choices":['
         self._choices = [self._prefix + b'{"index":%d,"delta":' % index for index in range(n)]
         self._begun = [False] * n
         self._ended = [False] * n
-        self._end = b',"usage":null}\n\n' if usage else b"}\n\n"
+        self._end = b',"usage":null}' + sse.END if usage else b"}" + sse.END
         self._plain = b',"logprobs":null,"finish_reason":null}]' + self._end
         self._has_failed = False
 
-    def chunk(self, event: AnyEvent) -> bytes:
-        """Encode *event*; b"" where it has no form of its own. The first of a choice brings its role.
+    def events(self, batch: Sequence[AnyEvent]) -> bytes:
+        """See `Encoder.events`. The first chunk of a choice brings its role."""
+        if len(batch) == 1:
+            return self._chunk(batch[0])
+        return b"".join([self._chunk(event) for event in batch])
 
-        Raises:
-            EngineProtocolError: the event breaks the order of a stream.
-        """
+    def end(self) -> bytes:
+        """See `Encoder.end`."""
+        if self._has_failed:
+            return b""
+        if not all(self._ended):
+            raise EngineProtocolError("The engine's answer ended before every choice had finished.")
+        return DONE
+
+    def fail(self, error: BaseException) -> bytes:
+        """See `Encoder.fail`."""
+        self._has_failed = True
+        self._ended = [True] * len(self._ended)
+        return sse.event(errors.describe(error).body)
+
+    def _chunk(self, event: AnyEvent) -> bytes:
         if type(event) is TextDelta:
             delta = b'{"content":' + _encode(event.text) + b"}"
             logprobs = event.logprobs
@@ -133,24 +137,6 @@ class ChatStream:
         chunk = self._choices[choice] + delta + b',"logprobs":' + entries + b',"finish_reason":null}]' + self._end
         return opening + (self._obfuscated(chunk) if self._obfuscation else chunk)
 
-    def done(self) -> bytes:
-        """End a stream that has succeeded.
-
-        Raises:
-            EngineProtocolError: a choice has not finished.
-        """
-        if self._has_failed:
-            return b""
-        if not all(self._ended):
-            raise EngineProtocolError("The engine's answer ended before every choice had finished.")
-        return DONE
-
-    def error(self, error: BaseException) -> bytes:
-        """End a stream that has failed: the error, and nothing that claims success after it."""
-        self._has_failed = True
-        self._ended = [True] * len(self._ended)
-        return errors.error_event(error)
-
     def _is_open(self, choice: int) -> bool:
         """Whether *choice* has begun; refuse one that does not exist or has finished."""
         if not 0 <= choice < len(self._begun) or self._ended[choice]:
@@ -166,23 +152,27 @@ class ChatStream:
         opening = b"" if self._is_open(event.choice) else self._open(event.choice, True)
         self._ended[event.choice] = True
         end = b',"logprobs":null,"finish_reason":' + _encode(event.reason) + b"}]" + self._end
-        return opening + self._choices[event.choice] + _NO_DELTA + end
+        return opening + self._choices[event.choice] + b"{}" + end
 
     def _usage(self, event: UsageReport) -> bytes:
         if self._has_failed or not all(self._ended):
             raise EngineProtocolError("The engine sent the usage before every choice had finished.")
         if not self._wants_usage:
             return b""
-        return self._prefix + b'],"usage":' + _encode(_usage(event)) + b"}\n\n"
+        return self._prefix + b'],"usage":' + _encode(_usage(event)) + b"}" + sse.END
 
     def _obfuscated(self, chunk: bytes) -> bytes:
         """Pad *chunk* to a multiple of a step, so that its size tells less about its text."""
         padding = _OBFUSCATION[: -len(chunk) % _OBFUSCATION_STEP]
-        return chunk[:-3] + b',"obfuscation":"' + padding.encode() + b'"}\n\n'
+        return chunk[: -len(sse.END) - 1] + b',"obfuscation":"' + padding.encode() + b'"}' + sse.END
 
 
 class ChatBody:
-    """One answer as a whole. Feed it each event in order, then ask for `encode`."""
+    """Writes one answer as a whole."""
+
+    content_type = b"application/json"
+    is_stream = False
+    keep_alive = b""
 
     def __init__(self, head: AnswerHead, *, n: int = 1, logprobs: bool = False) -> None:
         self._head = head
@@ -190,26 +180,26 @@ class ChatBody:
         self._choices = [_GatheredChoice() for _ in range(n)]
         self._usage: UsageReport | None = None
 
-    def add(self, event: AnyEvent) -> None:
-        """Take the next event.
+    def events(self, batch: Sequence[AnyEvent]) -> bytes:
+        """See `Encoder.events`."""
+        for event in batch:
+            if type(event) is UsageReport:
+                self._usage = event
+            elif type(event) is not Started:
+                at = event.choice
+                if not 0 <= at < len(self._choices) or self._choices[at].finish_reason is not None:
+                    raise EngineProtocolError(
+                        f"The engine sent more for choice {at}, which does not exist or has ended."
+                    )
+                self._choices[at].add(event)
+        return b""
 
-        Raises:
-            EngineProtocolError: the event breaks the order of a stream.
-        """
-        if type(event) is UsageReport:
-            self._usage = event
-        elif type(event) is not Started:
-            at = event.choice
-            if not 0 <= at < len(self._choices) or self._choices[at].finish_reason is not None:
-                raise EngineProtocolError(f"The engine sent more for choice {at}, which does not exist or has ended.")
-            self._choices[at].add(event)
+    def fail(self, error: BaseException) -> bytes:
+        """See `Encoder.fail`: nothing of a whole answer is sent before its end, so the error has its own answer."""
+        return errors.describe(error).body
 
-    def encode(self) -> bytes:
-        """Encode the answer.
-
-        Raises:
-            EngineProtocolError: a choice has not finished, or there is no usage.
-        """
+    def end(self) -> bytes:
+        """See `Encoder.end`."""
         choices = [
             choice.answer(index, choice.finish_reason, self._logprobs)
             for index, choice in enumerate(self._choices)

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
+from enginehouse.dialects.openai import errors
 from enginehouse.dialects.openai.chat.answers import ChatAnswer, ChatChunk
 from enginehouse.dialects.openai.chat.decode import decode_chat
-from enginehouse.dialects.openai.chat.encode import DONE, AnswerHead, ChatBody, ChatStream, new_completion_id
+from enginehouse.dialects.openai.chat.encode import DONE, AnswerHead, ChatBody, ChatStream
 from enginehouse_plugin.errors import EngineDied, EngineProtocolError
 from enginehouse_plugin.events import (
     AnyEvent,
@@ -35,7 +36,7 @@ USAGE = UsageReport(prompt_tokens=7, completion_tokens=5, cached_tokens=3, reaso
 def streamed(events: list[AnyEvent], **kwargs: Any) -> list[dict[str, Any]]:
     """The chunks of a stream that succeeds, each checked against its struct and the SDK's type."""
     stream = ChatStream(HEAD, **kwargs)
-    data = b"".join([stream.chunk(event) for event in events] + [stream.done()])
+    data = b"".join([stream.events((event,)) for event in events] + [stream.end()])
     *parts, last, rest = data.split(b"\n\n")
     assert (last + b"\n\n", rest) == (DONE, b"")
     chunks = []
@@ -50,9 +51,8 @@ def streamed(events: list[AnyEvent], **kwargs: Any) -> list[dict[str, Any]]:
 
 def whole(events: list[AnyEvent], **kwargs: Any) -> dict[str, Any]:
     body = ChatBody(HEAD, **kwargs)
-    for event in events:
-        body.add(event)
-    data = body.encode()
+    assert body.events(events) == b""
+    data = body.end()
     msgspec.json.decode(data, type=ChatAnswer)
     answer = json.loads(data)
     ChatCompletion.model_validate(answer, strict=True)
@@ -201,8 +201,8 @@ def test_obfuscation_rounds_the_size_of_chunks() -> None:
     sizes = set()
     for text in ("a", "abc", "abcdefghijkl"):
         stream = ChatStream(HEAD, obfuscation=True)
-        stream.chunk(TextDelta(0, "", 0))
-        chunk = stream.chunk(TextDelta(0, text, 1))
+        stream.events((TextDelta(0, "", 0),))
+        chunk = stream.events((TextDelta(0, text, 1),))
         assert set(json.loads(chunk[6:])["obfuscation"]) <= set(
             "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
         )
@@ -212,14 +212,14 @@ def test_obfuscation_rounds_the_size_of_chunks() -> None:
 
 def test_after_an_error_nothing_claims_success() -> None:
     stream = ChatStream(HEAD, usage=True)
-    stream.chunk(TextDelta(0, "a", 1))
-    event = stream.error(EngineDied("The engine ended."))
-    assert event.startswith(b'data: {"error":{"message":"The engine ended."')
-    assert event.endswith(b"}}\n\n")
-    assert stream.done() == b""
+    stream.events((TextDelta(0, "a", 1),))
+    event = stream.fail(EngineDied("The engine ended."))
+    assert event == b"data: " + errors.describe(EngineDied("The engine ended.")).body + b"\n\n"
+    assert event.count(b"\n") == 2
+    assert stream.end() == b""
     for late in (TextDelta(0, "b", 2), Finished(0, "stop"), USAGE):
         with pytest.raises(EngineProtocolError):
-            stream.chunk(late)
+            stream.events((late,))
 
 
 @pytest.mark.parametrize("encode", [streamed, whole])
@@ -247,12 +247,14 @@ def test_the_tier_is_named_only_where_the_request_named_one() -> None:
     events = [Started(7), Finished(0, "stop"), USAGE]
     assert "service_tier" not in whole(events)
     stream = ChatStream(msgspec.structs.replace(HEAD, service_tier="default", system_fingerprint="fp"))
-    chunk = json.loads(stream.chunk(Finished(0, "stop")).split(b"\n\n")[0][6:])
+    chunk = json.loads(stream.events((Finished(0, "stop"),)).split(b"\n\n")[0][6:])
     assert (chunk["service_tier"], chunk["system_fingerprint"]) == ("default", "fp")
 
 
-def test_ids_differ() -> None:
-    assert len({new_completion_id() for _ in range(1000)}) == 1000
+def test_a_batch_is_written_in_one_piece_that_is_the_same_as_one_by_one() -> None:
+    events = [Started(7), TextDelta(0, "a", 1), TextDelta(0, "b", 2), Finished(0, "stop"), USAGE]
+    one_by_one, together = ChatStream(HEAD), ChatStream(HEAD)
+    assert together.events(events) == b"".join(one_by_one.events((event,)) for event in events)
 
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)

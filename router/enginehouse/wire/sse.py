@@ -1,0 +1,17 @@
+"""Server-sent events, the framing of streams: https://html.spec.whatwg.org/multipage/server-sent-events.html."""
+
+from __future__ import annotations
+
+CONTENT_TYPE = b"text/event-stream; charset=utf-8"
+
+BEGIN = b"data: "
+END = b"\n\n"
+"""An event is its data between BEGIN and END. Encoded JSON has no line feeds, so one line holds it."""
+
+KEEP_ALIVE = b": keep-alive\n\n"
+"""A comment: it keeps a silent stream's connection open, and clients ignore it."""
+
+
+def event(data: bytes) -> bytes:
+    """Frame *data*, which has no line feed, as one event."""
+    return b"data: %b\n\n" % data
