@@ -12,7 +12,7 @@ import msgspec
 import enginehouse_plugin as eh
 from enginehouse_plugin.errors import ContextTooLong, EngineUnavailable, InvalidRequest, LoadFailed
 
-enginehouse_api = "1.0"
+enginehouse_api = "2.0"
 EDGE, WORD = "", re.compile(r"\s*(?:\w+|[^\w\s])")  # EDGE is before the first word of a line and after the last
 
 

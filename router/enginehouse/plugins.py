@@ -26,7 +26,7 @@ from enginehouse_plugin import (
     InstanceChange,
     ProbeReport,
     Profile,
-    RequestRecord,
+    RequestFacts,
     hooks,
 )
 
@@ -34,6 +34,13 @@ log = get_logger()
 
 _PREFIX = "enginehouse_"
 _VERSION_NAME = "enginehouse_api"
+_SINCE_1 = (
+    "what is for 1.x goes on after these changes: import processes, worker, HTTP client, text and grammar from "
+    "enginehouse_kit (they were enginehouse_plugin.hosting); RequestFacts is RequestFacts, and the argument of "
+    "enginehouse_request_finished is called facts; Started.prompt_tokens and the numbers of ContextTooLong may be "
+    "None; a kind of device is any word in lower case; the router calls Instance.start, which relays your generate "
+    f'unless you write your own; then set {_VERSION_NAME} = "{API_VERSION}"'
+)
 
 
 class LoadedPlugin(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,9 +96,10 @@ class Plugins:
             try:
                 plugin = point.load()
             except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever a plugin does on import is its own fault
+                is_ours = isinstance(error, ImportError) and (error.name or "").startswith("enginehouse_plugin")
                 refused = _Refused(
                     f"it cannot be imported: {type(error).__name__}: {error}",
-                    wanted="a module that imports without its engine",
+                    wanted=_SINCE_1 if is_ours else "a module that imports without its engine",
                     offered=point.value,
                 )
                 plugins._quarantine(point.name, distribution, refused)
@@ -155,10 +163,10 @@ class Plugins:
         for impl in self._change_observers:
             self._call(impl, change=change)
 
-    def request_finished(self, record: RequestRecord) -> None:
+    def request_finished(self, facts: RequestFacts) -> None:
         """Tell observers of a request that has ended."""
-        for impl in self._record_observers:
-            self._call(impl, record=record)
+        for impl in self._request_observers:
+            self._call(impl, facts=facts)
 
     def cli(self, group: object) -> None:
         """Let plugins add commands to *group*."""
@@ -171,9 +179,9 @@ class Plugins:
         return bool(self._selectors)
 
     @property
-    def has_record_observers(self) -> bool:
-        """Whether a plugin wants the records of requests."""
-        return bool(self._record_observers)
+    def has_request_observers(self) -> bool:
+        """Whether a plugin wants the facts of requests."""
+        return bool(self._request_observers)
 
     def refusals(self) -> dict[str, str]:
         """The reason for each plugin in quarantine, by its name."""
@@ -277,7 +285,7 @@ class Plugins:
         # Looked up once: these hooks are on the way of every request.
         self._selectors = self._implementations("enginehouse_select")
         self._change_observers = self._implementations("enginehouse_instance_changed")
-        self._record_observers = self._implementations("enginehouse_request_finished")
+        self._request_observers = self._implementations("enginehouse_request_finished")
 
     def _collect(self, hook: str, kind: type[Any]) -> Iterable[Any]:  # kind: the type in the hook's result
         for impl in self._implementations(hook):
@@ -317,8 +325,9 @@ def _checked_version(plugin: object) -> str:
         raise _Refused("its API version cannot be read", wanted=wanted, offered=repr(offered)) from None
     own_major, own_minor = (int(part) for part in API_VERSION.split("."))
     if major != own_major or minor > own_minor:
+        changes = f": {_SINCE_1}" if major == 1 else ""
         raise _Refused("it was built for another version of the API",
-                       wanted=f"{own_major}.0 to {API_VERSION}", offered=str(offered))  # fmt: skip
+                       wanted=f"{own_major}.0 to {API_VERSION}{changes}", offered=str(offered))  # fmt: skip
     return str(offered)
 
 

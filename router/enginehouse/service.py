@@ -34,7 +34,7 @@ from enginehouse.fleet import (
 )
 from enginehouse.plugins import Plugins
 from enginehouse.telemetry import Metrics, get_logger
-from enginehouse_plugin import AnyEvent, Capabilities, GenerationRequest, RequestRecord, Started, missing
+from enginehouse_plugin import AnyEvent, Capabilities, GenerationRequest, RequestFacts, Started, missing
 from enginehouse_plugin.backend import unsupported
 from enginehouse_plugin.errors import EngineError, EngineUnavailable, UnsupportedFeature
 
@@ -110,7 +110,7 @@ class Service:
                 return next(hosted for hosted in fit if hosted.id == chosen)
         return min(fit, key=_load)
 
-    def finish(self, facts: Facts, status: int) -> RequestRecord | None:
+    def finish(self, facts: Facts, status: int) -> RequestFacts | None:
         """Account for a request that has ended with HTTP *status*, once: metrics, a log line, usage, observers."""
         if facts.is_ended:
             return None
@@ -137,7 +137,7 @@ class Service:
         )
         if self.ledger is not None:
             self.ledger.add(record, facts)
-        if self.plugins.has_record_observers:
+        if self.plugins.has_request_observers:
             self.plugins.request_finished(record)
         return record
 

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from enginehouse_plugin import RequestRecord
+from enginehouse_plugin import RequestFacts
 
 # ---- logs ----
 
@@ -209,7 +209,7 @@ class Metrics:
         self._requests: dict[tuple[str, int], int] = {}
         self._models: dict[str, _ModelCounts] = {}
 
-    def count(self, record: RequestRecord, model: str) -> None:
+    def count(self, record: RequestFacts, model: str) -> None:
         """Count an ended request under *model* (empty: none that is configured, so that labels stay bounded)."""
         key = (model, record.status)
         self._requests[key] = self._requests.get(key, 0) + 1

@@ -24,7 +24,7 @@ from enginehouse_plugin import (
     hookimpl,
 )
 
-enginehouse_api = "1.0"
+enginehouse_api = "2.0"
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

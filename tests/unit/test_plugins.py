@@ -16,7 +16,7 @@ from enginehouse_plugin import (
     Device,
     InstanceChange,
     Profile,
-    RequestRecord,
+    RequestFacts,
     hookimpl,
 )
 
@@ -38,7 +38,7 @@ def a_candidate(name: str) -> Candidate:
 
 
 CHANGE = InstanceChange(instance_id="i", model="m", backend="b", before="loading", after="ready", reason="", at=0.0)
-RECORD = RequestRecord(
+FACTS = RequestFacts(
     request_id="r", model="m", instance_id="i", key=None, status=200, is_stream=False, is_cancelled=False, ttft_s=None,
     duration_s=1.0, prompt_tokens=1, cached_tokens=0, completion_tokens=1, finish_reasons=("stop",), error_code=None,
 )  # fmt: skip
@@ -115,7 +115,7 @@ def enginehouse_profiles():
     ],
 )
 def test_a_plugin_that_does_not_import_is_quarantined_and_the_others_load(module, text, reason):
-    broken, good = module("eh_test_broken", text), module("eh_test_good", 'enginehouse_api = "1.0"')
+    broken, good = module("eh_test_broken", text), module("eh_test_good", 'enginehouse_api = "2.0"')
     plugins = Plugins.load([broken, good])
     assert [plugin.name for plugin in plugins.loaded] == ["eh_test_good"]
     assert reason in plugins.quarantined[0].reason
@@ -128,9 +128,9 @@ def test_the_installed_plugins_load():
 @pytest.mark.parametrize(
     ("version", "reason", "offered"),
     [
-        ("2.0", "built for another version", "2.0"),
+        ("3.0", "built for another version", "3.0"),
         ("0.9", "built for another version", "0.9"),
-        ("1.999", "built for another version", "1.999"),
+        ("2.999", "built for another version", "2.999"),
         ("one", "cannot be read", "'one'"),
         (None, "does not say for which API", "nothing"),
     ],
@@ -151,6 +151,21 @@ def test_a_plugin_for_another_api_is_quarantined_with_what_was_wanted_and_offere
     assert reason in plugins.refusals()["plugin0"]
 
 
+def test_a_plugin_for_1_x_hears_what_to_change():
+    class Old(Good):
+        enginehouse_api = "1.0"
+
+    (quarantined,) = loaded(Old()).quarantined
+    for word in ("enginehouse_kit", "RequestFacts", "prompt_tokens", "start", "generate", 'enginehouse_api = "2.0"'):
+        assert word in quarantined.wanted
+
+
+@pytest.mark.parametrize("line", ["from enginehouse_plugin import RequestFacts", "import enginehouse_plugin.hosting"])
+def test_a_plugin_that_imports_a_name_of_1_x_hears_what_to_change(line, module):
+    plugins = Plugins.load([module("eh_test_old", f'{line}\nenginehouse_api = "1.0"')])
+    assert "enginehouse_kit" in plugins.quarantined[0].wanted
+
+
 class Misspelt(Good):
     @hookimpl
     def enginehouse_device(self):
@@ -165,7 +180,7 @@ class MisspeltElsewhere(Good):
 
 class UnknownArgument(Good):
     @hookimpl
-    def enginehouse_request_finished(self, record, cost):
+    def enginehouse_request_finished(self, facts, cost):
         return None
 
 
@@ -215,7 +230,7 @@ def test_a_plugin_with_a_fault_is_quarantined_whole_and_the_others_go_on(plugin,
     plugins = loaded(Good("first"), plugin(), Good("last"))
     assert sorted(plugins.backends) == ["first", "last"]
     assert reason in plugins.quarantined[0].reason
-    plugins.request_finished(RECORD)
+    plugins.request_finished(FACTS)
     assert plugins.devices() == ()
     assert [plugin.name for plugin in plugins.loaded] == ["plugin0", "plugin2"]
 
@@ -269,7 +284,7 @@ class Loud(Good):
         raise OSError("boom")
 
     @hookimpl
-    def enginehouse_request_finished(self, record):
+    def enginehouse_request_finished(self, facts):
         raise OSError("boom")
 
     @hookimpl
@@ -299,8 +314,8 @@ class Useful(Good):
         self.seen.append(change)
 
     @hookimpl
-    def enginehouse_request_finished(self, record):
-        self.seen.append(record)
+    def enginehouse_request_finished(self, facts):
+        self.seen.append(facts)
 
     @hookimpl
     def enginehouse_cli(self, group):
@@ -315,15 +330,15 @@ def test_an_implementation_that_raises_does_not_stop_the_others(is_loud_first):
     assert list(plugins.profiles()) == ["terse"]
     assert plugins.select(a_request(), [a_candidate("a"), a_candidate("b")]) == "b"
     plugins.instance_changed(CHANGE)
-    plugins.request_finished(RECORD)
+    plugins.request_finished(FACTS)
     plugins.cli("group")
-    assert useful.seen == [CHANGE, RECORD, "group"]
+    assert useful.seen == [CHANGE, FACTS, "group"]
 
 
 def test_a_faulty_hook_is_logged_once(logs):
     plugins = loaded(Loud())
     for _ in range(5):
-        plugins.request_finished(RECORD)
+        plugins.request_finished(FACTS)
     plugins.instance_changed(CHANGE)
     assert [(line["hook"], line["problem"]) for line in logs] == [
         ("enginehouse_request_finished", "OSError: boom"),
@@ -353,6 +368,6 @@ def test_a_result_of_another_type_is_left_out(logs):
 
 def test_it_is_known_beforehand_whether_a_hook_has_any_implementation():
     assert not loaded(Good()).has_selectors
-    assert not loaded(Good()).has_record_observers
+    assert not loaded(Good()).has_request_observers
     assert loaded(Useful()).has_selectors
-    assert loaded(Useful()).has_record_observers
+    assert loaded(Useful()).has_request_observers

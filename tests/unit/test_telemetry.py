@@ -13,9 +13,9 @@ import pytest
 import structlog
 
 from enginehouse.telemetry import InstanceGauge, Metrics, configure_logging, get_logger
-from enginehouse_plugin import RequestRecord
+from enginehouse_plugin import RequestFacts
 
-RECORD = RequestRecord(
+RECORD = RequestFacts(
     request_id="r", model="m", instance_id="m#0", key="k", status=200, is_stream=True, is_cancelled=False, ttft_s=0.03,
     duration_s=1.5, prompt_tokens=10, cached_tokens=4, completion_tokens=20, finish_reasons=("stop",), error_code=None,
 )  # fmt: skip

@@ -113,7 +113,8 @@ async def usage_comes_last_and_agrees(ctx: Context) -> None:
         started = events[0]
         if not isinstance(started, Started):
             ctx.fail("`Started` as the first event", started)
-        ctx.equal(usage.prompt_tokens, started.prompt_tokens, "prompt_tokens as `Started` has them:")
+        if started.prompt_tokens is not None:
+            ctx.equal(usage.prompt_tokens, started.prompt_tokens, "prompt_tokens as `Started` has them:")
         ctx.require(usage.cached_tokens <= usage.prompt_tokens, "no more cached tokens than the prompt has", usage)
         ctx.require(usage.reasoning_tokens <= usage.completion_tokens, "reasoning within the completion", usage)
         running = _running_counts(ctx, events)
@@ -150,7 +151,8 @@ async def failures_are_errors_of_the_contract(ctx: Context) -> None:
     error = await _error(ctx, ctx.backend.request(ctx.body("word " * (context_tokens + 64)), stream=False))
     if not isinstance(error, ContextTooLong):
         ctx.fail("`ContextTooLong` for a prompt over the context", repr(error))
-    ctx.equal(error.limit_tokens, context_tokens, "limit_tokens of `ContextTooLong`")
+    if error.limit_tokens is not None:
+        ctx.equal(error.limit_tokens, context_tokens, "limit_tokens of `ContextTooLong`")
     if ctx.has("json_schema"):
         wrong = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "banana"}}}
         error = await _error(ctx, ctx.backend.request(ctx.body(response_format=wrong), stream=False))

@@ -1,12 +1,13 @@
-"""The contract between the Enginehouse router and its plugins, and the kit that hosts engines.
+"""The contract between the Enginehouse router and its plugins.
 
-Three small files are the whole public surface of the contract: `hooks` (what a plugin registers),
-`backend` (what it implements) and `request`/`events` (what flows through it).
+A few small files are its whole surface: `hooks` (what a plugin registers), `backend` (what it implements), `run` (how
+the router asks it to generate) and `request`, `events` and `errors` (what flows through it).
 """
 
 from __future__ import annotations
 
 from .backend import (
+    DEVICE_KINDS,
     Backend,
     BackendType,
     Device,
@@ -47,7 +48,7 @@ from .hooks import (
     Candidate,
     InstanceChange,
     Profile,
-    RequestRecord,
+    RequestFacts,
     hookimpl,
     hookspec,
 )
@@ -73,6 +74,7 @@ from .run import GeneratedRun, Run, Sink, Start, pulled
 
 __all__ = [
     "API_VERSION",
+    "DEVICE_KINDS",
     "ENTRY_POINT_GROUP",
     "EVENTS_VERSION",
     "FEATURES",
@@ -112,7 +114,7 @@ __all__ = [
     "ProgramPath",
     "ReasoningDelta",
     "RefusalDelta",
-    "RequestRecord",
+    "RequestFacts",
     "Run",
     "Sink",
     "Sleepable",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import Annotated, Any, Literal, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -17,7 +17,12 @@ from .features import Capabilities, Need, missing
 from .request import GenerationRequest
 from .run import GeneratedRun, Run, Sink
 
-DeviceKind = Literal["cuda", "apple", "cpu"]
+KIND_PATTERN = "^[a-z][a-z0-9_]*$"
+DeviceKind = Annotated[str, msgspec.Meta(pattern=KIND_PATTERN)]
+"""A kind of device, one word in lower case: one of `DEVICE_KINDS`, or what a plugin brings with its devices."""
+
+DEVICE_KINDS: tuple[DeviceKind, ...] = ("cuda", "rocm", "apple", "vulkan", "cpu")
+"""The kinds that the router knows itself, the best first."""
 
 FilePath = Annotated[str, msgspec.Meta(extra={"enginehouse": "file"})]
 """The type of an option that names a file or folder, also as `FilePath | None`: the router hands it over absolute, a
@@ -28,7 +33,7 @@ ProgramPath = Annotated[str, msgspec.Meta(extra={"enginehouse": "program"})]
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
-    """A piece of hardware of this host. `id` is `cuda:0`, `apple` or `cpu`; memory in bytes.
+    """A piece of hardware of this host. `id` is `cuda:0`, `rocm:0`, `apple`, `vulkan:0` or `cpu`; memory in bytes.
 
     A part of a CUDA device in MIG mode is `cuda:0:1`. `uuid` is the driver's own name of a CUDA device or part: what
     CUDA_VISIBLE_DEVICES takes without doubt about the order of devices. On a Mac `driver` is the version of macOS.

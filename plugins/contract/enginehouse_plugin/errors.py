@@ -82,22 +82,32 @@ class UnsupportedFeature(RequestError):
 class ContextTooLong(RequestError):
     """The prompt, with the completion asked for, exceeds the model's context (all in tokens).
 
+    An engine that gives no numbers leaves them None.
     With *is_lower_bound* the prompt was too long to be tokenized, and has *prompt_tokens* or more.
     """
 
     code = "context_length_exceeded"
 
     def __init__(
-        self, *, prompt_tokens: int, limit_tokens: int, max_tokens: int | None = None, is_lower_bound: bool = False
+        self,
+        *,
+        prompt_tokens: int | None = None,
+        limit_tokens: int | None = None,
+        max_tokens: int | None = None,
+        is_lower_bound: bool = False,
     ) -> None:
-        least = "at least " if is_lower_bound else ""
-        asked = f" and up to {max_tokens} completion tokens were asked for" if max_tokens else ""
-        param = "max_tokens" if max_tokens and prompt_tokens < limit_tokens else "messages"
-        super().__init__(
-            f"The context of this model is {limit_tokens} tokens, but the prompt has {least}{prompt_tokens} "
-            f"tokens{asked}. Shorten the messages or ask for fewer tokens.",
-            param=param,
-        )
+        param = "messages"
+        if prompt_tokens is None or limit_tokens is None:
+            of = "" if limit_tokens is None else f" of {limit_tokens} tokens"
+            problem = f"The prompt, with the completion asked for, exceeds this model's context{of}"
+        else:
+            least = "at least " if is_lower_bound else ""
+            asked = f" and up to {max_tokens} completion tokens were asked for" if max_tokens else ""
+            problem = f"The context of this model is {limit_tokens} tokens, but the prompt has {least}{prompt_tokens} "
+            problem += f"tokens{asked}"
+            if max_tokens and prompt_tokens < limit_tokens:
+                param = "max_tokens"
+        super().__init__(f"{problem}. Shorten the messages or ask for fewer tokens.", param=param)
         self.prompt_tokens = prompt_tokens
         self.limit_tokens = limit_tokens
         self.max_tokens = max_tokens

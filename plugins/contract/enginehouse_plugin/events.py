@@ -4,7 +4,7 @@ The order (checked by the conformance suite):
 
 - S1: `Started` first; exactly one `Finished` per choice; nothing for that choice follows it.
 - S2: `UsageReport` last on success. After cancellation or failure the last cumulative counts seen
-  (`completion_tokens` of each delta, `prompt_tokens` of `Started`) are what is charged.
+  (`completion_tokens` of each delta, `prompt_tokens` of `Started` where it has them) are what is charged.
 - S3: a failure raises one of `enginehouse_plugin.errors`.
 
 Text in events is whole characters: an adapter holds bytes back until a character is complete.
@@ -52,9 +52,12 @@ class Event(msgspec.Struct, frozen=True, gc=False, tag_field="t"):
 
 @final
 class Started(Event, frozen=True, gc=False, tag="started"):
-    """The engine has taken the request. `cached_tokens` of the prompt came from a prefix cache."""
+    """The engine has taken the request. `cached_tokens` of the prompt came from a prefix cache.
 
-    prompt_tokens: int
+    `prompt_tokens` None: the engine tells with the `UsageReport` alone.
+    """
+
+    prompt_tokens: int | None = None
     cached_tokens: int = 0
 
 

@@ -5,7 +5,7 @@ the version of this contract that it was built for, and marks its hooks:
 
     from enginehouse_plugin import hookimpl
 
-    enginehouse_api = "1.0"
+    enginehouse_api = "2.0"
 
     @hookimpl
     def enginehouse_backends():
@@ -23,7 +23,7 @@ from .backend import BackendType, Device
 from .request import GenerationRequest
 
 ENTRY_POINT_GROUP = "enginehouse.plugins"
-API_VERSION = "1.0"
+API_VERSION = "2.0"
 """Version of the contract. Another major version is quarantined; a higher minor one is too."""
 
 hookspec = pluggy.HookspecMarker("enginehouse")
@@ -67,8 +67,12 @@ class InstanceChange(msgspec.Struct, frozen=True, kw_only=True):
     at: float
 
 
-class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that has ended, its stream closed. Times in seconds, counts in tokens."""
+class RequestFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a request that has ended, its stream closed. Times in seconds, counts in tokens.
+
+    `queue_s` is the time it waited for a free slot. `endpoint` is the operation that was
+    asked for (`chat`, `completions`, …); `ignored` names fields of the request that were reported, not honoured.
+    """
 
     request_id: str
     model: str
@@ -84,6 +88,10 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     completion_tokens: int
     finish_reasons: tuple[str, ...]
     error_code: str | None
+    reasoning_tokens: int = 0
+    queue_s: float = 0.0
+    endpoint: str = ""
+    ignored: tuple[str, ...] = ()
 
 
 @hookspec
@@ -112,7 +120,7 @@ def enginehouse_instance_changed(change: InstanceChange) -> None:
 
 
 @hookspec
-def enginehouse_request_finished(record: RequestRecord) -> None:
+def enginehouse_request_finished(facts: RequestFacts) -> None:
     """Observe a request that has ended, after its stream is closed."""
 
 

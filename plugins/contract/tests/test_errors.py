@@ -25,6 +25,8 @@ EXAMPLES = [
     UnsupportedFeature("seed", param="seed"),
     ContextTooLong(prompt_tokens=9, limit_tokens=5, max_tokens=3),
     ContextTooLong(prompt_tokens=9, limit_tokens=5, is_lower_bound=True),
+    ContextTooLong(limit_tokens=5),
+    ContextTooLong(),
     SourceNotFound("here", fix="Pull it."),
     DoesNotFit(device="cuda:0", needed_bytes=2, free_bytes=1),
     EngineMissing("vllm", fix="pip install vllm"),
@@ -91,3 +93,10 @@ def test_the_message_of_a_context_that_is_exceeded_has_both_numbers_and_the_fiel
     assert "at least" not in str(prompt)
     assert "at least 900" in str(ContextTooLong(prompt_tokens=900, limit_tokens=512, is_lower_bound=True))
     assert ContextTooLong(prompt_tokens=500, limit_tokens=512, max_tokens=100).param == "max_tokens"
+
+
+def test_the_message_of_a_context_that_is_exceeded_has_no_number_that_the_engine_did_not_give():
+    assert not any(sign.isdigit() for sign in str(ContextTooLong()))
+    assert "512" in str(ContextTooLong(limit_tokens=512))
+    assert "None" not in str(ContextTooLong(limit_tokens=512)) + str(ContextTooLong(prompt_tokens=5))
+    assert (ContextTooLong().param, ContextTooLong().limit_tokens) == ("messages", None)

@@ -10,7 +10,7 @@ from enginehouse_plugin import BackendType, hookimpl
 from .backend import LlamaCppBackend
 from .options import LlamaCppOptions
 
-enginehouse_api = "1.0"
+enginehouse_api = "2.0"
 
 
 @hookimpl
@@ -22,7 +22,7 @@ def enginehouse_backends() -> Sequence[BackendType]:
             version=importlib.metadata.version("enginehouse-llamacpp"),
             create=LlamaCppBackend,
             options=LlamaCppOptions,
-            kinds=("cuda", "apple", "cpu"),
+            kinds=("cuda", "rocm", "apple", "vulkan", "cpu"),
             description="llama.cpp: GGUF models on processors, CUDA and Metal",
         )
     ]

@@ -10,7 +10,7 @@ from enginehouse_plugin import BackendType, hookimpl
 from .backend import MlxBackend
 from .options import MlxOptions
 
-enginehouse_api = "1.0"
+enginehouse_api = "2.0"
 
 
 @hookimpl

@@ -10,7 +10,7 @@ from enginehouse_plugin import BackendType, hookimpl
 from .backend import VllmBackend
 from .options import VllmOptions
 
-enginehouse_api = "1.0"
+enginehouse_api = "2.0"
 
 
 @hookimpl

@@ -137,7 +137,8 @@ class ChatDialect(OpenAIDialect):
         async with aclosing(super().generate(client, streamed, model)) as events:
             async for event in events:
                 if isinstance(event, Started):
-                    room_for(request, event.prompt_tokens, self._model.context_tokens)  # newer vLLM cuts `max_tokens`
+                    if event.prompt_tokens is not None:  # newer vLLM cuts `max_tokens`
+                        room_for(request, event.prompt_tokens, self._model.context_tokens)
                     yield event
                     continue
                 if isinstance(event, UsageReport):

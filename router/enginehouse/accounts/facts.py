@@ -16,7 +16,7 @@ from enginehouse_plugin import (
     Finished,
     ReasoningDelta,
     RefusalDelta,
-    RequestRecord,
+    RequestFacts,
     Started,
     TextDelta,
     ToolCallDelta,
@@ -25,7 +25,7 @@ from enginehouse_plugin import (
 from enginehouse_plugin.errors import EnginehouseError
 
 _DELTAS: Final = frozenset({TextDelta, ReasoningDelta, RefusalDelta, ToolCallDelta})
-_FIELDS: Final = RequestRecord.__struct_fields__
+_FIELDS: Final = RequestFacts.__struct_fields__
 _values = attrgetter(*_FIELDS)
 
 
@@ -139,12 +139,12 @@ class Facts:
         """Note that the request ends with *error*."""
         self.error_code = error.code if isinstance(error, EnginehouseError) else "internal_error"
 
-    def end(self, status: int) -> RequestRecord:
+    def end(self, status: int) -> RequestFacts:
         """End the request now, with HTTP *status*; returns its facts, which stay as they are."""
         self.status = status
         self._ended_at = time.perf_counter()
         return self.so_far()
 
-    def so_far(self) -> RequestRecord:
+    def so_far(self) -> RequestFacts:
         """The facts up to now; may be asked from another thread."""
-        return RequestRecord(**dict(zip(_FIELDS, _values(self), strict=True)))
+        return RequestFacts(**dict(zip(_FIELDS, _values(self), strict=True)))

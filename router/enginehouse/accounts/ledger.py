@@ -24,7 +24,7 @@ import psutil  # type: ignore[import-untyped]
 
 from enginehouse.config import ConfigError
 from enginehouse.telemetry import get_logger
-from enginehouse_plugin import RequestRecord
+from enginehouse_plugin import RequestFacts
 
 from .facts import Facts
 
@@ -106,7 +106,7 @@ class Ledger:
                 self._serial += 1
                 self._running[facts] = self._serial
 
-    def add(self, record: RequestRecord, facts: Facts | None = None) -> None:
+    def add(self, record: RequestFacts, facts: Facts | None = None) -> None:
         """Note *record*, if its request reached an engine; returns at once. *facts* is not followed any more."""
         if record.instance_id is not None:
             with self._lock:
@@ -262,7 +262,7 @@ def _is_alive(owner: str) -> bool:
         return False
 
 
-def _row(record: RequestRecord) -> Row:
+def _row(record: RequestFacts) -> Row:
     return (
         time.time(),
         record.request_id,

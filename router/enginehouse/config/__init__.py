@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .decode import named_kinds
 from .engines import KNOWN_ENGINES, KnownEngine
 from .errors import ConfigError
 from .load import bind, default_config, load_config, refuse_open_listener
@@ -37,6 +38,7 @@ __all__ = [
     "bind",
     "default_config",
     "load_config",
+    "named_kinds",
     "parse_size",
     "refuse_open_listener",
 ]

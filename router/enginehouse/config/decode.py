@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from enginehouse_plugin.backend import DEVICE_KINDS, KIND_PATTERN
+
 from .errors import ConfigError
 
 T = TypeVar("T")
@@ -44,6 +46,12 @@ def decode(raw: object, kind: type[T], *, file: str | None, where: str) -> T:
         raise _explain(str(error), kind, file, where) from None
 
 
+def named_kinds(problem: str) -> str:
+    """msgspec's *problem*, with the kinds of device that are known instead of the pattern of all kinds."""
+    kinds = f"a kind of device, one word such as {', '.join(DEVICE_KINDS)}"
+    return problem.replace(f"`str` matching regex {KIND_PATTERN!r}", kinds)
+
+
 def suggest(name: str, known: typing.Iterable[str]) -> str:
     """`Did you mean …?` where a known name is near, else the list of known names."""
     known = sorted(known)
@@ -70,7 +78,7 @@ def _explain(message: str, kind: type, file: str | None, where: str) -> ConfigEr
     if choice := _CHOICE.fullmatch(problem):
         allowed = [str(value) for value in _choices_in(_kind_at(kind, path))]
         return ConfigError(f"'{choice['value']}' is none of: {', '.join(allowed)}.", file=file, where=place)
-    problem = problem.replace(" | null`", "`")  # TOML has no null
+    problem = named_kinds(problem).replace(" | null`", "`")  # TOML has no null
     for word, plain in _WORDS.items():
         problem = problem.replace(word, plain)
     return ConfigError(f"{problem[:1].lower()}{problem[1:]}.", file=file, where=place)

@@ -23,7 +23,7 @@ KNOWN_ENGINES = {
             backend="llamacpp",
             engine="llama.cpp",
             requirement="enginehouse-llamacpp[engine]",
-            kinds=("cuda", "apple", "cpu"),
+            kinds=("cuda", "rocm", "apple", "vulkan", "cpu"),
         ),
         KnownEngine(backend="mlx", engine="MLX", requirement="enginehouse-mlx[engine]", kinds=("apple", "cpu")),
         # Without the engine, which has an environment of its own: the plugin then says how to make one.

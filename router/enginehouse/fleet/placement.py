@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from enginehouse.config import KNOWN_ENGINES, ModelConfig, PlacementConfig, binary_size
-from enginehouse_plugin import BackendType, Device, DeviceKind, Placement
-
-_KINDS: tuple[DeviceKind, ...] = ("cuda", "apple", "cpu")
+from enginehouse_plugin import DEVICE_KINDS, BackendType, Device, DeviceKind, Placement
 
 
 class Chosen(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,7 +109,7 @@ def _devices_for(
         can_use = placement.requires
     else:
         return _no_plugin(placement.backend)
-    kinds = placement.requires or can_use or _KINDS
+    kinds = placement.requires or can_use or tuple(dict.fromkeys([*DEVICE_KINDS, *(device.kind for device in devices)]))
     usable: tuple[DeviceKind, ...] = tuple(kind for kind in kinds if not can_use or kind in can_use)
     if not usable:
         return f"it requires {_either(kinds)}, but the backend '{placement.backend}' runs on {_either(can_use)}"

@@ -14,9 +14,9 @@ import pytest
 
 from enginehouse.accounts import Facts, Ledger, UsageTotal, ledger, totals
 from enginehouse.config import ConfigError
-from enginehouse_plugin import RequestRecord
+from enginehouse_plugin import RequestFacts
 
-RECORD = RequestRecord(
+RECORD = RequestFacts(
     request_id="r", model="m", instance_id="m#0", key="k", status=200, is_stream=True, is_cancelled=False, ttft_s=0.03,
     duration_s=1.5, prompt_tokens=10, cached_tokens=4, completion_tokens=20, finish_reasons=("stop",), error_code=None,
 )  # fmt: skip

@@ -22,7 +22,7 @@ import enginehouse_plugin as eh
 from enginehouse_conformance.stub import Behaviour, StubInstance, stub_backend
 from enginehouse_conformance.stub.engine import StubBackend
 
-enginehouse_api = "1.0"
+enginehouse_api = "2.0"
 
 
 class IgnoresStop(Behaviour):

@@ -9,7 +9,7 @@ ABSENT_ENGINE = """
 import msgspec
 import enginehouse_plugin as eh
 from enginehouse_plugin.errors import EngineUnavailable
-enginehouse_api = "1.0"
+enginehouse_api = "2.0"
 class Options(msgspec.Struct): pass
 class Absent(eh.Backend):
     async def probe(self):

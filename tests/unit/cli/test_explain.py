@@ -233,8 +233,8 @@ def test_what_doctor_prints_is_what_explain_reads(enginehouse: Run, tmp_path: Pa
         ("7", "Expected `array`, got `int`"),
         ('[{"id": "cuda:0"}]', "Object missing required field `kind` - at `devices[0]`"),
         (
-            '[{"id": "x", "kind": "tpu", "name": "x", "memory_bytes": 1}]',
-            "`devices[0].kind`, which is none of: cuda, apple, cpu",
+            '[{"id": "x", "kind": "TPU", "name": "x", "memory_bytes": 1}]',
+            "Expected a kind of device, one word such as cuda, rocm, apple, vulkan, cpu - at `devices[0].kind`",
         ),
         ('[{"id": "x", "kind": "cpu", "name": "x", "memory_bytes": "1"}]', "at `devices[0].memory_bytes`"),
         (json.dumps([{"id": "x", "kind": "cpu", "name": "x", "memory_bytes": 1}] * 2), "two devices are called 'x'"),

@@ -81,7 +81,7 @@ def test_a_plugin_adds_commands(enginehouse: Run, site: Path) -> None:
         """
 import click
 from enginehouse_plugin import hookimpl
-enginehouse_api = "1.0"
+enginehouse_api = "2.0"
 @hookimpl
 def enginehouse_cli(group):
     @group.command("greet")

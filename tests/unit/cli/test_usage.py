@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from enginehouse.accounts import Ledger
-from enginehouse_plugin import RequestRecord
+from enginehouse_plugin import RequestFacts
 
 from .conftest import Run
 
 
-def record(key: str, model: str, tokens: int) -> RequestRecord:
-    return RequestRecord(
+def record(key: str, model: str, tokens: int) -> RequestFacts:
+    return RequestFacts(
         request_id="r",
         model=model,
         instance_id=f"{model}#0",

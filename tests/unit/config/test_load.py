@@ -19,6 +19,7 @@ from enginehouse.config import (
 )
 from enginehouse_plugin import BackendType, FilePath, ProgramPath
 
+A_KIND = "expected a kind of device, one word such as cuda, rocm, apple, vulkan, cpu."
 MODEL = """
 [[models."a/b".placements]]
 backend = "toy"
@@ -111,8 +112,8 @@ def test_values_arrive_as_written(read):
             "FILE: models.\"a\".placements[0].require: unknown key 'require'. Did you mean 'requires'?",
         ),
         (
-            '[[models."a".placements]]\nbackend = "toy"\nsource = "s"\nrequires = ["tpu"]',
-            "FILE: models.\"a\".placements[0].requires[0]: 'tpu' is none of: cuda, apple, cpu.",
+            '[[models."a".placements]]\nbackend = "toy"\nsource = "s"\nrequires = ["TPU"]',
+            'FILE: models."a".placements[0].requires[0]: ' + A_KIND,
         ),
         (
             MODEL + '[models."a/b".defaults]\ntemperature = 3',

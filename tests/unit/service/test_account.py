@@ -83,11 +83,11 @@ async def test_observers_get_the_record(house):
     seen = []
 
     class Observer:
-        enginehouse_api = "1.0"
+        enginehouse_api = "2.0"
 
         @hookimpl
-        def enginehouse_request_finished(self, record):
-            seen.append(record)
+        def enginehouse_request_finished(self, facts):
+            seen.append(facts)
 
     plugins = Plugins()
     plugins.add(Observer(), "observer")

@@ -186,7 +186,7 @@ async def test_an_instance_that_restarts_is_passed_over_for_one_that_is_ready(ho
 
 async def test_a_plugins_choice_goes_before_the_routers(house):
     class Last:
-        enginehouse_api = "1.0"
+        enginehouse_api = "2.0"
 
         @hookimpl
         def enginehouse_select(self, candidates):

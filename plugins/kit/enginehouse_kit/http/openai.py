@@ -150,9 +150,7 @@ class OpenAIDialect:
         """The contract's error for an engine's; *status* is 500 for an error in a stream that has no number."""
         message = error.message or f"The engine answered with status {status}."
         if error.code == "context_length_exceeded" or error.type == "exceed_context_size_error":
-            if error.n_prompt_tokens is not None and error.n_ctx is not None:
-                return ContextTooLong(prompt_tokens=error.n_prompt_tokens, limit_tokens=error.n_ctx)
-            return InvalidRequest(message, param=error.param or "messages", code="context_length_exceeded")
+            return ContextTooLong(prompt_tokens=error.n_prompt_tokens, limit_tokens=error.n_ctx)
         if status in {400, 413, 422}:
             return InvalidRequest(message, param=error.param)
         if status == 429:
@@ -234,8 +232,8 @@ class _Answer:
             self._take_choice(choice, usage, len(chunk.choices), events)
         if not self._is_started and (events or usage is not None):
             self._is_started = True
-            usage = usage or WireUsage()
-            events.insert(0, Started(usage.prompt_tokens, usage.cached_tokens))
+            started = Started() if usage is None else Started(usage.prompt_tokens, usage.cached_tokens)
+            events.insert(0, started)
         return events
 
     def usage_report(self) -> UsageReport:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 import msgspec
 
-from enginehouse_plugin import Device, DeviceKind
+from enginehouse.config import named_kinds
+from enginehouse_plugin import Device
 
 _MOST_BYTES = 1 << 60
 
@@ -29,9 +30,7 @@ def read_devices(file: str) -> tuple[Device, ...]:
     except OSError as error:
         raise click.ClickException(f"{file}: it cannot be read: {error.strerror}.") from None
     except msgspec.ValidationError as error:
-        problem = str(error).replace("`$", "`devices")
-        kinds = f", which is none of: {', '.join(get_args(DeviceKind))}" if "enum" in problem else ""
-        raise _unusable(file, problem + kinds) from None
+        raise _unusable(file, named_kinds(str(error).replace("`$", "`devices"))) from None
     except (msgspec.DecodeError, RecursionError) as error:
         raise _unusable(file, f"it is not JSON ({error})") from None
     ids = [device.id for device in devices]
