@@ -29,3 +29,11 @@ FORMATS = {
     "ipv6": r"^[0-9a-f]{1,4}(:[0-9a-f]{1,4}){7}$",
     "uri": rf"^https?://{_HOST}(:[1-9][0-9]{{0,3}})?(/[A-Za-z0-9_.~-]{{0,40}}){{0,8}}(\?[A-Za-z0-9_.~=&-]{{0,80}})?$",
 }
+
+FORMATS_LEFT_OPEN = frozenset(
+    (
+        *("idn-email", "idn-hostname", "uri-reference", "iri", "iri-reference", "uri-template"),
+        *("json-pointer", "relative-json-pointer", "regex"),
+    )
+)
+"""Formats that the standard defines and no pattern here is made of; all further names are annotations."""

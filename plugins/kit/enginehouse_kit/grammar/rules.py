@@ -273,8 +273,6 @@ class SchemaRules:
             return None
         pattern = plain.get("pattern")
         if "format" in plain:
-            if plain["format"] not in FORMATS:
-                self._document.refuse(path, "format", f"'{plain['format']}' is not one of {', '.join(sorted(FORMATS))}")
             if pattern is not None:
                 self._document.refuse(path, "pattern", "cannot be combined with 'format'")
             pattern = FORMATS[plain["format"]]

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any, NoReturn
+from urllib.parse import unquote
 
 import msgspec
 
 from enginehouse_plugin.errors import InvalidRequest
+
+from .formats import FORMATS, FORMATS_LEFT_OPEN
 
 Plain = dict[str, Any]
 """A schema of nothing but the keywords in `PLAIN`."""
@@ -21,10 +24,21 @@ _TEXT = frozenset(("minLength", "maxLength", "pattern", "format"))
 _COUNTS = frozenset(("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"))
 _BOUNDS = frozenset(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"))
 PLAIN = _SHAPE | _TEXT | _COUNTS | _BOUNDS
-_COMBINING = frozenset(("$ref", "allOf", "anyOf", "oneOf", "const", "definitions", "$defs"))
-_ABOUT = frozenset(("title", "description", "default", "examples", "example", "$comment", "$schema"))
-_ANNOTATIONS = _ABOUT | frozenset(("deprecated", "readOnly", "writeOnly", "contentMediaType", "contentEncoding"))
-_WITHOUT_EFFECT = {"uniqueItems": False, "unevaluatedProperties": True, "unevaluatedItems": True, "nullable": False}
+# Assertions of some draft that a grammar cannot say yet. All other words are annotations, as the standard reads them.
+_ASSERTIONS = frozenset(
+    (
+        *("not", "if", "then", "else", "uniqueItems", "contains", "minContains", "maxContains", "multipleOf"),
+        *("patternProperties", "propertyNames", "dependencies", "dependentRequired", "dependentSchemas"),
+        *("unevaluatedItems", "unevaluatedProperties", "$dynamicRef", "$recursiveRef", "additionalItems"),
+        "$id",
+    )
+)
+_WITHOUT_EFFECT = {
+    "uniqueItems": False,
+    "unevaluatedProperties": True,
+    "unevaluatedItems": True,
+    "additionalItems": True,
+}
 _KINDS: dict[str, type] = {
     "enum": list,
     "required": list,
@@ -37,6 +51,7 @@ _LARGEST_OF = frozenset(("minItems", "minLength", "minimum", "exclusiveMinimum",
 _SMALLEST_OF = frozenset(("maxItems", "maxLength", "maximum", "exclusiveMaximum", "maxProperties"))
 
 MAX_ALTERNATIVES = 200
+_EXACT = 2.0**53
 
 TYPE_OF_KEYWORD = {
     **dict.fromkeys(("properties", "required", "additionalProperties", "minProperties", "maxProperties"), "object"),
@@ -99,16 +114,20 @@ class Document:
     def _plain_part(self, schema: dict[str, Any], path: str) -> Plain:
         """The plain keywords of *schema*, `const` as an enum of one."""
         for keyword, value in schema.items():
-            known = keyword in PLAIN or keyword in _COMBINING or keyword in _ANNOTATIONS or keyword.startswith("x-")
-            known = known or (keyword == "$id" and path == "#")  # inside it would change what references mean
-            if not known and not (keyword in _WITHOUT_EFFECT and value is _WITHOUT_EFFECT[keyword]):
+            is_harmless = keyword == "$id" and path == "#"  # inside it would change what references mean
+            is_harmless = is_harmless or (keyword in _WITHOUT_EFFECT and value is _WITHOUT_EFFECT[keyword])
+            if keyword in _ASSERTIONS and not is_harmless:
                 self.refuse(path, keyword, "is not supported")
-        plain = {keyword: value for keyword, value in schema.items() if keyword in PLAIN}
+        plain = {keyword: _whole(value) for keyword, value in schema.items() if keyword in PLAIN}
+        if isinstance(plain.get("format"), str) and plain["format"] in FORMATS_LEFT_OPEN:
+            self.refuse(path, "format", f"'{plain['format']}' is not supported")
+        if isinstance(plain.get("format"), str) and plain["format"] not in FORMATS:
+            del plain["format"]  # one that the standard does not define says nothing
         if "type" in plain:
             types = [plain["type"]] if isinstance(plain["type"], str) else plain["type"]
             if not isinstance(types, list) or not types or any(name not in _TYPES for name in types):
                 self.refuse(path, "type", f"must be one or more of {', '.join(_TYPES)}")
-            plain["type"] = types
+            plain["type"] = [*types, "null"] if schema.get("nullable") is True and "null" not in types else types
         for keyword, value in plain.items():
             if keyword in _COUNTS and not (type(value) is int and value >= 0):
                 self.refuse(path, keyword, "must be a whole number from 0")
@@ -126,7 +145,7 @@ class Document:
             self.refuse(path, "$ref", "must point into the same schema, as '#/$defs/…'")
         target = self.root
         for part in reference[1:].split("/")[1:]:
-            name = part.replace("~1", "/").replace("~0", "~")
+            name = unquote(part).replace("~1", "/").replace("~0", "~")
             if isinstance(target, list) and name.isdecimal() and int(name) < len(target):
                 target = target[int(name)]
             elif isinstance(target, dict) and name in target:
@@ -181,6 +200,11 @@ class Document:
             for other in groups[at + 1 :]:
                 if any(not _exclude(one, two) for one in group for two in other):
                     self.refuse(path, "oneOf", "has alternatives that may fit at once; use 'anyOf'")
+
+
+def _whole(value: Any) -> Any:  # Any: JSON
+    """*value*, a whole number as one: 2.0 is 2."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT else value
 
 
 def is_same(one: Any, other: Any) -> bool:  # Any: JSON
