@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 
-from enginehouse_conformance.stub import Behaviour, StubServer
-from enginehouse_conformance.stub.listener import Listener
+from conformance_stub import Behaviour, StubServer
+from conformance_stub.listener import Listener
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

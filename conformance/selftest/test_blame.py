@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
+from conformance_stub import Behaviour, StubServer, stub_backend, vocabulary
+from conformance_stub.trial import by_verdict, run_on_stub, run_on_stub_backend
 from enginehouse_conformance.declared import Declared, Hooks
 from enginehouse_conformance.registry import all_checks
 from enginehouse_conformance.rules import RULES
 from enginehouse_conformance.runner import Options, run_suite
-from enginehouse_conformance.stub import Behaviour, StubServer, stub_backend, vocabulary
-from enginehouse_conformance.stub.trial import by_verdict, run_on_stub, run_on_stub_backend
 from enginehouse_conformance.targets import BackendTarget, UrlTarget
 from enginehouse_conformance.verdicts import Verdict
 from enginehouse_plugin import Placement

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from conformance_stub import Behaviour
 from enginehouse_conformance.cli import cli
 from enginehouse_conformance.cli.progress import LiveTable, progress_for
 from enginehouse_conformance.rules import RULES
-from enginehouse_conformance.stub import Behaviour
 
 
 class NoObject(Behaviour):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from conformance_stub import Behaviour, Rejected
+from conformance_stub.grammar import Lit, OneOf, Rep, Seq, mask_of
+from conformance_stub.trial import by_verdict, run_on_stub, run_on_stub_backend
 from enginehouse_conformance.primitives import is_cut_short
-from enginehouse_conformance.stub import Behaviour, Rejected
-from enginehouse_conformance.stub.grammar import Lit, OneOf, Rep, Seq, mask_of
-from enginehouse_conformance.stub.trial import by_verdict, run_on_stub, run_on_stub_backend
 from enginehouse_conformance.verdicts import Verdict
 from enginehouse_plugin import Finished, ToolCallDelta
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from conformance_stub.mutants import load_mutants
+from conformance_stub.trial import by_verdict, run_on_stub, run_on_stub_backend
 from enginehouse_conformance.registry import all_checks
 from enginehouse_conformance.rules import RULES
-from enginehouse_conformance.stub.mutants import load_mutants
-from enginehouse_conformance.stub.trial import by_verdict, run_on_stub, run_on_stub_backend
 from enginehouse_conformance.verdicts import Verdict
 
 FOLDER = Path(__file__).parent

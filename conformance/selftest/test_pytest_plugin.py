@@ -15,7 +15,7 @@ import pytest
 CONFTEST = """
 import pytest
 from enginehouse_conformance.declared import Declared
-from enginehouse_conformance.stub import Behaviour, stub_backend
+from conformance_stub import Behaviour, stub_backend
 from enginehouse_conformance.targets import BackendTarget
 from enginehouse_plugin import Placement, Started
 
@@ -187,7 +187,7 @@ def test_times_that_rules_allow_can_be_scaled(scale, outcome, tmp_path) -> None:
     """A backend that needs 0.4 s to let go of a request, where the rule gives it two."""
     conftest = """
 import asyncio, pytest
-from enginehouse_conformance.stub import Behaviour, stub_backend
+from conformance_stub import Behaviour, stub_backend
 from enginehouse_conformance.targets import BackendTarget
 from enginehouse_plugin import Placement
 

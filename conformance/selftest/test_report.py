@@ -12,11 +12,11 @@ import jsonschema_rs
 import msgspec
 import pytest
 
+from conformance_stub import Behaviour
+from conformance_stub.trial import run_on_stub
 from enginehouse_conformance import report as reports
 from enginehouse_conformance.declared import Declared
 from enginehouse_conformance.results import Report, Result, SuiteFacts, Transcript, exit_code, summarise
-from enginehouse_conformance.stub import Behaviour
-from enginehouse_conformance.stub.trial import run_on_stub
 from enginehouse_conformance.targets import TargetFacts
 from enginehouse_conformance.verdicts import Verdict
 

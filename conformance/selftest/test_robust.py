@@ -10,10 +10,10 @@ import socket
 import pytest
 from click.testing import CliRunner, Result
 
+from conformance_stub import Behaviour
+from conformance_stub.trial import run_on_stub
 from enginehouse_conformance.cli import cli
 from enginehouse_conformance.registry import all_checks
-from enginehouse_conformance.stub import Behaviour
-from enginehouse_conformance.stub.trial import run_on_stub
 
 RULES = "ENV1,ENV9,ERR1,ERR3,ERR12,ERR14,SSE1,SSE3,SSE6,SSE11"
 HTML = b"<!doctype html><title>Welcome</title><h1>It works!</h1>"

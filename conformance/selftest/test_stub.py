@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from conformance_stub.trial import by_verdict, run_on_stub, run_on_stub_backend
 from enginehouse_conformance.registry import all_checks
 from enginehouse_conformance.rules import PROFILES, RULES
-from enginehouse_conformance.stub.trial import by_verdict, run_on_stub, run_on_stub_backend
 from enginehouse_conformance.verdicts import Verdict
 
 BAD = (Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.UNSUPPORTED)

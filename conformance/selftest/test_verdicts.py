@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
+from conformance_stub import Behaviour, StubServer
+from conformance_stub.trial import by_verdict, run_on_stub
 from enginehouse_conformance.declared import Declared
 from enginehouse_conformance.runner import Options, run_suite
-from enginehouse_conformance.stub import Behaviour, StubServer
-from enginehouse_conformance.stub.trial import by_verdict, run_on_stub
 from enginehouse_conformance.targets import UrlTarget
 from enginehouse_conformance.verdicts import Verdict
 

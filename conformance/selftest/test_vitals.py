@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from conformance_stub import Behaviour, StubServer
+from conformance_stub.fields import Body
+from conformance_stub.wire_parts import Rejected
 from enginehouse_conformance.declared import Declared
 from enginehouse_conformance.report.text import summary_text
 from enginehouse_conformance.report.words import headline
 from enginehouse_conformance.results import Report
 from enginehouse_conformance.runner import Options, run_suite
-from enginehouse_conformance.stub import Behaviour, StubServer
-from enginehouse_conformance.stub.fields import Body
-from enginehouse_conformance.stub.wire_parts import Rejected
 from enginehouse_conformance.targets import UrlTarget
 from enginehouse_conformance.verdicts import Verdict
 

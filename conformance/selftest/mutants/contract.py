@@ -6,8 +6,8 @@ import asyncio
 
 import msgspec
 
-from enginehouse_conformance.stub import Behaviour
-from enginehouse_conformance.stub.mutants import mutant
+from conformance_stub import Behaviour
+from conformance_stub.mutants import mutant
 from enginehouse_plugin import Finished, Started, TextDelta, UsageReport
 from enginehouse_plugin.errors import ContextTooLong, UnsupportedFeature
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from enginehouse_conformance.stub import Behaviour, Rejected
-from enginehouse_conformance.stub.mutants import mutant
+from conformance_stub import Behaviour, Rejected
+from conformance_stub.mutants import mutant
 
 
 @mutant(kills=("ENV1",), may_kill=("MSG*", "LEN*", "N4", "X*", "SSE*", "RSN5", "ISO3"))

@@ -21,8 +21,8 @@ import json
 
 import msgspec
 
-from enginehouse_conformance.stub import Behaviour, Rejected
-from enginehouse_conformance.stub.mutants import mutant
+from conformance_stub import Behaviour, Rejected
+from conformance_stub.mutants import mutant
 from enginehouse_plugin import JsonSchema, ReasoningDelta, TextDelta, ToolCallDelta, UsageReport
 
 

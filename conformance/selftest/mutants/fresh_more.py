@@ -13,8 +13,8 @@ import json
 
 import msgspec
 
-from enginehouse_conformance.stub import Behaviour, Rejected
-from enginehouse_conformance.stub.mutants import mutant
+from conformance_stub import Behaviour, Rejected
+from conformance_stub.mutants import mutant
 from enginehouse_plugin import Chat, Finished, ToolCallDelta, ToolMessage
 
 PENALTY_WINDOW = 64

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from conformance_stub import Behaviour
+from conformance_stub.mutants import mutant
 from enginehouse_conformance.rules import SECTIONS
-from enginehouse_conformance.stub import Behaviour
-from enginehouse_conformance.stub.mutants import mutant
 from enginehouse_plugin.errors import EngineFailure
 
 CROWD = 6

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from enginehouse_conformance.stub import Behaviour, Rejected
-from enginehouse_conformance.stub.mutants import mutant
+from conformance_stub import Behaviour, Rejected
+from conformance_stub.mutants import mutant
 from enginehouse_plugin import Chat, SystemMessage
 
 LIMITS = ("max_tokens", "max_completion_tokens")

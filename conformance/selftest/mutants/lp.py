@@ -6,8 +6,8 @@ import math
 
 import msgspec
 
-from enginehouse_conformance.stub import Behaviour, Rejected
-from enginehouse_conformance.stub.mutants import mutant
+from conformance_stub import Behaviour, Rejected
+from conformance_stub.mutants import mutant
 
 
 def changed(entry, **fields):

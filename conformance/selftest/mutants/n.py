@@ -6,8 +6,8 @@ import random
 
 import msgspec
 
-from enginehouse_conformance.stub import Behaviour
-from enginehouse_conformance.stub.mutants import mutant
+from conformance_stub import Behaviour
+from conformance_stub.mutants import mutant
 from enginehouse_plugin import UsageReport
 
 ALL = ("N1", "N2", "N3", "N4", "N5")

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from enginehouse_conformance.stub import Behaviour, grammar, schema
-from enginehouse_conformance.stub.mutants import mutant
+from conformance_stub import Behaviour, grammar, schema
+from conformance_stub.mutants import mutant
 from enginehouse_plugin import Finished, JsonObject, JsonSchema
 from enginehouse_plugin.errors import EngineFailure
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from enginehouse_conformance.stub import Behaviour
-from enginehouse_conformance.stub.mutants import mutant
+from conformance_stub import Behaviour
+from conformance_stub.mutants import mutant
 from enginehouse_plugin import ReasoningDelta, TextDelta, UsageReport
 
 

@@ -7,8 +7,8 @@ import time
 
 import msgspec
 
-from enginehouse_conformance.stub import Behaviour, Rejected
-from enginehouse_conformance.stub.mutants import mutant
+from conformance_stub import Behaviour, Rejected
+from conformance_stub.mutants import mutant
 from enginehouse_plugin import TextDelta, UsageReport
 from enginehouse_plugin.errors import EnginehouseError
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from enginehouse_conformance.stub import Behaviour, vocabulary
-from enginehouse_conformance.stub.mutants import mutant
-from enginehouse_conformance.stub.output import TextOutput
+from conformance_stub import Behaviour, vocabulary
+from conformance_stub.mutants import mutant
+from conformance_stub.output import TextOutput
 from enginehouse_plugin import Finished, TextDelta
 
 FINDING = ("STOP1", "STOP2", "STOP3", "STOP4", "STOP5", "STOP10", "STOP11")

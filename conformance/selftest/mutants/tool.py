@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from enginehouse_conformance.stub import Behaviour, Rejected, grammar, schema
-from enginehouse_conformance.stub.mutants import mutant
+from conformance_stub import Behaviour, Rejected, grammar, schema
+from conformance_stub.mutants import mutant
 from enginehouse_plugin import Finished, NamedTool
 
 NAMED = ("TOOL3", "TOOL4", "TOOL5", "TOOL8", "TOOL14", "TOOL15", "TOOL16")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from enginehouse_conformance.stub import Behaviour
-from enginehouse_conformance.stub.mutants import mutant
-from enginehouse_conformance.stub.output import TextOutput
-from enginehouse_conformance.stub.sampling import BANNED
+from conformance_stub import Behaviour
+from conformance_stub.mutants import mutant
+from conformance_stub.output import TextOutput
+from conformance_stub.sampling import BANNED
 from enginehouse_plugin import Finished, TextDelta, ToolCallDelta
 
 

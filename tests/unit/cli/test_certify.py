@@ -19,8 +19,8 @@ PLUGIN = """
 import asyncio, os, pathlib, time
 import msgspec
 import enginehouse_plugin as eh
-from enginehouse_conformance.stub import Behaviour, StubInstance, stub_backend
-from enginehouse_conformance.stub.engine import StubBackend
+from conformance_stub import Behaviour, StubInstance, stub_backend
+from conformance_stub.engine import StubBackend
 
 enginehouse_api = "2.0"
 
