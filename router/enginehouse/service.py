@@ -115,6 +115,8 @@ class Service:
         if facts.is_ended:
             return None
         record = facts.end(status)
+        if self.ledger is not None:
+            self.ledger.add(facts)
         self.metrics.count(record, record.model if record.model in self.fleet.models else "")
         write = log.warning if status >= 500 else log.info
         write(
@@ -135,8 +137,6 @@ class Service:
             error=record.error_code,
             **({"recorded": facts.recorded} if facts.recorded else {}),
         )
-        if self.ledger is not None:
-            self.ledger.add(record, facts)
         if self.plugins.has_request_observers:
             self.plugins.request_finished(record)
         return record

@@ -10,7 +10,7 @@ from types import FrameType
 import uvicorn
 
 from enginehouse import hardware
-from enginehouse.accounts import Ledger
+from enginehouse.accounts import Ledger, SQLiteStore
 from enginehouse.certificates import Certificates
 from enginehouse.config import Config, ConfigError
 from enginehouse.fleet import Fleet
@@ -39,7 +39,7 @@ def serve(config: Config, plugins: Plugins) -> None:
     fleet = Fleet(
         config, plugins.backends, devices, on_change=plugins.instance_changed, certificates=Certificates.of(config)
     )
-    ledger = Ledger(config.usage.path) if config.usage.path else None
+    ledger = Ledger(SQLiteStore(config.usage.path)) if config.usage.path else None
     service = Service(config, plugins, fleet, ledger=ledger)
     server = Server(_uvicorn_config(config, service), fleet, config.server.drain_timeout_s)
     scheme = "https" if config.server.tls_cert else "http"

@@ -63,8 +63,7 @@ def test_it_does_not_matter_in_how_many_batches_events_come():
 
 
 def test_prompt_tokens_that_come_with_the_report_are_counted():
-    late = msgspec.structs.replace(Started(prompt_tokens=0), prompt_tokens=None)
-    facts = noted(late, TextDelta(choice=0, text="x", completion_tokens=2))
+    facts = noted(Started(prompt_tokens=None), TextDelta(choice=0, text="x", completion_tokens=2))
     assert facts.prompt_tokens == 0
     facts.note([UsageReport(prompt_tokens=6, completion_tokens=2)])
     assert facts.prompt_tokens == 6

@@ -4,37 +4,26 @@ from pathlib import Path
 
 import pytest
 
-from enginehouse.accounts import Ledger
-from enginehouse_plugin import RequestFacts
+from enginehouse.accounts import Facts, Ledger, SQLiteStore
+from enginehouse_plugin import UsageReport
 
 from .conftest import Run
 
 
-def record(key: str, model: str, tokens: int) -> RequestFacts:
-    return RequestFacts(
-        request_id="r",
-        model=model,
-        instance_id=f"{model}#0",
-        key=key,
-        status=200,
-        is_stream=False,
-        is_cancelled=False,
-        ttft_s=0.1,
-        duration_s=0.2,
-        prompt_tokens=10 * tokens,
-        cached_tokens=1,
-        completion_tokens=tokens,
-        finish_reasons=("stop",),
-        error_code=None,
-    )
+def ended(key: str, model: str, tokens: int) -> Facts:
+    facts = Facts("r")
+    facts.key, facts.model, facts.instance_id = key, model, f"{model}#0"
+    facts.note([UsageReport(prompt_tokens=10 * tokens, cached_tokens=1, completion_tokens=tokens, reasoning_tokens=2)])
+    facts.end(200)
+    return facts
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> str:
     (tmp_path / "c.toml").write_text('[usage]\npath = "usage.db"\n')
-    ledger = Ledger(str(tmp_path / "usage.db"))
+    ledger = Ledger(SQLiteStore(str(tmp_path / "usage.db")))
     for key, model, tokens in (("alice", "m", 3), ("alice", "m", 4), ("bob", "m", 5), ("alice", "other", 6)):
-        ledger.add(record(key, model, tokens))
+        ledger.add(ended(key, model, tokens))
     ledger.close()
     return str(tmp_path / "c.toml")
 
@@ -52,8 +41,8 @@ def test_usage_is_added_up_by_key_and_model(enginehouse: Run, config: str) -> No
 
 def test_the_table_shows_the_same(enginehouse: Run, config: str) -> None:
     heading, first, *_ = enginehouse("usage", "--config", config).out.splitlines()
-    assert heading.split() == ["KEY", "MODEL", "REQUESTS", "PROMPT", "CACHED", "COMPLETION"]
-    assert first.split() == ["alice", "m", "2", "70", "2", "7"]
+    assert heading.split() == ["KEY", "MODEL", "REQUESTS", "PROMPT", "CACHED", "COMPLETION", "REASONING"]
+    assert first.split() == ["alice", "m", "2", "70", "2", "7", "4"]
 
 
 def test_days_leave_out_what_is_older(enginehouse: Run, config: str) -> None:

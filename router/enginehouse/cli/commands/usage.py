@@ -23,7 +23,8 @@ Examples:
 def command(config_file: str | None, days: float | None, as_json: bool) -> None:
     """Add up the tokens that each key and model took, from the file that [usage] names.
 
-    It may be read while the server runs.
+    It may be read while the server runs, and is not changed: what ran when a server was killed is added when one next
+    starts.
     """
     from enginehouse.accounts import totals
     from enginehouse.config import ConfigError
@@ -41,10 +42,17 @@ def command(config_file: str | None, days: float | None, as_json: bool) -> None:
         print_json(rows)
         return
     print_table(
-        ("KEY", "MODEL", "REQUESTS", "PROMPT", "CACHED", "COMPLETION"),
+        ("KEY", "MODEL", "REQUESTS", "PROMPT", "CACHED", "COMPLETION", "REASONING"),
         (
-            (row.key or "-", row.model, *map(str, (row.requests, row.prompt_tokens, row.cached_tokens,
-                                                   row.completion_tokens)))
+            (
+                row.key or "-",
+                row.model,
+                str(row.requests),
+                str(row.prompt_tokens),
+                str(row.cached_tokens),
+                str(row.completion_tokens),
+                str(row.reasoning_tokens),
+            )
             for row in rows
         ),
-    )  # fmt: skip
+    )
