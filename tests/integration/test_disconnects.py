@@ -245,7 +245,7 @@ def test_leaving_leaves_no_task(tmp_path: Path) -> None:
     async def count() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             fleet = Fleet(setup.config, setup.plugins.backends, hardware.devices())
-            app = create_app(setup.config, Service(setup.config, setup.plugins, fleet))
+            app = create_app(setup.config, Service(setup.plugins, fleet))
             http = protocol_class(100)
             server = Server(uvicorn.Config(app, http=http, ws="none", lifespan="on", log_config=None), fleet, 1.0)
             serving = asyncio.create_task(server.serve(sockets=[listener]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ import structlog
 
 from enginehouse.config import Config, ModelConfig, PlacementConfig, ServerConfig
 from enginehouse.fleet import Fleet, RestartPolicy
+from enginehouse.fleet.gate import Gate, Waiter
 from enginehouse_plugin import (
     AnyEvent,
     Backend,
@@ -32,6 +33,7 @@ from enginehouse_plugin import (
     UsageReport,
     UserMessage,
 )
+from enginehouse_plugin.errors import EnginehouseError, EngineUnavailable
 
 CPU = Device(id="cpu", kind="cpu", name="Test CPU", memory_bytes=8 << 30)
 QUICK = RestartPolicy(first_s=0.001, cap_s=0.002, healthy_s=60, max_failures=3)
@@ -59,6 +61,7 @@ class ScriptedInstance(Instance):
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
         self.active += 1
+        self.script.requests.append(request)
         try:
             async with contextlib.aclosing(self.script.answer(self, request)) as events:
                 async for event in events:
@@ -86,11 +89,9 @@ class ScriptedInstance(Instance):
 
 
 class Script(Backend):
-    """What loading and answering do; keeps every placement asked for and instance made."""
+    """What loading and answering do; keeps every placement asked for, instance made and request begun."""
 
     def __init__(self) -> None:
-        from enginehouse_plugin.errors import EngineUnavailable
-
         self.capabilities = Capabilities(
             context_tokens=512,
             max_concurrent_requests=2,
@@ -104,6 +105,7 @@ class Script(Backend):
         self.check_error: Exception = EngineUnavailable("no answer")
         self.placements: list[Placement] = []
         self.instances: list[ScriptedInstance] = []
+        self.requests: list[GenerationRequest] = []
         self.cancelled_loads = 0
 
     def type(self, **changes: object) -> BackendType:
@@ -125,6 +127,56 @@ class Script(Backend):
             raise self.load_errors.pop(0)
         self.instances.append(ScriptedInstance(self))
         return self.instances[-1]
+
+
+class Guest:
+    """A request at *gate*; `slot` has what it was given, or why it has nothing."""
+
+    def __init__(self, gate: Gate, client: str = "a", weight: int = 1) -> None:
+        self.gate = gate
+        self.slot: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.waiter: Waiter | None = None
+        if taken := gate.enter(weight):
+            self.slot.set_result(taken)
+            return
+        try:
+            self.waiter = gate.queue(client, weight, self)
+        except EnginehouseError as error:
+            self.slot.set_exception(error)
+
+    def admitted(self, weight: int) -> None:
+        self.slot.set_result(weight)
+
+    def refused(self, error: EnginehouseError) -> None:
+        self.slot.set_exception(error)
+
+    def withdraw(self) -> None:
+        assert self.waiter is not None
+        self.gate.withdraw(self.waiter)
+
+
+class Reader:
+    """A sink that keeps what it hears; `ended` has the error, if there was one."""
+
+    def __init__(self) -> None:
+        self.heard: list[AnyEvent] = []
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def events(self, batch: Sequence[AnyEvent]) -> None:
+        assert batch
+        assert not self.ended.done()
+        self.heard.extend(batch)
+
+    def end(self, error: Exception | None) -> None:
+        if error is None:
+            self.ended.set_result(None)
+        else:
+            self.ended.set_exception(error)
+
+    async def answer(self) -> list[AnyEvent]:
+        """Wait for the end, and return all events."""
+        await self.ended
+        return self.heard
 
 
 class NoOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

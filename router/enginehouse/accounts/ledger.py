@@ -42,7 +42,7 @@ class Ledger:
         self._thread.start()
 
     def track(self, facts: Facts) -> None:
-        """Follow a request that has reached an engine, until it is added."""
+        """Follow a request that is on its way to an engine, until it is added."""
         with self._lock:
             if facts not in self._running:
                 self._serial += 1
@@ -50,9 +50,9 @@ class Ledger:
 
     def add(self, facts: Facts) -> None:
         """Keep a request that has ended, if it reached an engine; returns at once."""
-        if facts.instance_id is not None:
-            with self._lock:
-                serial = self._running.pop(facts, None)
+        with self._lock:
+            serial = self._running.pop(facts, None)
+            if facts.instance_id is not None:
                 if serial is None:
                     serial = self._serial = self._serial + 1
                 self._rows.put((serial, row(facts)))
@@ -99,7 +99,9 @@ class Ledger:
         self._noted_at = now
         with self._lock:
             running = list(self._running.items())
-        rows = {serial: row(facts) for facts, serial in running if facts.duration_s > CHECKPOINT_S}
+        rows = {
+            serial: row(facts) for facts, serial in running if facts.instance_id and facts.duration_s > CHECKPOINT_S
+        }
         return {serial: note for serial, note in rows.items() if self._noted.get(serial) != note[TIMES:]}
 
     def _commit(self, ended: dict[int, Row]) -> None:

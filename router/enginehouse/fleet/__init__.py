@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .choice import Select, choose
 from .errors import (
     Draining,
     FirstTokenTimeout,
@@ -15,14 +16,17 @@ from .errors import (
     TotalTimeout,
 )
 from .fitting import Weighed, place_fitting
+from .lease import Deadlines, Lease, Notes
 from .lifecycle import HostedInstance
+from .model import Model
 from .placement import Chosen, Decision, Rejected, place
-from .registry import Fleet, Model
+from .registry import Fleet
 from .restart import RestartPolicy
 from .sources import ResolveSource, resolve_source
 
 __all__ = [
     "Chosen",
+    "Deadlines",
     "Decision",
     "Draining",
     "FirstTokenTimeout",
@@ -32,15 +36,19 @@ __all__ = [
     "HostedInstance",
     "IdleTimeout",
     "InstanceUnavailable",
+    "Lease",
     "Model",
     "ModelNotFound",
+    "Notes",
     "QueueFull",
     "QueueTimeout",
     "Rejected",
     "ResolveSource",
     "RestartPolicy",
+    "Select",
     "TotalTimeout",
     "Weighed",
+    "choose",
     "place",
     "place_fitting",
     "resolve_source",

@@ -29,6 +29,7 @@ from enginehouse_plugin import (
     InstanceChange,
     LoadProgress,
     Placement,
+    Run,
 )
 from enginehouse_plugin.errors import (
     EngineDied,
@@ -39,8 +40,8 @@ from enginehouse_plugin.errors import (
     UnsupportedFeature,
 )
 
-from .admission import Gate
 from .errors import Draining, InstanceUnavailable
+from .gate import Gate
 from .placement import Chosen
 from .restart import RestartPolicy
 from .settling import PlaceAgain, Seat
@@ -101,6 +102,7 @@ class HostedInstance:
         self._is_closing = False
         self._doubt = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._releases: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
         return f"<HostedInstance {self.id!r} {self.state} {self.gate!r}>"
@@ -130,17 +132,27 @@ class HostedInstance:
         )
 
     def refusal(self) -> EnginehouseError | None:
-        """Why no request may come in now, or None. Starts a load where one is due."""
+        """Why no request may come in now, or None: at once, or once it has loaded."""
         if self._is_closing:
             return Draining()
-        if self.state == "ready":
-            return None
-        if self._task is None or self._task.done():
-            wait_s = self._seconds_to_next_try()
-            if wait_s > 0:
-                return InstanceUnavailable(self.model, reason=self.reason, retry_after_s=wait_s)
-            self.start()
+        if self.state != "ready" and not self._is_at_work and (wait_s := self._seconds_to_next_try()) > 0:
+            return InstanceUnavailable(self.model, reason=self.reason, retry_after_s=wait_s)
         return None
+
+    def release(self, run: Run, weight: int) -> asyncio.Task[None]:
+        """Give *weight* slots back when *run*, which has been cancelled, holds none any more; returns that work."""
+        task = asyncio.create_task(self._release(run, weight), name=f"release {self.id}")
+        self._releases.add(task)
+        task.add_done_callback(self._releases.discard)
+        return task
+
+    async def _release(self, run: Run, weight: int) -> None:
+        try:
+            await run.wait_released()
+        except Exception:  # a plugin's fault must not cost a slot
+            log.exception("backend broke while it released a request", instance=self.id)
+        finally:
+            self.gate.leave(weight)
 
     def report(self, error: EnginehouseError) -> bool:
         """Hear that a request failed with *error*; returns whether the instance is now checked or started again."""
@@ -157,9 +169,13 @@ class HostedInstance:
 
     # ---- its way ----
 
-    def start(self) -> None:
-        """Begin to load, unless that is under way."""
-        if self._task is None or self._task.done():
+    @property
+    def _is_at_work(self) -> bool:
+        return self._task is not None and not self._task.done()
+
+    def wake(self) -> None:
+        """Begin to load, unless that is under way or done."""
+        if not self._is_at_work:
             self.gate.hold_deadlines()
             self._set("loading", "asked for")
             self._task = asyncio.create_task(self._run(), name=f"instance {self.id}")

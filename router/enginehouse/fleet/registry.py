@@ -6,62 +6,22 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from enginehouse.certificates import Certificates
-from enginehouse.config import Config, ModelConfig, Trust
+from enginehouse.config import Config, ModelConfig
 from enginehouse.telemetry import InstanceGauge, get_logger
-from enginehouse_plugin import BackendType, Device, InstanceChange, LoadProgress
+from enginehouse_plugin import BackendType, Device, GenerationRequest, InstanceChange, Sink
 
+from .choice import Select
 from .errors import ModelNotFound
 from .fitting import FindWeights, Weighed, place_fitting
+from .lease import Deadlines, Lease, Notes
 from .lifecycle import HostedInstance
-from .placement import Decision, Unusable, place
+from .model import Model
+from .placement import Unusable, place
 from .restart import RestartPolicy
 from .settling import PlaceAgain
 from .sources import ResolveSource, resolve_source
 
 log = get_logger()
-
-
-class Model:
-    """What clients name: its configuration, where it was placed, and its instances (none: no placement holds)."""
-
-    def __init__(
-        self, name: str, config: ModelConfig, trust: Trust, decision: Decision, instances: list[HostedInstance]
-    ) -> None:
-        self.name = name
-        self.config = config
-        self.trust: Trust = trust
-        self.decision = decision
-        self.instances = instances
-
-    @property
-    def described(self) -> HostedInstance | None:
-        """The instance that stands for what the model can do; None before the first has loaded."""
-        return next((hosted for hosted in self.instances if hosted.capabilities), None)
-
-    @property
-    def state(self) -> str:
-        """`unplaced` where no placement holds and fits; `ready` when an instance is; else the state of the first."""
-        if not self.has_place:
-            return "unplaced"
-        states = [hosted.state for hosted in self.instances]
-        return "ready" if "ready" in states else states[0]
-
-    @property
-    def has_place(self) -> bool:
-        """Whether a placement is chosen here. A load may find that none fits, and a later one that one does."""
-        return self.decision.chosen is not None
-
-    @property
-    def loading(self) -> LoadProgress | None:
-        """How far it is, while it loads and its engine has told."""
-        if self.state != "loading":
-            return None
-        return next((hosted.progress for hosted in self.instances if hosted.state == "loading"), None)
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether a request would start at once or queue at an instance that runs."""
-        return self.state == "ready"
 
 
 class Fleet:
@@ -83,6 +43,7 @@ class Fleet:
         certificates: Certificates | None = None,
     ) -> None:
         self.devices = tuple(devices)
+        self.deadlines = Deadlines.of(config.server)
         self.models: dict[str, Model] = {}
         self.is_draining = False
         for name, model in config.models.items():
@@ -124,6 +85,33 @@ class Fleet:
         except KeyError:
             raise ModelNotFound(name, known=self.models) from None
 
+    def lease(
+        self,
+        request: GenerationRequest,
+        model: str,
+        *,
+        client: str,
+        facts: Notes,
+        sink: Sink,
+        select: Select | None = None,
+    ) -> Lease:
+        """Give *request* of *client* to an instance of *model*, whose events go to *sink*; see `Lease.open`.
+
+        Raises:
+            ModelNotFound: there is no such model.
+        """
+        lease = Lease(
+            request,
+            self.model(model),
+            client=client,
+            facts=facts,
+            sink=sink,
+            deadlines=self.deadlines,
+            select=select,
+        )
+        lease.open()
+        return lease
+
     def instances(self) -> Iterator[HostedInstance]:
         """All instances of all models."""
         for model in self.models.values():
@@ -137,7 +125,7 @@ class Fleet:
                 log.warning("model has no place on this host", model=model.name, reasons=reasons)
             elif model.config.load == "start":
                 for hosted in model.instances:
-                    hosted.start()
+                    hosted.wake()
         if not self.has_place:
             log.error("no model has a place on this host")
 

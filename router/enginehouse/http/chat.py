@@ -7,6 +7,8 @@ media type and body limit are checked here, and `openapi` documents the route.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
 from urllib.parse import quote
 
 from litestar.types import HTTPScope, Receive, Send
@@ -17,9 +19,9 @@ from enginehouse.dialects.endpoint import Call, Encoder, ErrorReply, Header
 from enginehouse.dialects.openai import errors
 from enginehouse.dialects.openai.chat.endpoint import ChatEndpoint
 from enginehouse.dialects.refusals import MethodNotAllowed, UnsupportedEncoding, UnsupportedMediaType
-from enginehouse.service import Generation, Service
+from enginehouse.service import Service
 from enginehouse.telemetry import get_logger
-from enginehouse_plugin import Profile
+from enginehouse_plugin import AnyEvent, GenerationRequest, Profile, Run, Sink, pulled
 from enginehouse_plugin.errors import EnginehouseError
 
 from .client import Client, ClientLeft, Refused
@@ -110,12 +112,15 @@ class ChatRoute:
         client_name: str,
         headers: tuple[Header, ...],
     ) -> None:
-        generation = self._service.open(call.request, call.model, client=client_name, facts=facts)
+        def start(request: GenerationRequest, sink: Sink) -> Run:
+            return self._service.open(request, call.model, client=client_name, facts=facts, sink=sink)
+
+        events = pulled(start, call.request)
         encoder = call.encoder
         if encoder.is_stream:
-            await self._stream(encoder, client, generation, facts, headers)
+            await self._stream(encoder, client, events, facts, headers)
             return
-        async with generation as events:
+        async with contextlib.aclosing(events):
             async for event in events:
                 encoder.events((event,))
         await client.answer(encoder.end(), headers)
@@ -124,7 +129,7 @@ class ChatRoute:
         self,
         encoder: Encoder,
         client: Client,
-        generation: Generation,
+        events: AsyncGenerator[AnyEvent, None],
         facts: Facts,
         headers: tuple[Header, ...],
     ) -> None:
@@ -136,7 +141,7 @@ class ChatRoute:
             headers=headers,
         )
         try:
-            async with generation as events:
+            async with contextlib.aclosing(events):
                 await stream.relay(events)
         except Exception as error:  # the outermost handler of a stream that has begun
             if not client.is_begun:

@@ -40,7 +40,7 @@ def serve(config: Config, plugins: Plugins) -> None:
         config, plugins.backends, devices, on_change=plugins.instance_changed, certificates=Certificates.of(config)
     )
     ledger = Ledger(SQLiteStore(config.usage.path)) if config.usage.path else None
-    service = Service(config, plugins, fleet, ledger=ledger)
+    service = Service(plugins, fleet, ledger=ledger)
     server = Server(_uvicorn_config(config, service), fleet, config.server.drain_timeout_s)
     scheme = "https" if config.server.tls_cert else "http"
     host, port = listener.getsockname()[:2]

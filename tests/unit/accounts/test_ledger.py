@@ -177,6 +177,20 @@ def test_what_runs_in_a_living_router_is_not_counted_yet(path, book, quick):
     assert noted(path) == []
 
 
+def test_what_waits_for_an_engine_is_no_usage(path, book, quick):
+    waits, runs = facts_of("waits", instance_id=None), facts_of("runs")
+    book.track(waits)
+    book.track(runs)
+    wait_for(lambda: noted(path))
+    waits.end(499)
+    runs.end(200)
+    book.add(waits)
+    book.add(runs)
+    assert book.flush(30)
+    assert [total.requests for total in totals(path)] == [1]
+    assert not book._running
+
+
 def test_what_does_not_change_is_noted_once(path, quick):
     class Counting(SQLiteStore):
         def commit(self, ended, running):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from tests.unit.conftest import Guest
 
 from enginehouse.fleet import Draining, InstanceUnavailable, RestartPolicy
 from enginehouse_plugin import LoadProgress
@@ -32,6 +33,8 @@ async def test_a_model_for_the_first_request_stays_unloaded_until_then(house):
     assert house.hosted.state == "unloaded"
     assert fleet.is_ready
     assert house.hosted.refusal() is None
+    assert house.hosted.state == "unloaded", "asking changes nothing"
+    house.hosted.wake()
     await house.until("ready")
 
 
@@ -41,24 +44,23 @@ async def test_first_requests_share_one_load(house):
     hosted = house.hosted
     waiting = []
     for _ in range(5):
-        assert hosted.refusal() is None
-        waiting.append(asyncio.create_task(hosted.gate.enter("a", 1)))
+        hosted.wake()
+        waiting.append(Guest(hosted.gate))
     await asyncio.sleep(0)
     house.script.may_load.set()
-    await asyncio.gather(*waiting[:2])
+    await asyncio.gather(*(guest.slot for guest in waiting[:2]))
     assert len(house.script.placements) == 1
-    for task in waiting[2:]:
-        task.cancel()
+    for guest in waiting[2:]:
+        guest.withdraw()
 
 
 async def test_a_cancelled_request_does_not_cancel_the_load(house):
     house.build(house.config(load="first_request"))
     house.script.may_load.clear()
-    assert house.hosted.refusal() is None
-    request = asyncio.create_task(house.hosted.gate.enter("a", 1))
+    house.hosted.wake()
+    request = Guest(house.hosted.gate)
     await asyncio.sleep(0)
-    request.cancel()
-    await asyncio.wait([request])
+    request.withdraw()
     house.script.may_load.set()
     await house.until("ready")
     assert house.script.cancelled_loads == 0
@@ -121,8 +123,8 @@ async def test_requests_wait_for_the_restart(house):
     house.script.may_load.clear()
     house.script.instances[0].crash()
     await house.until("failed")
-    assert house.hosted.refusal() is None
-    request = asyncio.create_task(house.hosted.gate.enter("a", 1))
+    house.hosted.wake()
+    request = Guest(house.hosted.gate).slot
     house.script.may_load.set()
     assert await request == 1
 
@@ -134,7 +136,7 @@ async def test_a_request_that_comes_while_an_instance_loads_again_has_no_deadlin
     house.script.instances[0].crash()
     await house.until("failed")
     await eventually(lambda: len(house.script.placements) == 2)
-    request = asyncio.create_task(house.hosted.gate.enter("a", 1))
+    request = Guest(house.hosted.gate).slot
     await asyncio.sleep(0.01)  # many times the deadline; a timer that ran would have refused it
     assert not request.done()
     house.script.may_load.set()
@@ -174,7 +176,7 @@ async def test_a_failed_load_is_tried_again_while_it_may_succeed(house):
 async def test_a_load_that_keeps_failing_is_given_up(house):
     house.script.load_errors = [LoadFailed("out of luck") for _ in range(9)]
     house.build(policy=RestartPolicy(first_s=0.001, cap_s=60, max_failures=3)).start()
-    request = asyncio.create_task(house.hosted.gate.enter("a", 1))
+    request = Guest(house.hosted.gate).slot
     with pytest.raises(InstanceUnavailable, match="out of luck"):
         await request
     assert len(house.script.placements) == 3
@@ -200,6 +202,7 @@ async def test_a_request_that_comes_later_starts_one_more_try(house):
     await house.until("failed")
     await asyncio.sleep(0)
     assert house.hosted.refusal() is None
+    house.hosted.wake()
     await house.until("ready")
 
 
@@ -225,7 +228,7 @@ async def test_an_instance_in_doubt_takes_no_request_until_it_has_answered(house
     await house.until("ready")
     assert house.hosted.report(EngineDied("gone"))
     assert not house.hosted.gate.is_open
-    assert await house.hosted.gate.enter("a", 1) == 1
+    assert await Guest(house.hosted.gate).slot == 1
     assert house.changes[-1] == ("loading", "ready")
 
 
@@ -285,8 +288,8 @@ async def test_draining_refuses_those_that_wait_and_lets_those_that_run_finish(h
     fleet.start()
     await house.until("ready")
     gate = house.hosted.gate
-    await gate.enter("a", 1)
-    waiting = asyncio.create_task(gate.enter("b", 1))
+    await Guest(gate).slot
+    waiting = Guest(gate, "b", 1).slot
     await asyncio.sleep(0)
     closing = asyncio.create_task(fleet.close(drain_s=60))
     await house.until("draining")
@@ -304,7 +307,7 @@ async def test_draining_ends_at_its_deadline(house):
     fleet = house.build()
     fleet.start()
     await house.until("ready")
-    await house.hosted.gate.enter("a", 1)
+    await Guest(house.hosted.gate).slot
     await fleet.close(drain_s=0.001)
     assert house.hosted.state == "closed"
 
@@ -313,7 +316,7 @@ async def test_an_instance_that_dies_while_draining_is_not_started_again(house, 
     fleet = house.build()
     fleet.start()
     await house.until("ready")
-    await house.hosted.gate.enter("a", 1)
+    await Guest(house.hosted.gate).slot
     closing = asyncio.create_task(fleet.close(drain_s=60))
     await house.until("draining")
     house.script.instances[0].crash()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.unit.conftest import CPU, QUICK, House, a_request
+from tests.unit.conftest import CPU, QUICK, House, Reader, a_request
 
 from enginehouse.certificates import Certificate, Certificates, Proof
 from enginehouse.fleet import Fleet
@@ -68,7 +68,7 @@ class Court:
             policy=QUICK,
             certificates=self.certificates,
         )
-        self.service = Service(self.config, Plugins(), house.fleet)
+        self.service = Service(Plugins(), house.fleet)
         house.fleet.start()
         if self.config.models["m"].load == "start":
             for hosted in house.fleet.instances():
@@ -82,10 +82,9 @@ class Court:
     async def ask(self, **fields: object) -> str:
         """Ask the model `m`; returns the instance that answered."""
         request: GenerationRequest = a_request(**{"stream": False, **fields})
-        facts = self.service.begin("r1")
-        async with self.service.open(request, "m", client="a", facts=facts) as events:
-            async for _ in events:
-                pass
+        facts, reader = self.service.begin("r1"), Reader()
+        self.service.open(request, "m", client="a", facts=facts, sink=reader)
+        await reader.answer()
         assert facts.instance_id is not None
         return facts.instance_id
 

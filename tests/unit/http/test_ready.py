@@ -17,7 +17,7 @@ async def test_ready_tells_how_far_a_model_is_while_it_loads(house, eventually):
     config = house.config()
     fleet = house.build(config)
     house.script.may_load.clear()
-    app = create_app(config, Service(config, Plugins(), fleet))
+    app = create_app(config, Service(Plugins(), fleet))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://house") as client:
         fleet.start()
         await eventually(lambda: house.script.placements)
@@ -36,7 +36,7 @@ async def test_ready_tells_how_far_a_model_is_while_it_loads(house, eventually):
 
 
 async def ready(config: Config, fleet) -> httpx.Response:
-    app = create_app(config, Service(config, Plugins(), fleet))
+    app = create_app(config, Service(Plugins(), fleet))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://house") as client:
         return await client.get("/ready")
 

@@ -4,40 +4,67 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.unit.conftest import a_request, hello
+from tests.unit.conftest import Reader, a_request, hello
 
 from enginehouse.config import Config
+from enginehouse.fleet import Lease
 from enginehouse.plugins import Plugins
 from enginehouse.service import Service
-from enginehouse_plugin import (
-    Started,
-    TextDelta,
-)
-from enginehouse_plugin.errors import (
-    EngineDied,
-)
+from enginehouse_plugin import AnyEvent, Run, Started, TextDelta
+from enginehouse_plugin.errors import EngineDied
 
 
 class Desk:
-    """A service in front of the house."""
+    """A service in front of the house; `facts`, `reader` and `lease` are those of the request that came last."""
 
     def __init__(self, house, config: Config | None = None, plugins: Plugins | None = None, **build) -> None:
         self.house = house
         config = config or house.config()
-        self.service = Service(config, plugins or Plugins(), house.build(config, **build))
+        self.service = Service(plugins or Plugins(), house.build(config, **build))
         self.service.fleet.start()
 
-    def open(self, *, model: str = "m", client: str = "a", **fields):
+    def open(self, *, model: str = "m", client: str = "a", **fields) -> Lease:
         self.facts = self.service.begin("r1")
-        return self.service.open(a_request(**fields), model, client=client, facts=self.facts)
+        self.reader = Reader()
+        self.lease = self.service.open(a_request(**fields), model, client=client, facts=self.facts, sink=self.reader)
+        assert not self.reader.heard
+        assert not self.reader.ended.done()
+        return self.lease
 
-    async def ask(self, **fields) -> list:
-        async with self.open(**fields) as events:
-            return [event async for event in events]
+    async def ask(self, **fields) -> list[AnyEvent]:
+        """Ask and return all events, or raise why there are no more."""
+        self.open(**fields)
+        return await self.reader.answer()
+
+    async def hear(self, number: int) -> None:
+        """Wait until the request that came last has brought *number* events."""
+        async with asyncio.timeout(10):
+            while len(self.reader.heard) < number:  # noqa: ASYNC110  # a reader has no event of its own
+                await asyncio.sleep(0)
 
     @property
     def gate(self):
         return self.house.hosted.gate
+
+
+class NoRun(Run):
+    """A run of an engine that is not there; keeps the calls."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.released = asyncio.Event()
+
+    def pause(self) -> None:
+        self.calls.append("pause")
+
+    def resume(self) -> None:
+        self.calls.append("resume")
+
+    def cancel(self) -> None:
+        self.calls.append("cancel")
+
+    async def wait_released(self) -> None:
+        await self.released.wait()
 
 
 async def waits_for_ever(instance, request):

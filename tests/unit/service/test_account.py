@@ -58,9 +58,10 @@ async def test_a_cancelled_stream_is_charged_the_last_counts_seen(house):
 
     house.script.answer = two_choices
     desk = Desk(house)
-    async with desk.open(n=2) as events:
-        for _ in range(4):
-            await anext(events)
+    await house.until("ready")
+    desk.open(n=2)
+    await desk.hear(4)
+    desk.lease.cancel()
     record = desk.service.finish(desk.facts, 499)
     assert record is not None
     assert record.is_cancelled

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from tests.unit.conftest import hello
 
 from enginehouse.fleet import (
     FirstTokenTimeout,
@@ -16,7 +17,7 @@ from enginehouse_plugin import (
     TextDelta,
 )
 
-from .desk import Desk, says_one_word_then_waits, waits_for_ever
+from .desk import Desk, NoRun, says_one_word_then_waits, waits_for_ever
 
 # ---- deadlines ----
 
@@ -27,6 +28,7 @@ async def test_an_engine_that_does_not_begin_in_time_is_given_up(house):
     with pytest.raises(FirstTokenTimeout) as caught:
         await desk.ask()
     assert caught.value.code == "timeout"
+    await desk.lease.wait_released()
     assert (desk.gate.running, house.script.instances[0].active) == (0, 0)
     assert desk.facts.error_code == "timeout"
     assert not desk.facts.is_cancelled
@@ -46,6 +48,7 @@ async def test_an_engine_that_pauses_too_long_is_given_up(house):
     await house.until("ready")
     with pytest.raises(IdleTimeout):
         await desk.ask()
+    await desk.lease.wait_released()
     assert desk.gate.running == 0
 
 
@@ -62,15 +65,57 @@ async def test_an_engine_that_began_late_is_still_given_up_when_it_pauses(house)
         await asyncio.wait_for(desk.ask(), 10)
 
 
-async def test_a_client_that_reads_slowly_is_not_an_engine_that_pauses(house):
-    desk = Desk(house, house.config(server={"idle_timeout_s": 0.001, "first_token_timeout_s": 60}))
+@pytest.mark.parametrize("deadline", ["first_token_timeout_s", "idle_timeout_s"])
+async def test_a_client_that_reads_slowly_is_not_an_engine_that_pauses(house, deadline):
+    may_go_on = asyncio.Event()
+
+    async def waits(instance, request):
+        yield Started(prompt_tokens=7)
+        if deadline == "idle_timeout_s":
+            yield TextDelta(choice=0, text="well", completion_tokens=1)
+        await may_go_on.wait()
+        async for event in hello(instance, request):
+            yield event
+
+    house.script.answer = waits
+    desk = Desk(house, house.config(server={"first_token_timeout_s": 60, "idle_timeout_s": 60, deadline: 0.05}))
     await house.until("ready")
-    seen = 0
-    async with desk.open() as events:
-        async for _ in events:
-            seen += 1
-            await asyncio.sleep(0.01)  # many times the idle timeout
-    assert seen == 5
+    desk.open()
+    desk.lease.pause()
+    await asyncio.sleep(0.2)  # some times the deadline
+    assert not desk.reader.ended.done()
+    desk.lease.resume()
+    may_go_on.set()
+    await desk.reader.answer()
+
+
+async def test_once_the_client_reads_again_the_engine_is_waited_for_no_longer_than_ever(house):
+    house.script.answer = says_one_word_then_waits
+    desk = Desk(house, house.config(server={"idle_timeout_s": 0.02}))
+    await house.until("ready")
+    desk.open()
+    await desk.hear(2)
+    desk.lease.pause()
+    await asyncio.sleep(0.06)
+    assert not desk.reader.ended.done()
+    desk.lease.resume()
+    with pytest.raises(IdleTimeout):
+        await desk.reader.answer()
+
+
+async def test_a_client_that_pauses_before_its_request_has_begun_pauses_the_engine_at_once(house):
+    desk = Desk(house)
+    await house.until("ready")
+    run = NoRun()
+    house.hosted.instance.start = lambda request, sink: run
+    desk.gate.enter(2)
+    desk.open()
+    desk.lease.pause()
+    desk.lease.pause()
+    desk.gate.leave(2)
+    desk.lease.resume()
+    desk.lease.resume()
+    assert run.calls == ["pause", "resume"]
 
 
 async def test_the_total_time_ends_an_answer_that_goes_on_and_on(house):
@@ -84,47 +129,33 @@ async def test_the_total_time_ends_an_answer_that_goes_on_and_on(house):
     desk = Desk(house, house.config(server={"total_timeout_s": 0.02}))
     with pytest.raises(TotalTimeout):
         await desk.ask()
+    await desk.lease.wait_released()
     assert desk.gate.running == 0
 
 
 async def test_the_total_time_frees_the_slot_of_a_client_that_does_not_read(house):
+    house.script.answer = waits_for_ever
     desk = Desk(house, house.config(server={"total_timeout_s": 0.02}))
-
-    async def never_reads_on():
-        async with desk.open() as events:
-            await anext(events)
-            await asyncio.get_running_loop().create_future()  # a send that is blocked for ever
-
+    await house.until("ready")
+    desk.open()
+    desk.lease.pause()
     with pytest.raises(TotalTimeout):
-        await never_reads_on()
+        await desk.reader.answer()
+    await desk.lease.wait_released()
     assert desk.gate.running == 0
     assert desk.facts.error_code == "timeout"
-    current = asyncio.current_task()
-    assert current is not None
-    assert current.cancelling() == 0
 
 
-async def test_a_cancellation_that_meets_a_deadline_stays_a_cancellation(house, eventually):
-    house.script.answer = waits_for_ever
-    desk = Desk(house)
-    generation = desk.open()
-    seen = []
-
-    async def ask():
-        try:
-            async with generation as events:
-                async for _ in events:
-                    pass
-        except BaseException as error:
-            seen.append((type(error), asyncio.current_task().cancelling()))
-            raise
-
+async def test_a_deadline_that_passes_ends_the_run_and_the_sink_hears_of_it_once(house):
+    desk = Desk(house, house.config(server={"first_token_timeout_s": 0.01}))
     await house.until("ready")
-    task = asyncio.create_task(ask())
-    await eventually(lambda: house.script.instances[0].active == 1)
-    generation._expire(TotalTimeout(1))
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert seen == [(asyncio.CancelledError, 1)]
-    assert desk.facts.is_cancelled
+    run = NoRun()
+    house.hosted.instance.start = lambda request, sink: run
+    desk.open()
+    with pytest.raises(FirstTokenTimeout):
+        await desk.reader.answer()
+    assert run.calls == ["cancel"]
+    desk.lease.cancel()
+    run.released.set()
+    await desk.lease.wait_released()
+    assert (run.calls, desk.facts.is_cancelled, desk.gate.running) == (["cancel"], False, 0)

@@ -5,10 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.unit.conftest import a_request, hello
 
-from enginehouse.fleet import (
-    HostedInstance,
-    InstanceUnavailable,
-)
+from enginehouse.fleet import HostedInstance, InstanceUnavailable, choose
 from enginehouse.plugins import Plugins
 from enginehouse_plugin import (
     Capabilities,
@@ -52,6 +49,78 @@ async def test_a_request_waits_for_the_restart_of_an_engine_that_is_gone(house):
     assert house.hosted.restarts == 1
 
 
+async def test_of_two_tries_the_client_sees_one_start(house):
+    house.script.answer = dies_before_the_first_delta
+    desk = Desk(house)
+    await desk.ask()
+    assert [type(event) is Started for event in desk.reader.heard] == [True, False, False, False, False]
+    assert len(house.script.requests) == 2
+
+
+async def test_an_instance_that_fails_at_once_is_left_for_another(house):
+    desk = Desk(house)
+    first, second = await two_instances(house, desk)
+
+    def refuses(request, sink):
+        raise EngineFailure("bad weather")
+
+    first.instance.start = refuses
+    second.gate.enter(1)
+    await desk.ask()
+    assert desk.facts.instance_id == "m#1"
+    assert (first.gate.running, second.gate.running) == (0, 1)
+
+
+async def test_an_instance_that_fails_at_once_is_told_at_once_where_there_is_no_other(house):
+    desk = Desk(house)
+    await house.until("ready")
+    asked = []
+
+    def refuses(request, sink):
+        asked.append(request)
+        raise EngineFailure("bad weather")
+
+    house.hosted.instance.start = refuses
+    with pytest.raises(EngineFailure, match="bad weather"):
+        desk.open()
+    assert len(asked) == 1
+    assert desk.gate.running == 0
+
+
+@pytest.mark.parametrize("fault", [EngineFailure("bad weather"), ZeroDivisionError("oops")])
+async def test_a_start_that_breaks_after_the_queue_costs_its_own_request_only(house, fault):
+    desk = Desk(house)
+    await house.until("ready")
+    instance, start = house.hosted.instance, house.hosted.instance.start
+
+    def breaks(request, sink):
+        instance.start = start
+        raise fault
+
+    desk.gate.enter(2)
+    first = desk.open() and desk.reader
+    second = desk.open() and desk.reader
+    instance.start = breaks
+    desk.gate.leave(2)
+    with pytest.raises(type(fault)):
+        await first.answer()
+    assert len(await second.answer()) == 5
+    assert repr(desk.gate) == "<Gate 'm' open running=0/2 waiting=0>"
+
+
+async def test_where_no_other_instance_has_the_feature_the_first_failure_is_told(house):
+    async def fails(instance, request):
+        raise EngineFailure("bad weather")
+        yield
+
+    house.script.answer = fails
+    desk = Desk(house)
+    _, second = await two_instances(house, desk)
+    second.capabilities = Capabilities(context_tokens=1, max_concurrent_requests=1)
+    with pytest.raises(EngineFailure, match="bad weather"):
+        await desk.ask(stream=True)
+
+
 async def test_a_second_failure_is_the_requests_answer(house):
     asked = 0
 
@@ -78,16 +147,9 @@ async def test_after_the_first_delta_a_failure_is_never_retried(house):
 
     house.script.answer = dies
     desk = Desk(house)
-    seen = []
-
-    async def read():
-        async with desk.open() as events:
-            async for event in events:
-                seen.append(event)  # noqa: PERF401  # what came before the failure is wanted
-
     with pytest.raises(EngineDied):
-        await read()
-    assert len(seen) == 2
+        await desk.ask()
+    assert len(desk.reader.heard) == 2
     assert desk.facts.error_code == "engine_died"
 
 
@@ -136,7 +198,7 @@ async def two_instances(house, desk: Desk) -> list[HostedInstance]:
     first = model.instances[0]
     second = HostedInstance("m#1", "m", model.config, first.chosen, on_change=house._changed)
     model.instances.append(second)
-    second.start()
+    second.wake()
     await house.until("ready", first)
     await house.until("ready", second)
     return [first, second]
@@ -145,8 +207,8 @@ async def two_instances(house, desk: Desk) -> list[HostedInstance]:
 async def test_the_least_loaded_instance_is_chosen(house):
     desk = Desk(house)
     first, second = await two_instances(house, desk)
-    await first.gate.enter("x", 1)
-    assert desk.service.choose(desk.service.fleet.models["m"], a_request()) is second
+    first.gate.enter(1)
+    assert choose(a_request(), [first, second]) is second
 
 
 async def test_a_retry_goes_to_another_instance(house):
@@ -169,19 +231,18 @@ async def test_instances_without_a_needed_feature_are_set_aside(house):
     second.capabilities = Capabilities(
         context_tokens=1, max_concurrent_requests=1, features=frozenset({"streaming", "seed"})
     )
-    model = desk.service.fleet.models["m"]
-    assert desk.service.choose(model, a_request(seed=1)) is second
-    assert desk.service.choose(model, a_request(stop=("x",))) is first
+    assert choose(a_request(seed=1), [first, second]) is second
+    assert choose(a_request(stop=("x",)), [first, second]) is first
 
 
 async def test_an_instance_that_restarts_is_passed_over_for_one_that_is_ready(house):
     desk = Desk(house)
     first, second = await two_instances(house, desk)
-    await second.gate.enter("x", 1)
+    second.gate.enter(1)
     house.script.may_load.clear()
     house.script.instances[0].crash()
     await house.until("failed", first)
-    assert desk.service.choose(desk.service.fleet.models["m"], a_request()) is second
+    assert choose(a_request(), [first, second]) is second
 
 
 async def test_a_plugins_choice_goes_before_the_routers(house):
@@ -196,5 +257,6 @@ async def test_a_plugins_choice_goes_before_the_routers(house):
     plugins.add(Last(), "last")
     desk = Desk(house, plugins=plugins)
     _, second = await two_instances(house, desk)
-    await second.gate.enter("x", 1)
-    assert desk.service.choose(desk.service.fleet.models["m"], a_request()) is second
+    second.gate.enter(1)
+    await desk.ask()
+    assert desk.facts.instance_id == "m#1"

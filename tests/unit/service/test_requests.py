@@ -16,7 +16,7 @@ from enginehouse_plugin.errors import (
     UnsupportedFeature,
 )
 
-from .desk import Desk, says_one_word_then_waits, waits_for_ever
+from .desk import Desk, NoRun
 
 # ---- the plain way ----
 
@@ -37,10 +37,39 @@ async def test_the_engines_events_come_through_and_the_slot_comes_back(house):
 
 async def test_a_request_takes_a_slot_for_each_choice(house):
     desk = Desk(house)
-    async with desk.open(n=2) as events:
-        await anext(events)
-        assert desk.gate.running == 2
+    await house.until("ready")
+    desk.open(n=2)
+    assert desk.gate.running == 2
+    await desk.reader.answer()
     assert desk.gate.running == 0
+
+
+async def test_a_request_to_a_ready_instance_with_a_free_slot_starts_in_the_call(house):
+    """No task and no turn of the event loop lies between the call and the engine."""
+    desk = Desk(house)
+    await house.until("ready")
+    started = []
+    house.hosted.instance.start = lambda request, sink: started.append(request) or NoRun()
+    tasks = asyncio.all_tasks()
+    desk.open()
+    assert [request.id for request in started] == ["r1"]
+    assert asyncio.all_tasks() == tasks
+    desk.lease.end(None)
+    assert desk.reader.ended.done()
+    assert asyncio.all_tasks() == tasks
+
+
+async def test_the_time_in_the_queue_is_noted(house):
+    desk = Desk(house)
+    await house.until("ready")
+    await desk.ask()
+    assert desk.facts.queue_s == 0
+    desk.gate.enter(2)
+    desk.open()
+    await asyncio.sleep(0.02)
+    desk.gate.leave(2)
+    await desk.reader.answer()
+    assert desk.facts.queue_s >= 0.02
 
 
 async def test_an_unknown_model_is_refused_with_the_known_ones(house):
@@ -89,62 +118,6 @@ async def test_while_draining_requests_are_refused(house):
 async def test_a_full_queue_refuses(house):
     desk = Desk(house, house.config(max_queue=0))
     await house.until("ready")
-    await desk.gate.enter("x", 2)
+    desk.gate.enter(2)
     with pytest.raises(QueueFull):
         await desk.ask()
-
-
-# ---- leaving early ----
-
-
-@pytest.mark.parametrize("events_first", [0, 1, 2])
-async def test_leaving_early_closes_the_engines_stream_and_frees_the_slot(house, events_first):
-    house.script.answer = says_one_word_then_waits
-    desk = Desk(house)
-    async with desk.open() as events:
-        for _ in range(events_first):
-            await anext(events)
-    assert (desk.gate.running, desk.gate.waiting) == (0, 0)
-    assert all(instance.active == 0 for instance in house.script.instances)
-    assert desk.facts.is_cancelled
-
-
-async def test_a_cancellation_while_the_engine_is_waited_for_frees_the_slot(house, eventually):
-    house.script.answer = waits_for_ever
-    desk = Desk(house)
-    task = asyncio.create_task(desk.ask())
-    await house.until("ready")
-    await eventually(lambda: house.script.instances[0].active == 1)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert (desk.gate.running, house.script.instances[0].active) == (0, 0)
-    assert desk.facts.is_cancelled
-
-
-async def test_a_cancellation_in_the_queue_frees_the_place(house, eventually):
-    desk = Desk(house)
-    await house.until("ready")
-    await desk.gate.enter("x", 2)
-    task = asyncio.create_task(desk.ask())
-    await eventually(lambda: desk.gate.waiting == 1)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert desk.gate.waiting == 0
-
-
-async def test_an_error_of_the_consumer_frees_the_slot_and_is_noted(house):
-    house.script.answer = says_one_word_then_waits
-    desk = Desk(house)
-
-    async def breaks():
-        async with desk.open() as events:
-            await anext(events)
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        await breaks()
-    assert desk.gate.running == 0
-    assert desk.facts.error_code == "internal_error"
-    assert not desk.facts.is_cancelled

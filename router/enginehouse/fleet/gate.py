@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
+from typing import Protocol
 
 from enginehouse_plugin.errors import EnginehouseError
 
@@ -13,17 +14,27 @@ RETRY_AFTER_S = 5.0
 """When a refused client should come again: about the time of a short answer."""
 
 
-class _Waiter:
-    """One request in the queue. `timer` runs from the moment that waiting is the queue's fault."""
+class Entrant(Protocol):
+    """Who waits in a gate's queue. Hears one of the two, once, unless it is withdrawn before."""
 
-    __slots__ = ("client", "is_queued", "slot", "timer", "weight")
+    def admitted(self, weight: int) -> None:
+        """Have *weight* slots, to give back to `Gate.leave`."""
 
-    def __init__(self, client: str, weight: int, slot: asyncio.Future[None]) -> None:
+    def refused(self, error: EnginehouseError) -> None:
+        """Have no slot, because of *error*."""
+
+
+class Waiter:
+    """One place in the queue. `timer` runs from the moment that waiting is the queue's fault."""
+
+    __slots__ = ("client", "entrant", "is_queued", "timer", "weight")
+
+    def __init__(self, client: str, weight: int, entrant: Entrant) -> None:
         self.client = client
         self.weight = weight
-        self.slot = slot
+        self.entrant = entrant
         self.is_queued = True
-        self.timer: asyncio.TimerHandle | None = None
+        self.timer: asyncio.Handle | None = None
 
 
 class Gate:
@@ -34,7 +45,8 @@ class Gate:
     request of a client that fills it gives way to a client that has fewer.
 
     A gate starts closed: requests wait without a deadline while an instance loads. `open` lets them in;
-    `pause` stops that while deadlines run on.
+    `pause` stops that while deadlines run on. Entrants are told by plain calls, in which they may come to this
+    gate again.
     """
 
     def __init__(self, model: str, *, max_queue: int, queue_timeout_s: float) -> None:
@@ -46,47 +58,50 @@ class Gate:
         self.waiting = 0
         self.is_open = False
         self._deadlines_run = False
-        self._turns: OrderedDict[str, deque[_Waiter]] = OrderedDict()
+        self._is_admitting = False
+        self._turns: OrderedDict[str, deque[Waiter]] = OrderedDict()
         self._idle: asyncio.Event | None = None
 
     def __repr__(self) -> str:
         state = "open" if self.is_open else "closed"
         return f"<Gate {self.model!r} {state} running={self.running}/{self.capacity} waiting={self.waiting}>"
 
-    async def enter(self, client: str, weight: int) -> int:
-        """Wait for a slot and take it; returns the weight to give back to `leave`.
+    def enter(self, weight: int) -> int:
+        """Take *weight* slots if they are free and nobody waits; returns what to give back to `leave`, 0 for none.
 
         A weight above the capacity takes all of it: the engine then runs the choices in turn.
-
-        Raises:
-            QueueFull, QueueTimeout: no slot; also what `fail` was given.
         """
         if self.is_open and not self.waiting:
             weight = min(weight, self.capacity)
             if self.running + weight <= self.capacity:
                 self.running += weight
                 return weight
-        return await self._queue(client, weight)
+        return 0
 
-    async def _queue(self, client: str, weight: int) -> int:
-        if self.waiting >= self.max_queue:
-            self._make_room(client)
-        waiter = _Waiter(client, weight, asyncio.get_running_loop().create_future())
+    def queue(self, client: str, weight: int, entrant: Entrant) -> Waiter:
+        """Let *entrant* wait for *weight* slots, as one of *client*'s; it is told later, never in this call.
+
+        Raises:
+            QueueFull: as many wait as may, and nobody else gives way.
+        """
+        giving_way = self._giving_way(client) if self.waiting >= self.max_queue else None
+        waiter = Waiter(client, weight, entrant)
         self._turns.setdefault(client, deque()).append(waiter)
         self.waiting += 1
         if self._deadlines_run:
             self._start_deadline(waiter)
-        try:
-            await waiter.slot
-        except asyncio.CancelledError:
-            # Two cases: still in the queue, or the slot came in the same turn of the loop.
-            if waiter.is_queued:
-                self._drop(waiter)
-                self._admit()  # what it held up may fit
-            elif not waiter.slot.cancelled() and waiter.slot.exception() is None:
-                self.leave(waiter.weight)
-            raise
-        return waiter.weight
+        if giving_way is not None:
+            self._drop(giving_way)
+            giving_way.timer = asyncio.get_running_loop().call_soon(giving_way.entrant.refused, self._full())
+        return waiter
+
+    def withdraw(self, waiter: Waiter) -> None:
+        """Give up a place in the queue. The entrant hears nothing more."""
+        if waiter.is_queued:
+            self._drop(waiter)
+            self._admit()  # what it held up may fit
+        elif waiter.timer is not None:
+            waiter.timer.cancel()
 
     def leave(self, weight: int) -> None:
         """Give *weight* slots back."""
@@ -120,10 +135,9 @@ class Gate:
                     self._start_deadline(waiter)
 
     def fail(self, error: EnginehouseError) -> None:
-        """Refuse all that wait."""
-        for queue in list(self._turns.values()):
-            for waiter in list(queue):
-                self._refuse(waiter, error)
+        """Refuse all that wait now."""
+        for waiter in [waiter for queue in self._turns.values() for waiter in queue]:
+            self._refuse(waiter, error)
 
     async def wait_idle(self) -> None:
         """Wait until nothing runs."""
@@ -132,36 +146,41 @@ class Gate:
             await self._idle.wait()
 
     def _admit(self) -> None:
-        while self.is_open and self._turns:
-            client, queue = next(iter(self._turns.items()))
-            waiter = queue[0]
-            if waiter.slot.done():  # cancelled, and its task has not run since
+        if self._is_admitting:
+            return  # an entrant that was just told has left: the loop that told it goes on
+        self._is_admitting = True
+        try:
+            while self.is_open and self._turns:
+                client, queue = next(iter(self._turns.items()))
+                waiter = queue[0]
+                weight = min(waiter.weight, self.capacity)
+                if self.running + weight > self.capacity:
+                    return
                 self._drop(waiter)
-                continue
-            waiter.weight = min(waiter.weight, self.capacity)
-            if self.running + waiter.weight > self.capacity:
-                return
-            self._drop(waiter)
-            if client in self._turns:
-                self._turns.move_to_end(client)
-            self.running += waiter.weight
-            waiter.slot.set_result(None)
+                if client in self._turns:
+                    self._turns.move_to_end(client)
+                self.running += weight
+                waiter.entrant.admitted(weight)
+        finally:
+            self._is_admitting = False
 
-    def _make_room(self, client: str) -> None:
-        """Take the newest request of the client that fills the queue out of it, if that is another by two or more."""
+    def _giving_way(self, client: str) -> Waiter:
+        """The newest request of the client that fills the queue, if that is another than *client* by two or more."""
         own = len(self._turns.get(client, ()))
         fullest = max(self._turns.values(), key=len, default=None)
-        error = QueueFull(self.model, limit=self.max_queue, retry_after_s=RETRY_AFTER_S)
         if fullest is None or len(fullest) < own + 2:
-            raise error
-        self._refuse(fullest[-1], error)
+            raise self._full()
+        return fullest[-1]
 
-    def _refuse(self, waiter: _Waiter, error: EnginehouseError) -> None:
-        self._drop(waiter)
-        if not waiter.slot.done():
-            waiter.slot.set_exception(error)
+    def _full(self) -> QueueFull:
+        return QueueFull(self.model, limit=self.max_queue, retry_after_s=RETRY_AFTER_S)
 
-    def _drop(self, waiter: _Waiter) -> None:
+    def _refuse(self, waiter: Waiter, error: EnginehouseError) -> None:
+        if waiter.is_queued:  # those that were told before it may have withdrawn it
+            self._drop(waiter)
+            waiter.entrant.refused(error)
+
+    def _drop(self, waiter: Waiter) -> None:
         queue = self._turns[waiter.client]
         queue.remove(waiter)
         if not queue:
@@ -171,11 +190,10 @@ class Gate:
         if waiter.timer is not None:
             waiter.timer.cancel()
 
-    def _start_deadline(self, waiter: _Waiter) -> None:
+    def _start_deadline(self, waiter: Waiter) -> None:
         loop = asyncio.get_running_loop()
         waiter.timer = loop.call_later(self.queue_timeout_s, self._expire, waiter)
 
-    def _expire(self, waiter: _Waiter) -> None:
-        error = QueueTimeout(self.model, waited_s=self.queue_timeout_s, retry_after_s=RETRY_AFTER_S)
-        self._refuse(waiter, error)
+    def _expire(self, waiter: Waiter) -> None:
+        self._refuse(waiter, QueueTimeout(self.model, waited_s=self.queue_timeout_s, retry_after_s=RETRY_AFTER_S))
         self._admit()
