@@ -21,10 +21,7 @@ from enginehouse_plugin import (
     OnProgress,
     Placement,
     ProbeReport,
-    Run,
-    Sink,
     hookimpl,
-    pulled,
 )
 
 enginehouse_api = "2.0"
@@ -45,11 +42,8 @@ class InstantInstance(Instance):
         self._closed = asyncio.Event()
 
     def generate(self, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
-        return pulled(self.start, request)
-
-    def start(self, request: GenerationRequest, sink: Sink) -> Run:
         self.refuse_unsupported(request)
-        return self._dialect.start(self._client, request, "m", sink)
+        return self._dialect.generate(self._client, request, "m")
 
     async def count_tokens(self, request: GenerationRequest) -> int:
         return 30

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
-import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-import uvicorn
 import uvloop
 
 from enginehouse import hardware
 from enginehouse.cli.shared.setup import set_up
 from enginehouse.fleet import Fleet
-from enginehouse.http.app import create_app
-from enginehouse.http.protocol import protocol_class
-from enginehouse.http.server import Server
+from enginehouse.http.app import App, create_app
+from enginehouse.http.server import Server, listen
 from enginehouse.service import Service
 
 from .raw import NO_END, Engine, Raw, engines, metric, wait_until
@@ -243,28 +239,30 @@ def test_leaving_leaves_no_task(tmp_path: Path) -> None:
     setup = set_up(str(file))
 
     async def count() -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            fleet = Fleet(setup.config, setup.plugins.backends, hardware.devices())
-            app = create_app(setup.config, Service(setup.plugins, fleet))
-            http = protocol_class(100)
-            server = Server(uvicorn.Config(app, http=http, ws="none", lifespan="on", log_config=None), fleet, 1.0)
-            serving = asyncio.create_task(server.serve(sockets=[listener]))
-            try:
-                await asyncio.to_thread(wait_until, lambda: fleet.is_ready, "the model is loaded")
-                await leave_and_count(server, fleet, listener.getsockname())
-            finally:
-                server.handle_exit(signal.SIGTERM, None)
-                await serving
+        listener = listen("127.0.0.1", 0)
+        fleet = Fleet(setup.config, setup.plugins.backends, hardware.devices())
+        app = create_app(setup.config, Service(setup.plugins, fleet))
+        server = Server(app, fleet, setup.config.server)
+        address = listener.getsockname()
+        serving = asyncio.create_task(server.run(listener))
+        try:
+            await asyncio.to_thread(wait_until, lambda: fleet.is_ready, "the model is loaded")
+            await leave_and_count(server, app, fleet, address)
+        finally:
+            server.end()
+            await serving
 
-    async def leave_and_count(server: Server, fleet: Fleet, address: tuple[str, int]) -> None:
+    async def leave_and_count(server: Server, app: App, fleet: Fleet, address: tuple[str, int]) -> None:
         (hosted,) = fleet.instances()
-        gate, state, loop = hosted.gate, server.server_state, asyncio.get_running_loop()
+        gate, loop = hosted.gate, asyncio.get_running_loop()
 
         def tasks() -> set[str]:
             return {task.get_name() for task in asyncio.all_tasks(loop)}
 
         def is_quiet() -> bool:
-            return not (gate.running or gate.waiting or state.connections or state.tasks or tasks() - before)
+            return not (
+                gate.running or gate.waiting or server.shared.connections or app.bridge.tasks or tasks() - before
+            )
 
         before = tasks()
         for leave in (leave_in_mid_stream, leave_with_further_requests, leave_unanswered, leave_unread):

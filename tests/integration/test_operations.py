@@ -104,7 +104,7 @@ def test_the_settings_of_the_table_of_limits_exist() -> None:
     assert {"max_body_bytes", "total_timeout_s"} <= settings
     known = (ROOT / "docs/configuration.md").read_text()
     assert all(f"| `{name}` |" in known for name in settings)
-    codes = (ROOT / "router/enginehouse/wire/errors.py").read_text()
+    codes = (ROOT / "router/enginehouse/dialects/openai/errors.py").read_text()
     for cells in table("Limits"):
         assert any(f'"{code}"' in codes for code in names(cells[2])), cells
 

@@ -1,1 +1,1 @@
-"""The HTTP side: routes, streams and the server. Litestar and uvicorn appear only here."""
+"""The HTTP side: connections, routes and the server. Litestar appears only here."""

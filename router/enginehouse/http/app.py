@@ -1,42 +1,122 @@
-"""The application: routes, and an answer in the API's form for everything that is not one."""
+"""The application: all routes behind the layers, for our own server and for any ASGI server."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from litestar import Litestar, Request, Response, asgi
 from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from enginehouse.accounts import KeyRing
 from enginehouse.config import Config
 from enginehouse.dialects.endpoint import ErrorReply
 from enginehouse.dialects.openai import errors
+from enginehouse.dialects.openai.chat.endpoint import ChatEndpoint
 from enginehouse.dialects.refusals import MethodNotAllowed, NotFound, RefusedByFramework
 from enginehouse.service import Service
 from enginehouse.telemetry import get_logger
+from enginehouse_plugin import Profile
 from enginehouse_plugin.errors import EnginehouseError
 
-from . import chat
-from .cors import Cors
-from .envelope import Envelope
+from .api import UNKNOWN_FIELDS_HEADER, ApiRoute
+from .asgi import AsgiExchange, Bridge
+from .direct import DirectExchange
+from .exchange import Exchange, Handler
+from .layers import Cors, Layer, RequestId
 from .routes import small_routes
 
 log = get_logger()
 AnyRequest = Request[Any, Any, Any]  # user, auth and state are not used
 
+_EXCHANGE = "enginehouse.exchange"  # the key of a scope
 
-def create_app(config: Config, service: Service) -> ASGIApp:
-    """Return the ASGI application that serves *service*; its lifespan starts and ends the fleet."""
+
+class App:
+    """Two lanes to the same routes: `handle` for our own connections, and the ASGI application that this is.
+
+    Requests to endpoints of an API go straight to their route on the one lane, and by Litestar on the other.
+    """
+
+    def __init__(
+        self,
+        litestar: Litestar,
+        endpoints: dict[str, Handler],
+        layers: Sequence[Layer],
+        *,
+        max_body_bytes: int,
+        write_timeout_s: float,
+    ) -> None:
+        self._litestar = litestar
+        self._endpoints = endpoints
+        self._layers = tuple(layers)
+        self._write_timeout_s = write_timeout_s
+        self.bridge = Bridge(litestar, max_body_bytes)
+
+    def lifespan(self) -> AbstractAsyncContextManager[None]:
+        """What starts and ends with the server."""
+        return self._litestar.lifespan()
+
+    def handle(self, exchange: DirectExchange) -> None:
+        """Take a request of our own server at its head."""
+        for layer in self._layers:
+            layer(exchange)
+            if exchange.is_begun:
+                return
+        (self._endpoints.get(exchange.path) or self.bridge)(exchange)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Take a request of an ASGI server."""
+        if scope["type"] != ScopeType.HTTP:
+            await self._litestar(scope, receive, send)
+            return
+        exchange = AsgiExchange(scope, receive, send, write_timeout_s=self._write_timeout_s)
+        if not self._pass_layers(exchange):
+            await exchange.serve(None)
+            return
+        scope[_EXCHANGE] = exchange  # type: ignore[literal-required]  # ours
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *exchange.response_headers]
+            await send(message)
+
+        await self._litestar(scope, receive, send_with_headers)
+
+    def _pass_layers(self, exchange: Exchange) -> bool:
+        """Show *exchange* to the layers; False: it is answered."""
+        for layer in self._layers:
+            layer(exchange)
+            if exchange.is_begun:
+                return False
+        try:
+            exchange.check_head()  # on our own connections that is done before
+        except EnginehouseError as error:
+            exchange.refuse(errors.describe(error))
+        return not exchange.is_begun
+
+
+def create_app(config: Config, service: Service, *, layers: Sequence[Layer] = ()) -> App:
+    """Return the application that serves *service*; its lifespan starts and ends the fleet. *layers* come last."""
     keys = KeyRing(config.keys)
+    chat = ChatEndpoint(
+        Profile(name="openai"),
+        defaults={name: model.defaults for name, model in config.models.items()},
+        unknown_fields=config.server.unknown_fields,
+    )
+    endpoints: dict[str, Handler] = {chat.path: ApiRoute(chat, service, keys, config.server)}
 
     async def start() -> None:
         service.fleet.start()
 
-    chat_route = chat.ChatRoute(config, service, keys).answer
     litestar = Litestar(
-        [asgi(chat.PATH, copy_scope=False)(chat_route), *small_routes(config, service, keys)],
+        [
+            *(asgi(path, copy_scope=False)(_mounted(route)) for path, route in endpoints.items()),
+            *small_routes(config, service, keys),
+        ],
         exception_handlers={
             HTTPException: _http_error,
             EnginehouseError: _error,
@@ -44,22 +124,30 @@ def create_app(config: Config, service: Service) -> ASGIApp:
         },
         on_startup=[start],
         on_shutdown=[service.fleet.close],
-        openapi_config=None,  # the document is `wire.openapi`: Litestar's would lack the chat route
+        openapi_config=None,  # the document is `dialects.openai.openapi`: Litestar's would lack the endpoints
         logging_config=None,
     )
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        # Straight to the route that counts: Litestar's way to it costs as much as reading the request.
-        if scope["type"] == ScopeType.HTTP and scope["path"] == chat.PATH:
-            await chat_route(scope, receive, send)
-        else:
-            await litestar(scope, receive, send)
-
     header = config.server.request_id_header
+    own: list[Layer] = [RequestId(header)]
     if config.server.cors_origins:
-        exposed = (header, "retry-after", chat.UNKNOWN_FIELDS_HEADER.decode())
-        return Envelope(Cors(app, config.server.cors_origins, exposed), header)
-    return Envelope(app, header)
+        own.append(Cors(config.server.cors_origins, (header, "retry-after", UNKNOWN_FIELDS_HEADER.decode())))
+    return App(
+        litestar,
+        endpoints,
+        [*own, *layers],
+        max_body_bytes=config.server.max_body_bytes,
+        write_timeout_s=config.server.idle_timeout_s,
+    )
+
+
+def _mounted(route: Handler) -> ASGIApp:
+    """Return *route* as Litestar mounts it."""
+
+    async def serve(scope: HTTPScope, receive: Receive, send: Send) -> None:  # noqa: ARG001  # as Litestar wants it
+        exchange: AsgiExchange = scope[_EXCHANGE]  # type: ignore[literal-required]  # by `App`
+        await exchange.serve(route)
+
+    return serve  # type: ignore[return-value]  # the scopes of a mounted path are HTTP's
 
 
 def _http_error(request: AnyRequest, error: HTTPException) -> Response[bytes]:

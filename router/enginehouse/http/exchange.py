@@ -6,14 +6,25 @@ Response headers that a layer adds belong to the exchange, so that no lane loses
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from enginehouse.dialects.endpoint import Header
+from enginehouse.dialects.endpoint import ErrorReply, Header
+from enginehouse.dialects.refusals import MalformedHTTP
+from enginehouse_plugin.errors import EnginehouseError
+
+BODY_TIMEOUT_S = 60.0
+"""A body that has begun must be whole by then."""
 
 
 class Listener(Protocol):
-    """Who must hear of the client while its answer is made. Plain calls on the event loop's thread."""
+    """Who answers a request, and must hear of its client. Plain calls on the event loop's thread."""
+
+    def body(self, data: bytes) -> None:
+        """The whole body, which was asked for, is there."""
+
+    def body_failed(self, error: EnginehouseError) -> None:
+        """The body is too large, or did not come in time; an answer can still be given."""
 
     def client_left(self) -> None:
         """The client has closed its connection, or was cut off. Called once; nothing can be sent any more."""
@@ -30,20 +41,29 @@ class Exchange(ABC):
 
     `headers` are the request's, names in lower case. `response_headers` go with every answer, of every status and
     on every lane; layers append to it. `client` is the address that counts for fairness and logs, as text.
+    `is_begun`: some of an answer has been given, or can be no more, because the client has left.
     """
 
-    method: str
-    path: str
-    headers: Sequence[Header]
-    client: str
-    request_id: str
-    response_headers: list[Header]
+    is_begun: bool = False
+    is_paused: bool = False
+    """Whether the client does not read now; the listener is told of changes."""
     listener: Listener | None = None
+    request_id: str = ""
 
-    @property
+    def __init__(self, method: str, path: str, headers: Sequence[Header], client: str) -> None:
+        self.method = method
+        self.path = path
+        self.headers = headers
+        self.client = client
+        self.response_headers: list[Header] = []
+        self._named = dict(reversed(headers))
+
     @abstractmethod
-    def is_begun(self) -> bool:
-        """Whether any part of an answer has been sent."""
+    def read_body(self, limit_bytes: int) -> None:
+        """Ask for the body, once: the listener gets it, now or later, or hears why not.
+
+        A client that waits for `100 Continue` is told to send.
+        """
 
     @abstractmethod
     def answer(self, status: int, headers: Sequence[Header], body: bytes) -> None:
@@ -65,9 +85,29 @@ class Exchange(ABC):
     def abort(self) -> None:
         """Cut the client off: the answer cannot be told as whole. The listener hears `client_left`."""
 
+    def refuse(self, reply: ErrorReply) -> None:
+        """Answer with *reply*."""
+        self.answer(reply.status, reply.headers, reply.body)
+
     def header(self, name: bytes) -> bytes | None:
         """The value of the request's header *name* (in lower case), None without one; of several the first."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
+        return self._named.get(name)
+
+    def check_head(self) -> None:
+        """Refuse a head whose meaning would depend on who reads it.
+
+        Raises:
+            MalformedHTTP: a header that may stand once is there twice.
+        """
+        if len(self._named) == len(self.headers):
+            return
+        names = [name for name, _ in self.headers]
+        for name in _ONCE:
+            if names.count(name) > 1:
+                raise MalformedHTTP(f"The header '{name.decode()}' is there more than once.")
+
+
+_ONCE = (b"host", b"authorization", b"content-type", b"content-encoding", b"content-length", b"transfer-encoding")
+
+Handler = Callable[[Exchange], None]
+"""Who takes a request at its head: it sets a listener, or answers at once."""

@@ -24,6 +24,7 @@ from enginehouse.service import Service
 from enginehouse.telemetry import METRICS_CONTENT_TYPE
 
 from . import docs_page
+from .admit import check_key
 
 Connection = ASGIConnection[Any, Any, Any, Any]  # user, auth and state are not used
 
@@ -36,18 +37,19 @@ def small_routes(config: Config, service: Service, keys: KeyRing) -> list[HTTPRo
     fleet = service.fleet
     created = int(time.time())
 
-    def check_key(connection: Connection, _: BaseRouteHandler) -> None:
-        keys.check(connection.headers.get("authorization"))
+    def ask_key(connection: Connection, _: BaseRouteHandler) -> None:
+        given = [value for name, value in connection.scope["headers"] if name == b"authorization"]
+        check_key(keys, given[0] if given else None)
 
     def check_metrics_key(connection: Connection, handler: BaseRouteHandler) -> None:
         if not config.server.metrics_public:
-            check_key(connection, handler)
+            ask_key(connection, handler)
 
-    @_read("/v1/models", guards=[check_key], sync_to_thread=False)
+    @_read("/v1/models", guards=[ask_key], sync_to_thread=False)
     def list_models() -> Response[bytes]:
         return _json(wire.model_list([_card(model, created) for model in fleet.models.values()]))
 
-    @_read("/v1/models/{model_id:path}", guards=[check_key], sync_to_thread=False)
+    @_read("/v1/models/{model_id:path}", guards=[ask_key], sync_to_thread=False)
     def show_model(request: Request[Any, Any, Any]) -> Response[bytes]:
         # Not a parameter of its own: how one is declared differs between Litestar's versions.
         name = str(request.path_params["model_id"]).removeprefix("/")

@@ -1,31 +1,42 @@
-"""The server: a listener, and an end that lets running streams finish."""
+"""The server: listens, and ends so that running streams can finish."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 import socket
-from types import FrameType
+import ssl
+from typing import Protocol
 
-import uvicorn
+import uvloop
 
 from enginehouse import hardware
 from enginehouse.accounts import Ledger, SQLiteStore
 from enginehouse.certificates import Certificates
-from enginehouse.config import Config, ConfigError
+from enginehouse.config import Config, ConfigError, ServerConfig
 from enginehouse.fleet import Fleet
 from enginehouse.plugins import Plugins
 from enginehouse.service import Service
 from enginehouse.telemetry import get_logger
 
-from .app import create_app
-from .protocol import protocol_class
+from .app import App, create_app
+from .listening import Listening
+from .proxies import TrustedProxies
+from .shared import Shared
 
 log = get_logger()
 
 _BACKLOG = 2048
-_CLOSE_S = 5
+_CLOSE_S = 5.0
 """After draining, connections have this long to take their last bytes."""
+
+
+class Closes(Protocol):
+    """What is drained."""
+
+    async def close(self, drain_s: float = 0.0) -> None:
+        """Take no more requests, give those that run *drain_s* seconds, and end."""
 
 
 def serve(config: Config, plugins: Plugins) -> None:
@@ -34,20 +45,16 @@ def serve(config: Config, plugins: Plugins) -> None:
     Raises:
         ConfigError: the address cannot be listened on.
     """
-    listener = _listen(config.server.host, config.server.port)
+    listener = listen(config.server.host, config.server.port)
+    tls = _tls(config.server)
     devices = hardware.merged(hardware.devices(), plugins.devices())
     fleet = Fleet(
-        config,
-        plugins.backends,
-        devices,
-        on_change=plugins.instance_changed,
-        select=plugins.select if plugins.has_selectors else None,
-        certificates=Certificates.of(config),
+        config, plugins.backends, devices, on_change=plugins.instance_changed, certificates=Certificates.of(config)
     )
     ledger = Ledger(SQLiteStore(config.usage.path)) if config.usage.path else None
     service = Service(plugins, fleet, ledger=ledger)
-    server = Server(_uvicorn_config(config, service), fleet, config.server.drain_timeout_s)
-    scheme = "https" if config.server.tls_cert else "http"
+    server = Server(create_app(config, service), fleet, config.server, tls=tls)
+    scheme = "https" if tls else "http"
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     log.info("listening", url=f"{scheme}://{shown}:{port}/v1", models=list(config.models))
@@ -56,70 +63,108 @@ def serve(config: Config, plugins: Plugins) -> None:
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     try:
-        server.run(sockets=[listener])
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(server.run(listener))
     finally:
         if ledger is not None:
             ledger.close()
     log.info("stopped")
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listener on *host* and *port*.
+
+    Raises:
+        ConfigError: it cannot be.
+    """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.create_server(address, family=family, backlog=_BACKLOG)
+        return socket.create_server(address, family=family, backlog=_BACKLOG)
     except OSError as error:
         raise ConfigError(
             f"cannot listen on {host} port {port}: {error.strerror or error}.",
             fix="End what listens there, or choose another with --port or [server] port.",
         ) from error
-    listener.setblocking(False)
-    return listener
 
 
-def _uvicorn_config(config: Config, service: Service) -> uvicorn.Config:
-    server = config.server
-    return uvicorn.Config(
-        create_app(config, service),
-        loop="uvloop",
-        http=protocol_class(server.max_connections),
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=bool(server.trusted_proxies),
-        forwarded_allow_ips=list(server.trusted_proxies),
-        ssl_certfile=server.tls_cert,
-        ssl_keyfile=server.tls_key,
-        timeout_graceful_shutdown=_CLOSE_S,
-    )
+def _tls(server: ServerConfig) -> ssl.SSLContext | None:
+    if server.tls_cert is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(server.tls_cert, server.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"cannot use {server.tls_cert} and {server.tls_key} for TLS: {error}.",
+            fix="Name a certificate in PEM form with [server] tls_cert, and its own key with tls_key.",
+        ) from error
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
-class Server(uvicorn.Server):
-    """uvicorn, but the first signal drains: the listener stays and answers 503 until running requests are done."""
+class Server:
+    """Serves *app* until a signal: the first drains *fleet* while the listener answers 503, the second ends at once."""
 
-    def __init__(self, config: uvicorn.Config, fleet: Fleet, drain_timeout_s: float) -> None:
-        super().__init__(config)
+    def __init__(self, app: App, fleet: Closes, config: ServerConfig, *, tls: ssl.SSLContext | None = None) -> None:
+        self._app = app
         self._fleet = fleet
-        self._drain_timeout_s = drain_timeout_s
-        self._ends = False
+        self._config = config
+        self._tls = tls
+        self._signals = 0
+        self._ends = asyncio.Event()
+        self._is_hurried = False
         self._drain: asyncio.Task[None] | None = None
+        self.shared = Shared(
+            app.handle,
+            write_timeout_s=config.idle_timeout_s,
+            max_body_bytes=config.max_body_bytes,
+            proxies=TrustedProxies(config.trusted_proxies) if config.trusted_proxies else None,
+        )
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as uvicorn calls it
-        """Begin to drain; a second signal ends at once."""
-        if self._ends:
-            self.should_exit = self.force_exit = True
-        self._ends = True
+    async def run(self, listener: socket.socket) -> None:
+        """Serve on *listener*, which is closed in the end."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.end)
+        async with self._app.lifespan():
+            listening = Listening(listener, self.shared, max_connections=self._config.max_connections, tls=self._tls)
+            try:
+                await self._ends.wait()
+            finally:
+                listening.close()
+                await self._close()
 
-    async def on_tick(self, counter: int) -> bool:
-        """Look at what the signal handler left."""
-        if self._ends and self._drain is None:
-            log.info("draining", timeout_s=self._drain_timeout_s)
-            self._drain = asyncio.create_task(self._drain_and_exit())
-        return await super().on_tick(counter)
+    def end(self) -> None:
+        """Begin to drain; called again, end at once."""
+        self._signals += 1
+        if self._signals == 1:
+            log.info("draining", timeout_s=self._config.drain_timeout_s)
+            self._drain = asyncio.get_running_loop().create_task(self._drain_fleet())
+        else:
+            self._is_hurried = True
+            self._ends.set()
 
-    async def _drain_and_exit(self) -> None:
+    async def _drain_fleet(self) -> None:
         try:
-            await self._fleet.close(self._drain_timeout_s)
+            await self._fleet.close(self._config.drain_timeout_s)
         finally:
-            self.should_exit = True
+            self._ends.set()
+
+    async def _close(self) -> None:
+        """End the connections: each when its answer is taken, all of them in time."""
+        shared, tasks = self.shared, self._app.bridge.tasks
+        shared.is_ending = True
+        for connection in list(shared.connections):
+            connection.end()
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + (0 if self._is_hurried else _CLOSE_S)
+        while (shared.connections or tasks) and loop.time() < ends_at and not self._is_hurried:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)  # they tell nobody: only the end of the server waits for them
+        for connection in [*shared.connections, *shared.refused]:
+            connection.abort()
+        for task in list(tasks):
+            task.cancel()
+        if self._drain is not None:
+            self._drain.cancel()
+            await asyncio.wait([self._drain])
+        await asyncio.sleep(0)  # connections hear that they are lost
