@@ -11,10 +11,8 @@ from __future__ import annotations
 from enginehouse.accounts import Facts, Ledger
 from enginehouse.fleet import Fleet, Lease
 from enginehouse.plugins import Plugins
-from enginehouse.telemetry import Metrics, get_logger
+from enginehouse.telemetry import Metrics, log_request
 from enginehouse_plugin import GenerationRequest, RequestFacts, Sink
-
-log = get_logger()
 
 
 class Service:
@@ -62,25 +60,7 @@ class Service:
         if self.ledger is not None:
             self.ledger.add(facts)
         self.metrics.count(record, record.model if record.model in self.fleet.models else "")
-        write = log.warning if status >= 500 else log.info
-        write(
-            "request",
-            id=record.request_id,
-            model=record.model[:200],
-            instance=record.instance_id,
-            key=record.key,
-            status=status,
-            stream=record.is_stream,
-            cancelled=record.is_cancelled,
-            ttft_s=None if record.ttft_s is None else round(record.ttft_s, 4),
-            duration_s=round(record.duration_s, 4),
-            prompt_tokens=record.prompt_tokens,
-            cached_tokens=record.cached_tokens,
-            completion_tokens=record.completion_tokens,
-            finish=",".join(record.finish_reasons),
-            error=record.error_code,
-            **({"recorded": facts.recorded} if facts.recorded else {}),
-        )
+        log_request(record, facts.recorded)
         if self.plugins.has_request_observers:
             self.plugins.request_finished(record)
         return record

@@ -7,6 +7,7 @@ Exit codes: 0 done; 1 the command could not do it, or `doctor` misses something 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 import click
@@ -94,7 +95,22 @@ def command_line() -> click.Group:
 
 def main() -> None:
     """Run the command line and exit."""
+    _fill_standard_streams()
     sys.exit(run(sys.argv[1:]))
+
+
+def _fill_standard_streams() -> None:
+    """Give standard streams that were closed at the start to the null device.
+
+    Otherwise the next file or socket would take such a descriptor, and what children write to it.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free: this one
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115  # for as long as the process lives
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def run(arguments: list[str]) -> int:

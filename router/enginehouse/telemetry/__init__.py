@@ -1,0 +1,17 @@
+"""What is told of a running server: logs and metrics."""
+
+from __future__ import annotations
+
+from .logs import configure_logging, flush_logs, get_logger, log_request, lost_lines
+from .metrics import METRICS_CONTENT_TYPE, InstanceGauge, Metrics
+
+__all__ = [
+    "METRICS_CONTENT_TYPE",
+    "InstanceGauge",
+    "Metrics",
+    "configure_logging",
+    "flush_logs",
+    "get_logger",
+    "log_request",
+    "lost_lines",
+]

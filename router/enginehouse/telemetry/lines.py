@@ -1,0 +1,112 @@
+"""Lines on their way to a log: whoever adds one never waits, and never fails.
+
+A thread writes them. What comes within `GATHER_S` shares a write. While the log takes nothing (a pipe that nobody
+reads, a full disk) lines wait, up to `MAX_WAITING` of them; further ones are lost, counted, and told of as soon as
+the log takes lines again.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Final, TextIO
+
+GATHER_S: Final = 0.01
+MAX_WAITING: Final = 4096
+"""A line has at most `logs.MAX_LINE_BYTES`, so that this bounds memory."""
+
+Write = Callable[[bytes], None]
+
+
+class Lines:
+    """Lines for *out*; *on_lost* is called by the writing thread with the number of lines that were lost."""
+
+    def __init__(self, out: TextIO, on_lost: Callable[[int], None]) -> None:
+        self._write = _writer(out)
+        self._on_lost = on_lost
+        self._lost = 0
+        self._told = 0
+        self._lock = threading.RLock()
+        # Adding must be possible at any point of any thread, also while an object ends in the midst of adding:
+        # a simple queue is made for that.
+        self._waiting: queue.SimpleQueue[bytes | threading.Event] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def lost(self) -> int:
+        """How many lines were lost."""
+        return self._lost
+
+    def add(self, line: bytes) -> None:
+        """Have *line* written, which has no line break."""
+        if self._waiting.qsize() >= MAX_WAITING:
+            self._lose(1)
+            return
+        self._waiting.put(line)
+        if self._thread is None:
+            self._start()
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until the lines that were added before are written or lost; returns whether they are."""
+        if self._thread is None:
+            return True
+        written = threading.Event()
+        self._waiting.put(written)
+        return written.wait(timeout_s)
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._write_all, name="log", daemon=True)
+                self._thread.start()
+
+    def _lose(self, lines: int) -> None:
+        with self._lock:
+            self._lost += lines
+
+    def _write_all(self) -> None:
+        while True:
+            batch = [self._waiting.get()]
+            if isinstance(batch[0], bytes):
+                time.sleep(GATHER_S)
+            batch += (self._waiting.get_nowait() for _ in range(self._waiting.qsize()))
+            lines = [item for item in batch if isinstance(item, bytes)]
+            if lines:
+                try:
+                    self._write(b"\n".join([*lines, b""]))
+                except (OSError, ValueError):  # a full disk, a broken pipe; a stream that was closed
+                    self._lose(len(lines))
+                else:
+                    self._tell()
+            for item in batch:
+                if isinstance(item, threading.Event):
+                    item.set()
+
+    def _tell(self) -> None:
+        untold = self._lost - self._told
+        if untold:
+            self._told += untold
+            self._on_lost(untold)
+
+
+def _writer(out: TextIO) -> Write:
+    try:
+        descriptor = out.fileno()
+    except (OSError, ValueError):  # a stream in memory has none
+
+        def write_text(data: bytes) -> None:
+            out.write(data.decode())
+            out.flush()
+
+        return write_text
+
+    def write(data: bytes) -> None:
+        # Past the stream: its lock would make others wait who write to standard error while the log is stuck.
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+
+    return write

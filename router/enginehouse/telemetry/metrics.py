@@ -1,0 +1,168 @@
+"""Metrics: counters in memory, rendered when they are asked for."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable
+
+import msgspec
+
+from enginehouse_plugin import RequestFacts
+
+from .logs import lost_lines
+
+_DURATION_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+_TTFT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Histogram:
+    """Counts of observations in seconds below each bound; Prometheus adds them up on rendering."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    @property
+    def has_any(self) -> bool:
+        """Whether anything has been observed."""
+        return any(self.counts)
+
+    def observe(self, seconds: float) -> None:
+        """Count one observation."""
+        self.counts[bisect_left(self.bounds, seconds)] += 1
+        self.total += seconds
+
+
+class _ModelCounts:
+    """What is counted of one model."""
+
+    __slots__ = ("cached_tokens", "completion_tokens", "duration", "prompt_tokens", "reasoning_tokens", "ttft")
+
+    def __init__(self) -> None:
+        self.prompt_tokens = self.cached_tokens = self.completion_tokens = self.reasoning_tokens = 0
+        self.duration = Histogram(_DURATION_BUCKETS)
+        self.ttft = Histogram(_TTFT_BUCKETS)
+
+    def tokens(self) -> list[tuple[str, int]]:
+        """Kinds of tokens that there were, and how many."""
+        kinds = (
+            ("prompt", self.prompt_tokens),
+            ("cached", self.cached_tokens),
+            ("completion", self.completion_tokens),
+            ("reasoning", self.reasoning_tokens),
+        )
+        return [(kind, number) for kind, number in kinds if number]
+
+
+class InstanceGauge(msgspec.Struct, frozen=True, kw_only=True):
+    """What is read off an instance when metrics are asked for; running and waiting count sequences and requests."""
+
+    instance_id: str
+    model: str
+    backend: str
+    state: str
+    running: int
+    waiting: int
+    restarts: int
+
+
+class Metrics:
+    """Counters of this process, changed on the event loop's thread alone."""
+
+    def __init__(self) -> None:
+        self._requests: dict[tuple[str, int], int] = {}
+        self._models: dict[str, _ModelCounts] = {}
+
+    def count(self, facts: RequestFacts, model: str) -> None:
+        """Count an ended request under *model* (empty: none that is configured, so that labels stay bounded)."""
+        key = (model, facts.status)
+        self._requests[key] = self._requests.get(key, 0) + 1
+        counts = self._models.get(model)
+        if counts is None:
+            counts = self._models[model] = _ModelCounts()
+        counts.prompt_tokens += facts.prompt_tokens
+        counts.cached_tokens += facts.cached_tokens
+        counts.completion_tokens += facts.completion_tokens
+        counts.reasoning_tokens += facts.reasoning_tokens
+        counts.duration.observe(facts.duration_s)
+        if facts.ttft_s is not None:
+            counts.ttft.observe(facts.ttft_s)
+
+    def render(self, instances: Iterable[InstanceGauge]) -> str:
+        """All metrics in Prometheus' text format 0.0.4."""
+        text = _Text()
+        text.family("enginehouse_requests_total", "counter", "Requests that have ended.")
+        for (model, status), number in self._requests.items():
+            text.sample(number, model=model, status=str(status))
+        text.family(
+            "enginehouse_tokens_total",
+            "counter",
+            "Tokens that engines counted; cached ones are prompt, too, and reasoning ones completion.",
+        )
+        for model, counts in self._models.items():
+            for kind, number in counts.tokens():
+                text.sample(number, model=model, kind=kind)
+        known = {model: counts for model, counts in self._models.items() if model}
+        text.histograms(
+            "enginehouse_request_duration_seconds",
+            "Duration of requests.",
+            {model: counts.duration for model, counts in known.items()},
+        )
+        text.histograms(
+            "enginehouse_ttft_seconds",
+            "Time to the first delta.",
+            {model: counts.ttft for model, counts in known.items() if counts.ttft.has_any},
+        )
+        rows = list(instances)
+        text.family("enginehouse_running_sequences", "gauge", "Sequences that an instance works on.")
+        for row in rows:
+            text.sample(row.running, model=row.model, instance=row.instance_id)
+        text.family("enginehouse_queued_requests", "gauge", "Requests that wait for a slot.")
+        for row in rows:
+            text.sample(row.waiting, model=row.model, instance=row.instance_id)
+        text.family("enginehouse_instance_state", "gauge", "1 for the state that an instance is in.")
+        for row in rows:
+            text.sample(1, model=row.model, instance=row.instance_id, backend=row.backend, state=row.state)
+        text.family("enginehouse_instance_restarts_total", "counter", "Restarts after an unexpected end.")
+        for row in rows:
+            text.sample(row.restarts, model=row.model, instance=row.instance_id)
+        text.family("enginehouse_log_lines_lost_total", "counter", "Lines that the log did not take.")
+        text.sample(lost_lines())
+        return text.whole()
+
+
+class _Text:
+    """Lines of the text format; samples belong to the family that was begun last."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._name = ""
+
+    def family(self, name: str, kind: str, about: str) -> None:
+        self._name = name
+        self._lines += (f"# HELP {name} {about}", f"# TYPE {name} {kind}")
+
+    def sample(self, value: float, suffix: str = "", **labels: str) -> None:
+        pairs = ",".join(f'{name}="{_escape(text)}"' for name, text in labels.items())
+        self._lines.append(f"{self._name}{suffix}{{{pairs}}} {value}" if pairs else f"{self._name} {value}")
+
+    def histograms(self, name: str, about: str, of: dict[str, Histogram]) -> None:
+        self.family(name, "histogram", about)
+        for model, histogram in of.items():
+            below = 0
+            for bound, count in zip((*histogram.bounds, "+Inf"), histogram.counts, strict=True):
+                below += count
+                self.sample(below, "_bucket", model=model, le=str(bound))
+            self.sample(histogram.total, "_sum", model=model)
+            self.sample(below, "_count", model=model)
+
+    def whole(self) -> str:
+        return "\n".join(self._lines) + "\n"
+
+
+def _escape(label: str) -> str:
+    return label.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
