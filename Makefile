@@ -1,4 +1,5 @@
 # make serve    set up everything, get the embedded model, answer on 127.0.0.1:8000
+# make check    style, types, layers and the unit tests, in under two minutes
 # make test     set up everything, check style, types and layers, run the tests
 # make help     the other targets
 
@@ -23,17 +24,23 @@ NODE_MODULES := tests/integration/node/node_modules/.package-lock.json
 
 VLLM_ENV := .cache/vllm-venv
 
-.PHONY: help serve setup test test-vllm vllm-env parity conformance lint format bench bench-engines clean
+# What `make check` runs of the tests: no engine, no real server, no rule of the suite that waits for a clock.
+UNIT := tests/unit tests/docs plugins/contract plugins/kit \
+	$(addprefix conformance/selftest/test_,rules.py docs.py report.py wire.py cli.py cut_json.py)
+
+.PHONY: help serve setup check test unit test-vllm vllm-env parity conformance lint format bench bench-engines clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make serve    set up everything, get the embedded model, answer on 127.0.0.1:8000"
 	@echo "              make serve ARGS='--port 9000' passes options to 'enginehouse serve'"
+	@echo "make check    style, types, layers and the unit tests, in under two minutes"
 	@echo "make test     set up everything, check style, types and layers, run the tests"
 	@echo "make test-vllm  build vLLM's environment for processors (3.4 GB) and run the tests that need it"
 	@echo "make parity   compare the answers of the three engines on the same real weights, prompt by prompt"
 	@echo "make conformance  run the conformance suite on every engine that is here and write the reports;"
 	@echo "              WEIGHTS=real takes SmolLM2-135M instead of the tiny random model"
+	@echo "make unit     the tests of 'make check' without the other checks"
 	@echo "make lint     the checks of 'make test' without the tests"
 	@echo "make format   rewrite the code in the project's style"
 	@echo "make bench    measure the router beside others"
@@ -55,6 +62,13 @@ $(INSTALLED): $(VENV)/pyvenv.cfg $(MANIFESTS)
 	@touch $@
 
 # ---- test ----
+
+# Types on one core, tests on the other: each takes about as long, so that tests in several processes would gain nothing.
+check: $(DEV_INSTALLED)
+	@$(MAKE) --no-print-directory -j2 lint unit
+
+unit: $(DEV_INSTALLED)
+	$(BIN)/python -m pytest -q $(UNIT) $(ARGS)
 
 test: lint $(NODE_MODULES)
 	$(BIN)/python -m pytest $(ARGS)

@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+# A busy machine is no counterexample: what must be quick has a test of its own that says how quick.
+settings.register_profile("enginehouse", deadline=None)
+settings.load_profile("enginehouse")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,8 +9,8 @@ from collections.abc import AsyncGenerator, Sequence
 
 import msgspec
 
+from enginehouse_conformance.rules import RULES
 from enginehouse_plugin import (
-    FEATURES,
     AnyEvent,
     Backend,
     BackendType,
@@ -33,10 +33,8 @@ from .choice import Choice
 from .engine_parts import EngineParts
 from .schema import SchemaRefused
 
-STUB_FEATURES = frozenset(FEATURES) - {
-    "image_input", "audio_input", "file_input", "repetition_penalty", "top_k", "min_p", "chat_template_kwargs",
-    "prefix_cache",
-}  # fmt: skip
+STUB_FEATURES = frozenset(feature for rule in RULES.values() for feature in rule.features)
+"""The stub honours every feature that a rule is about."""
 CONTEXT_TOKENS = 2048
 GROWTH_S = 20e-6
 """Seconds that a token takes for each token before it."""

@@ -12,7 +12,8 @@ import msgspec
 
 from .answer import Answer, Refusal
 from .context import Context
-from .primitives.forced import json_schema, named, object_of, tool
+from .rules import SECTIONS
+from .rules.model import FeatureEntry
 from .targets import Refused
 
 
@@ -23,30 +24,16 @@ class Probe(msgspec.Struct, frozen=True):
     names: tuple[str, ...]
 
 
-_TOOL = tool("probe_tool", object_of(v={"type": "string"}))
-_SCHEMA = json_schema(object_of(v={"type": "string", "const": "x"}))
+_ENTRIES = {entry.name: entry for section in SECTIONS.values() for entry in section.feature}
 
-PROBES: dict[str, Probe] = {
-    "streaming": Probe({"stream": True}, ("stream",)),
-    "n": Probe({"n": 2}, ("n",)),
-    "stop": Probe({"stop": ["qqzqq"]}, ("stop",)),
-    "seed": Probe({"seed": 1}, ("seed",)),
-    "frequency_penalty": Probe({"frequency_penalty": 1.0}, ("frequency_penalty",)),
-    "presence_penalty": Probe({"presence_penalty": 1.0}, ("presence_penalty",)),
-    "logit_bias": Probe({"logit_bias": {"1": 1}}, ("logit_bias",)),
-    "logprobs": Probe({"logprobs": True}, ("logprobs",)),
-    "json_object": Probe({"response_format": {"type": "json_object"}}, ("response_format",)),
-    "json_schema": Probe({"response_format": _SCHEMA}, ("response_format",)),
-    "tools": Probe({"tools": [_TOOL]}, ("tools",)),
-    "tool_choice_required": Probe({"tools": [_TOOL], "tool_choice": "required"}, ("tool_choice", "tools")),
-    "tool_choice_named": Probe({"tools": [_TOOL], "tool_choice": named("probe_tool")}, ("tool_choice", "tools")),
-    "parallel_tool_calls": Probe({"tools": [_TOOL], "parallel_tool_calls": False}, ("parallel_tool_calls", "tools")),
-    "developer_role": Probe(
-        {"messages": [{"role": "developer", "content": "Be kind."}, {"role": "user", "content": "Hi"}]},
-        ("messages", "role", "developer"),
-    ),
-    "reasoning_effort": Probe({"reasoning_effort": "low"}, ("reasoning_effort",)),
-}
+
+def _probe(entry: FeatureEntry) -> Probe:
+    fields = {**(_ENTRIES[entry.beside].asks if entry.beside else {}), **entry.asks}
+    return Probe(fields, entry.names or tuple(fields))
+
+
+PROBES: dict[str, Probe] = {name: _probe(entry) for name, entry in _ENTRIES.items() if entry.asks}
+"""By feature, for those that something in a request asks for."""
 
 
 async def probe_absent(ctx: Context, feature: str) -> str | None:

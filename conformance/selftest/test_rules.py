@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from enginehouse_conformance.probes import PROBES
 from enginehouse_conformance.registry import all_checks
-from enginehouse_conformance.rules import PROFILES, RULES, SECTIONS
+from enginehouse_conformance.rules import PROFILES, RULES
 from enginehouse_plugin import FEATURES
 
 LISTED = {
@@ -18,11 +15,6 @@ LISTED = {
 ADDED = {"MSG": 2, "SMP": 1, "SSE": 1, "RF": 1, "TOOL": 1, "ISO": 1}
 """Rules that faults asked for which the listed ones missed."""
 HOOKS = {"tokenize", "eos_ids", "fault", "active_requests", "context_size"}
-
-
-def pending() -> set[str]:
-    lines = (Path(__file__).parent / "pending.txt").read_text().splitlines()
-    return {line.strip() for line in lines if line.strip() and not line.startswith("#")}
 
 
 def test_all_listed_rules_are_there() -> None:
@@ -35,19 +27,7 @@ def test_all_listed_rules_are_there() -> None:
 
 
 def test_each_rule_has_a_check_and_each_check_a_rule() -> None:
-    checks = all_checks()
-    assert not checks.keys() - RULES.keys()
-    without = {rule.id for rule in RULES.values() if rule.id not in checks and rule.section not in pending()}
-    assert not without
-
-
-def test_no_section_stays_pending_that_is_complete() -> None:
-    checks = all_checks()
-    assert pending() <= SECTIONS.keys()
-    complete = {
-        section for section in pending() if all(rule.id in checks for rule in RULES.values() if rule.section == section)
-    }
-    assert not complete, "take these out of pending.txt"
+    assert all_checks().keys() == RULES.keys()
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES.keys())
@@ -70,8 +50,3 @@ def test_a_profile_without_a_parameter_has_no_rule_about_it() -> None:
     assert RULES["ENV12"].level_in(PROFILES["openai"]) == "SHOULD"
     assert RULES["ENV12"].level_in(PROFILES["digitalocean-agent"]) == "MUST"
     assert RULES["AGT1"].level_in(PROFILES["openai"]) is None
-
-
-def test_every_feature_that_a_rule_needs_can_be_probed_for_absence() -> None:
-    needed = {feature for rule in RULES.values() for feature in rule.features}
-    assert needed - PROBES.keys() <= {"reasoning"}

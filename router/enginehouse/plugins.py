@@ -36,7 +36,7 @@ _PREFIX = "enginehouse_"
 _VERSION_NAME = "enginehouse_api"
 _SINCE_1 = (
     "what is for 1.x goes on after these changes: import processes, worker, HTTP client, text and grammar from "
-    "enginehouse_kit (they were enginehouse_plugin.hosting); RequestFacts is RequestFacts, and the argument of "
+    "enginehouse_kit (they were enginehouse_plugin.hosting); RequestRecord is RequestFacts, and the argument of "
     "enginehouse_request_finished is called facts; Started.prompt_tokens and the numbers of ContextTooLong may be "
     "None; a kind of device is any word in lower case; the router calls Instance.start, which relays your generate "
     f'unless you write your own; then set {_VERSION_NAME} = "{API_VERSION}"'

@@ -30,7 +30,6 @@ class Service:
         self.plugins = plugins
         self.metrics = metrics or Metrics()
         self.ledger = ledger
-        self._select = plugins.select if plugins.has_selectors else None
 
     def begin(self, request_id: str) -> Facts:
         """Start the notes on a request, and its clock."""
@@ -47,7 +46,8 @@ class Service:
         """
         facts.model = model
         facts.is_stream = request.stream
-        lease = self.fleet.lease(request, model, client=client, facts=facts, sink=sink, select=self._select)
+        lease = Lease(request, self.fleet.model(model), client, facts, sink)
+        lease.open()
         if self.ledger is not None:
             self.ledger.track(facts)
         return lease

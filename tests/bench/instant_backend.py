@@ -21,7 +21,10 @@ from enginehouse_plugin import (
     OnProgress,
     Placement,
     ProbeReport,
+    Run,
+    Sink,
     hookimpl,
+    pulled,
 )
 
 enginehouse_api = "2.0"
@@ -42,8 +45,11 @@ class InstantInstance(Instance):
         self._closed = asyncio.Event()
 
     def generate(self, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
+        return pulled(self.start, request)
+
+    def start(self, request: GenerationRequest, sink: Sink) -> Run:
         self.refuse_unsupported(request)
-        return self._dialect.generate(self._client, request, "m")
+        return self._dialect.start(self._client, request, "m", sink)
 
     async def count_tokens(self, request: GenerationRequest) -> int:
         return 30

@@ -203,12 +203,23 @@ class House:
         return Config(models=models, server=ServerConfig(**server or {}))
 
     def build(
-        self, config: Config | None = None, *, policy: RestartPolicy = QUICK, resolve=None, devices=(CPU,), **backend
+        self,
+        config: Config | None = None,
+        *,
+        policy: RestartPolicy = QUICK,
+        resolve=None,
+        devices=(CPU,),
+        select=None,
+        **backend,
     ) -> Fleet:
-        kind = self.script.type(**backend)
-        extra = {"resolve_source": resolve} if resolve else {}
         self.fleet = Fleet(
-            config or self.config(), {"scripted": kind}, devices, on_change=self._changed, policy=policy, **extra
+            config or self.config(),
+            {"scripted": self.script.type(**backend)},
+            devices,
+            on_change=self._changed,
+            select=select,
+            policy=policy,
+            **({"resolve_source": resolve} if resolve else {}),
         )
         return self.fleet
 

@@ -160,7 +160,7 @@ def test_a_plugin_for_1_x_hears_what_to_change():
         assert word in quarantined.wanted
 
 
-@pytest.mark.parametrize("line", ["from enginehouse_plugin import RequestFacts", "import enginehouse_plugin.hosting"])
+@pytest.mark.parametrize("line", ["from enginehouse_plugin import RequestRecord", "import enginehouse_plugin.hosting"])
 def test_a_plugin_that_imports_a_name_of_1_x_hears_what_to_change(line, module):
     plugins = Plugins.load([module("eh_test_old", f'{line}\nenginehouse_api = "1.0"')])
     assert "enginehouse_kit" in plugins.quarantined[0].wanted

@@ -6,9 +6,6 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import contextmanager, suppress
-from typing import Any
-
-import msgspec
 
 from enginehouse_conformance.context import Context
 from enginehouse_conformance.primitives import endless, named, nonce_tool
@@ -38,13 +35,6 @@ _FREE_WITHIN_S = 2.0
 _END_WITHIN_S = 30.0  # generous: it is long over where a cancellation has an effect at all
 _LONG_TOKENS = 1000
 _MOST_SLOTS = 16
-_BEYOND_THE_API: dict[str, dict[str, Any]] = {
-    "top_k": {"top_k": 40},
-    "min_p": {"min_p": 0.1},
-    "repetition_penalty": {"repetition_penalty": 1.2},
-    "chat_template_kwargs": {"chat_template_kwargs": {"a": 1}},
-}
-"""Fields of the contract that need a feature and that no document of the API has."""
 
 
 @contextmanager
@@ -139,10 +129,6 @@ def _running_counts(ctx: Context, events: list[AnyEvent]) -> dict[int, int]:
 
 @check("S3")
 async def failures_are_errors_of_the_contract(ctx: Context) -> None:
-    plain = ctx.backend.request(ctx.body(max_tokens=4), stream=False)
-    for feature, fields in _BEYOND_THE_API.items():
-        if not ctx.has(feature):
-            await _require_unsupported(ctx, feature, msgspec.structs.replace(plain, **fields), tuple(fields))
     for feature, probe in PROBES.items():
         if not ctx.has(feature):
             request = ctx.backend.request(ctx.body(**probe.fields), stream=bool(probe.fields.get("stream")))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -87,8 +87,25 @@ class RuleEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     false_alarm: float = 0.0
 
 
+class FeatureEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A feature as written in the file of the rules about it.
+
+    `asks` are fields of a request that need it, over those of the feature `beside`. Empty: nothing in a request asks
+    for it, so that nothing can be refused. `names` are the words of which the refusal must say one; the fields
+    unless given.
+    """
+
+    name: str
+    asks: dict[str, Any] = {}
+    beside: str | None = None
+    names: tuple[str, ...] = ()
+
+
 class SectionFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One file of rules: the section's title, what its rules have in common, and the rules."""
+    """One file of rules: the section's title, what its rules have in common, the features that it is about, the rules.
+
+    `features` are those that a rule needs where it does not say which.
+    """
 
     section: str
     title: str
@@ -96,6 +113,7 @@ class SectionFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     source: str
     since: str
     rule: tuple[RuleEntry, ...]
+    feature: tuple[FeatureEntry, ...] = ()
     parameters: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
 

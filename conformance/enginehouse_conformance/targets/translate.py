@@ -33,12 +33,11 @@ from enginehouse_plugin.request import OutputFormat, ToolChoice
 
 from .base import Body
 
-_PLAIN = ("n", "max_tokens", "temperature", "top_p", "frequency_penalty", "presence_penalty", "seed", "logprobs",
-          "top_logprobs", "parallel_tool_calls", "reasoning_effort")  # fmt: skip
-_READ = frozenset(_PLAIN) | {
-    "messages", "stream", "logit_bias", "stop", "response_format", "tools", "tool_choice",
-    "model", "user", "metadata", "stream_options", "max_completion_tokens",
-}  # fmt: skip
+_RENAMED = frozenset({"model", "messages", "user", "metadata", "stream_options", "max_completion_tokens"})
+_MADE = frozenset({"id", "prompt", "stream", "logit_bias", "stop", "output", "tools", "tool_choice"})
+_PLAIN = frozenset(GenerationRequest.__struct_fields__) - _MADE
+"""Fields that the contract and the API have in the same form: a new one needs nothing here."""
+_READ = _PLAIN | _RENAMED | {"stream", "logit_bias", "stop", "response_format", "tools", "tool_choice"}
 
 
 class Untranslatable(Exception):

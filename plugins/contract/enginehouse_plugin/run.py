@@ -29,6 +29,8 @@ class Sink(Protocol):
 class Run(ABC):
     """One request that an instance works on. All methods are idempotent, and do nothing once it has ended."""
 
+    __slots__ = ()
+
     @abstractmethod
     def pause(self) -> None:
         """Ask for no more events until `resume`; those that are under way may still come."""

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from enginehouse_kit.http.client import LocalClient
 from enginehouse_kit.http.connection import MAX_HEAD_BYTES, Connection
+from enginehouse_kit.http.exchange import Exchange
 from enginehouse_plugin.errors import EngineDied, EngineProtocolError, EngineUnavailable
 
 from .conftest import CLOSE, RESET, STALL, serving
@@ -40,8 +41,8 @@ async def test_a_request_has_a_body_and_a_reply_its_headers(server, client):
     reply = await client.request("POST", "/v1/x?y=1", b"{}", [("X-Key", "k")])
     assert (reply.status, reply.body, reply.headers["x-thing"]) == (200, b"ok", "one")
     expected = (
-        b"POST /v1/x?y=1 HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\nX-Key: k\r\n"
-        b"content-type: application/json\r\n\r\n{}"
+        b"POST /v1/x?y=1 HTTP/1.1\r\nhost: localhost\r\nX-Key: k\r\ncontent-type: application/json\r\n"
+        b"content-length: 2\r\n\r\n{}"
     )
     assert server.requests == [expected]
 
@@ -402,7 +403,8 @@ def test_an_answer_is_read_the_same_however_it_is_split(data):
         loop = asyncio.get_running_loop()
         client = LocalClient("unused")
         _, connection = await loop.create_unix_connection(lambda: Connection(client, loop), sock=ours)
-        exchange = connection.begin(b"GET / HTTP/1.1\r\n\r\n")
+        exchange = Exchange(1000)
+        connection.begin(b"GET / HTTP/1.1\r\n\r\n", exchange)
         for start, end in zip([0, *cuts], [*cuts, len(wire)], strict=True):
             if start < end:
                 connection.data_received(wire[start:end])

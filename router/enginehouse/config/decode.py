@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import difflib
-import re
 import typing
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import msgspec
 
+from enginehouse.violation import ANY, Step, Violation, taken_apart
 from enginehouse_plugin.backend import DEVICE_KINDS, KIND_PATTERN
 
 from .errors import ConfigError
 
 T = TypeVar("T")
 
-_MESSAGE = re.compile(r"(?P<problem>.*?)(?: - at `(?:key in )?\$(?P<path>.*)`)?", re.DOTALL)
-_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`")
-_CHOICE = re.compile(r"Invalid enum value '(?P<value>.*)'")
-_MISSING = re.compile(r"Object missing required field `(?P<name>.*)`")
-_STEP = re.compile(r"\.(?P<name>[^.\[]+)|\[(?:\d+|\.\.\.)\]")
 # msgspec speaks of JSON and Python; the reader of a TOML file does not.
 _WORDS = {
     "`object`": "a table",
@@ -43,7 +39,7 @@ def decode(raw: object, kind: type[T], *, file: str | None, where: str) -> T:
     try:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
-        raise _explain(str(error), kind, file, where) from None
+        raise _explain(taken_apart(error, raw), kind, file, where) from None
 
 
 def named_kinds(problem: str) -> str:
@@ -52,7 +48,7 @@ def named_kinds(problem: str) -> str:
     return problem.replace(f"`str` matching regex {KIND_PATTERN!r}", kinds)
 
 
-def suggest(name: str, known: typing.Iterable[str]) -> str:
+def suggest(name: str, known: Iterable[str]) -> str:
     """`Did you mean …?` where a known name is near, else the list of known names."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1)
@@ -61,36 +57,38 @@ def suggest(name: str, known: typing.Iterable[str]) -> str:
     return f"Known here: {', '.join(known)}." if known else "Nothing may stand here."
 
 
-def _explain(message: str, kind: type, file: str | None, where: str) -> ConfigError:
-    match = _MESSAGE.fullmatch(message)
-    problem, path = (match["problem"], match["path"] or "") if match else (message, "")
-    place = f"{where}{path}".lstrip(".")
-    if unknown := _UNKNOWN.fullmatch(problem):
-        name = unknown["name"]
-        struct = _struct_in(_kind_at(kind, path))
+def _explain(found: Violation, kind: type, file: str | None, where: str) -> ConfigError:
+    place = _joined(where, found.steps)
+    if found.unknown is not None:
+        struct = _struct_in(_kind_at(kind, found.steps))
         known = [field.encode_name for field in msgspec.structs.fields(struct)] if struct else []
-        return ConfigError(
-            f"unknown key '{name}'.", file=file, where=f"{place}.{name}".lstrip("."), fix=suggest(name, known)
-        )
-    if absent := _MISSING.fullmatch(problem):
-        name = absent["name"]
-        return ConfigError(f"the key '{name}' is missing.", file=file, where=place, fix=f"Add `{name} = …` there.")
-    if choice := _CHOICE.fullmatch(problem):
-        allowed = [str(value) for value in _choices_in(_kind_at(kind, path))]
-        return ConfigError(f"'{choice['value']}' is none of: {', '.join(allowed)}.", file=file, where=place)
-    problem = named_kinds(problem).replace(" | null`", "`")  # TOML has no null
+        at = _joined(place, (found.unknown,))
+        return ConfigError(f"unknown key '{found.unknown}'.", file=file, where=at, fix=suggest(found.unknown, known))
+    if found.missing is not None:
+        fix = f"Add `{found.missing} = …` there."
+        return ConfigError(f"the key '{found.missing}' is missing.", file=file, where=place, fix=fix)
+    if found.choice is not None and (allowed := _choices_in(_kind_at(kind, found.steps))):
+        listed = ", ".join(str(value) for value in allowed)
+        return ConfigError(f"{found.choice} is none of: {listed}.", file=file, where=place)
+    problem = named_kinds(found.problem).replace(" | null`", "`")  # TOML has no null
     for word, plain in _WORDS.items():
         problem = problem.replace(word, plain)
     return ConfigError(f"{problem[:1].lower()}{problem[1:]}.", file=file, where=place)
 
 
-def _kind_at(kind: Any, path: str) -> Any:  # any type annotation
-    """The annotation that the fields of *path* lead to from *kind*."""
-    for step in _STEP.finditer(path):
+def _joined(where: str, steps: Iterable[Step]) -> str:
+    for step in steps:
+        where += f"[{step}]" if isinstance(step, int) or step == ANY else f".{step}"
+    return where.lstrip(".")
+
+
+def _kind_at(kind: Any, steps: Iterable[Step]) -> Any:  # any type annotation
+    """The annotation that the fields of *steps* lead to from *kind*."""
+    for step in steps:
         struct = _struct_in(kind)
-        if step["name"] is None or struct is None:
+        if isinstance(step, int) or step == ANY or struct is None:
             continue
-        kind = {field.encode_name: field.type for field in msgspec.structs.fields(struct)}.get(step["name"])
+        kind = {field.encode_name: field.type for field in msgspec.structs.fields(struct)}.get(step)
     return kind
 
 

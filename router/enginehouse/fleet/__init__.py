@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .choice import Select, choose
+from .deadlines import Deadlines
 from .errors import (
     Draining,
     FirstTokenTimeout,
@@ -16,7 +17,7 @@ from .errors import (
     TotalTimeout,
 )
 from .fitting import Weighed, place_fitting
-from .lease import Deadlines, Lease, Notes
+from .lease import Lease, Notes
 from .lifecycle import HostedInstance
 from .model import Model
 from .placement import Chosen, Decision, Rejected, place

@@ -17,7 +17,6 @@ Select = Callable[[GenerationRequest, Sequence[Candidate]], str | None]
 def choose(
     request: GenerationRequest,
     instances: Sequence[HostedInstance],
-    *,
     avoid: HostedInstance | None = None,
     select: Select | None = None,
 ) -> HostedInstance | None:

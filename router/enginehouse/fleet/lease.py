@@ -14,14 +14,11 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
-import msgspec
-
-from enginehouse.config import ServerConfig
 from enginehouse.telemetry import get_logger
 from enginehouse_plugin import AnyEvent, GenerationRequest, Run, Sink, Started
 from enginehouse_plugin.errors import EngineError, EnginehouseError, EngineUnavailable
 
-from .choice import Select, choose, first_unmet
+from .choice import choose, first_unmet
 from .errors import FirstTokenTimeout, GenerationTimeout, IdleTimeout, TotalTimeout
 from .gate import Waiter
 from .lifecycle import HostedInstance
@@ -50,19 +47,6 @@ class Notes(Protocol):
         """Take down that the request ends with *error*."""
 
 
-class Deadlines(msgspec.Struct, frozen=True):
-    """How long a request may take until it begins, between two events, and in all; in seconds."""
-
-    first_token_s: float
-    idle_s: float
-    total_s: float
-
-    @classmethod
-    def of(cls, server: ServerConfig) -> Deadlines:
-        """Those that *server* sets."""
-        return cls(server.first_token_timeout_s, server.idle_timeout_s, server.total_timeout_s)
-
-
 class Lease(Run):
     """One request's work, and the one scope that ends it: `cancel` ends the queue, the wait for a load, and the run.
 
@@ -75,7 +59,6 @@ class Lease(Run):
     __slots__ = (
         "_avoid",
         "_client",
-        "_deadlines",
         "_facts",
         "_failure",
         "_has_begun",
@@ -92,7 +75,6 @@ class Lease(Run):
         "_release",
         "_request",
         "_run",
-        "_select",
         "_sink",
         "_timer",
         "_waiter",
@@ -100,24 +82,12 @@ class Lease(Run):
     )
     _hosted: HostedInstance
 
-    def __init__(
-        self,
-        request: GenerationRequest,
-        model: Model,
-        *,
-        client: str,
-        facts: Notes,
-        sink: Sink,
-        deadlines: Deadlines,
-        select: Select | None = None,
-    ) -> None:
+    def __init__(self, request: GenerationRequest, model: Model, client: str, facts: Notes, sink: Sink) -> None:
         self._request = request
         self._model = model
         self._client = client
         self._facts = facts
         self._sink = sink
-        self._deadlines = deadlines
-        self._select = select
         self._waiter: Waiter | None = None  # in a queue, and not admitted
         self._run: Run | None = None
         self._weight = 0  # slots held
@@ -130,8 +100,7 @@ class Lease(Run):
         self._paused_s = 0.0
         self._loop = asyncio.get_running_loop()
         self._opened_at = self._heard_at = self._loop.time()
-        soonest_s = min(deadlines.first_token_s, deadlines.idle_s, deadlines.total_s)
-        self._timer = self._loop.call_later(soonest_s, self._on_timer)
+        self._timer = self._loop.call_later(model.deadlines.soonest_s, self._on_timer)
 
     def __repr__(self) -> str:
         state = "over" if self._is_over else "waiting" if self._waiter else "running" if self._run else "opened"
@@ -238,16 +207,16 @@ class Lease(Run):
         request = self._request
         while True:
             try:
-                hosted = choose(request, self._model.instances, avoid=self._avoid, select=self._select)
+                hosted = choose(request, self._model.instances, self._avoid, self._model.select)
                 if hosted is None:
                     raise self._model.nowhere()
             except EnginehouseError as refusal:
                 raise self._failure or refusal from None
-            hosted.wake()
             self._hosted = hosted
             self._judged = hosted.capabilities
             weight = hosted.gate.enter(request.n)
             if not weight:
+                hosted.wake()
                 self._queued_at = self._loop.time()
                 self._waiter = hosted.gate.queue(self._client, request.n, self)
                 return
@@ -321,7 +290,7 @@ class Lease(Run):
     # ---- deadlines ----
 
     def _on_timer(self) -> None:
-        deadlines, now = self._deadlines, self._loop.time()
+        deadlines, now = self._model.deadlines, self._loop.time()
         ends_at = self._opened_at + deadlines.total_s
         expired: GenerationTimeout | None = None
         if self._paused_at is not None:

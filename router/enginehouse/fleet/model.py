@@ -5,22 +5,36 @@ from __future__ import annotations
 from enginehouse.config import ModelConfig, Trust
 from enginehouse_plugin import LoadProgress
 
+from .choice import Select
+from .deadlines import Deadlines
 from .errors import InstanceUnavailable
 from .lifecycle import HostedInstance
 from .placement import Decision
 
 
 class Model:
-    """What clients name: its configuration, where it was placed, and its instances (none: no placement holds)."""
+    """What clients name: its configuration, where it was placed, and its instances (none: no placement holds).
+
+    Its requests keep `deadlines`; `select` is asked before the router which instance serves one.
+    """
 
     def __init__(
-        self, name: str, config: ModelConfig, trust: Trust, decision: Decision, instances: list[HostedInstance]
+        self,
+        name: str,
+        config: ModelConfig,
+        trust: Trust,
+        decision: Decision,
+        instances: list[HostedInstance],
+        deadlines: Deadlines,
+        select: Select | None,
     ) -> None:
         self.name = name
         self.config = config
         self.trust: Trust = trust
         self.decision = decision
         self.instances = instances
+        self.deadlines = deadlines
+        self.select = select
 
     @property
     def described(self) -> HostedInstance | None:

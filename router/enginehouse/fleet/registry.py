@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from enginehouse.certificates import Certificates
 from enginehouse.config import Config, ModelConfig
 from enginehouse.telemetry import InstanceGauge, get_logger
-from enginehouse_plugin import BackendType, Device, GenerationRequest, InstanceChange, Sink
+from enginehouse_plugin import BackendType, Device, InstanceChange
 
 from .choice import Select
+from .deadlines import Deadlines
 from .errors import ModelNotFound
 from .fitting import FindWeights, Weighed, place_fitting
-from .lease import Deadlines, Lease, Notes
 from .lifecycle import HostedInstance
 from .model import Model
 from .placement import Unusable, place
@@ -27,8 +27,8 @@ log = get_logger()
 class Fleet:
     """All models of a configuration on this host.
 
-    *config* has been bound to *backends*. `start` loads in the background; `close` ends everything. Without
-    *certificates* nothing is proven.
+    *config* has been bound to *backends*; *select* goes before the router's own choice among instances. `start` loads
+    in the background; `close` ends everything. Without *certificates* nothing is proven.
     """
 
     def __init__(
@@ -39,11 +39,12 @@ class Fleet:
         *,
         resolve_source: ResolveSource = resolve_source,
         on_change: Callable[[InstanceChange], None] | None = None,
+        select: Select | None = None,
         policy: RestartPolicy | None = None,
         certificates: Certificates | None = None,
     ) -> None:
         self.devices = tuple(devices)
-        self.deadlines = Deadlines.of(config.server)
+        deadlines = Deadlines.of(config.server)
         self.models: dict[str, Model] = {}
         self.is_draining = False
         for name, model in config.models.items():
@@ -64,7 +65,7 @@ class Fleet:
                     trust=trust,
                 )
                 instances.append(hosted)
-            self.models[name] = Model(name, model, trust, decision, instances)
+            self.models[name] = Model(name, model, trust, decision, instances, deadlines, select)
 
     def _placing(self, name: str, config: ModelConfig, backends: Mapping[str, BackendType]) -> PlaceAgain:
         async def place_again(find_weights: FindWeights, unusable: Unusable) -> Weighed:
@@ -84,33 +85,6 @@ class Fleet:
             return self.models[name]
         except KeyError:
             raise ModelNotFound(name, known=self.models) from None
-
-    def lease(
-        self,
-        request: GenerationRequest,
-        model: str,
-        *,
-        client: str,
-        facts: Notes,
-        sink: Sink,
-        select: Select | None = None,
-    ) -> Lease:
-        """Give *request* of *client* to an instance of *model*, whose events go to *sink*; see `Lease.open`.
-
-        Raises:
-            ModelNotFound: there is no such model.
-        """
-        lease = Lease(
-            request,
-            self.model(model),
-            client=client,
-            facts=facts,
-            sink=sink,
-            deadlines=self.deadlines,
-            select=select,
-        )
-        lease.open()
-        return lease
 
     def instances(self) -> Iterator[HostedInstance]:
         """All instances of all models."""

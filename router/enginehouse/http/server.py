@@ -49,7 +49,12 @@ def serve(config: Config, plugins: Plugins) -> None:
     tls = _tls(config.server)
     devices = hardware.merged(hardware.devices(), plugins.devices())
     fleet = Fleet(
-        config, plugins.backends, devices, on_change=plugins.instance_changed, certificates=Certificates.of(config)
+        config,
+        plugins.backends,
+        devices,
+        on_change=plugins.instance_changed,
+        select=plugins.select if plugins.has_selectors else None,
+        certificates=Certificates.of(config),
     )
     ledger = Ledger(SQLiteStore(config.usage.path)) if config.usage.path else None
     service = Service(plugins, fleet, ledger=ledger)

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
-from enginehouse.dialects.openai.chat.request import ChatRequest, FunctionTool, JsonSchemaFormat
-from enginehouse.wire.places import Step, param_of
+from enginehouse.violation import Step
+from enginehouse.wire.places import param_of
 from enginehouse.wire.problems import MAX_DEPTH, too_deep
 from enginehouse_plugin.errors import InvalidRequest
 
@@ -37,25 +37,6 @@ _STRINGS = {
 _FLAGS = {"deprecated", "readOnly", "uniqueItems", "writeOnly"}
 
 
-def check_free_form(chat: ChatRequest) -> None:
-    """Check the parts of *chat* that may hold any JSON: schemas, and variables of the chat template.
-
-    Raises:
-        InvalidRequest: too deep, too large, or no JSON Schema where one must be.
-    """
-    seen = 0
-    if type(chat.response_format) is JsonSchemaFormat:
-        seen = check_schema(chat.response_format.json_schema.schema, ("response_format", "json_schema", "schema"))
-    if chat.tools is not None:
-        for at, tool in enumerate(chat.tools):
-            if not isinstance(tool, FunctionTool):
-                seen = _bound(tool.custom, ("tools", at, "custom"), seen)
-            elif tool.function.parameters is not None:
-                seen = check_schema(tool.function.parameters, ("tools", at, "function", "parameters"), seen)
-    if chat.chat_template_kwargs is not None:
-        _bound(chat.chat_template_kwargs, ("chat_template_kwargs",), seen)
-
-
 def check_schema(schema: dict[str, Any], path: tuple[Step, ...], seen: int = 0) -> int:
     """Refuse *schema*, which stands at *path* of the body, unless it is a JSON Schema.
 
@@ -64,7 +45,7 @@ def check_schema(schema: dict[str, Any], path: tuple[Step, ...], seen: int = 0) 
     Raises:
         InvalidRequest: naming *path*; the message says where in the schema.
     """
-    seen = _bound(schema, path, seen)
+    seen = check_size(schema, path, seen)
     waiting: list[tuple[Any, tuple[Step, ...]]] = [(schema, ())]
     while waiting:
         node, at = waiting.pop()
@@ -155,8 +136,14 @@ def _no_schema(path: tuple[Step, ...], at: tuple[Step, ...], problem: str) -> In
     )
 
 
-def _bound(value: Any, path: tuple[Step, ...], seen: int) -> int:
-    """Refuse *value* if it is too deep, or too large beside what was *seen*; return the new count."""
+def check_size(value: Any, path: tuple[Step, ...], seen: int = 0) -> int:
+    """Refuse *value*, any JSON at *path* of the body, if it is too deep, or too large beside what was *seen*.
+
+    Returns *seen*, the values counted so far, with those of *value* added.
+
+    Raises:
+        InvalidRequest: naming *path*.
+    """
     # `depth` counts the levels of the body that enclose the containers of `level`.
     level, depth = [value], len(path)
     while level:

@@ -1,27 +1,19 @@
-"""Places in a request: what a path leads to in a body, what the structs have there, and how the API writes it."""
+"""Places in a body: how an API writes them, and what the structs of a request have there."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import msgspec
 import msgspec.inspect as types
 
-from enginehouse.dialects.openai.chat.request import ChatRequest
+from enginehouse.violation import Step, value_at
 
 SHOWN = 64
 """Characters of a value or a name that a message repeats."""
 
-ANY_VALUE = "..."
-"""msgspec's step for "some value of this object"."""
-
-_ROOT = types.type_info(ChatRequest)
-_STEP = re.compile(r"\[(\d+|\.\.\.)\]|([^.\[]+)")
-_LONGEST_PATH = 500  # what is longer is no path of ours, but a client's text that reads like one
-
-Step = str | int
+EXPECTED = "expected"
+"""Key of `Meta(extra=…)` whose value says in words what a pattern, or a key of a map, expects."""
 
 
 def shown(text: str) -> str:
@@ -30,7 +22,7 @@ def shown(text: str) -> str:
 
 
 def param_of(steps: Iterable[Step]) -> str | None:
-    """Write a path as the API does: `messages[0].content`; None for the body itself."""
+    """Write a path as APIs do: `messages[0].content`; None for the body itself."""
     text: str | None = None
     for step in steps:
         if isinstance(step, int):
@@ -40,121 +32,97 @@ def param_of(steps: Iterable[Step]) -> str | None:
     return text
 
 
-def taken_apart(error: msgspec.ValidationError) -> tuple[str, tuple[Step, ...], bool]:
-    """Split msgspec's message into what is wrong, the path, and whether a key (not a value) is meant."""
-    text = str(error)
-    what, separator, place = text.rpartition(" - at `")
-    in_key = place.startswith("key` in `")
-    path = place.removeprefix("key` in `").removesuffix("`")
-    if not separator or not path.startswith("$") or len(path) > _LONGEST_PATH:
-        return text, (), False
-    steps: list[Step] = []
-    for index, name in _STEP.findall(path[1:]):
-        steps.append(name or (index if index == ANY_VALUE else int(index)))
-    return what, tuple(steps), in_key
+class Places:
+    """What the struct *root* has at each place of a body."""
 
+    def __init__(self, root: type) -> None:
+        self._root = types.type_info(root)
 
-def value_at(tree: Any, steps: Iterable[Step]) -> Any:
-    """Return the value at *steps* below *tree*, None where there is none."""
-    for step in steps:
-        if isinstance(tree, dict):
-            tree = tree.get(step)
-        elif isinstance(tree, list) and isinstance(step, int) and step < len(tree):
-            tree = tree[step]
-        else:
-            return None
-    return tree
+    def structs_at(self, steps: Iterable[Step], tree: Any) -> list[types.StructType]:
+        """Return the structs that the object at *steps* of *tree*, a whole body, may be."""
+        value = value_at(tree, steps)
+        return [
+            node
+            for node in self._types_at(steps, tree)
+            if isinstance(node, types.StructType) and _is_meant(node, value)
+        ]
 
+    def names_at(self, steps: Iterable[Step], tree: Any) -> list[str]:
+        """Return the fields that the object at *steps* may have."""
+        names: set[str] = set()
+        for struct in self.structs_at(steps, tree):
+            names.update(field.encode_name for field in struct.fields)
+            if struct.tag_field is not None:
+                names.add(struct.tag_field)
+        return sorted(names)
 
-def with_key(steps: tuple[Step, ...], tree: Any) -> tuple[Step, ...]:
-    """Replace msgspec's `...` at the end of *steps* by the first key whose value does not fit."""
-    if not steps or steps[-1] != ANY_VALUE:
-        return steps
-    mapping = value_at(tree, steps[:-1])
-    for candidate in types_at(steps[:-1], tree):
-        if isinstance(candidate, types.DictType) and isinstance(mapping, dict):
-            for key, value in mapping.items():
-                if not _fits(candidate.value_type, value):
-                    return (*steps[:-1], key)
-    return steps[:-1]
+    def choices_at(self, steps: tuple[Step, ...], tree: Any) -> list[Any]:
+        """Return the values allowed at *steps*: those of a literal, or the tags of a union of structs."""
+        values: list[Any] = []
+        for node in self._types_at(steps, tree):
+            if isinstance(node, types.LiteralType):
+                values += [value for value in node.values if value not in values]
+        if values:
+            return values
+        return [
+            node.tag
+            for node in self._types_at(steps[:-1], tree)
+            if isinstance(node, types.StructType) and node.tag_field == steps[-1]
+        ]
 
+    def description_at(self, steps: tuple[Step, ...], tree: Any) -> str:
+        """Return what the structs say about the field at *steps*."""
+        for struct in self.structs_at(steps[:-1], tree):
+            for field in struct.fields:
+                if field.encode_name == steps[-1] and isinstance(field.type, types.Metadata):
+                    return str((field.type.extra_json_schema or {}).get("description", ""))
+        return ""
 
-def _fits(wanted: types.Type, value: Any) -> bool:
-    if isinstance(wanted, types.StrType):
-        return isinstance(value, str) and (wanted.max_length is None or len(value) <= wanted.max_length)
-    if isinstance(wanted, types.FloatType):
-        low, high = wanted.ge, wanted.le
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return is_number and (low is None or value >= low) and (high is None or value <= high)
-    return True
+    def expected_at(self, steps: Iterable[Step], tree: Any) -> str | None:
+        """Return the words that the types have for what is expected at *steps*, or of the keys there."""
+        for node in self._annotated_at(steps, tree):
+            for part in _with_metadata(node):
+                keys = part.key_type if isinstance(part, types.DictType) else part
+                if isinstance(keys, types.Metadata) and keys.extra and EXPECTED in keys.extra:
+                    return str(keys.extra[EXPECTED])
+        return None
 
+    def _types_at(self, steps: Iterable[Step], tree: Any) -> list[types.Type]:
+        """Return the types that the structs have for the value at *steps*, chosen by the tags that stand in *tree*."""
+        return [member for node in self._annotated_at(steps, tree) for member in _plain(node)]
 
-def _flat(node: types.Type) -> Iterator[types.Type]:
-    if isinstance(node, types.Metadata):
-        yield from _flat(node.type)
-    elif isinstance(node, types.UnionType):
-        for member in node.types:
-            yield from _flat(member)
-    else:
-        yield node
-
-
-def types_at(steps: Iterable[Step], tree: Any) -> list[types.Type]:
-    """Return the types that the API has for the value at *steps*, chosen by the tags that stand in *tree*."""
-    found = [_ROOT]
-    for step in steps:
-        below: list[types.Type] = []
-        for node in found:
-            if isinstance(node, types.VarTupleType) and isinstance(step, int):
-                below.append(node.item_type)
-            elif isinstance(node, types.DictType):
-                below.append(node.value_type)
-            elif isinstance(node, types.StructType) and _is_meant(node, tree):
-                below.extend(field.type for field in node.fields if field.encode_name == step)
-        found = [member for node in below for member in _flat(node)]
-        tree = value_at(tree, [step])
-    return found
+    def _annotated_at(self, steps: Iterable[Step], tree: Any) -> list[types.Type]:
+        found: list[types.Type] = [self._root]
+        for step in steps:
+            below: list[types.Type] = []
+            for node in (member for each in found for member in _plain(each)):
+                if isinstance(node, types.CollectionType) and isinstance(step, int):
+                    below.append(node.item_type)
+                elif isinstance(node, types.DictType):
+                    below.append(node.value_type)
+                elif isinstance(node, types.StructType) and _is_meant(node, tree):
+                    below.extend(field.type for field in node.fields if field.encode_name == step)
+            found = below
+            tree = value_at(tree, [step])
+        return found
 
 
 def _is_meant(struct: types.StructType, value: Any) -> bool:
     return struct.tag_field is None or (isinstance(value, dict) and value.get(struct.tag_field) == struct.tag)
 
 
-def structs_at(steps: tuple[Step, ...], tree: Any) -> list[types.StructType]:
-    """Return the structs that the object at *steps* may be."""
-    value = value_at(tree, steps)
-    return [node for node in types_at(steps, tree) if isinstance(node, types.StructType) and _is_meant(node, value)]
+def _with_metadata(node: types.Type) -> Iterator[types.Type]:
+    """Yield *node*, and what stands inside its annotations and unions."""
+    yield node
+    if isinstance(node, types.Metadata):
+        yield from _with_metadata(node.type)
+    elif isinstance(node, types.UnionType):
+        for member in node.types:
+            yield from _with_metadata(member)
 
 
-def supported(steps: tuple[Step, ...], tree: Any) -> list[Any]:
-    """Return the values allowed at *steps*: those of a literal, or the tags of a union of structs."""
-    values: list[Any] = []
-    for node in types_at(steps, tree):
-        if isinstance(node, types.LiteralType):
-            values += [value for value in node.values if value not in values]
-    if values:
-        return values
-    return [
-        node.tag
-        for node in types_at(steps[:-1], tree)
-        if isinstance(node, types.StructType) and node.tag_field == steps[-1]
-    ]
-
-
-def description_at(steps: tuple[Step, ...], tree: Any) -> str:
-    """Return what the structs say about the refused field at *steps*."""
-    for struct in structs_at(steps[:-1], tree):
-        for field in struct.fields:
-            if field.encode_name == steps[-1] and isinstance(field.type, types.Metadata):
-                return str((field.type.extra_json_schema or {}).get("description", ""))
-    return ""
-
-
-def names_at(steps: tuple[Step, ...], tree: Any) -> list[str]:
-    """Return the fields that the object at *steps* may have."""
-    names: set[str] = set()
-    for struct in structs_at(steps, tree):
-        names.update(field.encode_name for field in struct.fields)
-        if struct.tag_field is not None:
-            names.add(struct.tag_field)
-    return sorted(names)
+def _plain(node: types.Type) -> Iterator[types.Type]:
+    """Yield the types that *node* may be, without annotations and unions."""
+    for part in _with_metadata(node):
+        if not isinstance(part, types.Metadata | types.UnionType):
+            yield part

@@ -1,7 +1,7 @@
-"""What is wrong with a body that does not decode, in the words of the API.
+"""What is wrong with a body that does not decode, in the words of APIs.
 
-Runs only for bodies that are refused, so it may decode them again: msgspec tells the kind of a violation and a
-path, the rest (the value, what is allowed, the name of a key) is looked up in the body and in the structs.
+Runs only for bodies that are refused. msgspec tells the kind of a violation and a path, the rest (the value, what
+is allowed) is looked up in the body and in the structs.
 """
 
 from __future__ import annotations
@@ -14,26 +14,13 @@ from typing import Any
 
 import msgspec
 
-from enginehouse.dialects.openai.chat.request import NAME_PATTERN
-from enginehouse.wire.places import (
-    ANY_VALUE,
-    SHOWN,
-    Step,
-    description_at,
-    names_at,
-    param_of,
-    shown,
-    supported,
-    taken_apart,
-    value_at,
-    with_key,
-)
+from enginehouse.violation import ANY, Bound, Step, Violation, taken_apart, value_at
+from enginehouse.wire.places import SHOWN, Places, param_of, shown
 from enginehouse_plugin.errors import InvalidRequest
 
 MAX_DEPTH = 128
 """Most levels of arrays and objects in a body."""
 
-_BOUND = re.compile(r"Expected `(\w+)`(?: of length)? (>=|<=|>|<) (\S+)")
 _HALF_A_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 _NOUNS = {
     "str": "a string",
@@ -44,8 +31,6 @@ _NOUNS = {
     "object": "an object",
     "null": "null",
 }
-_UNKNOWN = "Object contains unknown field `"
-_MISSING = "Object missing required field `"
 
 
 def too_deep() -> InvalidRequest:
@@ -111,50 +96,38 @@ def malformed(body: bytes, error: Exception) -> InvalidRequest:
 # ---- bodies that are JSON, but not a request ----
 
 
-def violation(error: msgspec.ValidationError, tree: Any) -> InvalidRequest:
-    """Build the refusal for *error*; *tree* is the whole body, decoded without types."""
-    if path := _unknown_field(error, tree):
-        return _unknown_parameter(path[:-1], str(path[-1]), tree)
-    what, steps, in_key = taken_apart(error)
-    return _violation(what, with_key(steps, tree), tree, in_key)
-
-
-def _unknown_field(error: msgspec.ValidationError, tree: Any) -> tuple[Step, ...] | None:
-    """Return the path of the unknown field that *error* is about, or None if it is about something else."""
-    text = str(error)
-    if not text.startswith(_UNKNOWN):
-        return None
-    what, steps, _ = taken_apart(error)
-    # A field of the body itself may have a name that reads like a path.
-    for path in ((*steps, what.removeprefix(_UNKNOWN)[:-1]), (text.removeprefix(_UNKNOWN)[:-1],)):
-        owner = value_at(tree, path[:-1])
-        if isinstance(owner, dict) and path[-1] in owner:
-            return path
-    return None
-
-
-def _violation(what: str, steps: tuple[Step, ...], tree: Any, in_key: bool) -> InvalidRequest:
-    param = param_of(steps)
-    if what.startswith(_MISSING):
-        name = param_of((*steps, what.removeprefix(_MISSING)[:-1]))
+def refusal(found: Violation, tree: Any, places: Places) -> InvalidRequest:
+    """Build the refusal for *found*; *tree* is the whole body, decoded without types, and *places* its structs."""
+    if found.unknown is not None:
+        return _unknown_parameter(found.steps, found.unknown, tree, places)
+    param = param_of(found.steps)
+    if found.missing is not None:
+        name = param_of((*found.steps, found.missing))
         return InvalidRequest(f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter")
-    if in_key:
-        return _bad_key(what, steps, tree)
-    value = value_at(tree, steps)
-    if what.startswith("Invalid "):
-        allowed = ", ".join(f"'{item}'" for item in supported(steps, tree))
+    if found.is_of_key:
+        if found.bound is not None and found.bound[:2] == ("str", "<="):
+            return _long_key(found.steps, found.bound.limit)
+        return bad_key(found.steps, tree, places)
+    value = value_at(tree, found.steps)
+    if found.choice is not None:
+        allowed = ", ".join(f"'{item}'" for item in places.choices_at(found.steps, tree))
         return InvalidRequest(
             f"Invalid value: {_quoted(value)} for '{param}'. Supported values are: {allowed}.", param=param
         )
-    if " matching regex " in what:
-        return InvalidRequest(f"Invalid '{param}': {_quoted(value)}. Expected {_pattern_words(what)}.", param=param)
-    if bound := _BOUND.match(what):
-        return _out_of_bounds(bound, value, param)
-    return _wrong_type(what, steps, tree, value)
+    if found.pattern is not None:
+        expected = places.expected_at(found.steps, tree) or f"a string matching {found.pattern}"
+        return InvalidRequest(f"Invalid '{param}': {_quoted(value)}. Expected {expected}.", param=param)
+    if found.bound is not None:
+        return _out_of_bounds(found.bound, value, param)
+    if found.is_out_of_range:
+        return _out_of_range(param)
+    if found.wanted:
+        return _wrong_type(found, tree, value, places)
+    return InvalidRequest(f"Invalid '{param}': {found.problem}.", param=param)
 
 
-def _unknown_parameter(steps: tuple[Step, ...], name: str, tree: Any) -> InvalidRequest:
-    known = names_at(steps, tree)
+def _unknown_parameter(steps: tuple[Step, ...], name: str, tree: Any, places: Places) -> InvalidRequest:
+    known = places.names_at(steps, tree)
     close = difflib.get_close_matches(name[:SHOWN], known, n=1)
     if close:
         hint = f" Did you mean '{close[0]}'?"
@@ -166,34 +139,24 @@ def _unknown_parameter(steps: tuple[Step, ...], name: str, tree: Any) -> Invalid
     return InvalidRequest(f"Unknown parameter: '{param}'.{hint}", param=param, code="unknown_parameter")
 
 
-def bad_token_id(steps: tuple[Step, ...], key: str) -> InvalidRequest:
-    """Build the refusal of a *key* of the object at *steps* that is no token id."""
+def bad_key(path: tuple[Step, ...], tree: Any, places: Places) -> InvalidRequest:
+    """Build the refusal of the last key of *path*, which is none that its object may have."""
+    expected = places.expected_at(path[:-1], tree) or "integers in decimal"
     return InvalidRequest(
-        f"Invalid key {_quoted(key)} in '{param_of(steps)}': keys must be token ids: integers from 0 in decimal.",
-        param=param_of((*steps, key)),
+        f"Invalid key {_quoted(path[-1])} in '{param_of(path[:-1])}': keys must be {expected}.", param=param_of(path)
     )
 
 
-def _bad_key(what: str, steps: tuple[Step, ...], tree: Any) -> InvalidRequest:
-    """Find the key that is too long, or no token id, whichever *what* is about."""
-    keys = value_at(tree, steps)
-    if not what.startswith("Expected `str`"):
-        return bad_token_id(steps, next((key for key in keys if not _is_token_id(key)), ""))
-    limit = int(what.rpartition(" ")[2])
-    key = next((key for key in keys if len(key) > limit), "")
+def _long_key(path: tuple[Step, ...], limit: str) -> InvalidRequest:
     return InvalidRequest(
-        f"Invalid key {_quoted(key)} in '{param_of(steps)}': keys must be at most {limit} characters long.",
-        param=param_of((*steps, key)),
+        f"Invalid key {_quoted(path[-1])} in '{param_of(path[:-1])}': keys must be at most {limit} characters long.",
+        param=param_of(path),
         code="string_above_max_length",
     )
 
 
-def _is_token_id(key: str) -> bool:
-    return re.fullmatch("0|[1-9][0-9]{0,18}", key) is not None and int(key) < 2**63
-
-
-def _out_of_bounds(bound: re.Match[str], value: Any, param: str | None) -> InvalidRequest:
-    kind, sign, limit = bound.groups()
+def _out_of_bounds(bound: Bound, value: Any, param: str | None) -> InvalidRequest:
+    kind, sign, limit = bound
     low = sign.startswith(">")
     if kind in ("int", "float"):
         noun = "integer" if kind == "int" else "decimal"
@@ -220,15 +183,14 @@ def _out_of_bounds(bound: re.Match[str], value: Any, param: str | None) -> Inval
     )
 
 
-def _wrong_type(what: str, steps: tuple[Step, ...], tree: Any, value: Any) -> InvalidRequest:
-    param = param_of(steps)
-    kinds: list[str] = re.findall(r"`([^`]*)`", what)[0].split(" | ")
-    if kinds == ["null"]:
-        reason = description_at(steps, tree)
+def _wrong_type(found: Violation, tree: Any, value: Any, places: Places) -> InvalidRequest:
+    param = param_of(found.steps)
+    if found.wanted == ("null",):
+        reason = places.description_at(found.steps, tree)
         return InvalidRequest(
             f"Unsupported parameter: '{param}' is not supported. {reason}", param=param, code="unsupported_parameter"
         )
-    wanted = " or ".join(_NOUNS.get(kind, kind) for kind in kinds if kind != "null")
+    wanted = " or ".join(_NOUNS.get(kind, kind) for kind in found.wanted if kind != "null")
     if param is None:
         return InvalidRequest(
             f"The body must be a JSON object, but it is {_kind_of(value)}.", param=None, code="invalid_type"
@@ -255,16 +217,15 @@ def _quoted(value: Any) -> str:
     return _kind_of(value)
 
 
-def _pattern_words(what: str) -> str:
-    if repr(NAME_PATTERN) in what:
-        return "1 to 64 characters of a-z, A-Z, 0-9, '_' and '-'"
-    return what.removeprefix("Expected ")
+def number_out_of_range(*errors: msgspec.ValidationError) -> InvalidRequest:
+    """Build the refusal of a number that no machine type holds; of *errors*, the first that is about it names it."""
+    for found in map(taken_apart, errors):
+        if found.is_out_of_range and ANY not in found.steps:
+            return _out_of_range(param_of(found.steps))
+    return _out_of_range(None)
 
 
-def number_out_of_range(*found: msgspec.ValidationError) -> InvalidRequest:
-    """Build the refusal of a number that no machine type holds; of *found*, the first that is about it names it."""
-    for error in found:
-        what, steps, _ = taken_apart(error)
-        if "out of range" in what and ANY_VALUE not in steps:
-            return InvalidRequest(f"Invalid '{param_of(steps)}': the number is out of range.", param=param_of(steps))
-    return InvalidRequest("The body has a number that is out of range.", param=None)
+def _out_of_range(param: str | None) -> InvalidRequest:
+    if param is None:
+        return InvalidRequest("The body has a number that is out of range.", param=None)
+    return InvalidRequest(f"Invalid '{param}': the number is out of range.", param=param)

@@ -19,8 +19,8 @@ class Desk:
 
     def __init__(self, house, config: Config | None = None, plugins: Plugins | None = None, **build) -> None:
         self.house = house
-        config = config or house.config()
-        self.service = Service(plugins or Plugins(), house.build(config, **build))
+        plugins = plugins or Plugins()
+        self.service = Service(plugins, house.build(config, select=plugins.select, **build))
         self.service.fleet.start()
 
     def open(self, *, model: str = "m", client: str = "a", **fields) -> Lease:

@@ -3,6 +3,8 @@
 It exists for speed: one `asyncio.Protocol`, one write per request, no task and no timer per read. It
 speaks plain HTTP only; a remote upstream needs a full client. Needs the extra `http` (httptools).
 
+`send` and `request` are awaited; `start` pushes the events of an answer into a sink (`run.HttpRun`).
+
 A connection that closes in the middle of an answer raises `EngineDied`, an answer that is not HTTP
 raises `EngineProtocolError`, and an engine that cannot be reached raises `EngineUnavailable`.
 """
@@ -17,8 +19,11 @@ from collections.abc import Sequence
 import msgspec
 
 from enginehouse_plugin.errors import EngineDied, EngineUnavailable
+from enginehouse_plugin.run import Run, Sink
 
-from .connection import Connection, Exchange
+from .connection import Connection
+from .exchange import Exchange
+from .run import HttpRun, Reader
 
 __all__ = ["Exchange", "LocalClient", "Reply"]
 
@@ -56,6 +61,7 @@ class LocalClient:
         self._host = "localhost" if isinstance(address, str) else f"{address[0]}:{address[1]}"
         self._idle: list[Connection] = []  # the last used is reused first
         self._open: set[Connection] = set()
+        self._heads: dict[str, bytes] = {}  # of posts that are pushed, by their path
         self._is_closed = False
 
     def __repr__(self) -> str:
@@ -75,35 +81,44 @@ class LocalClient:
             EngineDied, EngineProtocolError: it closed the connection, or answered what is not HTTP.
         """
         request = self._encode(method, path, body, headers)
+        exchange = Exchange(self.max_body_bytes)
         # Three cases: a kept connection that answers, a kept connection that was closed, a new connection.
-        connection = self._take()
+        connection = self.kept()
         was_dropped = False
-        if connection is not None:
-            exchange = connection.begin(request)
-            try:
-                await exchange.head()
-            except EngineDied:
-                if exchange.was_answered:
-                    raise
-                was_dropped = True
-            except BaseException:
-                exchange.close()
-                raise
-            else:
-                return exchange
         try:
-            connection = await self._connect()
-        except EngineUnavailable as error:
-            if was_dropped:
-                raise EngineDied("The engine closed the connection without an answer and is gone.") from error
-            raise
-        exchange = connection.begin(request)
-        try:
+            if connection is not None:
+                connection.begin(request, exchange)
+                try:
+                    await exchange.head()
+                except EngineDied:
+                    if exchange.has_answer:
+                        raise
+                    was_dropped = True
+                    exchange = Exchange(self.max_body_bytes)
+                else:
+                    return exchange
+            (await self.connect(was_dropped=was_dropped)).begin(request, exchange)
             await exchange.head()
         except BaseException:
             exchange.close()
             raise
         return exchange
+
+    def start(self, path: str, body: bytes, reader: Reader, sink: Sink, *, is_stream: bool) -> Run:
+        """Post *body* and push the events that *reader* finds in the answer into *sink*.
+
+        On a kept connection the request is written at once, else a task opens one; sent again as with `send`.
+        A stream is read event by event, any other answer whole.
+
+        Raises:
+            EngineUnavailable: the client has been closed.
+        """
+        self._refuse_if_closed()
+        head = self._heads.get(path)
+        if head is None:
+            head = self._heads[path] = self._head("POST", path, (), has_body=True)
+        request = b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
+        return HttpRun(self, request, reader, sink, is_stream=is_stream)
 
     async def request(
         self, method: str, path: str, body: bytes = b"", headers: Sequence[tuple[str, str]] = ()
@@ -121,10 +136,10 @@ class LocalClient:
         self._idle.clear()
         lost = [connection.lost for connection in self._open]
         for connection in tuple(self._open):
-            exchange = connection._exchange
+            incoming = connection.incoming
             connection.abort()
-            if exchange is not None:
-                exchange.fail(EngineUnavailable("The client has been closed."))
+            if incoming is not None:
+                incoming.fail(EngineUnavailable("The client has been closed."))
         if lost:
             await asyncio.wait(lost)
 
@@ -147,9 +162,10 @@ class LocalClient:
         if connection in self._idle:
             self._idle.remove(connection)
 
-    # ---- inside ----
+    # ---- for exchanges and runs ----
 
-    def _take(self) -> Connection | None:
+    def kept(self) -> Connection | None:
+        """Take a kept connection, if there is one."""
         while self._idle:
             connection = self._idle.pop()
             if connection.is_alive:
@@ -157,21 +173,38 @@ class LocalClient:
             connection.abort()
         return None
 
+    async def connect(self, *, was_dropped: bool = False) -> Connection:
+        """Open a connection; *was_dropped*: a kept one has just been closed by the engine.
+
+        Raises:
+            EngineUnavailable, EngineDied: the engine cannot be reached, the latter if *was_dropped*.
+        """
+        try:
+            return await self._connect()
+        except EngineUnavailable as error:
+            if was_dropped:
+                raise EngineDied("The engine closed the connection without an answer and is gone.") from error
+            raise
+
+    # ---- inside ----
+
     def _encode(self, method: str, path: str, body: bytes, headers: Sequence[tuple[str, str]]) -> bytes:
-        head = f"{method} {path} HTTP/1.1\r\nhost: {self._host}\r\ncontent-length: {len(body)}\r\n"
-        lines = 3
-        for name, value in headers:
-            head += f"{name}: {value}\r\n"
-            lines += 1
-        if body and "content-type" not in {name.lower() for name, _ in headers}:
-            head += "content-type: application/json\r\n"
-            lines += 1
+        return b"%bcontent-length: %d\r\n\r\n%b" % (
+            self._head(method, path, headers, has_body=bool(body)),
+            len(body),
+            body,
+        )
+
+    def _head(self, method: str, path: str, headers: Sequence[tuple[str, str]], *, has_body: bool) -> bytes:
+        """The head of a request, but for the length of its body."""
+        lines = [f"{method} {path} HTTP/1.1", f"host: {self._host}", *(f"{name}: {value}" for name, value in headers)]
+        if has_body and "content-type" not in {name.lower() for name, _ in headers}:
+            lines.append("content-type: application/json")
         if not self._keep_alive:
-            head += "connection: close\r\n"
-            lines += 1
-        if head.count("\n") != lines or head.count("\r") != lines:
+            lines.append("connection: close")
+        if any("\n" in line or "\r" in line for line in lines):
             raise ValueError("A method, path or header holds a line break.")
-        return head.encode("latin-1") + b"\r\n" + body
+        return "\r\n".join((*lines, "")).encode("latin-1")
 
     async def _connect(self) -> Connection:
         self._refuse_if_closed()

@@ -9,11 +9,12 @@ from enginehouse.config import Defaults
 from enginehouse.dialects.endpoint import Call, Encoder, Errors
 from enginehouse.dialects.ids import unique_hex
 from enginehouse.dialects.openai import errors
-from enginehouse.dialects.openai.chat.decode import UnknownFields, decode_chat
+from enginehouse.dialects.openai.chat.decode import decode_chat
 from enginehouse.dialects.openai.chat.encode import AnswerHead, ChatBody, ChatStream
 from enginehouse.dialects.openai.chat.generation import generation_request
 from enginehouse.dialects.openai.chat.recorded import recorded
 from enginehouse.dialects.openai.chat.request import ChatRequest
+from enginehouse.wire.decode import UnknownFields
 from enginehouse_plugin import GenerationRequest, Profile
 
 
@@ -36,7 +37,7 @@ class ChatEndpoint:
     ) -> None:
         self._profile = profile
         self._defaults = defaults or {}
-        self._unknown_fields = unknown_fields
+        self._unknown_fields: UnknownFields = unknown_fields
 
     def decode(self, body: bytes, request_id: str) -> Call:
         """See `Endpoint.decode`."""

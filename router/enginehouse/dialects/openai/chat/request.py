@@ -12,13 +12,22 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from enginehouse.dialects.openai.chat.messages import ChatMessage, Json, Refused, Strict, TextContent
-
-# `$` alone also matches before a final line feed in Python; with the look-ahead it means the same in every dialect.
-NAME_PATTERN = r"^[a-zA-Z0-9_-]{1,64}$(?!\n)"
-Name = Annotated[str, Meta(pattern=NAME_PATTERN, examples=["get_weather"])]
+from enginehouse.wire.places import EXPECTED
 
 INT32_MAX = 2**31 - 1
 INT64_MAX = 2**63 - 1
+
+# `$` alone also matches before a final line feed in Python; with the look-ahead it means the same in every dialect.
+NAME_PATTERN = r"^[a-zA-Z0-9_-]{1,64}$(?!\n)"
+Name = Annotated[
+    str,
+    Meta(
+        pattern=NAME_PATTERN,
+        examples=["get_weather"],
+        extra={EXPECTED: "1 to 64 characters of a-z, A-Z, 0-9, '_' and '-'"},
+    ),
+]
+TokenID = Annotated[int, Meta(ge=0, le=INT64_MAX, extra={EXPECTED: "token ids: integers from 0 in decimal"})]
 
 TokenCount = Annotated[int, Meta(ge=1, le=INT32_MAX)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
@@ -158,7 +167,7 @@ class ChatRequest(Strict, frozen=True, kw_only=True):
     ) = None
     logit_bias: (
         Annotated[
-            dict[Annotated[int, Meta(ge=0, le=INT64_MAX)], Annotated[float, Meta(ge=-100, le=100)]],
+            dict[TokenID, Annotated[float, Meta(ge=-100, le=100)]],
             Meta(description="Added to the logits, by token id.", examples=[{"1734": -100}]),
         ]
         | None

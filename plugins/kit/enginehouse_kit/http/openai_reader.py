@@ -1,0 +1,160 @@
+"""From the chunks of an answer on the OpenAI chat wire to events."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from enginehouse_kit.text.forced_calls import new_call_id
+from enginehouse_plugin.errors import EngineFailure, EnginehouseError, EngineProtocolError
+from enginehouse_plugin.events import (
+    AnyEvent,
+    Channel,
+    Finished,
+    FinishReason,
+    ReasoningDelta,
+    RefusalDelta,
+    Started,
+    TextDelta,
+    ToolCallDelta,
+    UsageReport,
+)
+
+from .openai_schema import WireChoice, WireDelta, WireError, WireToolCall, WireUsage
+
+if TYPE_CHECKING:
+    from .openai import OpenAIDialect
+
+_REASONS: dict[str, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+}
+
+
+class AnswerReader:
+    """Reads one answer: what has come of it, and whether that is in order (see `run.Reader`)."""
+
+    __slots__ = ("_announced", "_completion_tokens", "_dialect", "_is_started", "_n", "_unfinished", "_usage")
+
+    def __init__(self, dialect: OpenAIDialect, n: int) -> None:
+        self._dialect = dialect
+        self._n = n
+        self._is_started = False
+        self._unfinished = set(range(n))
+        self._completion_tokens = [0] * n
+        self._announced: set[tuple[int, int]] = set()  # calls whose id and name have been given
+        self._usage: WireUsage | None = None
+
+    def begin(self, events: list[AnyEvent]) -> None:
+        """See `Reader.begin`; the first chunk may tell of the prompt, so that it is waited for."""
+
+    def refusal(self, status: int, error: WireError) -> EnginehouseError:
+        """See `Reader.refusal`."""
+        return self._dialect.error_of(status, error)
+
+    def take(self, payload: bytes, events: list[AnyEvent]) -> None:
+        """See `Reader.take`."""
+        dialect = self._dialect
+        try:
+            chunk = dialect.decode(payload)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as problem:
+            raise EngineProtocolError(f"The engine's answer cannot be read: {problem}") from problem
+        if chunk.error is not None:
+            error = WireError(message=chunk.error) if isinstance(chunk.error, str) else chunk.error
+            raise dialect.error_of(error.code if isinstance(error.code, int) else 500, error)
+        usage = dialect.usage_of(chunk)
+        choices = chunk.choices
+        found: list[AnyEvent] = events if self._is_started else []
+        for choice in choices:
+            self._take_choice(choice, usage, len(choices), found)
+        if usage is not None:
+            self._usage = usage
+        if not self._is_started and (found or usage is not None):
+            self._is_started = True
+            events.append(Started() if usage is None else Started(usage.prompt_tokens, usage.cached_tokens))
+            events += found
+
+    def finish(self, events: list[AnyEvent]) -> None:
+        """See `Reader.finish`: the total, once every choice has finished."""
+        if self._unfinished:
+            raise EngineProtocolError("The engine's answer ended before its choices had finished.")
+        usage = self._usage
+        if usage is None:
+            raise EngineProtocolError("The engine gave no usage with its answer.")
+        events.append(
+            UsageReport(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens)
+        )
+
+    def _take_choice(self, choice: WireChoice, usage: WireUsage | None, together: int, events: list[AnyEvent]) -> None:
+        at = choice.index
+        if not 0 <= at < self._n:
+            raise EngineProtocolError(f"The engine answered with choice {at}; {self._n} were asked for.")
+        before = len(events)
+        delta = choice.delta or choice.message
+        if delta is not None:
+            self._take_delta(at, choice, delta, usage, together, events)
+        if at not in self._unfinished:
+            if len(events) > before:
+                raise EngineProtocolError(f"The engine went on with choice {at} after it had finished.")
+        elif choice.finish_reason is not None:
+            reason = _REASONS.get(choice.finish_reason)
+            if reason is None:
+                raise EngineFailure(f"The engine ended the answer with '{choice.finish_reason}'.")
+            self._unfinished.discard(at)
+            events.append(Finished(at, reason, self._dialect.matched_stop(choice)))
+
+    def _take_delta(
+        self,
+        at: int,
+        choice: WireChoice,
+        delta: WireDelta,
+        usage: WireUsage | None,
+        together: int,
+        events: list[AnyEvent],
+    ) -> None:
+        text = delta.content
+        reasoning = self._dialect.reasoning_of(delta)
+        logprobs = None
+        wire = choice.logprobs
+        if wire is not None and (wire.content or wire.refusal):
+            # A reasoning token's logprob stands with the content's; its chunk tells which it is.
+            channel: Channel = "refusal" if wire.refusal else "reasoning" if reasoning and not text else "content"
+            logprobs = tuple(self._dialect.token_logprob(one, channel) for one in wire.refusal or wire.content or ())
+        if not (text or reasoning or delta.refusal or delta.tool_calls or logprobs):
+            if usage is not None and together == 1:
+                self._completion_tokens[at] = max(self._completion_tokens[at], usage.completion_tokens)
+            return
+        count = self._count(at, usage, together, len(logprobs) if logprobs else 1)
+        # Logprobs go with the first that is there of text, reasoning, refusal.
+        if reasoning:
+            events.append(ReasoningDelta(at, reasoning, count, None if text else logprobs))
+        if delta.refusal:
+            events.append(RefusalDelta(at, delta.refusal, count, None if text or reasoning else logprobs))
+        if text or (logprobs and not reasoning and not delta.refusal):
+            events.append(TextDelta(at, text or "", count, logprobs))
+        for index, call in enumerate(delta.tool_calls or ()):
+            events.append(self._call(at, index, call, count))
+
+    def _count(self, at: int, usage: WireUsage | None, together: int, tokens: int) -> int:
+        if usage is None:  # no running counts: each chunk holds a token at least
+            count = self._completion_tokens[at] + tokens
+        elif together == 1:
+            count = usage.completion_tokens
+        else:  # a whole answer tells the sum alone: the parts are known from logprobs, or taken as equal
+            count = tokens if tokens > 1 else usage.completion_tokens // together
+        self._completion_tokens[at] = count
+        return count
+
+    def _call(self, at: int, index: int, call: WireToolCall, count: int) -> ToolCallDelta:
+        call_index = index if call.index is None else call.index
+        arguments = call.function.arguments or ""
+        if (at, call_index) in self._announced:
+            return ToolCallDelta(at, call_index, count, arguments_fragment=arguments)
+        if not call.function.name:
+            raise EngineProtocolError("The engine began a tool call without a name.")
+        self._announced.add((at, call_index))
+        return ToolCallDelta(at, call_index, count, call.id or new_call_id(), call.function.name, arguments)
