@@ -1,0 +1,160 @@
+"""The configuration in force, as data: what another one would change, and applying what needs no restart.
+
+Who holds a part of the configuration says with `observe` which keys it follows. A key that nobody follows needs a
+restart, so that what is said of a change is what happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal
+
+import msgspec
+
+from .config import Config, ModelConfig, refuse_open_listener
+
+Path = tuple[str, ...]
+"""A key: `("server", "port")`, `("models", "m", "defaults")`, a whole model `("models", "m")`, `("keys", "alice")`."""
+
+_SECTIONS: Final = ("server", "log", "usage", "certificates")
+_MODEL: Final = ModelConfig.__struct_fields__
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A key that differs, and how."""
+
+    path: Path
+    kind: Literal["added", "removed", "changed"]
+
+    @property
+    def where(self) -> str:
+        """The key as messages name it: `models."m".defaults`."""
+        first, *rest = self.path
+        if first in ("models", "keys"):
+            rest[0] = f'"{rest[0]}"'
+        return ".".join((first, *rest))
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What another configuration would change: `now` without a restart, the others only with one."""
+
+    now: tuple[Change, ...] = ()
+    at_restart: tuple[Change, ...] = ()
+
+
+class Live:
+    """Holds the configuration in force, `config`; *config* is the one to begin with, bound to the plugins."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._observers: list[tuple[tuple[Path, ...], Callable[[Config], None] | None]] = []
+
+    def observe(self, keys: Sequence[str], apply: Callable[[Config], None] | None = None) -> None:
+        """Follow *keys*: `server.keep_alive_s`, `keys`, `models.*.defaults`, or `models` for all of them.
+
+        *apply* is called with the configuration in force, from now on whenever one of them has changed; it does not
+        fail. None: they are read from `config` each time.
+
+        Raises:
+            ValueError: there is no such key.
+        """
+        paths = tuple(tuple(key.split(".")) for key in keys)
+        for key, path in zip(keys, paths, strict=True):
+            if not any(_leads_to(path, known) for known in _known()):
+                raise ValueError(f"there is no key '{key}'")
+        self._observers.append((paths, apply))
+
+    def diff(self, new: Config) -> Changes:
+        """What *new*, bound to the same plugins, would change; changes nothing itself."""
+        now: list[Change] = []
+        at_restart: list[Change] = []
+        for change in _differences(self.config, new):
+            followed = any(_is_followed(change.path, paths) for paths, _ in self._observers)
+            (now if followed else at_restart).append(change)
+        return Changes(now=tuple(now), at_restart=tuple(at_restart))
+
+    def apply(self, new: Config) -> Changes:
+        """Put in force what can be of *new*, and tell those who follow it; returns what `diff` does.
+
+        Keys that need a restart stay as they are.
+
+        Raises:
+            ConfigError: the listener would be open to the network; nothing is changed.
+        """
+        changes = self.diff(new)
+        config = _keeping(self.config, new, {change.path for change in changes.at_restart})
+        refuse_open_listener(config)
+        self.config = config
+        for paths, apply in self._observers:
+            if apply is not None and any(_is_followed(change.path, paths) for change in changes.now):
+                apply(config)
+        return changes
+
+
+def _known() -> list[Path]:
+    sections = [(name, field) for name in _SECTIONS for field in getattr(Config(), name).__struct_fields__]
+    return [("trust",), ("keys", "*"), *sections, *(("models", "*", field) for field in _MODEL)]
+
+
+def _leads_to(path: Path, known: Path) -> bool:
+    return known[: len(path)] == path
+
+
+def _is_followed(path: Path, by: tuple[Path, ...]) -> bool:
+    """Whether one of *by* names *path* or something around it."""
+    general = (path[0], "*", *path[2:]) if path[0] in ("models", "keys") else path
+    return any(_leads_to(key, general) for key in by)
+
+
+def _values(config: Config) -> dict[Path, Any]:  # the type of a value is its key's
+    """Every key of *config* with its value."""
+    values: dict[Path, Any] = {("trust",): config.trust}
+    for name in _SECTIONS:
+        values |= _fields((name,), getattr(config, name))
+    for name, model in config.models.items():
+        values |= _fields(("models", name), model)
+    for key in config.keys:
+        values["keys", key.name] = key.sha256
+    return values
+
+
+def _fields(path: Path, section: msgspec.Struct) -> dict[Path, Any]:
+    return {(*path, field): getattr(section, field) for field in section.__struct_fields__}
+
+
+def _differences(old: Config, new: Config) -> list[Change]:
+    before, after = _values(old), _values(new)
+    found: dict[Path, Change] = {}
+    for path in [*before, *(path for path in after if path not in before)]:
+        if path in before and path in after:
+            if before[path] != after[path]:
+                found[path] = Change(path, "changed")
+        else:
+            whole = path[:2]  # a model or a key that is only in one of them
+            found[whole] = Change(whole, "removed" if path in before else "added")
+    return list(found.values())
+
+
+def _keeping(old: Config, new: Config, kept: set[Path]) -> Config:
+    """*new*, with what is *kept* as it is in *old*."""
+    sections: dict[str, Any] = {
+        name: msgspec.structs.replace(
+            getattr(new, name),
+            **{path[1]: getattr(getattr(old, name), path[1]) for path in kept if path[0] == name},
+        )
+        for name in _SECTIONS
+    }
+    models = {name: model for name, model in new.models.items() if ("models", name) not in kept}
+    for name, model in old.models.items():
+        if ("models", name) in kept:
+            models[name] = model
+        elif name in models:
+            same = {field: getattr(model, field) for field in _MODEL if ("models", name, field) in kept}
+            models[name] = msgspec.structs.replace(models[name], **same)
+    return msgspec.structs.replace(
+        new,
+        trust=old.trust if ("trust",) in kept else new.trust,
+        keys=old.keys if any(path[0] == "keys" for path in kept) else new.keys,
+        models=models,
+        **sections,
+    )
