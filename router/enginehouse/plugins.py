@@ -7,9 +7,9 @@ asked to call them.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import msgspec
 import pluggy
@@ -31,6 +31,7 @@ from enginehouse_plugin import (
 )
 
 log = get_logger()
+T = TypeVar("T", BackendType, Profile)
 
 _PREFIX = "enginehouse_"
 _VERSION_NAME = "enginehouse_api"
@@ -74,10 +75,14 @@ class _Refused(Exception):
 
 
 class Plugins:
-    """All plugins of this process, behind one method per hook."""
+    """All plugins of this process, behind one method per hook.
 
-    def __init__(self) -> None:
+    *profiles* are the router's own; `profiles` has those that plugins offer beside them.
+    """
+
+    def __init__(self, profiles: Mapping[str, Profile] | None = None) -> None:
         self.backends: dict[str, BackendType] = {}
+        self.profiles: dict[str, Profile] = dict(profiles or {})
         self.loaded: list[LoadedPlugin] = []
         self.quarantined: list[QuarantinedPlugin] = []
         self._manager = pluggy.PluginManager("enginehouse")
@@ -87,9 +92,9 @@ class Plugins:
         self._find_observers()
 
     @classmethod
-    def load(cls, points: Iterable[EntryPoint] | None = None) -> Self:
+    def load(cls, points: Iterable[EntryPoint] | None = None, *, profiles: Mapping[str, Profile] | None = None) -> Self:
         """Load the plugins at *points* (those installed), in the order of their names."""
-        plugins = cls()
+        plugins = cls(profiles)
         found = entry_points(group=ENTRY_POINT_GROUP) if points is None else points
         for point in sorted(found, key=lambda point: point.name):
             distribution = point.dist.name if point.dist else "?"
@@ -112,13 +117,15 @@ class Plugins:
         try:
             api = _checked_version(plugin)
             self._register(plugin, name)
-            backends = self._offered_backends(plugin)
+            backends = self._offered(plugin, "enginehouse_backends", BackendType, "backend", self.backends)
+            profiles = self._offered(plugin, "enginehouse_profiles", Profile, "profile", self.profiles)
         except _Refused as refused:
             if self._manager.is_registered(plugin):
                 self._manager.unregister(plugin)
             self._quarantine(name, distribution, refused)
             return
-        self.backends.update({backend.name: backend for backend in backends})
+        self.backends.update(backends)
+        self.profiles.update(profiles)
         implemented = tuple(caller.name for caller in self._manager.get_hookcallers(plugin) or ())
         self.loaded.append(
             LoadedPlugin(
@@ -126,7 +133,7 @@ class Plugins:
                 distribution=distribution,
                 api=api,
                 hooks=implemented,
-                backends=tuple(backend.name for backend in backends),
+                backends=tuple(backends),
             )
         )
         self._find_observers()
@@ -139,13 +146,6 @@ class Plugins:
         for device in self._collect("enginehouse_devices", Device):
             found.setdefault(device.id, device)
         return tuple(found.values())
-
-    def profiles(self) -> dict[str, Profile]:
-        """API profiles by name; of two with one name the first counts."""
-        found: dict[str, Profile] = {}
-        for profile in self._collect("enginehouse_profiles", Profile):
-            found.setdefault(profile.name, profile)
-        return found
 
     def select(self, request: GenerationRequest, candidates: Sequence[Candidate]) -> str | None:
         """The first instance id that a plugin chooses among *candidates*; None leaves it to the router."""
@@ -240,27 +240,27 @@ class Plugins:
                 )
         return _Refused(str(error).replace("\n", " "), wanted="hooks as specified", offered=type(plugin).__name__)
 
-    def _offered_backends(self, plugin: object) -> list[BackendType]:
-        found: list[BackendType] = []
-        for impl in self._implementations("enginehouse_backends"):
+    def _offered(self, plugin: object, hook: str, kind: type[T], noun: str, taken: Mapping[str, T]) -> dict[str, T]:
+        """Return what *plugin* offers by *hook*, by name; *taken* is what there is already."""
+        found: dict[str, T] = {}
+        for impl in self._implementations(hook):
             if impl.plugin is not plugin:
                 continue
             try:
                 offered = list(self._result(impl))
             except Exception as error:
                 raise _Refused(
-                    f"'enginehouse_backends' failed: {type(error).__name__}: {error}",
-                    wanted="a list of BackendType",
+                    f"'{hook}' failed: {type(error).__name__}: {error}",
+                    wanted=f"a list of {kind.__name__}",
                     offered="an exception",
                 ) from error
-            for backend in offered:
-                if not isinstance(backend, BackendType):
-                    raise _Refused("it offers what is no backend type", wanted="BackendType",
-                                   offered=type(backend).__name__)  # fmt: skip
-                if backend.name in self.backends or any(backend.name == other.name for other in found):
-                    raise _Refused(f"the backend '{backend.name}' is offered already",
-                                   wanted="a name of its own", offered=backend.name)  # fmt: skip
-                found.append(backend)
+            for item in offered:
+                if not isinstance(item, kind):
+                    raise _Refused(f"it offers what is no {noun}", wanted=kind.__name__, offered=type(item).__name__)
+                if item.name in taken or item.name in found:
+                    raise _Refused(f"the {noun} '{item.name}' is offered already",
+                                   wanted="a name of its own", offered=item.name)  # fmt: skip
+                found[item.name] = item
         return found
 
     def _quarantine(self, name: str, distribution: str, refused: _Refused) -> None:

@@ -8,6 +8,7 @@ from importlib.metadata import EntryPoint
 import msgspec
 import pytest
 
+from enginehouse.dialects.profiles import built_in
 from enginehouse.plugins import Plugins
 from enginehouse_plugin import (
     API_VERSION,
@@ -102,7 +103,7 @@ def enginehouse_profiles():
 """,
     )
     plugins = Plugins.load([point])
-    assert plugins.profiles()["terse"].default_max_tokens == 5
+    assert plugins.profiles["terse"].default_max_tokens == 5
 
 
 @pytest.mark.parametrize(
@@ -207,6 +208,12 @@ class WrongResult(Good):
         return ["llama"]
 
 
+class RaisingProfiles(Good):
+    @hookimpl
+    def enginehouse_profiles(self):
+        raise OSError("no disk")
+
+
 class NoResult(Good):
     @hookimpl
     def enginehouse_backends(self):
@@ -222,7 +229,8 @@ class NoResult(Good):
         (Unmarked, "'enginehouse_devices' is not marked as a hook"),
         (Wrapping, "'enginehouse_devices' is a wrapper"),
         (Raising, "'enginehouse_backends' failed: OSError: no disk"),
-        (WrongResult, "no backend type"),
+        (RaisingProfiles, "'enginehouse_profiles' failed: OSError: no disk"),
+        (WrongResult, "it offers what is no backend"),
         (NoResult, "'enginehouse_backends' failed: TypeError"),
     ],
 )
@@ -239,6 +247,19 @@ def test_a_backend_name_that_is_taken_is_refused():
     plugins = loaded(Good("same"), Good("same"))
     assert plugins.loaded[0].backends == ("same",)
     assert "'same' is offered already" in plugins.quarantined[0].reason
+
+
+def test_a_profile_of_the_routers_own_name_is_refused():
+    class Own(Good):
+        @hookimpl
+        def enginehouse_profiles(self):
+            return [Profile(name="openai", max_n=1)]
+
+    plugins = Plugins(built_in())
+    plugins.add(Own("a"), "own")
+    assert plugins.profiles == built_in()
+    assert "the profile 'openai' is offered already" in plugins.quarantined[0].reason
+    assert plugins.backends == {}
 
 
 def test_one_plugin_cannot_offer_a_name_twice():
@@ -262,17 +283,13 @@ def test_two_plugins_of_one_name_are_told_apart():
 
 
 class Loud(Good):
-    """Raises in every hook but the one that is called on loading."""
+    """Raises in every hook but those that are called on loading."""
 
     def __init__(self) -> None:
         super().__init__("loud")
 
     @hookimpl
     def enginehouse_devices(self):
-        raise OSError("boom")
-
-    @hookimpl
-    def enginehouse_profiles(self):
         raise OSError("boom")
 
     @hookimpl
@@ -327,7 +344,7 @@ def test_an_implementation_that_raises_does_not_stop_the_others(is_loud_first):
     useful = Useful()
     plugins = loaded(Loud(), useful) if is_loud_first else loaded(useful, Loud())
     assert [device.id for device in plugins.devices()] == ["npu:0"]
-    assert list(plugins.profiles()) == ["terse"]
+    assert list(plugins.profiles) == ["terse"]
     assert plugins.select(a_request(), [a_candidate("a"), a_candidate("b")]) == "b"
     plugins.instance_changed(CHANGE)
     plugins.request_finished(FACTS)

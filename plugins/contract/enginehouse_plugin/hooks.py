@@ -15,6 +15,7 @@ the version of this contract that it was built for, and marks its hooks:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 import pluggy
@@ -30,17 +31,23 @@ hookspec = pluggy.HookspecMarker("enginehouse")
 hookimpl = pluggy.HookimplMarker("enginehouse")
 
 
-class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """A dialect of the API: limits and defaults where a request is silent."""
+class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One documented API on a dialect, as data: its limits, and what holds where a request is silent.
+
+    A default of None is the API's own: temperature 1, top_p 1, tokens up to the context. A field that nobody knows
+    is refused, or with `report` left out and named.
+    """
 
     name: str
     description: str = ""
+    unknown_fields: Literal["refuse", "report"] = "refuse"
     max_temperature: float = 2.0
-    default_temperature: float = 1.0
-    default_top_p: float = 1.0
-    default_max_tokens: int | None = None
-    max_stop: int = 4
     max_n: int = 128
+    max_stop: int = 4
+    max_top_logprobs: int = 20
+    default_temperature: float | None = None
+    default_top_p: float | None = None
+    default_max_tokens: int | None = None
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +113,7 @@ def enginehouse_devices() -> Sequence[Device]:  # type: ignore[empty-body]  # a 
 
 @hookspec
 def enginehouse_profiles() -> Sequence[Profile]:  # type: ignore[empty-body]  # a spec has no body
-    """API profiles."""
+    """Profiles that this plugin offers; each has a name of its own."""
 
 
 @hookspec(firstresult=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .decode import named_kinds
+from .decode import named_kinds, suggest
 from .engines import KNOWN_ENGINES, KnownEngine
 from .errors import ConfigError
 from .load import bind, default_config, load_config, refuse_open_listener
@@ -41,4 +41,5 @@ __all__ = [
     "named_kinds",
     "parse_size",
     "refuse_open_listener",
+    "suggest",
 ]

@@ -42,7 +42,9 @@ class ServerConfig(Section, frozen=True):
     total_timeout_s: Seconds = 3600.0
     keep_alive_s: Seconds = 15.0
     drain_timeout_s: Annotated[float, Meta(ge=0)] = 30.0
-    unknown_fields: Literal["refuse", "report"] = "refuse"
+    profile: Name = "openai"
+    unknown_fields: Literal["refuse", "report"] | None = None
+    """None: as the profile has it."""
     metrics_public: bool = False
     docs: bool = True
 

@@ -14,12 +14,11 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from enginehouse.accounts import KeyRing
 from enginehouse.config import Config
 from enginehouse.dialects.endpoint import ErrorReply
+from enginehouse.dialects.endpoints import endpoints
 from enginehouse.dialects.openai import errors
-from enginehouse.dialects.openai.chat.endpoint import ChatEndpoint
 from enginehouse.dialects.refusals import MethodNotAllowed, NotFound, RefusedByFramework
 from enginehouse.service import Service
 from enginehouse.telemetry import get_logger
-from enginehouse_plugin import Profile
 from enginehouse_plugin.errors import EnginehouseError
 
 from .api import UNKNOWN_FIELDS_HEADER, ApiRoute
@@ -102,19 +101,17 @@ class App:
 def create_app(config: Config, service: Service, *, layers: Sequence[Layer] = ()) -> App:
     """Return the application that serves *service*; its lifespan starts and ends the fleet. *layers* come last."""
     keys = KeyRing(config.keys)
-    chat = ChatEndpoint(
-        Profile(name="openai"),
-        defaults={name: model.defaults for name, model in config.models.items()},
-        unknown_fields=config.server.unknown_fields,
-    )
-    endpoints: dict[str, Handler] = {chat.path: ApiRoute(chat, service, keys, config.server)}
+    routes: dict[str, Handler] = {
+        endpoint.path: ApiRoute(endpoint, service, keys, config.server)
+        for endpoint in endpoints(config, service.plugins.profiles)
+    }
 
     async def start() -> None:
         service.fleet.start()
 
     litestar = Litestar(
         [
-            *(asgi(path, copy_scope=False)(_mounted(route)) for path, route in endpoints.items()),
+            *(asgi(path, copy_scope=False)(_mounted(route)) for path, route in routes.items()),
             *small_routes(config, service, keys),
         ],
         exception_handlers={
@@ -133,7 +130,7 @@ def create_app(config: Config, service: Service, *, layers: Sequence[Layer] = ()
         own.append(Cors(config.server.cors_origins, (header, "retry-after", UNKNOWN_FIELDS_HEADER.decode())))
     return App(
         litestar,
-        endpoints,
+        routes,
         [*own, *layers],
         max_body_bytes=config.server.max_body_bytes,
         write_timeout_s=config.server.idle_timeout_s,

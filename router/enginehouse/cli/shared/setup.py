@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from enginehouse.config import Config, bind, default_config, load_config
+from enginehouse.dialects.profiles import built_in, chosen
 from enginehouse.fleet.fitting import place_fitting
 from enginehouse.fleet.placement import Decision, place
 from enginehouse.hardware import devices as hardware_devices
@@ -56,7 +57,7 @@ class Setup(msgspec.Struct, frozen=True):
 def load_plugins() -> Plugins:
     """All plugins of this environment; what they log on the way goes to standard error."""
     configure_logging("console", "error")  # quarantine is told by the commands that show plugins
-    return Plugins.load()
+    return Plugins.load(profiles=built_in())
 
 
 def read_config(config_file: str | None) -> Config:
@@ -75,6 +76,7 @@ def set_up(config_file: str | None, *, devices: tuple[Device, ...] | None = None
     config = read_config(config_file)
     plugins = load_plugins()
     config = bind(config, plugins.backends, plugins.refusals())
+    chosen(config, plugins.profiles)
     devices = host_devices(plugins) if devices is None else devices
     if is_weighed:
         decisions = asyncio.run(_place_fitting(config, plugins, devices))

@@ -18,8 +18,8 @@ from enginehouse.dialects.openai.chat.request import ChatRequest
 from enginehouse.dialects.openai.errors import ErrorEnvelope
 from enginehouse.dialects.openai.models import Health, ModelCard, ModelList, Readiness
 from enginehouse.dialects.openai.openapi_examples import REQUESTS, STREAM
+from enginehouse.dialects.profiles import built_in
 from enginehouse.dialects.refusals import BodyTooLarge, MethodNotAllowed, TooSlow, UnsupportedMediaType
-from enginehouse_plugin import Profile
 from enginehouse_plugin.errors import EnginehouseError, InvalidRequest, RequestError
 
 Json = dict[str, Any]  # a part of an OpenAPI document: JSON of any shape
@@ -28,11 +28,11 @@ _REF = "#/components/schemas/{name}"
 _REFUSED_KINDS = {"CustomTool", "CustomToolCall", "CustomCall", "NamedCustom"}
 """Structs that are decoded only so that they can be refused by name."""
 
-_PROFILE = Profile(name="openai")
+_PROFILE = built_in()["openai"]
 _NARROWER: dict[str, Json] = {
     # What `rules` and `generation` add to the structs.
-    "temperature": {"maximum": _PROFILE.max_temperature, "default": _PROFILE.default_temperature},
-    "top_p": {"default": _PROFILE.default_top_p},
+    "temperature": {"maximum": _PROFILE.max_temperature, "default": 1.0},
+    "top_p": {"default": 1.0},
     "top_k": {"default": 0},
     "min_p": {"default": 0},
     "frequency_penalty": {"default": 0},

@@ -13,11 +13,12 @@ import pytest
 from enginehouse.dialects.openai.chat.answers import ChatChunk
 from enginehouse.dialects.openai.chat.decode import decode_chat
 from enginehouse.dialects.openai.chat.encode import AnswerHead, ChatBody
-from enginehouse.dialects.openai.chat.generation import generation_request
+from enginehouse.dialects.openai.chat.endpoint import ChatEndpoint
 from enginehouse.dialects.openai.chat.request import ChatRequest
 from enginehouse.dialects.openai.openapi import document
 from enginehouse.dialects.openai.openapi_examples import REQUESTS, STREAM
-from enginehouse_plugin import Finished, Profile, TextDelta, UsageReport
+from enginehouse.dialects.profiles import built_in
+from enginehouse_plugin import Finished, TextDelta, UsageReport
 
 DOCUMENT = document()
 
@@ -54,8 +55,7 @@ def test_every_field_of_a_request_is_described() -> None:
 @pytest.mark.parametrize("name", REQUESTS)
 def test_an_example_is_valid_and_decodes(name: str) -> None:
     assert validator("ChatRequest").is_valid(REQUESTS[name])
-    chat, _ = decode_chat(json.dumps(REQUESTS[name]).encode())
-    generation_request(chat, request_id="r", profile=Profile(name="openai"))
+    ChatEndpoint(built_in()["openai"]).decode(json.dumps(REQUESTS[name]).encode(), "r")
 
 
 def test_the_example_of_a_stream_is_one() -> None:

@@ -11,7 +11,7 @@ from enginehouse.dialects.ids import unique_hex
 from enginehouse.dialects.openai import errors
 from enginehouse.dialects.openai.chat.decode import decode_chat
 from enginehouse.dialects.openai.chat.encode import AnswerHead, ChatBody, ChatStream
-from enginehouse.dialects.openai.chat.generation import generation_request
+from enginehouse.dialects.openai.chat.generation import generation_request, settled
 from enginehouse.dialects.openai.chat.recorded import recorded
 from enginehouse.dialects.openai.chat.request import ChatRequest
 from enginehouse.wire.decode import UnknownFields
@@ -22,7 +22,8 @@ class ChatEndpoint:
     """Chat completions of the OpenAI dialect, as *profile* has them.
 
     *defaults* are those of each model, by its name. With *unknown_fields* "report" a field that nobody knows is left
-    out and named in `Call.ignored`, each place once for all items of an array: `messages[].id`.
+    out and named in `Call.ignored`, each place once for all items of an array: `messages[].id`; None leaves that to
+    the profile.
     """
 
     path = "/v1/chat/completions"
@@ -33,18 +34,18 @@ class ChatEndpoint:
         profile: Profile,
         *,
         defaults: Mapping[str, Defaults] | None = None,
-        unknown_fields: UnknownFields = "refuse",
+        unknown_fields: UnknownFields | None = None,
     ) -> None:
         self._profile = profile
-        self._defaults = defaults or {}
-        self._unknown_fields: UnknownFields = unknown_fields
+        self._unknown_fields: UnknownFields = unknown_fields or profile.unknown_fields
+        self._silent = {name: settled(own, profile) for name, own in (defaults or {}).items()}
+        self._silent_elsewhere = settled(Defaults(), profile)
 
     def decode(self, body: bytes, request_id: str) -> Call:
         """See `Endpoint.decode`."""
         chat, ignored = decode_chat(body, unknown_fields=self._unknown_fields)
-        request = generation_request(
-            chat, request_id=request_id, profile=self._profile, defaults=self._defaults.get(chat.model)
-        )
+        silent = self._silent.get(chat.model, self._silent_elsewhere)
+        request = generation_request(chat, request_id=request_id, profile=self._profile, silent=silent)
         return Call(
             model=chat.model,
             request=request,

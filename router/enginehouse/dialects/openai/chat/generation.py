@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any
 
 import msgspec
 
@@ -11,69 +11,109 @@ from enginehouse.dialects.openai.chat.messages import AssistantMessage, ChatMess
 from enginehouse.dialects.openai.chat.request import (
     AllowedToolsChoice,
     ChatRequest,
+    CustomTool,
     FunctionTool,
     JsonObjectFormat,
     JsonSchemaFormat,
     NamedFunction,
+    ResponseFormat,
 )
 from enginehouse_plugin import Profile
 from enginehouse_plugin import request as contract
 from enginehouse_plugin.errors import InvalidRequest
 
-T = TypeVar("T")
+
+class Settled(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request to one model gets where it is silent."""
+
+    temperature: float
+    top_p: float
+    max_tokens: int | None
+    top_k: int
+    min_p: float
+    frequency_penalty: float
+    presence_penalty: float
+    repetition_penalty: float
+    seed: int | None
+    stop: tuple[str, ...]
+    reasoning_effort: str | None
+    chat_template_kwargs: dict[str, Any] | None  # goes to the model's own template
+
+
+def settled(defaults: Defaults, profile: Profile) -> Settled:
+    """Return what holds for a model: its own *defaults*, else the profile's, else the API's."""
+    return Settled(
+        temperature=_first(defaults.temperature, profile.default_temperature, 1.0),
+        top_p=_first(defaults.top_p, profile.default_top_p, 1.0),
+        max_tokens=_first(defaults.max_tokens, profile.default_max_tokens, None),
+        top_k=_first(defaults.top_k, 0),
+        min_p=_first(defaults.min_p, 0.0),
+        frequency_penalty=_first(defaults.frequency_penalty, 0.0),
+        presence_penalty=_first(defaults.presence_penalty, 0.0),
+        repetition_penalty=_first(defaults.repetition_penalty, 1.0),
+        seed=defaults.seed,
+        stop=_first(defaults.stop, ()),
+        reasoning_effort=defaults.reasoning_effort,
+        chat_template_kwargs=defaults.chat_template_kwargs,
+    )
+
+
+def _first(*values: Any) -> Any:  # the first that is not None, whatever their type
+    return next((value for value in values if value is not None), None)
 
 
 def generation_request(
-    chat: ChatRequest, *, request_id: str, profile: Profile, defaults: Defaults | None = None
+    chat: ChatRequest, *, request_id: str, profile: Profile, silent: Settled
 ) -> contract.GenerationRequest:
-    """Build what an instance is asked: the request's own values, else the model's, else the profile's.
+    """Build what an instance is asked: the request's own values, and where it is silent those of *silent*.
 
     Raises:
         InvalidRequest: a value is beyond a limit of *profile*.
     """
-    _check_profile(chat, profile)
-    model = defaults if defaults is not None else _NO_DEFAULTS
-    tools, tool_choice = _tools(chat)
+    _check_limits(chat, profile)
+    tools, tool_choice = ((), "none") if chat.tools is None else _tools(chat, chat.tools)
+    max_tokens = _limit(chat)
+    stop = (chat.stop,) if isinstance(chat.stop, str) else chat.stop
+    variables = chat.chat_template_kwargs
+    if variables is None:
+        variables = silent.chat_template_kwargs
+    elif silent.chat_template_kwargs is not None:
+        # The model's variables stand beside the request's; where both name one, the request's holds.
+        variables = {**silent.chat_template_kwargs, **variables}
     return contract.GenerationRequest(
         id=request_id,
-        prompt=contract.Chat(messages=_messages(chat.messages)),
-        stream=bool(chat.stream),
+        prompt=contract.Chat(_messages(chat.messages)),
+        stream=chat.stream is True,
         n=1 if chat.n is None else chat.n,
-        max_tokens=_decided(_limit(chat), model.max_tokens, profile.default_max_tokens),
-        temperature=_decided(chat.temperature, model.temperature, profile.default_temperature),
-        top_p=_decided(chat.top_p, model.top_p, profile.default_top_p),
-        top_k=_decided(chat.top_k, model.top_k, 0),
-        min_p=_decided(chat.min_p, model.min_p, 0.0),
-        frequency_penalty=_decided(chat.frequency_penalty, model.frequency_penalty, 0.0),
-        presence_penalty=_decided(chat.presence_penalty, model.presence_penalty, 0.0),
-        repetition_penalty=_decided(chat.repetition_penalty, model.repetition_penalty, 1.0),
+        max_tokens=silent.max_tokens if max_tokens is None else max_tokens,
+        temperature=silent.temperature if chat.temperature is None else chat.temperature,
+        top_p=silent.top_p if chat.top_p is None else chat.top_p,
+        top_k=silent.top_k if chat.top_k is None else chat.top_k,
+        min_p=silent.min_p if chat.min_p is None else chat.min_p,
+        frequency_penalty=silent.frequency_penalty if chat.frequency_penalty is None else chat.frequency_penalty,
+        presence_penalty=silent.presence_penalty if chat.presence_penalty is None else chat.presence_penalty,
+        repetition_penalty=silent.repetition_penalty if chat.repetition_penalty is None else chat.repetition_penalty,
         logit_bias={} if chat.logit_bias is None else chat.logit_bias,
-        seed=_decided(chat.seed, model.seed, None),
-        stop=_decided(_stop(chat), model.stop, ()),
-        logprobs=bool(chat.logprobs),
+        seed=silent.seed if chat.seed is None else chat.seed,
+        stop=silent.stop if stop is None else stop,
+        logprobs=chat.logprobs is True,
         top_logprobs=0 if chat.top_logprobs is None else chat.top_logprobs,
-        output=_output(chat),
+        output=None if chat.response_format is None else _output(chat.response_format),
         tools=tools,
         tool_choice=tool_choice,
-        parallel_tool_calls=True if chat.parallel_tool_calls is None else chat.parallel_tool_calls,
-        reasoning_effort=_decided(chat.reasoning_effort, model.reasoning_effort, None),
-        # The model's variables stand beside the request's; where both name one, the request's holds.
-        chat_template_kwargs={**(model.chat_template_kwargs or {}), **(chat.chat_template_kwargs or {})} or None,
+        parallel_tool_calls=chat.parallel_tool_calls is not False,
+        reasoning_effort=silent.reasoning_effort if chat.reasoning_effort is None else chat.reasoning_effort,
+        chat_template_kwargs=variables or None,
     )
 
 
-_NO_DEFAULTS = Defaults()
-
-
-def _decided(own: T | None, models: T | None, last: T) -> T:
-    return own if own is not None else models if models is not None else last
-
-
-def _check_profile(chat: ChatRequest, profile: Profile) -> None:
+def _check_limits(chat: ChatRequest, profile: Profile) -> None:
     if chat.n is not None and chat.n > profile.max_n:
         raise _above("n", "integer", chat.n, profile.max_n)
     if chat.temperature is not None and chat.temperature > profile.max_temperature:
         raise _above("temperature", "decimal", chat.temperature, profile.max_temperature)
+    if chat.top_logprobs is not None and chat.top_logprobs > profile.max_top_logprobs:
+        raise _above("top_logprobs", "integer", chat.top_logprobs, profile.max_top_logprobs)
     if isinstance(chat.stop, tuple) and len(chat.stop) > profile.max_stop:
         raise InvalidRequest(
             f"Invalid 'stop': array too long. Expected an array with maximum length {profile.max_stop}, "
@@ -99,14 +139,7 @@ def _limit(chat: ChatRequest) -> int | None:
     return min(newer, older)
 
 
-def _stop(chat: ChatRequest) -> tuple[str, ...] | None:
-    return (chat.stop,) if isinstance(chat.stop, str) else chat.stop
-
-
-def _output(chat: ChatRequest) -> contract.OutputFormat | None:
-    wanted = chat.response_format
-    if wanted is None:
-        return None
+def _output(wanted: ResponseFormat) -> contract.OutputFormat | None:
     if isinstance(wanted, JsonObjectFormat):
         return contract.JsonObject()
     if isinstance(wanted, JsonSchemaFormat):
@@ -117,10 +150,10 @@ def _output(chat: ChatRequest) -> contract.OutputFormat | None:
     return None
 
 
-def _tools(chat: ChatRequest) -> tuple[tuple[contract.Tool, ...], contract.ToolChoice]:
-    if chat.tools is None:
-        return (), "none"
-    functions = [tool.function for tool in chat.tools if isinstance(tool, FunctionTool)]
+def _tools(
+    chat: ChatRequest, given: tuple[FunctionTool | CustomTool, ...]
+) -> tuple[tuple[contract.Tool, ...], contract.ToolChoice]:
+    functions = [tool.function for tool in given if isinstance(tool, FunctionTool)]
     if not functions:
         return (), "none"
     choice: contract.ToolChoice = "auto"

@@ -17,15 +17,17 @@ from hypothesis import strategies as st
 from enginehouse.config import Defaults
 from enginehouse.dialects.openai import errors
 from enginehouse.dialects.openai.chat.decode import decode_chat
-from enginehouse.dialects.openai.chat.generation import generation_request
+from enginehouse.dialects.openai.chat.endpoint import ChatEndpoint
+from enginehouse.dialects.openai.chat.generation import generation_request, settled
 from enginehouse.dialects.openai.chat.request import ChatRequest
+from enginehouse.dialects.profiles import built_in
 from enginehouse_plugin import GenerationRequest, NamedTool, Profile, Tool
 from enginehouse_plugin import request as contract
 from enginehouse_plugin.errors import InvalidRequest
 
 TABLE = runpy.run_path(str(Path(__file__).with_name("bad_requests.py")))["BAD_REQUESTS"]
 OF_BODIES = [row for row in TABLE if row.stage == "body"]
-OPENAI = Profile(name="openai")
+OPENAI = built_in()["openai"]
 USER = {"role": "user", "content": "Hi"}
 
 
@@ -33,14 +35,14 @@ def body_of(**fields: Any) -> bytes:
     return json.dumps({"model": "m", "messages": [USER], **fields}).encode()
 
 
-def asked(body: bytes, **kwargs: Any) -> GenerationRequest:
-    chat, _ = decode_chat(body)
-    return generation_request(chat, request_id="r", **{"profile": OPENAI, **kwargs})
+def asked(body: bytes, *, profile: Profile = OPENAI, defaults: Defaults | None = None) -> GenerationRequest:
+    endpoint = ChatEndpoint(profile, defaults={"m": defaults} if defaults else None)
+    return endpoint.decode(body, "r").request
 
 
-def refusal(body: bytes, **kwargs: Any) -> InvalidRequest:
+def refusal(body: bytes, *, profile: Profile = OPENAI, **kwargs: Any) -> InvalidRequest:
     with pytest.raises(InvalidRequest) as caught:
-        generation_request(decode_chat(body, **kwargs)[0], request_id="r", profile=OPENAI)
+        ChatEndpoint(profile, **kwargs).decode(body, "r")
     return caught.value
 
 
@@ -221,17 +223,16 @@ def test_defaults_come_from_the_model_then_from_the_profile() -> None:
 
 
 def test_limits_come_from_the_profile() -> None:
-    chat, _ = decode_chat(body_of(temperature=1.5, n=3, stop=["a"] * 6))
+    body = body_of(temperature=1.5, n=3, stop=["a"] * 6, logprobs=True, top_logprobs=9)
     wide = Profile(name="wide", max_stop=64)
-    assert len(generation_request(chat, request_id="r", profile=wide).stop) == 6
+    assert len(asked(body, profile=wide).stop) == 6
     for narrow, param in (
         (Profile(name="p", max_temperature=1.0, max_stop=64), "temperature"),
         (Profile(name="p", max_n=2, max_stop=64), "n"),
+        (Profile(name="p", max_top_logprobs=8, max_stop=64), "top_logprobs"),
         (OPENAI, "stop"),
     ):
-        with pytest.raises(InvalidRequest) as caught:
-            generation_request(chat, request_id="r", profile=narrow)
-        assert caught.value.param == param
+        assert refusal(body, profile=narrow).param == param
 
 
 def test_of_two_limits_of_length_the_smaller_holds() -> None:
@@ -269,7 +270,8 @@ def test_allowed_tools_leave_only_those_and_their_mode() -> None:
 
 def test_messages_are_handed_over_without_a_copy() -> None:
     chat, _ = decode_chat(body_of())
-    request = generation_request(chat, request_id="r", profile=OPENAI)
+    silent = settled(Defaults(), OPENAI)
+    request = generation_request(chat, request_id="r", profile=OPENAI, silent=silent)
     assert isinstance(request.prompt, contract.Chat)
     assert request.prompt.messages is chat.messages
     assert isinstance(chat.messages[0], contract.UserMessage)

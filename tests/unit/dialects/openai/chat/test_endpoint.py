@@ -47,8 +47,11 @@ def test_limits_are_those_of_the_profile() -> None:
 def test_an_unknown_field_is_refused_or_named_as_ignored() -> None:
     with pytest.raises(InvalidRequest, match="foo"):
         called(foo=1)
-    call = called(ChatEndpoint(Profile(name="openai"), unknown_fields="report"), foo=1)
-    assert call.ignored == ("foo",)
+    lax = Profile(name="lax", unknown_fields="report")
+    for endpoint in (ChatEndpoint(Profile(name="openai"), unknown_fields="report"), ChatEndpoint(lax)):
+        assert called(endpoint, foo=1).ignored == ("foo",)
+    with pytest.raises(InvalidRequest, match="foo"):
+        called(ChatEndpoint(lax, unknown_fields="refuse"), foo=1)
 
 
 def test_a_whole_answer_is_json_written_at_its_end() -> None:
