@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import string
 from typing import Literal
 
 import msgspec
 
 from .declared import Declared
-from .rules import Level, Scope
+from .rules import RULES, Level
 from .targets import TargetFacts
 from .verdicts import Verdict
 from .wire.client import Header
 from .wire.transcript import Exchange
 
-REPORT_VERSION = 1
+REPORT_VERSION = 2
+_LONGEST_MESSAGE = 300
 
 Conforms = Literal["yes", "no", "unknown"]
 
@@ -40,25 +42,31 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True):
         return cls(**msgspec.structs.asdict(exchange), curl=exchange.curl() if "://" in exchange.url else None)
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True):
+class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How one rule came out. `transcripts` are kept for everything that did not pass."""
 
     rule: str
-    section: str
-    scope: Scope
     level: Level
     verdict: Verdict
-    requirement: str
     message: str = ""
     expected: str = ""
     seen: str = ""
     notes: list[str] = []
     provisional: bool = False
-    false_alarm: float = 0.0
     duration_s: float = 0.0
     requests: int = 0
     retries: list[str] = []
     transcripts: list[Transcript] = []
+
+    @property
+    def section(self) -> str:
+        """The section of the rule."""
+        return RULES[self.rule].section if self.rule in RULES else self.rule.rstrip(string.digits)
+
+    @property
+    def requirement(self) -> str:
+        """What the rule requires; nothing where this suite does not have it."""
+        return RULES[self.rule].requirement if self.rule in RULES else ""
 
 
 class Count(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,7 +100,8 @@ class SuiteFacts(msgspec.Struct, frozen=True, kw_only=True):
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """One run. `reproduce` is the command that repeats it; `fault` says why a run ended before its rules did.
 
-    `opening` is what came in place of an answer to a first plain request, None where it was served.
+    `opening` is what came in place of an answer to a first plain request, None where it was served. `notes` are what
+    must be known of the report itself.
     """
 
     report_version: int
@@ -108,9 +117,28 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     strict: bool
     reproduce: str
     fault: str | None
+    opening: str | None = None
+    notes: list[str] = []
     summary: Summary
     results: list[Result]
-    opening: str | None = None
+
+
+def compact(report: Report) -> Report:
+    """*report* with no more of each result than verdict, level and a message: without transcripts and times."""
+    return msgspec.structs.replace(report, results=[_compact(result) for result in report.results])
+
+
+def _compact(result: Result) -> Result:
+    more = len(result.message) - _LONGEST_MESSAGE
+    return Result(
+        rule=result.rule,
+        level=result.level,
+        verdict=result.verdict,
+        message=result.message if more <= 0 else f"{result.message[:_LONGEST_MESSAGE]}…",
+        notes=result.notes,
+        provisional=result.provisional,
+        requests=result.requests,
+    )
 
 
 _JUDGED = (Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.ERROR)

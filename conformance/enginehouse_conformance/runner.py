@@ -287,17 +287,13 @@ class Run:
         kept = [] if verdict is Verdict.PASS else exchanges[-_KEPT_TRANSCRIPTS:]
         return Result(
             rule=rule.id,
-            section=rule.section,
-            scope=rule.scope,
             level=rule.level_in(self.profile) or rule.level,
             verdict=verdict,
-            requirement=rule.requirement,
             message=message,
             expected=expected,
             seen=seen,
             notes=list(context.notes),
             provisional=rule.provisional,
-            false_alarm=rule.false_alarm,
             duration_s=round(duration_s, 3),
             requests=len(exchanges),
             retries=context.recording.retries,

@@ -47,6 +47,29 @@ def test_a_target_that_conforms_is_exit_code_0(stub, tmp_path) -> None:
     ]
 
 
+def test_a_report_is_rendered_later_as_it_was_written(stub, tmp_path) -> None:
+    out = tmp_path / "out"
+    assert run(stub().url, "--rules", "ENV1,ENV2", "--report", out).exit_code == 0
+    for form, name in (("junit", "junit.xml"), ("md", "report.md"), ("html", "report.html"), ("badge", "badge.svg")):
+        assert invoke("render", out, "--format", form).stdout_bytes == (out / name).read_bytes()
+        assert invoke("render", out / "report.json", "--format", form, "-o", tmp_path / name).exit_code == 0
+        assert (tmp_path / name).read_bytes() == (out / name).read_bytes()
+
+
+def test_a_compact_report_can_be_made_and_compared(stub, tmp_path) -> None:
+    out, kept = tmp_path / "out", tmp_path / "kept.json"
+    run(stub(NoObject()).url, "--rules", "ENV1,ENV2", "--report", out)
+    assert invoke("render", out, "--format", "compact", "-o", kept).exit_code == 0
+    assert '"transcripts"' in (out / "report.json").read_text()
+    assert '"transcripts"' not in kept.read_text()
+    assert invoke("diff", out, kept).exit_code == 0
+
+
+def test_a_report_that_cannot_be_rendered_is_told(tmp_path) -> None:
+    result = invoke("render", tmp_path, "--format", "html")
+    assert (result.exit_code, "report.json" in result.output or "report.json" in str(result.exception)) == (2, True)
+
+
 def test_a_target_that_does_not_conform_is_exit_code_1_with_the_curl_that_shows_it(stub) -> None:
     result = run(stub(NoObject()).url, "--rules", "ENV2,SSE1")
     assert result.exit_code == 1
@@ -99,7 +122,9 @@ def test_the_reproduce_command_gives_the_same_requests(stub, tmp_path) -> None:
     words = first["reproduce"].split()
     assert words[0] == "enginehouse-conformance"
     again = json.loads(invoke(*words[1:], "--json").stdout)
-    bodies = [[t["request_body"] for result in r["results"] for t in result["transcripts"]] for r in (first, again)]
+    bodies = [
+        [t["request_body"] for result in r["results"] for t in result.get("transcripts", ())] for r in (first, again)
+    ]
     assert bodies[0]
     assert bodies[0] == bodies[1]
 

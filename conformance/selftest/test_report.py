@@ -16,12 +16,13 @@ from conformance_stub import Behaviour
 from conformance_stub.trial import run_on_stub
 from enginehouse_conformance import report as reports
 from enginehouse_conformance.declared import Declared
-from enginehouse_conformance.results import Report, Result, SuiteFacts, Transcript, exit_code, summarise
+from enginehouse_conformance.results import Report, Result, SuiteFacts, Transcript, compact, exit_code, summarise
 from enginehouse_conformance.targets import TargetFacts
 from enginehouse_conformance.verdicts import Verdict
 
 NASTY = 'a|b `c` ``` <script>alert(1)</script> & "q" \x00\x1b[31m \ud800 ]]> 日本 \n# heading'
 SCHEMA = Path(reports.__file__).parent / "report.schema.json"
+COMMITTED = sorted((Path(__file__).parents[1] / "reports").glob("*/report.json"))
 
 
 def result_with(verdict: Verdict, number: int, level="MUST", **fields) -> Result:
@@ -42,11 +43,8 @@ def result_with(verdict: Verdict, number: int, level="MUST", **fields) -> Result
     )
     return Result(
         rule=f"ENV{number}",
-        section="ENV",
-        scope="wire",
         level=level,
         verdict=verdict,
-        requirement="What is required.",
         transcripts=[] if verdict is Verdict.PASS else [transcript],
         **values,
     )
@@ -54,7 +52,7 @@ def result_with(verdict: Verdict, number: int, level="MUST", **fields) -> Result
 
 def report_of(results: list[Result], **fields) -> Report:
     values = {
-        "report_version": 1,
+        "report_version": 2,
         "suite": SuiteFacts(name="suite", version="1", specification="1", python="3", platform=NASTY),
         "started_at": "2026-11-01T00:00:00+00:00",
         "duration_s": 1.0,
@@ -137,6 +135,45 @@ def test_the_canonical_json_of_one_report_is_always_the_same(utf8) -> None:
     again = msgspec.structs.replace(utf8, declared=Declared(features=frozenset(["stop", "n", "seed"])))
     other = msgspec.structs.replace(utf8, declared=Declared(features=frozenset(["seed", "n", "stop"])))
     assert reports.encode(again) == reports.encode(other)
+
+
+def test_the_json_has_a_line_for_each_rule(utf8) -> None:
+    lines = reports.encode(utf8).decode().splitlines()
+    rules = [line for line in lines if line.startswith('  {"rule":')]
+    assert [json.loads(line.rstrip(","))["rule"] for line in rules] == [result.rule for result in utf8.results]
+    assert len(lines) - len(rules) < 30
+
+
+def test_a_compact_report_says_the_same_without_transcripts(utf8) -> None:
+    small = compact(utf8)
+    assert (small.summary, small.target, small.seed) == (utf8.summary, utf8.target, utf8.seed)
+    for result, whole in zip(small.results, utf8.results, strict=True):
+        assert (result.rule, result.level, result.verdict) == (whole.rule, whole.level, whole.verdict)
+        assert (result.message, result.notes, result.transcripts) == (whole.message, whole.notes, [])
+
+
+def test_a_compact_report_cuts_long_messages() -> None:
+    small = compact(report_of([result_with(Verdict.FAIL, 1, message="x" * 10_000)]))
+    assert len(small.results[0].message) == 301
+
+
+@pytest.mark.parametrize("form", reports.FORMS)
+def test_each_form_can_be_made_of_a_compact_report(form, utf8) -> None:
+    _, render = reports.FORMS[form]
+    assert render(compact(utf8))
+
+
+def test_there_are_committed_reports() -> None:
+    assert len(COMMITTED) > 10
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.parent.name)
+def test_a_committed_report_is_canonical_compact_and_of_the_schema(path) -> None:
+    data = path.read_bytes()
+    report = reports.read_report(path)
+    assert reports.encode(compact(report)) == data
+    jsonschema_rs.validator_for(json.loads(SCHEMA.read_bytes())).validate(json.loads(data))
+    assert report.summary == summarise(report.results, strict=report.strict, partial=report.summary.partial)
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff", b"[]", b"{}", b'{"report_version": 1}', b'{"report_version": 99}'])

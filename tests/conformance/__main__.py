@@ -63,7 +63,7 @@ def main() -> int:
         print(f"{folder.name}:\n{summary_text(report)}")
         # A run of some rules, or one that was cut short, must not take the place of a whole one.
         if given.into or (report.fault is None and not report.summary.partial):
-            write_report(report, folder)
+            write_report(report, folder, is_compact=True)
         codes.append(max(exit_code(report), _undeclared(name, report)))
     return max(codes)
 

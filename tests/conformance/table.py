@@ -1,4 +1,7 @@
-"""Puts the engines side by side, rule by rule, in docs/engines.md, from the reports under conformance/reports."""
+"""Writes the tables that come of the reports under conformance/reports.
+
+docs/engines.md puts the engines side by side, rule by rule; conformance/reports/README.md has the figures of all.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ from enginehouse_conformance import PROFILES, RULES, Report, Verdict, read_repor
 from enginehouse_conformance.results import Count
 
 PAGE = ROOT / "docs/engines.md"
-_BEGIN, _END = "<!-- rule by rule: begin -->\n", "<!-- rule by rule: end -->\n"
+OVERVIEW = REPORTS / "README.md"
+_BEGIN, _END = "<!-- tables: begin -->\n", "<!-- tables: end -->\n"
 _PROFILE = PROFILES["openai"]
 _NOT_JUDGED = (Verdict.NOT_APPLICABLE, Verdict.UNSUPPORTED, Verdict.DISABLED, Verdict.INFO)
 
@@ -30,7 +34,8 @@ class Run(NamedTuple):
 def main() -> int:
     runs = list(committed(REPORTS))
     PAGE.write_text(filled(PAGE.read_text(), section(runs)))
-    print(f"{PAGE}: {len(runs)} reports")
+    OVERVIEW.write_text(filled(OVERVIEW.read_text(), figures(REPORTS)))
+    print(f"{PAGE}, {OVERVIEW}: {len(runs)} reports of engines")
     return 0
 
 
@@ -66,6 +71,23 @@ def section(runs: Sequence[Run]) -> str:
     return "\n".join(["", *reports, *_table(("rule", "level", "requirement", *titles), rules)])
 
 
+def figures(folder: Path) -> str:
+    """The table of all reports in *folder*, as Markdown: how many of how many rules passed, and how many not."""
+    names = ("report", "conforms", "MUST", "SHOULD", "MAY", "fail", "inconclusive", "error")
+    return "\n".join(["", *_table(names, (_figures_row(path) for path in sorted(folder.glob("*/report.json"))))])
+
+
+def _figures_row(path: Path) -> tuple[str, ...]:
+    summary = read_report(path).summary
+    name = path.parent.name
+    return (
+        f"[{name}]({name}/report.json)",
+        f"{summary.conforms} (partial)" if summary.partial else summary.conforms,
+        *map(_fraction, (summary.must, summary.should, summary.may)),
+        *(str(summary.verdicts[verdict]) for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.ERROR)),
+    )
+
+
 def _run_row(run: Run) -> tuple[str, ...]:
     summary = run.report.summary
     name = run.folder.name
@@ -75,7 +97,7 @@ def _run_row(run: Run) -> tuple[str, ...]:
         if result.verdict is not Verdict.PASS and result.verdict not in _NOT_JUDGED
     ]
     return (
-        f"[{name}](../conformance/reports/{name}/report.md)",
+        f"[{name}](../conformance/reports/{name}/report.json)",
         ENGINES[run.engine].title,
         *map(_fraction, (summary.must, summary.should, summary.may)),
         ", ".join(unsettled) or "none",

@@ -24,6 +24,11 @@ def test_the_tables_are_those_that_the_committed_reports_give() -> None:
     assert table.filled(page, table.section(RUNS)) == page, "run: python -m tests.conformance.table"
 
 
+def test_the_figures_are_those_that_the_committed_reports_give() -> None:
+    page = table.OVERVIEW.read_text()
+    assert table.filled(page, table.figures(REPORTS)) == page, "run: python -m tests.conformance.table"
+
+
 def test_every_engine_has_a_report_on_the_tiny_model() -> None:
     assert {run.engine for run in RUNS if run.label == "tiny"} == set(ENGINES)
 

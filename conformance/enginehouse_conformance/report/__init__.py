@@ -8,21 +8,33 @@ from typing import Any
 
 import msgspec
 
-from enginehouse_conformance.results import REPORT_VERSION, Report
+from enginehouse_conformance.results import REPORT_VERSION, Report, compact
 
 from .badge import badge
 from .html import html
 from .junit import junit
 from .markdown import markdown
 
-__all__ = ["ReportError", "badge", "encode", "html", "junit", "markdown", "read_report", "schema", "write_report"]
+__all__ = [
+    "FORMS",
+    "ReportError",
+    "badge",
+    "encode",
+    "html",
+    "junit",
+    "markdown",
+    "read_report",
+    "schema",
+    "write_report",
+]
 
-_FORMS: dict[str, Callable[[Report], str]] = {
-    "junit.xml": junit,
-    "report.md": markdown,
-    "report.html": html,
-    "badge.svg": badge,
+FORMS: dict[str, tuple[str, Callable[[Report], str]]] = {
+    "junit": ("junit.xml", junit),
+    "md": ("report.md", markdown),
+    "html": ("report.html", html),
+    "badge": ("badge.svg", badge),
 }
+"""What a report can be rendered into: the name of the file, and how."""
 
 
 class ReportError(Exception):
@@ -30,18 +42,27 @@ class ReportError(Exception):
 
 
 def encode(report: Report) -> bytes:
-    """The canonical JSON of *report*."""
-    return msgspec.json.format(msgspec.json.encode(report, order="deterministic"), indent=2) + b"\n"
+    """The canonical JSON of *report*: a line for each fact about the run, and one for each rule."""
+    facts = [_line(f'"{name}": ', getattr(report, name)) for name in report.__struct_fields__ if name != "results"]
+    results = b",\n".join(_line("  ", result) for result in report.results)
+    return b"{\n" + b",\n".join([*facts, b'"results": [\n' + results + b"\n]"]) + b"\n}\n"
 
 
-def write_report(report: Report, folder: Path) -> list[Path]:
+def _line(begin: str, value: object) -> bytes:
+    return begin.encode() + msgspec.json.encode(value, order="deterministic")
+
+
+def write_report(report: Report, folder: Path, *, is_compact: bool = False) -> list[Path]:
     """Write *report* into *folder* in every form; returns the files, the canonical JSON first.
+
+    With *is_compact* there is only the JSON, and no more of each result than verdict, level and a message.
 
     Raises:
         ReportError: the folder or a file cannot be written.
     """
-    contents = {"report.json": encode(report)}
-    contents |= {name: render(report).encode("utf-8", "replace") for name, render in _FORMS.items()}
+    contents = {"report.json": encode(compact(report) if is_compact else report)}
+    if not is_compact:
+        contents |= {name: render(report).encode("utf-8", "replace") for name, render in FORMS.values()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():

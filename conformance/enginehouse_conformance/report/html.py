@@ -9,7 +9,7 @@ from itertools import groupby
 from enginehouse_conformance.results import Report, Result, Transcript
 from enginehouse_conformance.rules import SECTIONS
 
-from .words import UNSETTLED, answer_of, facts, headline, reproduce, request_of
+from .words import UNSETTLED, answer_of, counts, facts, headline, reproduce, request_of
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --quiet: #777; }
@@ -34,9 +34,8 @@ pre { overflow-x: auto; background: #8881; padding: .6rem; border-radius: .25rem
 def html(report: Report) -> str:
     """The page."""
     rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in facts(report))
-    counts = " ".join(
-        f'<span class="cell {name}">{count}</span>{name.replace("_", " ")} &nbsp;'
-        for name, count in report.summary.verdicts.items()
+    verdicts = " ".join(
+        f'<span class="cell {name}">{count}</span>{name.replace("_", " ")} &nbsp;' for name, count in counts(report)
     )
     fault = f"<p><strong>The run was cut short:</strong> {escape(report.fault)}</p>" if report.fault else ""
     if report.opening:
@@ -54,7 +53,7 @@ def html(report: Report) -> str:
 <h1>Conformance of {escape(report.target.model)}</h1>
 <p><strong>{escape(headline(report))}</strong></p>
 {fault}
-<p>{counts}</p>
+<p>{verdicts}</p>
 <table>{rows}</table>
 <h2>Matrix</h2>
 <table class="matrix">{"".join(_matrix(report))}</table>

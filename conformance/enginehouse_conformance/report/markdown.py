@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from enginehouse_conformance.results import Report, Result
 
-from .words import answer_of, facts, headline, reproduce, request_of, unsettled
+from .words import answer_of, counts, facts, headline, reproduce, request_of, unsettled
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#~])")
 _SHOWN_CHARS = 2000
@@ -26,7 +26,7 @@ def markdown(report: Report) -> str:
         "## Summary",
         "",
         *_table(("level", "passed", "of"), _levels(report)),
-        *_table(("verdict", "rules"), [(name, str(count)) for name, count in report.summary.verdicts.items()]),
+        *_table(("verdict", "rules"), [(name, str(count)) for name, count in counts(report)]),
         "## How to reproduce",
         "",
         *_block(reproduce(report), "sh"),

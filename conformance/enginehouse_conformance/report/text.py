@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from enginehouse_conformance.results import Report, Result
 
-from .words import answer_of, headline, request_of, unsettled
+from .words import answer_of, counts, headline, request_of, unsettled
 
 _SHOWN_CHARS = 2000
 
@@ -17,8 +17,8 @@ def summary_text(report: Report) -> str:
     for result in unsettled(report):
         if report.fault is None or result.requests:
             lines += [*details(result), ""]
-    counts = [f"{count} {name.replace('_', ' ')}" for name, count in report.summary.verdicts.items() if count]
-    lines += [f"{len(report.results)} rules: {', '.join(counts) or 'none ran'}"]
+    found = [f"{count} {name.replace('_', ' ')}" for name, count in counts(report) if count]
+    lines += [f"{len(report.results)} rules: {', '.join(found) or 'none ran'}"]
     if report.fault is not None:
         lines.append(f"The run was cut short: {printable(report.fault)}")
     if report.opening is not None:

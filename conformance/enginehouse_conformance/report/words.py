@@ -42,8 +42,14 @@ def facts(report: Report) -> list[tuple[str, str]]:
         ("run on", f"Python {report.suite.python}, {report.suite.platform}"),
         ("started", report.started_at),
         ("duration", f"{report.duration_s:.1f} s"),
+        *(("note", note) for note in report.notes),
     ]
     return [(name, value) for name, value in pairs if value]
+
+
+def counts(report: Report) -> list[tuple[str, int]]:
+    """How many rules came out how, in the order of the verdicts, be the report read or fresh."""
+    return [(verdict.value, report.summary.verdicts[verdict]) for verdict in Verdict]
 
 
 def reproduce(report: Report) -> str:
