@@ -9,9 +9,9 @@ service.finish(facts, status)
 from __future__ import annotations
 
 from enginehouse.accounts import Facts, Ledger
-from enginehouse.fleet import Fleet, Lease
+from enginehouse.fleet import Fleet, FleetSnapshot, Lease, ModelSnapshot
 from enginehouse.plugins import Plugins
-from enginehouse.telemetry import Metrics, log_request
+from enginehouse.telemetry import InstanceGauge, Metrics, log_request
 from enginehouse_plugin import GenerationRequest, RequestFacts, Sink
 
 
@@ -65,6 +65,29 @@ class Service:
             self.plugins.request_finished(record)
         return record
 
+    def snapshot(self) -> FleetSnapshot:
+        """The fleet as it is now."""
+        return self.fleet.snapshot()
+
+    def model(self, name: str) -> ModelSnapshot:
+        """The model called *name*, as it is now.
+
+        Raises:
+            ModelNotFound: there is none.
+        """
+        return self.fleet.model(name).snapshot()
+
     def metrics_text(self) -> str:
         """All metrics in Prometheus' text format."""
-        return self.metrics.render(self.fleet.gauges())
+        return self.metrics.render(
+            InstanceGauge(
+                instance_id=instance.id,
+                model=instance.planned.model,
+                backend=instance.planned.backend.name,
+                state=instance.state,
+                running=instance.running,
+                waiting=instance.waiting,
+                restarts=instance.restarts,
+            )
+            for instance in self.snapshot().instances
+        )

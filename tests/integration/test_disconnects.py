@@ -246,7 +246,7 @@ def test_leaving_leaves_no_task(tmp_path: Path) -> None:
         address = listener.getsockname()
         serving = asyncio.create_task(server.run(listener))
         try:
-            await asyncio.to_thread(wait_until, lambda: fleet.is_ready, "the model is loaded")
+            await asyncio.to_thread(wait_until, lambda: fleet.snapshot().state == "ready", "the model is loaded")
             await leave_and_count(server, app, fleet, address)
         finally:
             server.end()

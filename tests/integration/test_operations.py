@@ -16,7 +16,7 @@ from tests.docs.fenced import ROOT, blocks
 from enginehouse.config import load_config
 from enginehouse.config.schema import ServerConfig
 from enginehouse.dialects.openai.models import ReadyStatus
-from enginehouse.fleet.lifecycle import State
+from enginehouse.fleet import State
 
 from .conftest import Serve
 from .served import EMBEDDED, MODEL, Served, locked

@@ -207,7 +207,7 @@ class House:
         config: Config | None = None,
         *,
         policy: RestartPolicy = QUICK,
-        resolve=None,
+        fetch=None,
         devices=(CPU,),
         select=None,
         **backend,
@@ -219,7 +219,7 @@ class House:
             on_change=self._changed,
             select=select,
             policy=policy,
-            **({"resolve_source": resolve} if resolve else {}),
+            **({"fetch": fetch} if fetch else {}),
         )
         return self.fleet
 

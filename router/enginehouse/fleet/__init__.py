@@ -1,4 +1,12 @@
-"""The fleet: which models there are, where they run, who may start, and what happens when an engine ends."""
+"""The fleet: which models there are, where they run, who may start, and what happens when an engine ends.
+
+plan      which placements become instances, on which devices, and why not the others: pure
+planner   the plans of this host, made again as loading tells more
+instance  one life: loaded (loader, sources), watched, started again (restart), ended
+gate      who may start at an instance
+lease     one request's way: choice, gate, instance, deadlines
+snapshot  all of it at one moment, for every listing
+"""
 
 from __future__ import annotations
 
@@ -16,41 +24,50 @@ from .errors import (
     QueueTimeout,
     TotalTimeout,
 )
-from .fitting import Weighed, place_fitting
+from .fleet import Fleet
+from .instance import HostedInstance
 from .lease import Lease, Notes
-from .lifecycle import HostedInstance
 from .model import Model
-from .placement import Chosen, Decision, Rejected, place
-from .registry import Fleet
+from .plan import Experience, InstancePlan, ModelPlan, Rejected, plan_model
+from .planner import FindWeights, Planner
 from .restart import RestartPolicy
-from .sources import ResolveSource, resolve_source
+from .snapshot import FleetSnapshot, InstanceSnapshot, ModelSnapshot, State
+from .sources import Fetch, NotFetched, fetch_in_thread, fetch_weights, find_weights
 
 __all__ = [
-    "Chosen",
     "Deadlines",
-    "Decision",
     "Draining",
+    "Experience",
+    "Fetch",
+    "FindWeights",
     "FirstTokenTimeout",
     "Fleet",
     "FleetError",
+    "FleetSnapshot",
     "GenerationTimeout",
     "HostedInstance",
     "IdleTimeout",
+    "InstancePlan",
+    "InstanceSnapshot",
     "InstanceUnavailable",
     "Lease",
     "Model",
     "ModelNotFound",
+    "ModelPlan",
+    "ModelSnapshot",
+    "NotFetched",
     "Notes",
+    "Planner",
     "QueueFull",
     "QueueTimeout",
     "Rejected",
-    "ResolveSource",
     "RestartPolicy",
     "Select",
+    "State",
     "TotalTimeout",
-    "Weighed",
     "choose",
-    "place",
-    "place_fitting",
-    "resolve_source",
+    "fetch_in_thread",
+    "fetch_weights",
+    "find_weights",
+    "plan_model",
 ]

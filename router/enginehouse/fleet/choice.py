@@ -8,7 +8,7 @@ from enginehouse_plugin import Candidate, Capabilities, GenerationRequest, missi
 from enginehouse_plugin.backend import unsupported
 from enginehouse_plugin.errors import EnginehouseError, UnsupportedFeature
 
-from .lifecycle import HostedInstance
+from .instance import HostedInstance
 
 Select = Callable[[GenerationRequest, Sequence[Candidate]], str | None]
 """Chooses the id of an instance among candidates; None leaves it to the router."""

@@ -21,7 +21,7 @@ from enginehouse_plugin.errors import EngineError, EnginehouseError, EngineUnava
 from .choice import choose, first_unmet
 from .errors import FirstTokenTimeout, GenerationTimeout, IdleTimeout, TotalTimeout
 from .gate import Waiter
-from .lifecycle import HostedInstance
+from .instance import HostedInstance
 from .model import Model
 
 log = get_logger()

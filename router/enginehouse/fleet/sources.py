@@ -1,4 +1,4 @@
-"""Weights for an instance that loads: fetched in a thread, so that the event loop goes on."""
+"""The weights of a placement: whether they are here, and how they come here."""
 
 from __future__ import annotations
 
@@ -6,17 +6,27 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from enginehouse.telemetry import get_logger
-from enginehouse.weights import Progress, resolve
-from enginehouse_plugin import LoadProgress, OnProgress
+from enginehouse.weights import LocalSource, Progress, RemoteSource, locate, parse, resolve
+from enginehouse_plugin import BackendType, LoadProgress, OnProgress
+from enginehouse_plugin.errors import LoadError
 
-ResolveSource = Callable[[str, OnProgress], Awaitable[str | None]]
-"""Turns a source of weights into a local path (None: it has none here); it may download.
+Fetch = Callable[[BackendType, str, OnProgress], Awaitable[str | None]]
+"""Returns the local path of the weights of a source for a backend, fetched if need be; None: it needs none.
 
 Raises:
     LoadError: there are no such weights.
 """
 
 log = get_logger()
+
+
+class NotFetched(LoadError):
+    """The weights can be fetched, and have not been yet."""
+
+    code = "weights_absent"
+
+    def __init__(self) -> None:
+        super().__init__("its weights are not here yet")
 
 
 class _Cancelled(Exception):
@@ -49,19 +59,49 @@ class _Reporter(Progress):
             raise _Cancelled
 
 
-async def resolve_source(source: str, on_progress: OnProgress) -> str | None:
-    """The local path of the weights of *source*, fetched if need be.
+def find_weights(backend: BackendType, source: str) -> str | None:
+    """The local path of the weights of *source* for *backend*, which are never fetched; None: it needs none.
+
+    Raises:
+        NotFetched: they are not here yet, and loading would fetch them.
+        LoadError: there are no such weights; see `enginehouse.weights.resolve`.
+    """
+    if not backend.needs_weights:
+        return None
+    match parse(source):
+        case RemoteSource():
+            return None
+        case LocalSource():
+            path = resolve(source)
+        case _:
+            path = locate(source)
+            if path is None:
+                raise NotFetched
+    return str(path)
+
+
+def fetch_weights(backend: BackendType, source: str, progress: Progress) -> str | None:
+    """The local path of the weights of *source* for *backend*, fetched if need be; None: it needs none. Blocks.
+
+    Raises:
+        LoadError: see `enginehouse.weights.resolve`.
+    """
+    path = resolve(source, progress=progress) if backend.needs_weights else None
+    return None if path is None else str(path)
+
+
+async def fetch_in_thread(backend: BackendType, source: str, on_progress: OnProgress) -> str | None:
+    """Do as `fetch_weights` in a thread, so that the event loop goes on.
 
     Raises:
         LoadError: see `enginehouse.weights.resolve`.
     """
     reporter = _Reporter(on_progress)
-    fetch = asyncio.ensure_future(asyncio.to_thread(resolve, source, progress=reporter))
+    fetch = asyncio.ensure_future(asyncio.to_thread(fetch_weights, backend, source, reporter))
     try:
-        path = await asyncio.shield(fetch)
+        return await asyncio.shield(fetch)
     except asyncio.CancelledError:
         reporter.is_cancelled = True
         # A thread cannot be interrupted: it ends at its next report, and nobody waits for what it says.
         fetch.add_done_callback(lambda done: done.cancelled() or done.exception())
         raise
-    return None if path is None else str(path)

@@ -19,7 +19,7 @@ from enginehouse.certificates import Standing
 from enginehouse.config import Config, Defaults
 from enginehouse.dialects.openai import models as wire
 from enginehouse.dialects.openai.openapi import document
-from enginehouse.fleet import Fleet, Model
+from enginehouse.fleet import ModelSnapshot
 from enginehouse.service import Service
 from enginehouse.telemetry import METRICS_CONTENT_TYPE
 
@@ -34,7 +34,7 @@ _read = partial(route, http_method=[HttpMethod.GET, HttpMethod.HEAD])  # HEAD: s
 
 def small_routes(config: Config, service: Service, keys: KeyRing) -> list[HTTPRouteHandler]:
     """Return the handlers of every route but the chat route."""
-    fleet = service.fleet
+    snapshot = service.snapshot
     created = int(time.time())
 
     def ask_key(connection: Connection, _: BaseRouteHandler) -> None:
@@ -47,13 +47,13 @@ def small_routes(config: Config, service: Service, keys: KeyRing) -> list[HTTPRo
 
     @_read("/v1/models", guards=[ask_key], sync_to_thread=False)
     def list_models() -> Response[bytes]:
-        return _json(wire.model_list([_card(model, created) for model in fleet.models.values()]))
+        return _json(wire.model_list([_card(model, created) for model in snapshot().models.values()]))
 
     @_read("/v1/models/{model_id:path}", guards=[ask_key], sync_to_thread=False)
     def show_model(request: Request[Any, Any, Any]) -> Response[bytes]:
         # Not a parameter of its own: how one is declared differs between Litestar's versions.
         name = str(request.path_params["model_id"]).removeprefix("/")
-        return _json(wire.model_card(_card(fleet.model(name), created)))
+        return _json(wire.model_card(_card(service.model(name), created)))
 
     @_read("/health", sync_to_thread=False)
     def health() -> Response[bytes]:
@@ -61,15 +61,17 @@ def small_routes(config: Config, service: Service, keys: KeyRing) -> list[HTTPRo
 
     @_read("/ready", sync_to_thread=False)
     def ready() -> Response[bytes]:
-        status = _status(fleet)
-        states = {name: model.state for name, model in fleet.models.items()}
-        loading = {
-            name: wire.Loading(stage=model.loading.stage, fraction=model.loading.fraction)
-            for name, model in fleet.models.items()
-            if model.loading is not None
-        }
-        readiness = wire.Readiness(status=status, models=states, loading=loading)
-        return _json(wire.readiness(readiness), is_ok=status == "ready")
+        fleet = snapshot()
+        readiness = wire.Readiness(
+            status=fleet.state,
+            models={name: model.state for name, model in fleet.models.items()},
+            loading={
+                name: wire.Loading(stage=progress.stage, fraction=progress.fraction)
+                for name, model in fleet.models.items()
+                if (progress := model.loading) is not None
+            },
+        )
+        return _json(wire.readiness(readiness), is_ok=fleet.state == "ready")
 
     @_read("/metrics", guards=[check_metrics_key], sync_to_thread=False)
     def metrics() -> Response[bytes]:
@@ -81,14 +83,6 @@ def small_routes(config: Config, service: Service, keys: KeyRing) -> list[HTTPRo
     if config.server.docs:
         handlers += _documentation()
     return handlers
-
-
-def _status(fleet: Fleet) -> wire.ReadyStatus:
-    if fleet.is_draining:
-        return "draining"
-    if not fleet.has_place:
-        return "unplaced"
-    return "ready" if fleet.is_ready else "starting"
 
 
 def _documentation() -> list[HTTPRouteHandler]:
@@ -107,11 +101,11 @@ def _json(body: bytes, *, is_ok: bool = True) -> Response[bytes]:
     return Response(body, media_type=MediaType.JSON, status_code=wire.OK if is_ok else wire.NOT_READY)
 
 
-def _card(model: Model, created: int) -> wire.ModelCard:
-    hosted = model.described
-    capabilities = hosted.capabilities if hosted else None
-    declared = hosted.declared if hosted else None
-    standing = hosted.standing if hosted else None
+def _card(model: ModelSnapshot, created: int) -> wire.ModelCard:
+    instance = model.described
+    capabilities = instance.capabilities if instance else None
+    declared = instance.declared if instance else None
+    standing = instance.standing if instance else None
     return wire.ModelCard(
         id=model.name,
         created=created,

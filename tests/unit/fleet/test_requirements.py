@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from enginehouse.config import PlacementConfig
-from enginehouse.fleet import Chosen, place
+from enginehouse.config import ModelConfig, PlacementConfig
+from enginehouse.fleet import Experience, InstancePlan, ModelPlan, plan_model
 from enginehouse_plugin import BackendType, Device
 
 GB = 1000**3
@@ -42,16 +42,19 @@ def vllm(**requires) -> PlacementConfig:
     return PlacementConfig(backend="vllm", source="s", **{"requires": ("cuda",), **requires})
 
 
-def the_chosen(placement: PlacementConfig, *devices: Device, **more) -> Chosen:
-    chosen = place((placement,), devices, BACKENDS, **more).chosen
-    assert chosen is not None
-    return chosen
+def plan(placement: PlacementConfig, *devices: Device, backends=BACKENDS, **experience) -> ModelPlan:
+    return plan_model("m", ModelConfig(placements=(placement,)), devices, backends, Experience(**experience))
 
 
-def the_reason(placement: PlacementConfig, *devices: Device, backends=BACKENDS, **more) -> str:
-    decision = place((placement,), devices, backends, **more)
-    assert decision.chosen is None
-    return decision.rejected[0].reason
+def the_chosen(placement: PlacementConfig, *devices: Device, **more) -> InstancePlan:
+    (planned,) = plan(placement, *devices, **more).instances
+    return planned
+
+
+def the_reason(placement: PlacementConfig, *devices: Device, **more) -> str:
+    made = plan(placement, *devices, **more)
+    assert made.instances == ()
+    return made.rejected[0].reason
 
 
 # ---- what a device must have ----
@@ -192,10 +195,10 @@ def test_what_stays_on_the_processor_must_fit_there():
 
 def test_what_does_not_fit_leaves_the_next_placement():
     placements = (vllm(), PlacementConfig(backend="llamacpp", source="s", requires=("cpu",)))
-    decision = place(placements, (T4, CPU), BACKENDS, {(0, "cuda"): {"cuda:0": 20 * GIB}})
-    assert decision.chosen is not None
-    assert decision.chosen.index == 1
-    assert "it takes 20.00 GiB" in decision.rejected[0].reason
+    known = Experience(footprints={(0, "cuda"): {"cuda:0": 20 * GIB}})
+    made = plan_model("m", ModelConfig(placements=placements), (T4, CPU), BACKENDS, known)
+    assert [planned.index for planned in made.instances] == [1]
+    assert "it takes 20.00 GiB" in made.rejected[0].reason
 
 
 # ---- plugins that are not here ----

@@ -15,7 +15,7 @@ import pytest
 from tests.unit.conftest import CPU, QUICK, House, Reader, a_request
 
 from enginehouse.certificates import Certificate, Certificates, Proof
-from enginehouse.fleet import Fleet
+from enginehouse.fleet import Fleet, Planner
 from enginehouse.plugins import Plugins
 from enginehouse.service import Service
 from enginehouse_plugin import GenerationRequest
@@ -36,10 +36,8 @@ class Court:
 
     async def certify(self, *proven: str, failed: Sequence[str] = (), model: str = "m", **key: object) -> None:
         """Store a certificate of *model*; *key* changes parts of its key."""
-        chosen = Fleet(self.config, {"scripted": self.kind}, (CPU,)).models[model].decision.chosen
-        assert chosen is not None
-        placement = chosen.for_backend(model, self.config.models[model], None)
-        made = await self.certificates.key(self.kind, placement, chosen.devices)
+        (planned,) = Planner(self.config.models, (CPU,), {"scripted": self.kind}).plans[model].instances
+        made = await self.certificates.key(self.kind, planned.for_backend(None), planned.devices)
         proofs = {name: Proof(state="proven", passed=1) for name in proven}
         proofs |= {name: Proof(state="failed", failed=("STOP1",)) for name in failed}
         self.certificates.folder.save(

@@ -194,11 +194,9 @@ async def test_a_model_that_cannot_be_loaded_says_why(house):
 
 
 async def two_instances(house, desk: Desk) -> list[HostedInstance]:
-    model = desk.service.fleet.models["m"]
-    first = model.instances[0]
-    second = HostedInstance("m#1", "m", model.config, first.chosen, on_change=house._changed)
-    model.instances.append(second)
-    second.wake()
+    fleet = desk.service.fleet
+    fleet.add_instance("m").wake()
+    first, second = fleet.instances()
     await house.until("ready", first)
     await house.until("ready", second)
     return [first, second]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -12,10 +10,8 @@ from enginehouse.certificates import Certificate, Certificates
 from enginehouse.cli.shared.output import print_json, print_table
 from enginehouse.cli.shared.progress import showing
 from enginehouse.cli.shared.setup import config_option, json_option, read_config, set_up
-from enginehouse.weights import locate, resolve
-
-if TYPE_CHECKING:
-    from enginehouse.cli.shared.certification import Subject
+from enginehouse.fleet import InstancePlan, NotFetched, fetch_weights, find_weights
+from enginehouse_plugin import Placement
 
 _EPILOG = """\b
 Examples:
@@ -48,9 +44,9 @@ def command(ctx: click.Context, model: str, config_file: str | None, quick: bool
     certificates.folder.prepare()
     from enginehouse.cli.shared import certification
 
-    subject = _subject(config_file, model)
+    planned, placement = _planned(config_file, model)
     try:
-        certificate = certification.certify(subject, certificates, quick=quick)
+        certificate = certification.certify(planned, placement, certificates, quick=quick)
     except KeyboardInterrupt:
         click.echo("Interrupted: nothing is stored.", err=True)
         raise
@@ -62,25 +58,19 @@ def command(ctx: click.Context, model: str, config_file: str | None, quick: bool
     ctx.exit(0 if certificate.is_clean else 1)
 
 
-def _subject(config_file: str | None, model: str) -> Subject:
+def _planned(config_file: str | None, model: str) -> tuple[InstancePlan, Placement]:
     """What `serve` would load, its weights fetched."""
-    from enginehouse.cli.shared.certification import Subject
-
     while True:
-        setup = set_up(config_file)
-        chosen = setup.decision(model).chosen
-        if chosen is None:
+        planned = set_up(config_file).instance(model)
+        if planned is None:
             raise click.ClickException(f"'{model}' has no place on this host; see 'enginehouse explain {model}'.")
-        path: Path | None = None
-        was_here = True
-        if chosen.backend.needs_weights:
-            was_here = locate(chosen.placement.source) is not None
+        backend, source = planned.backend, planned.placement.source
+        try:
+            return planned, planned.for_backend(find_weights(backend, source))
+        except NotFetched:
             with showing(model) as progress:
-                path = resolve(chosen.placement.source, progress=progress)
-        if was_here or path is None:
-            placement = chosen.for_backend(model, setup.config.models[model], None if path is None else str(path))
-            return Subject(chosen.backend, placement, chosen.devices)
-        # Weighed again: what was fetched only now may turn out not to fit.
+                fetch_weights(backend, source, progress)
+        # Planned again: what was fetched only now may turn out not to fit.
 
 
 def _show(certificate: Certificate) -> None:

@@ -25,7 +25,7 @@ def check(file: str) -> None:
     A model without a place on this host is told, but is no error: one file may serve a mixed fleet.
     """
     setup = set_up(file)
-    for name, decision in setup.decisions.items():
-        if decision.chosen is None:
+    for name, plan in setup.plans.items():
+        if not plan.instances:
             click.echo(f"{name}: no place on this host (see 'enginehouse explain {name} --config {file}')", err=True)
-    click.echo(f"{file} is fine: {len(setup.decisions)} models, {len(setup.config.keys)} keys.")
+    click.echo(f"{file} is fine: {len(setup.plans)} models, {len(setup.config.keys)} keys.")

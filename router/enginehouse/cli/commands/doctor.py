@@ -18,10 +18,11 @@ from enginehouse.cli.shared.output import print_json, size
 from enginehouse.cli.shared.placements import placements_of
 from enginehouse.cli.shared.setup import Setup, config_option, host_devices, json_option, load_plugins, set_up
 from enginehouse.config import Config, ConfigError
+from enginehouse.fleet import NotFetched, find_weights
 from enginehouse.hardware import Trouble, survey
 from enginehouse.plugins import Plugins
-from enginehouse.weights import cache_folder, locate
-from enginehouse_plugin import Device
+from enginehouse.weights import cache_folder
+from enginehouse_plugin import BackendType, Device
 from enginehouse_plugin.errors import LoadError
 
 _EPILOG = """\b
@@ -77,7 +78,7 @@ def _checks(
     if setup is None:
         yield Check(area="config", name=config_file or "built in", verdict="missing", detail=problem)
         return
-    yield Check(area="config", name=config_file or "built in", verdict="ok", detail=f"{len(setup.decisions)} models")
+    yield Check(area="config", name=config_file or "built in", verdict="ok", detail=f"{len(setup.plans)} models")
     yield from _models(setup)
     yield _port(setup.config)
 
@@ -145,14 +146,14 @@ def _plugins(plugins: Plugins) -> Iterator[Check]:
 
 
 def _used_engines(setup: Setup) -> set[Used]:
-    chosen = (decision.chosen for decision in setup.decisions.values())
-    return {(one.placement.backend, one.placement.python) for one in chosen if one is not None}
+    planned = (setup.instance(name) for name in setup.plans)
+    return {(one.placement.backend, one.placement.python) for one in planned if one is not None}
 
 
 def _models(setup: Setup) -> Iterator[Check]:
-    has_place = any(decision.chosen is not None for decision in setup.decisions.values())
+    has_place = any(plan.instances for plan in setup.plans.values())
     option = f" --config {setup.config.file}" if setup.config.file else ""
-    for name in setup.decisions:
+    for name in setup.plans:
         rows = placements_of(setup, name)
         chosen = next((row for row in rows if row.is_chosen), None)
         if chosen is None:
@@ -166,30 +167,21 @@ def _models(setup: Setup) -> Iterator[Check]:
                 fix="If this host is to serve it, add a placement that it can serve.",
             )
             continue
-        if not setup.plugins.backends[chosen.backend].needs_weights:
-            yield Check(area="model", name=name, verdict="ok", detail=f"{chosen.backend}: {chosen.source}")
-            continue
-        yield _weights(name, chosen.source, option)
+        yield _weights(name, setup.plugins.backends[chosen.backend], chosen.source, option)
 
 
-def _weights(name: str, source: str, option: str) -> Check:
+def _weights(name: str, backend: BackendType, source: str, option: str) -> Check:
     try:
-        path = locate(source)
-    except LoadError as error:
-        return Check(area="model", name=name, verdict="missing", detail=error.message)
-    if path is not None:
-        return Check(area="model", name=name, verdict="ok", detail=f"weights at {path}")
-    if source.startswith(("demo:", "hub:")):
+        path = find_weights(backend, source)
+    except NotFetched:
         detail = f"the weights of {source} are not here yet; they are fetched when the model is loaded"
         return Check(
             area="model", name=name, verdict="note", detail=detail, fix=f"enginehouse models pull {name}{option}"
         )
+    except LoadError as error:
+        return Check(area="model", name=name, verdict="missing", detail=error.message)
     return Check(
-        area="model",
-        name=name,
-        verdict="missing",
-        detail=f"there are no weights at {source}",
-        fix="Put them there, or change `source` in the configuration.",
+        area="model", name=name, verdict="ok", detail=f"weights at {path}" if path else f"{backend.name}: {source}"
     )
 
 

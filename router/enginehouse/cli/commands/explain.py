@@ -53,7 +53,7 @@ def command(model: str | None, config_file: str | None, devices_file: str | None
     For this host, what is proven of the model is told as well.
     """
     setup = set_up(config_file, devices=read_devices(devices_file) if devices_file else None)
-    found = _explained(setup, list(setup.decisions) if model is None else [model], has_certificates=not devices_file)
+    found = _explained(setup, list(setup.plans) if model is None else [model], has_certificates=not devices_file)
     if as_json:
         print_json({"devices": setup.devices, "models": found})
     else:

@@ -13,7 +13,8 @@ from enginehouse.cli.shared.placements import PlacementRow, placements_of
 from enginehouse.cli.shared.progress import showing
 from enginehouse.cli.shared.setup import Setup, config_option, json_option, set_up
 from enginehouse.cli.shared.standings import standings
-from enginehouse.weights import locate, resolve
+from enginehouse.fleet import NotFetched, find_weights
+from enginehouse.weights import resolve
 from enginehouse_plugin.errors import LoadError
 
 _EPILOG = """\b
@@ -63,9 +64,8 @@ def pull(ctx: click.Context, what: str | None, config_file: str | None, as_json:
     A source (demo:…, hub:ORG/REPO@REVISION[/FILE], a path), a model of the configuration, or nothing: then
     all that the configuration needs on this host.
     """
-    sources = _sources(what, config_file or ctx.obj)
     paths: dict[str, str | None] = {}
-    for source in sources:
+    for source in _sources(what, config_file or ctx.obj):
         with showing(source) as progress:
             path = resolve(source, progress=progress)
         paths[source] = None if path is None else str(path)
@@ -80,18 +80,18 @@ def _sources(what: str | None, config_file: str | None) -> list[str]:
     if what is not None and what.startswith(("demo:", "hub:")):
         return [what]
     setup = set_up(config_file)
-    if what is not None and what not in setup.decisions:
+    if what is not None and what not in setup.plans:
         return [what]
-    names = list(setup.decisions) if what is None else [what]
+    names = list(setup.plans) if what is None else [what]
     sources = []
     for name in names:
-        chosen = setup.decisions[name].chosen
-        if chosen is None:
+        planned = setup.instance(name)
+        if planned is None:
             if what is not None:
                 raise click.ClickException(f"'{name}' has no place on this host; see 'enginehouse explain {name}'.")
             continue
-        if setup.plugins.backends[chosen.placement.backend].needs_weights:
-            sources.append(chosen.placement.source)
+        if planned.backend.needs_weights:
+            sources.append(planned.placement.source)
     return list(dict.fromkeys(sources))
 
 
@@ -136,13 +136,13 @@ def _weights(setup: Setup, row: PlacementRow) -> Weights:
     backend = setup.plugins.backends.get(row.backend)
     if backend is None:
         return Weights(state="no plugin")
-    if not backend.needs_weights:
-        return Weights(state="remote")
     try:
-        path = locate(row.source)
+        path = find_weights(backend, row.source)
+    except NotFetched:
+        return Weights(state="absent")
     except LoadError as error:
         return Weights(state=error.message)
-    return Weights(state="absent") if path is None else Weights(state="here", path=str(path))
+    return Weights(state="remote") if path is None else Weights(state="here", path=path)
 
 
 def _list_served(url: str, key: str | None, *, as_json: bool) -> None:

@@ -10,8 +10,8 @@ import msgspec
 from enginehouse.cli.shared.progress import showing
 from enginehouse.cli.shared.setup import Setup, config_option, set_up
 from enginehouse.config import Config, refuse_open_listener
+from enginehouse.fleet import InstancePlan, NotFetched, fetch_weights, find_weights
 from enginehouse.telemetry import configure_logging
-from enginehouse.weights import locate, resolve
 from enginehouse_plugin.errors import LoadError
 
 _EPILOG = """\b
@@ -59,14 +59,19 @@ def _override(
 
 
 def _fetch_with_bar(setup: Setup) -> None:
-    for name, decision in setup.decisions.items():
-        chosen = decision.chosen
-        if chosen is None or setup.config.models[name].load != "start":
+    for name, model in setup.config.models.items():
+        planned = setup.instance(name)
+        if planned is None or model.load != "start":
             continue
-        source = chosen.placement.source
         try:
-            if setup.plugins.backends[chosen.placement.backend].needs_weights and locate(source) is None:
-                with showing(name) as progress:
-                    resolve(source, progress=progress)
+            _fetch(name, planned)
         except LoadError as error:  # the other models are served; its instance says the same, or tries again
             click.echo(f"{name}: {error.message}", err=True)
+
+
+def _fetch(name: str, planned: InstancePlan) -> None:
+    try:
+        find_weights(planned.backend, planned.placement.source)
+    except NotFetched:
+        with showing(name) as progress:
+            fetch_weights(planned.backend, planned.placement.source, progress)

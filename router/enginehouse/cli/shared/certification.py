@@ -14,6 +14,7 @@ import msgspec
 
 from enginehouse.certificates import Certificate, Certificates, Finding, Key, Outcome, changes, judge
 from enginehouse.certificates.certificate import VERSION
+from enginehouse.fleet import InstancePlan
 from enginehouse.plugins import probed
 from enginehouse_conformance import (
     RULES,
@@ -61,16 +62,8 @@ class NotCertified(click.ClickException):
     """The run gave no result: nothing is stored. The message says why."""
 
 
-class Subject(msgspec.Struct, frozen=True):
-    """What is certified: the placement that `serve` would load on this host."""
-
-    kind: BackendType
-    placement: Placement
-    devices: tuple[Device, ...]
-
-
-def certify(subject: Subject, certificates: Certificates, *, quick: bool) -> Certificate:
-    """Load the instance, run the suite on it and return what it came to; nothing is stored.
+def certify(planned: InstancePlan, placement: Placement, certificates: Certificates, *, quick: bool) -> Certificate:
+    """Load *placement* as *planned*, run the suite on it and return what it came to; nothing is stored.
 
     Progress, and what did not pass, is told on standard error.
 
@@ -80,18 +73,18 @@ def certify(subject: Subject, certificates: Certificates, *, quick: bool) -> Cer
     askable = frozenset(rule.id for rule in RULES.values() if rule.scope in BackendTarget.scopes)
     options = Options(only=askable, quick=quick, seed=secrets.randbelow(2**31), time_scale=_TIME_SCALE)
     with progress_for(selected_rules(options)) as progress:
-        report, key = asyncio.run(_run(subject, certificates, options, progress))
+        report, key = asyncio.run(_run(planned, placement, certificates, options, progress))
     for result in unsettled(report):
         click.echo("\n".join(["", *details(result)]), err=True)
-    return certificate_of(report, key, subject.placement, quick=quick)
+    return certificate_of(report, key, placement, quick=quick)
 
 
 async def _run(
-    subject: Subject, certificates: Certificates, options: Options, progress: Progress
+    planned: InstancePlan, placement: Placement, certificates: Certificates, options: Options, progress: Progress
 ) -> tuple[Report, Key]:
-    key = await _key(subject, certificates)
-    loader = _Loader(subject.kind)
-    target = _Target(loader.kind, subject.placement, devices=subject.devices)
+    key = await _key(planned, placement, certificates)
+    loader = _Loader(planned.backend)
+    target = _Target(loader.kind, placement, devices=planned.devices)
     run = asyncio.create_task(run_suite(target, options, on_start=progress.start, on_result=progress.result))
     end = asyncio.create_task(loader.wait_closed())
     try:
@@ -109,14 +102,14 @@ async def _run(
         raise NotCertified(f"The suite could not run: {printable(report.fault)}")
     if target.silence is not None:
         raise NotCertified(f"The engine did not answer any more at the end: {printable(target.silence)}")
-    if changed := changes(key, await _key(subject, certificates)):
+    if changed := changes(key, await _key(planned, placement, certificates)):
         raise NotCertified(f"This changed while the suite ran: {'; '.join(changed)}.")
     return report, key
 
 
-async def _key(subject: Subject, certificates: Certificates) -> Key:
+async def _key(planned: InstancePlan, placement: Placement, certificates: Certificates) -> Key:
     try:
-        return await certificates.key(subject.kind, subject.placement, subject.devices)
+        return await certificates.key(planned.backend, placement, planned.devices)
     except OSError as error:
         raise NotCertified(f"The weights cannot be read: {error}.") from error
     except EnginehouseError:

@@ -24,23 +24,26 @@ def placements_of(setup: Setup, model: str) -> list[PlacementRow]:
     Raises:
         click.UsageError: the configuration has no such model.
     """
-    decision = setup.decision(model)
-    reasons = {rejected.index: rejected.reason for rejected in decision.rejected}
-    devices: tuple[str, ...] = ()
-    if decision.chosen is not None:
-        reasons[decision.chosen.index] = decision.chosen.reason
-        devices = tuple(device.id for device in decision.chosen.devices)
-    rows = []
-    for at, placement in enumerate(setup.config.models[model].placements):
-        is_chosen = decision.chosen is not None and decision.chosen.index == at
-        rows.append(
-            PlacementRow(
-                index=at,
-                backend=placement.backend,
-                source=placement.source,
-                is_chosen=is_chosen,
-                reason=reasons[at],
-                devices=devices if is_chosen else (),
-            )
+    plan = setup.plan(model)
+    rows = [
+        PlacementRow(
+            index=rejected.index,
+            backend=rejected.placement.backend,
+            source=rejected.placement.source,
+            is_chosen=False,
+            reason=rejected.reason,
         )
-    return rows
+        for rejected in plan.rejected
+    ]
+    rows += [
+        PlacementRow(
+            index=planned.index,
+            backend=planned.placement.backend,
+            source=planned.placement.source,
+            is_chosen=True,
+            reason=planned.explanation,
+            devices=planned.device_ids,
+        )
+        for planned in plan.instances
+    ]
+    return sorted(rows, key=lambda row: row.index)

@@ -11,13 +11,11 @@ import msgspec
 
 from enginehouse.config import Config, bind, default_config, load_config
 from enginehouse.dialects.profiles import built_in, chosen
-from enginehouse.fleet.fitting import place_fitting
-from enginehouse.fleet.placement import Decision, place
+from enginehouse.fleet import InstancePlan, ModelPlan, Planner, find_weights
 from enginehouse.hardware import devices as hardware_devices
 from enginehouse.hardware import merged
 from enginehouse.plugins import Plugins
 from enginehouse.telemetry import configure_logging
-from enginehouse.weights import LocalSource, locate, parse, resolve
 from enginehouse_plugin import Device
 
 F = TypeVar("F", bound=Callable[..., Any])  # click's decorators take any function
@@ -35,23 +33,31 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 
 
 class Setup(msgspec.Struct, frozen=True):
-    """A configuration bound to the plugins of this host, and where each model is placed."""
+    """A configuration bound to the plugins of this host, and the plan of each model."""
 
     config: Config
     plugins: Plugins
     devices: tuple[Device, ...]
-    decisions: dict[str, Decision]
+    plans: dict[str, ModelPlan]
 
-    def decision(self, model: str) -> Decision:
-        """Where *model* is placed.
+    def plan(self, model: str) -> ModelPlan:
+        """The plan of *model*.
 
         Raises:
             click.UsageError: the configuration has no such model.
         """
-        if model not in self.decisions:
-            known = ", ".join(self.decisions)
+        if model not in self.plans:
+            known = ", ".join(self.plans)
             raise click.UsageError(f"No model '{model}' is configured. There are: {known}.")
-        return self.decisions[model]
+        return self.plans[model]
+
+    def instance(self, model: str) -> InstancePlan | None:
+        """The decision for the instance that this host would load of *model*; None: it has no place here.
+
+        Raises:
+            click.UsageError: the configuration has no such model.
+        """
+        return next(iter(self.plan(model).instances), None)
 
 
 def load_plugins() -> Plugins:
@@ -66,7 +72,7 @@ def read_config(config_file: str | None) -> Config:
 
 
 def set_up(config_file: str | None, *, devices: tuple[Device, ...] | None = None, is_weighed: bool = True) -> Setup:
-    """Read, bind and place on *devices* (none given: those of this host).
+    """Read, bind and plan for *devices* (none given: those of this host).
 
     *is_weighed*: ask backends whether placements fit whose weights are here, which takes a moment for each.
 
@@ -78,24 +84,18 @@ def set_up(config_file: str | None, *, devices: tuple[Device, ...] | None = None
     config = bind(config, plugins.backends, plugins.refusals())
     chosen(config, plugins.profiles)
     devices = host_devices(plugins) if devices is None else devices
+    planner = Planner(config.models, devices, plugins.backends)
     if is_weighed:
-        decisions = asyncio.run(_place_fitting(config, plugins, devices))
-    else:
-        decisions = {name: place(model.placements, devices, plugins.backends) for name, model in config.models.items()}
-    return Setup(config, plugins, devices, decisions)
+        asyncio.run(_weigh(planner))
+    return Setup(config, plugins, devices, planner.plans)
 
 
-async def _place_fitting(config: Config, plugins: Plugins, devices: tuple[Device, ...]) -> dict[str, Decision]:
-    async def find_weights(source: str) -> str | None:
-        path = locate(source)
-        if path is None and isinstance(parse(source), LocalSource):
-            path = resolve(source)  # which says what is wrong: nothing will fetch it
-        return None if path is None else str(path)
+async def _weigh(planner: Planner) -> None:
+    async def find(planned: InstancePlan) -> str | None:
+        return find_weights(planned.backend, planned.placement.source)
 
-    return {
-        name: (await place_fitting(name, model, devices, plugins.backends, find_weights)).explained
-        for name, model in config.models.items()
-    }
+    for model in planner.plans:
+        await planner.settle(model, find)
 
 
 def host_devices(plugins: Plugins) -> tuple[Device, ...]:

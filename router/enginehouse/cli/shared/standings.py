@@ -10,7 +10,7 @@ import msgspec
 
 from enginehouse.certificates import NO_STANDING, Certificate, Certificates, Standing
 from enginehouse.cli.shared.setup import Setup
-from enginehouse.weights import RemoteSource, locate, parse
+from enginehouse.fleet import NotFetched, find_weights
 from enginehouse_plugin.errors import LoadError
 
 
@@ -43,27 +43,23 @@ def standings(setup: Setup, models: Iterable[str]) -> dict[str, StandingRow]:
         return {
             name: _row(await _standing(setup, certificates, name), setup.config.trust_in(setup.config.models[name]))
             for name in models
-            if setup.decisions[name].chosen is not None
+            if setup.instance(name) is not None
         }
 
     return asyncio.run(all_of_them())
 
 
 async def _standing(setup: Setup, certificates: Certificates, name: str) -> Standing:
-    chosen = setup.decisions[name].chosen
-    if chosen is None:
+    planned = setup.instance(name)
+    if planned is None:
         return NO_STANDING
-    kind = setup.plugins.backends[chosen.placement.backend]
-    path = None
-    if kind.needs_weights:
-        try:
-            path = locate(chosen.placement.source)
-        except LoadError:
-            return NO_STANDING
-        if path is None and not isinstance(parse(chosen.placement.source), RemoteSource):
-            return msgspec.structs.replace(NO_STANDING, reason="its weights are not here")
-    placement = chosen.for_backend(name, setup.config.models[name], None if path is None else str(path))
-    return await certificates.assess(kind, placement, chosen.devices)
+    try:
+        path = find_weights(planned.backend, planned.placement.source)
+    except NotFetched:
+        return msgspec.structs.replace(NO_STANDING, reason="its weights are not here")
+    except LoadError:
+        return NO_STANDING
+    return await certificates.assess(planned.backend, planned.for_backend(path), planned.devices)
 
 
 def _row(standing: Standing, trust: str) -> StandingRow:

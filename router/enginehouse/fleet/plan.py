@@ -1,4 +1,7 @@
-"""Where a model is served: the first of its placements that holds and fits on this host. Pure functions."""
+"""Which placements of a model become its instances on this host, on which devices, and why not the others.
+
+Pure functions of configuration, devices, backends, and of what loading has told so far.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +11,46 @@ import msgspec
 
 from enginehouse.config import KNOWN_ENGINES, ModelConfig, PlacementConfig, binary_size
 from enginehouse_plugin import DEVICE_KINDS, BackendType, Device, DeviceKind, Placement
+from enginehouse_plugin.errors import EnginehouseError
 
 
-class Chosen(msgspec.Struct, frozen=True, kw_only=True):
-    """A placement and the devices it takes (none for a remote one)."""
+class InstancePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """The decision for one instance: its placement, the devices that it takes (none for a remote one), and why.
 
+    `index` is the placement's among those of its model. `fault` says why it is not known whether it fits; without one
+    it does, or its backend cannot tell. A fault is no reason to pass a placement over: its owner would not hear of it.
+    """
+
+    id: str
+    model: str
     index: int
     placement: PlacementConfig
     backend: BackendType
     devices: tuple[Device, ...]
+    context_tokens: int | None
     reason: str
+    fault: EnginehouseError | None = None
 
-    def for_backend(self, model: str, config: ModelConfig, path: str | None) -> Placement:
-        """What the backend is asked to load for *model*; *path* is where its weights are."""
+    @property
+    def device_ids(self) -> tuple[str, ...]:
+        """The ids of its devices."""
+        return tuple(device.id for device in self.devices)
+
+    @property
+    def explanation(self) -> str:
+        """The reason, with the fault if there is one."""
+        if self.fault is None:
+            return self.reason
+        return f"{self.reason}; whether it fits is not known: {self.fault.message}"
+
+    def for_backend(self, path: str | None) -> Placement:
+        """What the backend is asked to load; *path* is where its weights are."""
         return Placement(
-            model=model,
+            model=self.model,
             backend=self.placement.backend,
             source=self.placement.source,
             path=path,
-            context_tokens=config.context_tokens,
+            context_tokens=self.context_tokens,
             python=self.placement.python,
             options=self.placement.options,
         )
@@ -40,54 +64,82 @@ class Rejected(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """The outcome for one model: at most one chosen, every other with its reason."""
+class ModelPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of one model on this host: its instances, and every placement that is not used."""
 
-    chosen: Chosen | None
+    instances: tuple[InstancePlan, ...]
     rejected: tuple[Rejected, ...]
 
-
-Footprints = Mapping[tuple[int, DeviceKind], Mapping[str, int]]
-"""Bytes that the placement at an index takes on each device, by its id, when it runs on devices of a kind."""
-
-Unusable = Mapping[tuple[int, DeviceKind], str]
-"""Why the engine of the placement at an index cannot use devices of a kind, in words: what only loading tells."""
-
-NOT_WEIGHED: Footprints = {}
-ALL_USABLE: Unusable = {}
+    @property
+    def reasons(self) -> str:
+        """Why the placements that are not used are not, in one line."""
+        return "; ".join(f"{rejected.index}: {rejected.reason}" for rejected in self.rejected)
 
 
-def place(
-    placements: Sequence[PlacementConfig],
+class Experience(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a model's placements beyond what its configuration says.
+
+    `footprints` are the bytes that the placement at an index takes on each device, by its id, when it runs on devices
+    of a kind; what is not among them is taken to fit. `unusable` says in words why its engine cannot use devices of a
+    kind, which only loading tells.
+    """
+
+    footprints: Mapping[tuple[int, DeviceKind], Mapping[str, int]] = {}
+    unusable: Mapping[tuple[int, DeviceKind], str] = {}
+
+
+NO_EXPERIENCE = Experience()
+
+
+def plan_model(
+    name: str,
+    model: ModelConfig,
     devices: Sequence[Device],
     backends: Mapping[str, BackendType],
-    footprints: Footprints = NOT_WEIGHED,
-    unusable: Unusable = ALL_USABLE,
-) -> Decision:
-    """Choose the first of *placements* that holds and fits; within one, kinds in the order of `requires`, else of the
-    backend. What is not among *footprints* is taken to fit, what is not among *unusable* to be of use.
+    experience: Experience = NO_EXPERIENCE,
+    count: int = 1,
+) -> ModelPlan:
+    """Plan *count* instances of the first placement of *model* that holds and fits; within one, kinds of device are
+    tried in the order of `requires`, else of the backend. Instances take different devices where there are enough.
 
-    Fitting is judged by the memory that a device has, not by what is free at the moment: so a restart chooses alike.
+    Fitting is judged by the memory that a device has, not by what is free at the moment: so a restart plans alike.
     """
-    chosen: Chosen | None = None
+    instances: list[InstancePlan] = []
     rejected: list[Rejected] = []
-    for index, placement in enumerate(placements):
-        if chosen is not None:
-            reason = f"placement {chosen.index} comes first"
+    for index, placement in enumerate(model.placements):
+        if instances:
+            reason = f"placement {instances[0].index} comes first"
             rejected.append(Rejected(index=index, placement=placement, reason=reason))
             continue
         backend = backends.get(placement.backend)
-        known: dict[DeviceKind, Mapping[str, int]] = {
-            kind: needed for (at, kind), needed in footprints.items() if at == index
+        footprints: dict[DeviceKind, Mapping[str, int]] = {
+            kind: needed for (at, kind), needed in experience.footprints.items() if at == index
         }
-        useless: dict[DeviceKind, str] = {kind: reason for (at, kind), reason in unusable.items() if at == index}
-        found = _devices_for(placement, devices, backend, known, useless)
-        if backend is None or isinstance(found, str):
-            rejected.append(Rejected(index=index, placement=placement, reason=str(found)))
-        else:
-            reason = _runs_on(found, known.get(found[0].kind, {})) if found else "needs no device of this host"
-            chosen = Chosen(index=index, placement=placement, backend=backend, devices=found, reason=reason)
-    return Decision(chosen=chosen, rejected=tuple(rejected))
+        useless: dict[DeviceKind, str] = {
+            kind: reason for (at, kind), reason in experience.unusable.items() if at == index
+        }
+        taken: set[str] = set()
+        for number in range(count):
+            free_first = sorted(devices, key=lambda device: device.id in taken)
+            found = _devices_for(placement, free_first, backend, footprints, useless)
+            if backend is None or isinstance(found, str):
+                rejected.append(Rejected(index=index, placement=placement, reason=str(found)))
+                break
+            taken.update(device.id for device in found)
+            reason = _runs_on(found, footprints.get(found[0].kind, {})) if found else "needs no device of this host"
+            instances.append(
+                InstancePlan(
+                    id=f"{name}#{number}",
+                    model=name,
+                    index=index,
+                    placement=placement,
+                    backend=backend,
+                    devices=found,
+                    context_tokens=model.context_tokens,
+                    reason=reason,
+                )
+            )
+    return ModelPlan(instances=tuple(instances), rejected=tuple(rejected))
 
 
 def _devices_for(

@@ -19,11 +19,11 @@ async def test_models_load_at_start_in_the_background(house):
     house.script.may_load.clear()
     fleet = house.build()
     fleet.start()
-    assert not fleet.is_ready
+    assert fleet.snapshot().state != "ready"
     await house.until("loading")
     house.script.may_load.set()
     await house.until("ready")
-    assert fleet.is_ready
+    assert fleet.snapshot().state == "ready"
     assert house.changes == [("unloaded", "loading"), ("loading", "ready")]
 
 
@@ -31,7 +31,7 @@ async def test_a_model_for_the_first_request_stays_unloaded_until_then(house):
     fleet = house.build(house.config(load="first_request"))
     fleet.start()
     assert house.hosted.state == "unloaded"
-    assert fleet.is_ready
+    assert fleet.snapshot().state == "ready"
     assert house.hosted.refusal() is None
     assert house.hosted.state == "unloaded", "asking changes nothing"
     house.hosted.wake()
@@ -67,11 +67,11 @@ async def test_a_cancelled_request_does_not_cancel_the_load(house):
 
 
 async def test_a_backend_gets_the_placement_with_the_resolved_path(house):
-    async def resolve(source, on_progress):
+    async def fetch(backend, source, on_progress):
         on_progress(LoadProgress(stage="downloading", fraction=0.1))
         return f"/weights/{source}"
 
-    house.build(house.config(context_tokens=128), resolve=resolve, needs_weights=True).start()
+    house.build(house.config(context_tokens=128), fetch=fetch, needs_weights=True).start()
     await house.until("ready")
     placement = house.script.placements[0]
     assert (placement.source, placement.path, placement.context_tokens) == ("anywhere", "/weights/anywhere", 128)
@@ -84,23 +84,23 @@ async def test_a_backend_that_needs_no_weights_gets_no_path(house):
 
 
 async def test_progress_is_kept_and_logged_by_stage_and_tenth(house, logs, eventually):
-    async def resolve(source, on_progress):
+    async def fetch(backend, source, on_progress):
         for percent in range(25):
             on_progress(LoadProgress(stage="downloading", fraction=percent / 100))
         return source
 
     house.script.may_load.clear()
-    house.build(resolve=resolve, needs_weights=True).start()
+    house.build(fetch=fetch, needs_weights=True).start()
     await eventually(lambda: house.script.placements)
     assert house.hosted.progress == LoadProgress(stage="weights", fraction=0.5)
-    assert house.fleet.models["m"].loading == LoadProgress(stage="weights", fraction=0.5)
+    assert house.fleet.snapshot().models["m"].loading == LoadProgress(stage="weights", fraction=0.5)
     lines = [
         (line["stage"], line["fraction"]) for line in logs if line["event"] == "instance loading" and "stage" in line
     ]
     assert lines == [("downloading", 0.0), ("downloading", 0.1), ("downloading", 0.2), ("weights", 0.5)]
     house.script.may_load.set()
     await house.until("ready")
-    assert house.fleet.models["m"].loading is None
+    assert house.fleet.snapshot().models["m"].loading is None
 
 
 async def test_an_instance_that_dies_is_unloaded_and_started_again(house):
@@ -296,7 +296,7 @@ async def test_draining_refuses_those_that_wait_and_lets_those_that_run_finish(h
     with pytest.raises(Draining):
         await waiting
     assert isinstance(house.hosted.refusal(), Draining)
-    assert not fleet.is_ready
+    assert fleet.snapshot().state != "ready"
     assert house.script.instances[0].unloads == 0
     gate.leave(1)
     await closing
@@ -332,5 +332,5 @@ async def test_an_instance_that_dies_while_draining_is_not_started_again(house, 
 async def test_a_model_without_a_place_here_is_reported(house, logs):
     fleet = house.build(kinds=("cuda",))
     fleet.start()
-    assert fleet.models["m"].state == "unplaced"
+    assert fleet.snapshot().models["m"].state == "unplaced"
     assert any("it needs cuda; this host has cpu" in line.get("reasons", "") for line in logs)

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from enginehouse.config import Config, ModelConfig, PlacementConfig
-from enginehouse.fleet import place_fitting
+from enginehouse.fleet import InstancePlan, NotFetched, Planner
 from enginehouse_plugin import Backend, BackendType, Device, Fit, ProbeReport
 from enginehouse_plugin.errors import LoadFailed, SourceNotFound
 
@@ -51,7 +51,7 @@ class Weighing(Backend):
 def weigh():
     """`await weigh(*sources, here=…)`: a model with a placement for each source, on a GPU or else the CPU."""
 
-    async def run(*sources: str, devices=(GPU, CPU), absent=(), needs_weights=True, at_once=1):
+    async def run(*sources: str, devices=(GPU, CPU), absent=(), needs_weights=True, at_once=1, count=1):
         asked: list = []
         kind = BackendType(
             name="scales", version="1", create=lambda: Weighing(asked), options=Options,
@@ -59,21 +59,27 @@ def weigh():
         )  # fmt: skip
         placements = tuple(PlacementConfig(backend="scales", source=source, devices=at_once) for source in sources)
 
-        async def find(source: str) -> str | None:
-            return None if source in absent else f"/weights/{source}"
+        async def find(planned: InstancePlan) -> str | None:
+            if planned.placement.source in absent:
+                raise NotFetched
+            return f"/weights/{planned.placement.source}"
 
-        weighed = await place_fitting("m", ModelConfig(placements=placements), devices, {"scales": kind}, find)
-        return weighed, asked
+        planner = Planner({"m": ModelConfig(placements=placements)}, devices, {"scales": kind})
+        for _ in range(1, count):
+            planner.add("m")
+        plan = await planner.settle("m", find)
+        assert planner.plans["m"] is plan
+        return plan, asked
 
     return run
 
 
 async def test_the_first_that_fits_is_chosen_and_the_others_say_both_numbers(weigh):
-    weighed, asked = await weigh("large", "middle", "small")
-    assert weighed.fault is None
-    assert weighed.decision.chosen.index == 1
-    assert weighed.decision.chosen.reason == "runs on cuda:0 (GPU), takes 12.00 GiB of 16.00 GiB"
-    assert [rejected.reason for rejected in weighed.decision.rejected] == [
+    plan, asked = await weigh("large", "middle", "small")
+    assert plan.instances[0].fault is None
+    assert plan.instances[0].index == 1
+    assert plan.instances[0].reason == "runs on cuda:0 (GPU), takes 12.00 GiB of 16.00 GiB"
+    assert [rejected.reason for rejected in plan.rejected] == [
         "it takes 20.00 GiB on cuda:0 (GPU), which has 16.00 GiB; it takes 20.00 GiB on cpu (CPU), which has 8.00 GiB",
         "placement 1 comes first",
     ]
@@ -92,50 +98,59 @@ LARGE = msgspec.structs.replace(GPU, id="cuda:2", name="large GPU", memory_bytes
 
 async def test_each_device_of_a_kind_is_weighed_by_itself(weigh):
     """What an engine takes is told for the device that it takes it on."""
-    weighed, asked = await weigh("half", devices=(SMALL, GPU, LARGE))
-    assert weighed.decision.chosen.devices == (GPU,)
-    assert weighed.decision.chosen.reason == "runs on cuda:0 (GPU), takes 8.00 GiB of 16.00 GiB"
+    plan, asked = await weigh("half", devices=(SMALL, GPU, LARGE))
+    assert plan.instances[0].devices == (GPU,)
+    assert plan.instances[0].reason == "runs on cuda:0 (GPU), takes 8.00 GiB of 16.00 GiB"
     assert [devices for _, _, devices in asked] == [("cuda:1",), ("cuda:0",)]
 
 
 async def test_devices_of_different_size_work_together_where_each_holds_its_own_share(weigh):
-    weighed, _ = await weigh("half", devices=(GPU, LARGE), at_once=2)
-    assert weighed.decision.chosen.reason == (
+    plan, _ = await weigh("half", devices=(GPU, LARGE), at_once=2)
+    assert plan.instances[0].reason == (
         "runs on cuda:0 and cuda:2 (GPU, large GPU), "
         "takes 8.00 GiB of 16.00 GiB on cuda:0 and 24.00 GiB of 48.00 GiB on cuda:2"
     )
-    weighed, asked = await weigh("half", devices=(SMALL, GPU, LARGE), at_once=2)
-    assert [device.id for device in weighed.decision.chosen.devices] == ["cuda:0", "cuda:2"]
+    plan, asked = await weigh("half", devices=(SMALL, GPU, LARGE), at_once=2)
+    assert [device.id for device in plan.instances[0].devices] == ["cuda:0", "cuda:2"]
     assert [devices for _, _, devices in asked] == [("cuda:1", "cuda:0"), ("cuda:0", "cuda:2")]
 
 
 async def test_where_nothing_fits_there_is_no_place(weigh):
-    weighed, _ = await weigh("large", "middle", devices=(CPU,))
-    assert weighed.decision.chosen is None
-    assert len(weighed.decision.rejected) == 2
+    plan, _ = await weigh("large", "middle", devices=(CPU,))
+    assert plan.instances == ()
+    assert len(plan.rejected) == 2
 
 
 async def test_a_backend_that_cannot_tell_is_taken_at_its_word(weigh):
-    weighed, asked = await weigh("unknown")
+    plan, asked = await weigh("unknown")
     assert len(asked) == 1
-    assert weighed.explained.chosen.reason == "runs on cuda:0 (GPU)"
-    assert weighed.fault is None
+    assert plan.instances[0].explanation == "runs on cuda:0 (GPU)"
+    assert plan.instances[0].fault is None
 
 
 async def test_weights_that_are_not_here_yet_leave_the_choice_and_are_told(weigh):
-    weighed, asked = await weigh("large", "small", absent=("large",))
+    plan, asked = await weigh("large", "small", absent=("large",))
     assert asked == []
-    assert weighed.explained.chosen.index == 0
-    assert weighed.explained.chosen.reason.endswith("whether it fits is not known: its weights are not here yet")
+    assert plan.instances[0].index == 0
+    assert plan.instances[0].explanation.endswith("whether it fits is not known: its weights are not here yet")
 
 
 @pytest.mark.parametrize(("source", "told"), [("lost", "lost"), ("broken", "ZeroDivisionError: no scales")])
 async def test_weights_that_cannot_be_read_are_a_fault_and_not_passed_over(weigh, source, told):
-    weighed, _ = await weigh("large", source, "small")
-    assert weighed.decision.chosen.index == 1
-    assert told in weighed.fault.message
-    assert told in weighed.explained.chosen.reason
-    assert "it takes 20.00 GiB" in weighed.decision.rejected[0].reason
+    plan, _ = await weigh("large", source, "small")
+    assert plan.instances[0].index == 1
+    assert told in plan.instances[0].fault.message
+    assert told in plan.instances[0].explanation
+    assert "it takes 20.00 GiB" in plan.rejected[0].reason
+
+
+async def test_a_second_instance_is_weighed_on_its_own_device(weigh):
+    plan, asked = await weigh("half", devices=(GPU, LARGE), count=2)
+    assert [planned.reason for planned in plan.instances] == [
+        "runs on cuda:0 (GPU), takes 8.00 GiB of 16.00 GiB",
+        "runs on cuda:2 (large GPU), takes 24.00 GiB of 48.00 GiB",
+    ]
+    assert [devices for _, _, devices in asked] == [("cuda:0",), ("cuda:2",)]
 
 
 # ---- when an instance loads ----
@@ -164,7 +179,7 @@ async def test_a_placement_that_does_not_fit_is_passed_over_before_it_loads(hous
     fleet.start()
     await house.until("ready")
     assert [placement.source for placement in house.script.placements] == ["second"]
-    assert fleet.models["m"].decision.chosen.index == 1
+    assert fleet.planner.plans["m"].instances[0].index == 1
     (line,) = [line for line in logs if line["event"] == "placement passed over"]
     assert (line["placement"], line["instead"]) == (0, 1)
     assert line["reason"] == "it takes 9.00 GiB on cpu (Test CPU), which has 8.00 GiB"
@@ -175,7 +190,7 @@ async def test_an_engine_that_cannot_use_its_device_leaves_the_next_one(house, l
     house.script.load_errors += [LoadFailed("no CUDA in this build", retryable=False, code="engine_without_gpu")]
     house.build(kinds=("cuda", "cpu"), devices=(GPU, CPU)).start()
     await house.until("ready")
-    assert [device.id for device in house.hosted.chosen.devices] == ["cpu"]
+    assert [device.id for device in house.hosted.planned.devices] == ["cpu"]
     assert len(house.script.placements) == 2
     (line,) = [line for line in logs if line["event"] == "engine cannot use its device"]
     assert (line["device"], line["reason"]) == ("cuda", "no CUDA in this build")

@@ -15,7 +15,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Literal
 
 from enginehouse.certificates import NO_STANDING, Certificates, Standing, explained, usable
 from enginehouse.config import ModelConfig, Trust
@@ -42,12 +41,13 @@ from enginehouse_plugin.errors import (
 
 from .errors import Draining, InstanceUnavailable
 from .gate import Gate
-from .placement import Chosen
+from .loader import Loader, unload
+from .plan import InstancePlan
+from .planner import Planner
 from .restart import RestartPolicy
-from .settling import PlaceAgain, Seat
-from .sources import ResolveSource, resolve_source
+from .snapshot import InstanceSnapshot, State
+from .sources import Fetch, fetch_in_thread
 
-State = Literal["unloaded", "loading", "ready", "failed", "draining", "closed"]
 _CHECK_TIMEOUT_S = 5.0
 # After these the engine itself is in doubt; EngineOverloaded and EngineFailure come from a living one.
 _DOUBTS = (EngineDied, EngineUnavailable, EngineProtocolError)
@@ -56,7 +56,7 @@ log = get_logger()
 
 
 class HostedInstance:
-    """A place for one instance of *model*, at `gate` of which requests wait.
+    """One instance of a model, as *planned*, through all its loads and ends; at its `gate` requests wait.
 
     `declared` is what the backend says of it and `capabilities` what requests may use, which is less where only
     proven features are trusted; both are known from the first load on. `reason` says why it is in the state it is
@@ -65,20 +65,18 @@ class HostedInstance:
 
     def __init__(
         self,
-        instance_id: str,
-        model: str,
+        planned: InstancePlan,
         config: ModelConfig,
-        chosen: Chosen,
+        planner: Planner,
         *,
-        place_again: PlaceAgain | None = None,
-        resolve_source: ResolveSource = resolve_source,
+        fetch: Fetch = fetch_in_thread,
         policy: RestartPolicy | None = None,
         on_change: Callable[[InstanceChange], None] | None = None,
         certificates: Certificates | None = None,
         trust: Trust = "declared",
     ) -> None:
-        self.id = instance_id
-        self.model = model
+        self.id = planned.id
+        self.model = planned.model
         self.state: State = "unloaded"
         self.reason = "not asked for yet"
         self.progress: LoadProgress | None = None
@@ -88,10 +86,8 @@ class HostedInstance:
         self.standing: Standing | None = None
         self.instance: Instance | None = None
         self.restarts = 0
-        self.gate = Gate(model, max_queue=config.max_queue, queue_timeout_s=config.queue_timeout_s)
-        self._config = config
-        self._seat = Seat(model, chosen, place_again)
-        self._resolve_source = resolve_source
+        self.gate = Gate(planned.model, max_queue=config.max_queue, queue_timeout_s=config.queue_timeout_s)
+        self._loader = Loader(planned, planner, fetch)
         self._policy = policy or RestartPolicy()
         self._on_change = on_change
         self._certificates = certificates
@@ -108,14 +104,14 @@ class HostedInstance:
         return f"<HostedInstance {self.id!r} {self.state} {self.gate!r}>"
 
     @property
-    def chosen(self) -> Chosen:
-        """Its placement and devices; a load may find that others do better."""
-        return self._seat.chosen
+    def planned(self) -> InstancePlan:
+        """The decision for it; a load may find that another does better."""
+        return self._loader.planned
 
     @property
     def backend(self) -> BackendType:
         """What loads it."""
-        return self.chosen.backend
+        return self.planned.backend
 
     # ---- for requests ----
 
@@ -125,10 +121,26 @@ class HostedInstance:
             instance_id=self.id,
             model=self.model,
             backend=self.backend.name,
-            device_ids=tuple(device.id for device in self.chosen.devices),
+            device_ids=self.planned.device_ids,
             running=self.gate.running,
             waiting=self.gate.waiting,
             max_concurrent_requests=self.capabilities.max_concurrent_requests if self.capabilities else 1,
+        )
+
+    def snapshot(self) -> InstanceSnapshot:
+        """How it is now."""
+        return InstanceSnapshot(
+            planned=self.planned,
+            state=self.state,
+            reason=self.reason,
+            progress=self.progress,
+            declared=self.declared,
+            capabilities=self.capabilities,
+            standing=self.standing,
+            running=self.gate.running,
+            waiting=self.gate.waiting,
+            capacity=self.gate.capacity,
+            restarts=self.restarts,
         )
 
     def refusal(self) -> EnginehouseError | None:
@@ -227,7 +239,7 @@ class HostedInstance:
                 self.gate.pause()
                 self.instance = None
                 # Also when this task is cancelled: an instance never outlives its task.
-                await self._unload(instance)
+                await unload(instance, self.id)
             if self._is_closing:
                 return
             self._note_failure(reason)
@@ -239,26 +251,9 @@ class HostedInstance:
         self.gate.hold_deadlines()
         self.progress = None
         started = time.monotonic()
-        try:
-            path = await self._seat.settle(self._find_weights)
-            placement = self.chosen.for_backend(self.model, self._config, path)
-            instance = await self.backend.create().load(placement, self.chosen.devices, self._note_progress)
-        except EnginehouseError as error:
-            if self._seat.gives_way(error):
-                return await self._load()
-            raise
-        except Exception as error:  # a plugin's fault must not end the task that watches over it
-            name = self.backend.name
-            log.exception("backend broke while loading", model=self.model, backend=name)
-            raise LoadFailed(f"the backend '{name}' broke: {type(error).__name__}: {error}", retryable=False) from error
-        if not isinstance(getattr(instance, "capabilities", None), Capabilities):
-            await self._unload(instance)
-            raise LoadFailed(f"the backend '{self.backend.name}' does not tell its capabilities", retryable=False)
+        loaded = await self._loader.load(self._note_progress)
         self._load_s = time.monotonic() - started
-        return instance, placement
-
-    async def _find_weights(self, source: str) -> str | None:
-        return await self._resolve_source(source, self._note_progress)
+        return loaded
 
     @contextlib.asynccontextmanager
     async def _assessing(self, declared: Capabilities, placement: Placement) -> AsyncIterator[None]:
@@ -276,7 +271,7 @@ class HostedInstance:
     async def _assess(self, placement: Placement) -> None:
         standing = NO_STANDING
         if self._certificates is not None:
-            standing = await self._certificates.assess(self.backend, placement, self.chosen.devices)
+            standing = await self._certificates.assess(self.backend, placement, self.planned.devices)
         self.standing = standing
         if standing.state == "current":
             log.info("instance certified", instance=self.id, model=self.model, proven=len(standing.proven))
@@ -326,14 +321,6 @@ class HostedInstance:
             log.exception("backend broke while it was checked")
             return f"its check broke: {type(error).__name__}: {error}"
         return None
-
-    async def _unload(self, instance: Instance) -> None:
-        try:
-            await instance.unload()
-        except EnginehouseError as error:
-            log.warning("instance did not unload", instance=self.id, error=error.message)
-        except Exception:  # a plugin's fault must not end the task that watches over it
-            log.exception("backend broke while unloading", instance=self.id)
 
     def _note_failure(self, reason: str) -> None:
         self._failures += 1
