@@ -113,6 +113,8 @@ format: $(DEV_INSTALLED)
 
 bench: $(DEV_INSTALLED)
 	$(BIN)/python -m tests.bench $(ARGS)
+	$(BIN)/python -m tests.bench.idle
+	$(BIN)/python -m tests.bench.slow_readers
 	$(BIN)/python -m tests.bench.disconnects
 
 bench-engines: $(DEV_INSTALLED) vllm-env

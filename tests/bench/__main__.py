@@ -2,16 +2,17 @@
 
 Per server: processor time per request of its whole process tree, latency added to the upstream's own
 (one connection), resident memory under load; for a plain request and for a stream of 64 chunks 5 ms apart.
-Prints Markdown tables of medians with their spread (least and most of the rounds).
+Prints Markdown tables of medians with their spread (least and most of the rounds), ratios of the same round, and how
+they stand to the bars. Enginehouse has keys, usage, metrics and its log line switched on.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 import tempfile
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -19,18 +20,24 @@ from tests.bench import load, peers
 from tests.bench.figures import spread
 
 Servers = dict[str, tuple[int, int]]
+Figures = dict[str, dict[str, list[float]]]
+"""By server and by what is measured: a value for each round."""
 PEERS = ("nginx", "vllm-router", "vllm-router round robin", "enginehouse")
+BASES = ("vllm-router", "vllm-router round robin", "nginx")
+PLAIN, STREAM = "Plain request", "Stream of 64 chunks, 5 ms apart"
+BARS = (
+    (PLAIN, "vllm-router", 0.6),
+    (PLAIN, "vllm-router round robin", 1.0),
+    (STREAM, "vllm-router round robin", 0.9),
+)
+GOALS = ((PLAIN, "nginx", 2.5), (STREAM, "nginx", 2.5))
 
 
-def measure(
-    servers: Servers, folder: Path, *, rounds: int, seconds: int, stream: bool
-) -> dict[str, dict[str, list[float]]]:
+def measure(servers: Servers, folder: Path, *, rounds: int, seconds: int, stream: bool) -> Figures:
     """Run every server once per round, each round in another order; figures per server, one value a round."""
     script = load.write_script(folder, stream=stream)
     names = list(servers)
-    figures: dict[str, dict[str, list[float]]] = {
-        name: {"processor_us": [], "p50_ms": [], "p99_ms": [], "resident_mib": []} for name in names
-    }
+    figures: Figures = {name: {"processor_us": [], "p50_ms": [], "p99_ms": [], "resident_mib": []} for name in names}
     for name in names:
         load.run_wrk(*servers[name], script, connections=8, duration_s=1)
     for turn in range(rounds):
@@ -47,24 +54,42 @@ def measure(
     return figures
 
 
-def table(title: str, figures: dict[str, dict[str, list[float]]]) -> str:
-    base = figures["direct"]
+def ratios(figures: Figures, name: str, base: str) -> list[float]:
+    """Processor time per request of *name* to that of *base* in the same round."""
+    pairs = zip(figures[name]["processor_us"], figures[base]["processor_us"], strict=True)
+    return [own / other for own, other in pairs]
+
+
+def table(title: str, figures: Figures) -> str:
+    direct = figures["direct"]
+    compared = " | ".join(f"ratio to {base}" for base in BASES)
     rows = [
         f"**{title}**\n",
-        "| server | processor, µs per request | ratio to vllm-router | added p50, ms | added p99, ms | resident, MiB |",
-        "|---|---|---|---|---|---|",
+        f"| server | processor, µs per request | {compared} | added p50, ms | added p99, ms | resident, MiB |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name in PEERS:
         row = figures[name]
-        ratios = [a / b for a, b in zip(row["processor_us"], figures["vllm-router"]["processor_us"], strict=True)]
-        added: Callable[[str], str] = lambda key, row=row: spread(  # noqa: E731
-            [a - b for a, b in zip(row[key], base[key], strict=True)], 2
+        compared = " | ".join(spread(ratios(figures, name, base), 2) for base in BASES)
+        p50, p99 = (
+            spread([own - alone for own, alone in zip(row[key], direct[key], strict=True)], 2)
+            for key in ("p50_ms", "p99_ms")
         )
         rows.append(
-            f"| {name} | {spread(row['processor_us'])} | {spread(ratios, 2)} | {added('p50_ms')} | {added('p99_ms')} "
-            f"| {spread(row['resident_mib'])} |"
+            f"| {name} | {spread(row['processor_us'])} | {compared} | {p50} | {p99} | {spread(row['resident_mib'])} |"
         )
     return "\n".join(rows)
+
+
+def standing(results: dict[str, Figures]) -> str:
+    """Each bar and goal beside the median ratio."""
+    lines = []
+    for word, marks in (("bar", BARS), ("goal", GOALS)):
+        for title, base, most in marks:
+            found = statistics.median(ratios(results[title], "enginehouse", base))
+            verdict = "met" if found <= most else "missed"
+            lines.append(f"- {title}: {found:.2f} of {base}; the {word} of {most:g} is {verdict}.")
+    return "\n".join(lines)
 
 
 def start_figures(rounds: int) -> str:
@@ -100,10 +125,13 @@ def main() -> None:
             ),
             "enginehouse": stack.enter_context(peers.enginehouse(at["enginehouse"], upstream_port))[:2],
         }
-        results = {}
-        for title, stream in (("Plain request", False), ("Stream of 64 chunks, 5 ms apart", True)):
-            results[title] = measure(servers, folder, rounds=chosen.rounds, seconds=chosen.seconds, stream=stream)
+        results: dict[str, Figures] = {}
+        for title in (PLAIN, STREAM):
+            results[title] = measure(
+                servers, folder, rounds=chosen.rounds, seconds=chosen.seconds, stream=title == STREAM
+            )
             print("\n" + table(title, results[title]), flush=True)
+    print("\n" + standing(results))
     if chosen.json:
         chosen.json.write_text(json.dumps(results, indent=1))
 

@@ -37,7 +37,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class InstantInstance(Instance):
-    capabilities = Capabilities(context_tokens=4096, max_concurrent_requests=1024, features=frozenset({"streaming"}))
+    capabilities = Capabilities(context_tokens=4096, max_concurrent_requests=32768, features=frozenset({"streaming"}))
 
     def __init__(self, port: int) -> None:
         self._client = LocalClient(("127.0.0.1", port), max_idle=512)

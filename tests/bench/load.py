@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+KEY = "sk-bench"
 MESSAGES = [
     {"role": "system", "content": "You are a helpful assistant."},
     {"role": "user", "content": "What is the capital of France?"},
@@ -24,7 +25,7 @@ def write_script(folder: Path, *, stream: bool) -> Path:
     path.write_text(
         'wrk.method="POST"\n'
         'wrk.headers["Content-Type"]="application/json"\n'
-        'wrk.headers["Authorization"]="Bearer sk-bench"\n'
+        f'wrk.headers["Authorization"]="Bearer {KEY}"\n'
         f"wrk.body=[[{body}]]\n"
     )
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import socket
@@ -14,7 +15,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.bench import load
+
 HERE = Path(__file__).parent
+SERVER = """
+[server]
+port = {port}
+max_connections = 32768
+idle_timeout_s = 3600
+
+[[keys]]
+name = "bench"
+sha256 = "{sha256}"
+
+[usage]
+path = "usage.db"
+"""
+MODEL = """
+[models.m]
+load = "start"
+placements = [{{ backend = "instant", source = "instant", options = {{ port = {port} }} }}]
+"""
 
 
 def free_port() -> int:
@@ -60,19 +81,20 @@ def running(
 
 
 @contextmanager
-def upstream(folder: Path) -> Iterator[tuple[int, int]]:
+def upstream(folder: Path, manner: str = "whole") -> Iterator[tuple[int, int]]:
+    """The instant upstream; *manner* is one of its `MANNERS`."""
     port = free_port()
-    with running([sys.executable, str(HERE / "upstream.py"), str(port)], folder, "upstream") as process:
+    with running([sys.executable, str(HERE / "upstream.py"), str(port), manner], folder, "upstream") as process:
         wait_answer(f"http://127.0.0.1:{port}/v1/models", process)
         yield port, process.pid
 
 
 @contextmanager
-def nginx(folder: Path, upstream_port: int) -> Iterator[tuple[int, int]]:
+def nginx(folder: Path, upstream_port: int, connections: int = 8192) -> Iterator[tuple[int, int]]:
     port = free_port()
     (folder / "nginx.conf").write_text(f"""
 worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log {folder}/nginx.err;
-events {{ worker_connections 8192; }}
+events {{ worker_connections {connections}; }}
 http {{
   access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
   fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
@@ -122,14 +144,14 @@ def install_plugin(folder: Path) -> Path:
 
 @contextmanager
 def enginehouse(folder: Path, upstream_port: int | None) -> Iterator[tuple[int, int, float]]:
-    """The router; without an upstream it has no engine. Also yields the seconds to its first /health."""
+    """The router with keys, usage, metrics and its log on; without an upstream it has no engine.
+
+    Also yields the seconds to its first /health.
+    """
     port = free_port()
-    lines = [f"[server]\nport = {port}\n"]
+    lines = [SERVER.format(port=port, sha256=hashlib.sha256(load.KEY.encode()).hexdigest())]
     if upstream_port is not None:
-        lines.append(
-            '[models.m]\nload = "start"\n[[models.m.placements]]\nbackend = "instant"\nsource = "instant"\n'
-            f"options = {{ port = {upstream_port} }}\n"
-        )
+        lines.append(MODEL.format(port=upstream_port))
     config = folder / "enginehouse.toml"
     config.write_text("\n".join(lines))
     env = {"PYTHONPATH": str(install_plugin(folder))}

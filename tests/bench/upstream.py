@@ -1,6 +1,8 @@
 """An instant upstream: answers a chat request at once, or streams 64 chunks 5 ms apart.
 
-Run as a program (`python upstream.py PORT`); it costs as little as Python can, so that what is measured is the router.
+Run as a program (`python upstream.py PORT [MANNER]`); it costs as little as Python can, so that what is measured is the
+router. MANNER says what becomes of a stream: `whole` (the default), `held` (it begins, and stays open without a further
+word) or `endless` (as fast as it is read, without an end).
 """
 
 from __future__ import annotations
@@ -122,8 +124,42 @@ class Upstream(asyncio.Protocol):
             self.transport.write((_USAGE if with_usage else b"") + _END)
 
 
+class Held(Upstream):
+    """Begins each stream and leaves it open."""
+
+    def _stream(self, index: int, with_usage: bool) -> None:
+        self.transport.write(_TOKENS[0] + _TOKENS[1])
+
+
+class Endless(Upstream):
+    """Writes each stream without an end, as fast as it is read."""
+
+    is_full = False
+
+    def _stream(self, index: int, with_usage: bool) -> None:
+        self.transport.write(_TOKENS[0])
+        self._flood()
+
+    def pause_writing(self) -> None:
+        self.is_full = True
+
+    def resume_writing(self) -> None:
+        self.is_full = False
+        self._flood()
+
+    def _flood(self) -> None:
+        """Some at a time, so that one stream does not keep the others waiting."""
+        if self.is_open and not self.is_full:
+            self.transport.write(_TOKENS[1] * 100)
+            asyncio.get_running_loop().call_soon(self._flood)
+
+
+MANNERS = {"whole": Upstream, "held": Held, "endless": Endless}
+
+
 async def main() -> None:
-    server = await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", int(sys.argv[1]), backlog=4096)
+    manner = MANNERS[sys.argv[2] if len(sys.argv) > 2 else "whole"]
+    server = await asyncio.get_running_loop().create_server(manner, "127.0.0.1", int(sys.argv[1]), backlog=4096)
     await server.serve_forever()
 
 

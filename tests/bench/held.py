@@ -1,0 +1,78 @@
+"""Many clients in one process: each asks for a stream on a connection of its own, and keeps it open."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import socket
+
+from . import load
+
+FILES_KEPT = 100
+"""Open files that the router needs beside its streams: log, database, listener, plugins."""
+
+
+def raise_files() -> int:
+    """Let this process and what it starts open as many files as the system allows; returns how many that are."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+class Client(asyncio.Protocol):
+    """One stream, open while `is_open`; `began` is done with its first token, or at once where it never *reads*."""
+
+    def __init__(self, *, reads: bool = True) -> None:
+        self.is_open = False
+        self.began: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._reads = reads
+        self._read = b""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        self.is_open = True
+        self.transport = transport
+        transport.write(REQUEST)
+        if not self._reads:
+            transport.pause_reading()
+            self.began.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        if self.began.done():
+            return
+        self._read += data
+        if b"tok1" in self._read:
+            self._read = b""
+            self.began.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_open = False
+        if not self.began.done():
+            self.began.set_exception(ConnectionError(f"No stream began: {self._read[:200]!r}"))
+
+
+_BODY = json.dumps(load.BODY | {"stream": True}, separators=(",", ":"))
+REQUEST = (
+    f"POST /v1/chat/completions HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {load.KEY}\r\n"
+    f"content-type: application/json\r\ncontent-length: {len(_BODY)}\r\n\r\n{_BODY}"
+).encode()
+
+
+async def open_streams(port: int, count: int, *, reads: bool = True, at_once: int = 50) -> list[Client]:
+    """Open *count* streams, *at_once* at a time, and wait until each has begun."""
+    loop = asyncio.get_running_loop()
+    clients: list[Client] = []
+    while len(clients) < count:
+        group = [Client(reads=reads) for _ in range(min(at_once, count - len(clients)))]
+        for client in group:
+            sock = socket.socket()
+            sock.setblocking(False)
+            if not reads:
+                # Full at once, not after megabytes: the server's own buffer is sized after the segments.
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+            await loop.sock_connect(sock, ("127.0.0.1", port))
+            await loop.create_connection(lambda client=client: client, sock=sock)
+        await asyncio.wait_for(asyncio.gather(*(client.began for client in group)), 60)
+        clients += group
+    return clients
