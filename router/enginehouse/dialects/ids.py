@@ -9,4 +9,4 @@ _ids = random.Random()  # noqa: S311  # seeded by the operating system; ids are 
 
 def unique_hex() -> str:
     """Make 24 hexadecimal digits that nobody else has."""
-    return f"{_ids.getrandbits(96):024x}"
+    return _ids.randbytes(12).hex()

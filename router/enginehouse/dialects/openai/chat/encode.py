@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
@@ -43,6 +42,13 @@ from enginehouse_plugin.events import (
 
 DONE = sse.event(b"[DONE]")
 
+_NO_USAGE = (b"}" + sse.END, b',"logprobs":null,"finish_reason":null}]}' + sse.END)
+_USAGE_TO_COME = (
+    b',"usage":null}' + sse.END,
+    b',"logprobs":null,"finish_reason":null}],"usage":null}' + sse.END,
+)
+"""Ends of a chunk: after its choices, and after the delta of a choice that goes on."""
+
 _encode = msgspec.json.Encoder().encode
 _LOWEST_LOGPROB = -9999.0  # stands for minus infinity, which JSON does not have
 _OBFUSCATION_STEP = 64
@@ -73,21 +79,18 @@ class ChatStream:
         self._logprobs = logprobs
         self._wants_usage = usage
         self._obfuscation = obfuscation
-        fields: dict[str, Any] = {
-            "id": head.id,
-            "object": "chat.completion.chunk",
-            "created": head.created,
-            "model": head.model,
-            "system_fingerprint": head.system_fingerprint,
-        }
-        if head.service_tier is not None:
-            fields["service_tier"] = head.service_tier
-        self._prefix = sse.BEGIN + _encode(fields)[:-1] + b',"choices":['
-        self._choices = [self._prefix + b'{"index":%d,"delta":' % index for index in range(n)]
+        tier = b"" if head.service_tier is None else b',"service_tier":' + _encode(head.service_tier)
+        self._prefix = (
+            sse.BEGIN
+            + b'{"id":%b,"object":"chat.completion.chunk","created":%d,"model":%b,"system_fingerprint":%b%b,"choices":['
+            % (_encode(head.id), head.created, _encode(head.model), _encode(head.system_fingerprint), tier)
+        )
+        self._choices = [self._prefix + b'{"index":0,"delta":']
+        for index in range(1, n):
+            self._choices.append(self._prefix + b'{"index":%d,"delta":' % index)
         self._begun = [False] * n
         self._ended = [False] * n
-        self._end = b',"usage":null}' + sse.END if usage else b"}" + sse.END
-        self._plain = b',"logprobs":null,"finish_reason":null}]' + self._end
+        self._end, self._plain = _USAGE_TO_COME if usage else _NO_USAGE
         self._has_failed = False
 
     def events(self, batch: Sequence[AnyEvent]) -> bytes:
@@ -200,13 +203,9 @@ class ChatBody:
 
     def end(self) -> bytes:
         """See `Encoder.end`."""
-        choices = [
-            choice.answer(index, choice.finish_reason, self._logprobs)
-            for index, choice in enumerate(self._choices)
-            if choice.finish_reason is not None
-        ]
-        if self._usage is None or len(choices) < len(self._choices):
-            raise EngineProtocolError("The engine's answer ended before every choice had finished and usage had come.")
+        choices = [choice.answer(index, self._logprobs) for index, choice in enumerate(self._choices)]
+        if self._usage is None:
+            raise EngineProtocolError("The engine's answer ended before the usage had come.")
         head = self._head
         return _encode(
             ChatAnswer(
@@ -223,6 +222,8 @@ class ChatBody:
 
 class _GatheredChoice:
     """What has come of one choice."""
+
+    __slots__ = ("calls", "finish_reason", "logprobs", "reasoning", "refusal", "text")
 
     def __init__(self) -> None:
         self.text: list[str] = []
@@ -255,10 +256,12 @@ class _GatheredChoice:
             self.calls[event.call_index] = call
         call.function.arguments += event.arguments_fragment
 
-    def answer(self, index: int, finish_reason: FinishReason, logprobs: bool) -> Choice:
+    def answer(self, index: int, logprobs: bool) -> Choice:
         """Put the choice together. Content is null where something else came in place of text."""
+        if self.finish_reason is None:
+            raise EngineProtocolError("The engine's answer ended before every choice had finished.")
         text = "".join(self.text)
-        calls = [self.calls[at] for at in sorted(self.calls)]
+        calls = [self.calls[at] for at in sorted(self.calls)] if self.calls else None
         return Choice(
             index=index,
             message=AnswerMessage(
@@ -268,7 +271,7 @@ class _GatheredChoice:
                 tool_calls=calls or msgspec.UNSET,
             ),
             logprobs=_choice_logprobs(self.logprobs) if logprobs else None,
-            finish_reason=finish_reason,
+            finish_reason=self.finish_reason,
         )
 
 
@@ -310,6 +313,6 @@ def _usage(report: UsageReport) -> Usage:
         prompt_tokens=report.prompt_tokens,
         completion_tokens=report.completion_tokens,
         total_tokens=report.prompt_tokens + report.completion_tokens,
-        prompt_tokens_details=PromptDetails(cached_tokens=report.cached_tokens),
-        completion_tokens_details=CompletionDetails(reasoning_tokens=report.reasoning_tokens),
+        prompt_tokens_details=PromptDetails(report.cached_tokens),
+        completion_tokens_details=CompletionDetails(report.reasoning_tokens),
     )

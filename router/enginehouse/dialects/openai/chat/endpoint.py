@@ -11,7 +11,7 @@ from enginehouse.dialects.ids import unique_hex
 from enginehouse.dialects.openai import errors
 from enginehouse.dialects.openai.chat.decode import decode_chat
 from enginehouse.dialects.openai.chat.encode import AnswerHead, ChatBody, ChatStream
-from enginehouse.dialects.openai.chat.generation import generation_request, settled
+from enginehouse.dialects.openai.chat.generation import generation_request, unsaid
 from enginehouse.dialects.openai.chat.recorded import recorded
 from enginehouse.dialects.openai.chat.request import ChatRequest
 from enginehouse.wire.decode import UnknownFields
@@ -38,14 +38,14 @@ class ChatEndpoint:
     ) -> None:
         self._profile = profile
         self._unknown_fields: UnknownFields = unknown_fields or profile.unknown_fields
-        self._silent = {name: settled(own, profile) for name, own in (defaults or {}).items()}
-        self._silent_elsewhere = settled(Defaults(), profile)
+        self._unsaid = {name: unsaid(own, profile) for name, own in (defaults or {}).items()}
+        self._unsaid_elsewhere = unsaid(Defaults(), profile)
 
     def decode(self, body: bytes, request_id: str) -> Call:
         """See `Endpoint.decode`."""
         chat, ignored = decode_chat(body, unknown_fields=self._unknown_fields)
-        silent = self._silent.get(chat.model, self._silent_elsewhere)
-        request = generation_request(chat, request_id=request_id, profile=self._profile, silent=silent)
+        otherwise = self._unsaid.get(chat.model, self._unsaid_elsewhere)
+        request = generation_request(chat, request_id=request_id, profile=self._profile, otherwise=otherwise)
         return Call(
             model=chat.model,
             request=request,

@@ -23,104 +23,82 @@ from enginehouse_plugin import request as contract
 from enginehouse_plugin.errors import InvalidRequest
 
 
-class Settled(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request to one model gets where it is silent."""
+def unsaid(defaults: Defaults, profile: Profile) -> contract.GenerationRequest:
+    """Return what holds for a model where a request is silent: its own *defaults*, else the profile's, else the API's.
 
-    temperature: float
-    top_p: float
-    max_tokens: int | None
-    top_k: int
-    min_p: float
-    frequency_penalty: float
-    presence_penalty: float
-    repetition_penalty: float
-    seed: int | None
-    stop: tuple[str, ...]
-    reasoning_effort: str | None
-    chat_template_kwargs: dict[str, Any] | None  # goes to the model's own template
-
-
-def settled(defaults: Defaults, profile: Profile) -> Settled:
-    """Return what holds for a model: its own *defaults*, else the profile's, else the API's."""
-    return Settled(
-        temperature=_first(defaults.temperature, profile.default_temperature, 1.0),
-        top_p=_first(defaults.top_p, profile.default_top_p, 1.0),
-        max_tokens=_first(defaults.max_tokens, profile.default_max_tokens, None),
-        top_k=_first(defaults.top_k, 0),
-        min_p=_first(defaults.min_p, 0.0),
-        frequency_penalty=_first(defaults.frequency_penalty, 0.0),
-        presence_penalty=_first(defaults.presence_penalty, 0.0),
-        repetition_penalty=_first(defaults.repetition_penalty, 1.0),
-        seed=defaults.seed,
-        stop=_first(defaults.stop, ()),
-        reasoning_effort=defaults.reasoning_effort,
-        chat_template_kwargs=defaults.chat_template_kwargs,
-    )
-
-
-def _first(*values: Any) -> Any:  # the first that is not None, whatever their type
-    return next((value for value in values if value is not None), None)
+    It is a request without id and prompt, of which each request to the model is a copy with what it says itself.
+    """
+    own = {
+        "temperature": profile.default_temperature,
+        "top_p": profile.default_top_p,
+        "max_tokens": profile.default_max_tokens,
+        **{name: value for name, value in msgspec.structs.asdict(defaults).items() if value not in (None, {})},
+    }
+    said = {name: value for name, value in own.items() if value is not None}
+    return contract.GenerationRequest(id="", prompt=contract.Chat(()), **said)
 
 
 def generation_request(
-    chat: ChatRequest, *, request_id: str, profile: Profile, silent: Settled
+    chat: ChatRequest, *, request_id: str, profile: Profile, otherwise: contract.GenerationRequest
 ) -> contract.GenerationRequest:
-    """Build what an instance is asked: the request's own values, and where it is silent those of *silent*.
+    """Build what an instance is asked: what the request says itself, and *otherwise* where it is silent (`unsaid`).
 
     Raises:
         InvalidRequest: a value is beyond a limit of *profile*.
     """
-    _check_limits(chat, profile)
-    tools, tool_choice = ((), "none") if chat.tools is None else _tools(chat, chat.tools)
-    max_tokens = _limit(chat)
-    stop = (chat.stop,) if isinstance(chat.stop, str) else chat.stop
-    variables = chat.chat_template_kwargs
-    if variables is None:
-        variables = silent.chat_template_kwargs
-    elif silent.chat_template_kwargs is not None:
+    said: dict[str, Any] = {}
+    if chat.stream is not None:
+        said["stream"] = chat.stream
+    if chat.n is not None:
+        if chat.n > profile.max_n:
+            raise _above("n", "integer", chat.n, profile.max_n)
+        said["n"] = chat.n
+    if chat.max_completion_tokens is not None or chat.max_tokens is not None:
+        said["max_tokens"] = _limit(chat)
+    if chat.temperature is not None:
+        if chat.temperature > profile.max_temperature:
+            raise _above("temperature", "decimal", chat.temperature, profile.max_temperature)
+        said["temperature"] = chat.temperature
+    if chat.top_p is not None:
+        said["top_p"] = chat.top_p
+    if chat.top_k is not None:
+        said["top_k"] = chat.top_k
+    if chat.min_p is not None:
+        said["min_p"] = chat.min_p
+    if chat.frequency_penalty is not None:
+        said["frequency_penalty"] = chat.frequency_penalty
+    if chat.presence_penalty is not None:
+        said["presence_penalty"] = chat.presence_penalty
+    if chat.repetition_penalty is not None:
+        said["repetition_penalty"] = chat.repetition_penalty
+    if chat.seed is not None:
+        said["seed"] = chat.seed
+    if chat.stop is not None:
+        said["stop"] = _stop(chat.stop, profile)
+    if chat.logprobs is not None:
+        said["logprobs"] = chat.logprobs
+    if chat.top_logprobs is not None:
+        if chat.top_logprobs > profile.max_top_logprobs:
+            raise _above("top_logprobs", "integer", chat.top_logprobs, profile.max_top_logprobs)
+        said["top_logprobs"] = chat.top_logprobs
+    if chat.response_format is not None:
+        said["output"] = _output(chat.response_format)
+    if chat.tools is not None:
+        said["tools"], said["tool_choice"] = _tools(chat, chat.tools)
+    if chat.parallel_tool_calls is not None:
+        said["parallel_tool_calls"] = chat.parallel_tool_calls
+    if chat.reasoning_effort is not None:
+        said["reasoning_effort"] = chat.reasoning_effort
+    if chat.chat_template_kwargs is not None:
         # The model's variables stand beside the request's; where both name one, the request's holds.
-        variables = {**silent.chat_template_kwargs, **variables}
-    return contract.GenerationRequest(
+        said["chat_template_kwargs"] = {**(otherwise.chat_template_kwargs or {}), **chat.chat_template_kwargs} or None
+    return msgspec.structs.replace(
+        otherwise,
         id=request_id,
         prompt=contract.Chat(_messages(chat.messages)),
-        stream=chat.stream is True,
-        n=1 if chat.n is None else chat.n,
-        max_tokens=silent.max_tokens if max_tokens is None else max_tokens,
-        temperature=silent.temperature if chat.temperature is None else chat.temperature,
-        top_p=silent.top_p if chat.top_p is None else chat.top_p,
-        top_k=silent.top_k if chat.top_k is None else chat.top_k,
-        min_p=silent.min_p if chat.min_p is None else chat.min_p,
-        frequency_penalty=silent.frequency_penalty if chat.frequency_penalty is None else chat.frequency_penalty,
-        presence_penalty=silent.presence_penalty if chat.presence_penalty is None else chat.presence_penalty,
-        repetition_penalty=silent.repetition_penalty if chat.repetition_penalty is None else chat.repetition_penalty,
-        logit_bias={} if chat.logit_bias is None else chat.logit_bias,
-        seed=silent.seed if chat.seed is None else chat.seed,
-        stop=silent.stop if stop is None else stop,
-        logprobs=chat.logprobs is True,
-        top_logprobs=0 if chat.top_logprobs is None else chat.top_logprobs,
-        output=None if chat.response_format is None else _output(chat.response_format),
-        tools=tools,
-        tool_choice=tool_choice,
-        parallel_tool_calls=chat.parallel_tool_calls is not False,
-        reasoning_effort=silent.reasoning_effort if chat.reasoning_effort is None else chat.reasoning_effort,
-        chat_template_kwargs=variables or None,
+        logit_bias=chat.logit_bias or {},  # nothing that changes is shared by two requests
+        **said,
     )
-
-
-def _check_limits(chat: ChatRequest, profile: Profile) -> None:
-    if chat.n is not None and chat.n > profile.max_n:
-        raise _above("n", "integer", chat.n, profile.max_n)
-    if chat.temperature is not None and chat.temperature > profile.max_temperature:
-        raise _above("temperature", "decimal", chat.temperature, profile.max_temperature)
-    if chat.top_logprobs is not None and chat.top_logprobs > profile.max_top_logprobs:
-        raise _above("top_logprobs", "integer", chat.top_logprobs, profile.max_top_logprobs)
-    if isinstance(chat.stop, tuple) and len(chat.stop) > profile.max_stop:
-        raise InvalidRequest(
-            f"Invalid 'stop': array too long. Expected an array with maximum length {profile.max_stop}, "
-            f"but got length {len(chat.stop)} instead.",
-            param="stop",
-            code="array_above_max_length",
-        )
 
 
 def _above(param: str, noun: str, value: float, limit: float) -> InvalidRequest:
@@ -129,6 +107,19 @@ def _above(param: str, noun: str, value: float, limit: float) -> InvalidRequest:
         param=param,
         code=f"{noun}_above_max_value",
     )
+
+
+def _stop(stop: str | tuple[str, ...], profile: Profile) -> tuple[str, ...]:
+    if isinstance(stop, str):
+        return (stop,)
+    if len(stop) > profile.max_stop:
+        raise InvalidRequest(
+            f"Invalid 'stop': array too long. Expected an array with maximum length {profile.max_stop}, "
+            f"but got length {len(stop)} instead.",
+            param="stop",
+            code="array_above_max_length",
+        )
+    return stop
 
 
 def _limit(chat: ChatRequest) -> int | None:

@@ -18,7 +18,7 @@ from enginehouse.config import Defaults
 from enginehouse.dialects.openai import errors
 from enginehouse.dialects.openai.chat.decode import decode_chat
 from enginehouse.dialects.openai.chat.endpoint import ChatEndpoint
-from enginehouse.dialects.openai.chat.generation import generation_request, settled
+from enginehouse.dialects.openai.chat.generation import generation_request, unsaid
 from enginehouse.dialects.openai.chat.request import ChatRequest
 from enginehouse.dialects.profiles import built_in
 from enginehouse_plugin import GenerationRequest, NamedTool, Profile, Tool
@@ -270,8 +270,8 @@ def test_allowed_tools_leave_only_those_and_their_mode() -> None:
 
 def test_messages_are_handed_over_without_a_copy() -> None:
     chat, _ = decode_chat(body_of())
-    silent = settled(Defaults(), OPENAI)
-    request = generation_request(chat, request_id="r", profile=OPENAI, silent=silent)
+    otherwise = unsaid(Defaults(), OPENAI)
+    request = generation_request(chat, request_id="r", profile=OPENAI, otherwise=otherwise)
     assert isinstance(request.prompt, contract.Chat)
     assert request.prompt.messages is chat.messages
     assert isinstance(chat.messages[0], contract.UserMessage)
