@@ -19,7 +19,7 @@ import msgspec
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 Channel = Literal["content", "reasoning", "refusal"]
 
-EVENTS_VERSION = 1
+EVENTS_VERSION = 2
 """Version of the set of events, negotiated with a worker: a new tag is sent only after negotiation."""
 
 

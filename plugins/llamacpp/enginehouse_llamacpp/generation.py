@@ -11,13 +11,24 @@ from enginehouse_kit.text.bounds import room_for
 from enginehouse_kit.text.choice_reader import ChoiceReader
 from enginehouse_kit.text.marked_calls import call_reader
 from enginehouse_kit.text.thinking import State
-from enginehouse_plugin import AnyEvent, FinishReason, GenerationRequest, Started, TokenLogprob, TopLogprob, UsageReport
-from enginehouse_plugin.errors import EngineProtocolError
+from enginehouse_plugin import (
+    AnyEvent,
+    FinishReason,
+    GeneratedRun,
+    GenerationRequest,
+    Run,
+    Sink,
+    Started,
+    TokenLogprob,
+    TopLogprob,
+    UsageReport,
+)
+from enginehouse_plugin.errors import EnginehouseError, EngineProtocolError
 
 from . import runs, translate
 from .model import Model
 from .prompt import Prompt
-from .server import Chunk, Probability, Server
+from .server import Chunk, Probability, Server, decode_chunk, error_of, failure
 from .vocabulary import Vocabulary
 
 _LOGPROB_FLOOR = -9999.0  # for probabilities that a 32-bit float cannot hold
@@ -37,37 +48,75 @@ class Generation:
         self._thinking: State = prompt.thinking
         self._readers = [ChoiceReader(choice, call_reader(request), prompt.thinking) for choice in range(request.n)]
         self._written: list[list[int]] = [[] for _ in range(request.n)]
+        self._cached_tokens: int | None = None  # None until the engine has begun
+
+    def start(self, sink: Sink) -> Run:
+        """Begin to generate; what the engine sends goes straight on, except where more must be asked of it."""
+        if runs.are_needed(self._request) or runs.need_vocabulary(self._request):
+            return GeneratedRun(self.events(), sink)
+        return self._server.start(self._body(), self, sink)
 
     async def events(self) -> AsyncGenerator[AnyEvent, None]:
-        """See `Instance.generate`."""
-        request, readers = self._request, self._readers
+        """The events, where the engine is asked more than once."""
+        request = self._request
         body = self._body()
         if runs.need_vocabulary(request):
             await self._vocabulary.load()
-        cached_tokens: int | None = None
+        events: list[AnyEvent] = []
         async with aclosing(self._chunks(body)) as chunks:
             async for chunk in chunks:
-                if cached_tokens is None:
-                    cached_tokens = chunk.prompt_progress.cache if chunk.prompt_progress else 0
-                    yield Started(len(self._prompt_ids), cached_tokens)
-                reader = readers[chunk.index]
-                if chunk.stop:
-                    matched = chunk.stopping_word if chunk.stop_type == "word" else None
-                    reason: FinishReason = "length" if chunk.stop_type == "limit" else "stop"
-                    for event in reader.finish(reason, chunk.tokens_predicted, matched):
-                        yield event
-                elif chunk.tokens_predicted:
-                    logprobs = await self._logprobs(chunk) if request.logprobs else ()
-                    for event in reader.read(chunk.content, chunk.tokens_predicted, logprobs):
-                        yield event
+                logprobs = await self._logprobs(chunk) if request.logprobs else ()
+                self._take(chunk, logprobs, events)
+                for event in events:
+                    yield event
+                events.clear()
+        self.finish(events)
+        for event in events:
+            yield event
+
+    # ---- as a reader of one answer (`enginehouse_kit.http.run.Reader`) ----
+
+    def begin(self, events: list[AnyEvent]) -> None:
+        """See `Reader.begin`; the first chunk tells what of the prompt was cached."""
+
+    def take(self, payload: bytes, events: list[AnyEvent]) -> None:
+        """See `Reader.take`."""
+        chunk = decode_chunk(payload)
+        if chunk.error is not None:
+            raise failure(chunk.error)
+        self._take(chunk, (), events)
+
+    def finish(self, events: list[AnyEvent]) -> None:
+        """See `Reader.finish`."""
+        readers = self._readers
         if not all(reader.is_finished for reader in readers):
             raise EngineProtocolError("llama.cpp ended the stream before the answer was complete.")
-        yield UsageReport(
-            prompt_tokens=len(self._prompt_ids),
-            completion_tokens=sum(reader.completion_tokens for reader in readers),
-            cached_tokens=cached_tokens or 0,
-            reasoning_tokens=sum(reader.reasoning_tokens for reader in readers),
+        events.append(
+            UsageReport(
+                prompt_tokens=len(self._prompt_ids),
+                completion_tokens=sum(reader.completion_tokens for reader in readers),
+                cached_tokens=self._cached_tokens or 0,
+                reasoning_tokens=sum(reader.reasoning_tokens for reader in readers),
+            )
         )
+
+    def refusal(self, status: int, body: bytes) -> EnginehouseError:  # noqa: ARG002  # the body has it
+        """See `Reader.refusal`."""
+        return failure(error_of(body), blame=blame_of(self._request))
+
+    def _take(self, chunk: Chunk, logprobs: Iterable[TokenLogprob], events: list[AnyEvent]) -> None:
+        if self._cached_tokens is None:
+            self._cached_tokens = chunk.prompt_progress.cache if chunk.prompt_progress else 0
+            events.append(Started(len(self._prompt_ids), self._cached_tokens))
+        reader = self._readers[chunk.index]
+        if chunk.stop:
+            matched = chunk.stopping_word if chunk.stop_type == "word" else None
+            reason: FinishReason = "length" if chunk.stop_type == "limit" else "stop"
+            events += reader.finish(reason, chunk.tokens_predicted, matched)
+        elif chunk.tokens_predicted:
+            events += reader.read(chunk.content, chunk.tokens_predicted, logprobs)
+
+    # ---- inside ----
 
     def _body(self) -> dict[str, Any]:  # JSON
         request, prompt_ids, model = self._request, self._prompt_ids, self._model

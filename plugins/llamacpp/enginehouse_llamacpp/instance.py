@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import Sequence
 
 from enginehouse_kit.process.child import Child
-from enginehouse_kit.process.instance import ProcessInstance
-from enginehouse_plugin import (
-    AnyEvent,
-    EngineLoad,
-    GenerationRequest,
-)
+from enginehouse_kit.process.instance import Begin, ProcessInstance
+from enginehouse_plugin import EngineLoad, GenerationRequest
 
 from . import translate
 from .generation import Generation
@@ -37,14 +32,11 @@ class LlamaCppInstance(ProcessInstance):
         self._prompter = Prompter(server, model)
         self._vocabulary = Vocabulary(server, model.vocabulary_size, model.control_ids)
 
-    async def answer(self, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
-        """See `ProcessInstance.answer`."""
+    async def prepare(self, request: GenerationRequest) -> Begin:
+        """See `ProcessInstance.prepare`."""
         translate.check(request, self._model.vocabulary_size)
         prompt = await self._prompter.prompt(request)
-        generation = Generation(self._server, self._vocabulary, self._model, request, prompt)
-        async with aclosing(generation.events()) as events:
-            async for event in events:
-                yield event
+        return Generation(self._server, self._vocabulary, self._model, request, prompt).start
 
     async def count_tokens(self, request: GenerationRequest) -> int:
         """See `Instance.count_tokens`."""

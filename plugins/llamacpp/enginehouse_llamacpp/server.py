@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from enginehouse_kit.http.client import LocalClient
+from enginehouse_kit.http.run import Reader
 from enginehouse_kit.http.sse import SSEParser
+from enginehouse_plugin import Run, Sink
 from enginehouse_plugin.errors import (
     ContextTooLong,
     EngineFailure,
@@ -188,6 +190,10 @@ class Server:
         chunk = await self._post("/completion", body, Chunk)
         return [top for token in chunk.completion_probabilities for top in token.top_logprobs]
 
+    def start(self, body: dict[str, Any], reader: Reader, sink: Sink) -> Run:  # Any: JSON
+        """Generate; the events that *reader* finds in the stream are pushed into *sink*."""
+        return self._client.start("/completion", _encoder.encode(body), reader, sink, is_stream=True)
+
     async def complete(
         self, body: dict[str, Any], blame: str | None = None
     ) -> AsyncGenerator[Chunk, None]:  # Any: JSON
@@ -199,7 +205,7 @@ class Server:
         exchange = await self._client.send("POST", "/completion", _encoder.encode(body), JSON)
         try:
             if exchange.status != 200:
-                raise failure(_error_of(await exchange.body()), blame=blame)
+                raise failure(error_of(await exchange.body()), blame=blame)
             parser = SSEParser()
             while data := await exchange.read():
                 for payload in parser.feed(data):
@@ -213,13 +219,13 @@ class Server:
     async def _get(self, path: str) -> bytes:
         reply = await self._client.request("GET", path)
         if reply.status != 200:
-            raise failure(_error_of(reply.body))
+            raise failure(error_of(reply.body))
         return reply.body
 
     async def _post(self, path: str, body: dict[str, Any], kind: type[_Reply], param: str | None = None) -> _Reply:
         reply = await self._client.request("POST", path, _encoder.encode(body), JSON)
         if reply.status != 200:
-            raise failure(_error_of(reply.body), param=param)
+            raise failure(error_of(reply.body), param=param)
         return msgspec.json.decode(reply.body, type=kind)
 
 
@@ -235,7 +241,8 @@ def decode_chunk(payload: bytes) -> Chunk:
         raise EngineProtocolError(f"llama.cpp sent an event that cannot be read: {error}") from error
 
 
-def _error_of(body: bytes) -> Failure:
+def error_of(body: bytes) -> Failure:
+    """The error in a body, whatever it is."""
     try:
         return _errors.decode(body).error
     except msgspec.MsgspecError:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from enginehouse_kit.grammar import OutputGrammar, output_grammar
 from enginehouse_kit.http.client import LocalClient
-from enginehouse_kit.http.openai import Body, OpenAIDialect
+from enginehouse_kit.http.openai import Body, OpenAIDialect, encode
 from enginehouse_kit.http.openai_schema import WireError, WireLogprob
+from enginehouse_kit.http.run import Reader
 from enginehouse_kit.text.bounds import room_for
 from enginehouse_kit.text.chat_messages import instructions, template_messages, tool_json
 from enginehouse_kit.text.thinking import State
@@ -22,6 +22,8 @@ from enginehouse_plugin import (
     GenerationRequest,
     NamedTool,
     ReasoningDelta,
+    Run,
+    Sink,
     Started,
     TextDelta,
     TokenLogprob,
@@ -124,51 +126,21 @@ class ChatDialect(OpenAIDialect):
             )
         return grammar
 
-    async def generate(
-        self, client: LocalClient, request: GenerationRequest, model: str, thinking: State = "never"
-    ) -> AsyncGenerator[AnyEvent, None]:
-        """See `Instance.generate`. Calls that vLLM reads may stand behind reasoning that it does not: *thinking*."""
-        is_native = _has_native_calls(request, self._model)
-        read_as = msgspec.structs.replace(request, tools=(), tool_choice="none") if is_native else request
+    def start(
+        self, client: LocalClient, request: GenerationRequest, model: str, sink: Sink, thinking: State = "never"
+    ) -> Run:
+        """See `OpenAIDialect.start`. Calls that vLLM reads may stand behind reasoning that it does not: *thinking*."""
         choices = 1 if is_copied(request) else request.n
-        readings = [ChoiceReading(read_as, choice, thinking) for choice in range(choices)]
-        counts = [0] * choices
         streamed = msgspec.structs.replace(request, stream=True, n=choices)
-        async with aclosing(super().generate(client, streamed, model)) as events:
-            async for event in events:
-                if isinstance(event, Started):
-                    if event.prompt_tokens is not None:  # newer vLLM cuts `max_tokens`
-                        room_for(request, event.prompt_tokens, self._model.context_tokens)
-                    yield event
-                    continue
-                if isinstance(event, UsageReport):
-                    read = sum(reading.reader.reasoning_tokens for reading in readings)
-                    yield msgspec.structs.replace(event, reasoning_tokens=max(event.reasoning_tokens, read))
-                    continue
-                reading = readings[event.choice]
-                if reading.is_finished:
-                    continue
-                if not isinstance(event, Finished):
-                    counts[event.choice] = event.completion_tokens
-                count = counts[event.choice]
-                if isinstance(event, TextDelta):
-                    text, logprobs = self._visible(event)
-                    for one in reading.read(text, count, logprobs, None):
-                        yield one
-                elif isinstance(event, Finished):
-                    for one in reading.read("", count, (), event.reason):
-                        yield one
-                elif isinstance(event, ReasoningDelta | ToolCallDelta):
-                    yield event
+        body = encode(self.body_of(streamed, model))
+        readings = [self._reading(request, choice, thinking) for choice in range(choices)]
+        reader = _ChatReader(self.reader(streamed), request, self._model, readings)
+        return client.start(self.path, body, reader, sink, is_stream=True)
 
-    def _visible(self, delta: TextDelta) -> tuple[str, Sequence[TokenLogprob]]:
-        """The text of *delta* and its logprobs, without control tokens that are no part of an answer.
-
-        vLLM's parsers make it keep them; where stop strings are asked for, so does it the one that ends the answer.
-        """
-        model = self._model
-        logprobs = [token for token in delta.logprobs or () if token.token_id not in model.hidden_ids]
-        return model.hidden.sub("", delta.text) if model.hidden is not None else delta.text, logprobs
+    def _reading(self, request: GenerationRequest, choice: int, thinking: State) -> ChoiceReading:
+        if _has_native_calls(request, self._model):
+            request = msgspec.structs.replace(request, tools=(), tool_choice="none")
+        return ChoiceReading(request, choice, thinking)
 
     def token_logprob(self, wire: WireLogprob, channel: Channel) -> TokenLogprob:
         """See `OpenAIDialect.token_logprob`."""
@@ -187,3 +159,60 @@ class ChatDialect(OpenAIDialect):
                 is_lower_bound=found["least"] is not None,
             )
         return super().error_of(status, error)
+
+
+class _ChatReader:
+    """Reads an answer through *wire*, and its texts through *readings*: one for each choice."""
+
+    def __init__(
+        self, wire: Reader, request: GenerationRequest, model: Model, readings: Sequence[ChoiceReading]
+    ) -> None:
+        self.begin = wire.begin
+        self.refusal = wire.refusal
+        self._wire = wire
+        self._request = request
+        self._model = model
+        self._readings = readings
+        self._counts = [0] * len(readings)
+
+    def take(self, payload: bytes, events: list[AnyEvent]) -> None:
+        """See `Reader.take`."""
+        found: list[AnyEvent] = []
+        self._wire.take(payload, found)
+        for event in found:
+            events += self._read(event)
+
+    def finish(self, events: list[AnyEvent]) -> None:
+        """See `Reader.finish`."""
+        found: list[AnyEvent] = []
+        self._wire.finish(found)
+        for event in found:
+            events += self._read(event)
+
+    def _read(self, event: AnyEvent) -> Iterable[AnyEvent]:
+        if isinstance(event, Started):
+            if event.prompt_tokens is not None:  # newer vLLM cuts `max_tokens`
+                room_for(self._request, event.prompt_tokens, self._model.context_tokens)
+            return (event,)
+        if isinstance(event, UsageReport):
+            read = sum(reading.reader.reasoning_tokens for reading in self._readings)
+            return (msgspec.structs.replace(event, reasoning_tokens=max(event.reasoning_tokens, read)),)
+        reading = self._readings[event.choice]
+        if reading.is_finished:
+            return ()
+        if isinstance(event, Finished):
+            return reading.read("", self._counts[event.choice], (), event.reason)
+        self._counts[event.choice] = event.completion_tokens
+        if isinstance(event, TextDelta):
+            return reading.read(*self._visible(event), None)
+        return (event,) if isinstance(event, ReasoningDelta | ToolCallDelta) else ()
+
+    def _visible(self, delta: TextDelta) -> tuple[str, int, Sequence[TokenLogprob]]:
+        """The text of *delta*, its count and its logprobs, without control tokens that are no part of an answer.
+
+        vLLM's parsers make it keep them; where stop strings are asked for, so does it the one that ends the answer.
+        """
+        model = self._model
+        logprobs = [token for token in delta.logprobs or () if token.token_id not in model.hidden_ids]
+        text = model.hidden.sub("", delta.text) if model.hidden is not None else delta.text
+        return text, delta.completion_tokens, logprobs

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import Sequence
+from functools import partial
 
 from enginehouse_kit.process.child import Child
-from enginehouse_kit.process.instance import ProcessInstance
-from enginehouse_plugin import AnyEvent, Chat, EngineLoad, GenerationRequest
+from enginehouse_kit.process.instance import Begin, ProcessInstance
+from enginehouse_plugin import Chat, EngineLoad, GenerationRequest
 from enginehouse_plugin.errors import EngineError, EngineUnavailable
 
 from . import body
 from .chat import ChatDialect, needs_parsers
-from .generation import Generation, copied
+from .generation import Copies, Generation
 from .model import Model
 from .prompt import Prompter
 from .server import Server
@@ -32,20 +32,19 @@ class VllmInstance(ProcessInstance):
         self._prompter = Prompter(server, model)
         self._chat = ChatDialect(model)
 
-    async def answer(self, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
-        """See `ProcessInstance.answer`."""
+    async def prepare(self, request: GenerationRequest) -> Begin:
+        """See `ProcessInstance.prepare`."""
         body.check(request, self._model.vocabulary_size)
+        begin: Begin
         if isinstance(request.prompt, Chat) and needs_parsers(request, self._model):
             thinking = await self._prompter.thinking(request.prompt, request)
-            events = self._chat.generate(self._server.client, request, self._server.model, thinking)
+            server = self._server
+            begin = partial(self._chat.start, server.client, request, server.model, thinking=thinking)
         else:
-            prompt = await self._prompter.prompt(request)
-            events = Generation(self._server, self._model, request, prompt).events()
+            begin = Generation(self._server, self._model, request, await self._prompter.prompt(request)).start
         if body.is_copied(request):
-            events = copied(events, request.n)
-        async with aclosing(events):
-            async for event in events:
-                yield event
+            return lambda sink: begin(Copies(sink, request.n))
+        return begin
 
     async def count_tokens(self, request: GenerationRequest) -> int:
         """See `Instance.count_tokens`."""
@@ -73,12 +72,10 @@ class SleepableVllmInstance(VllmInstance):
         super().__init__(child, server, model)
         self._is_awake = True
 
-    async def answer(self, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
-        """See `ProcessInstance.answer`; vLLM would keep a request until it wakes, and say nothing."""
+    async def prepare(self, request: GenerationRequest) -> Begin:
+        """See `ProcessInstance.prepare`; vLLM would keep a request until it wakes, and say nothing."""
         self._refuse_asleep()
-        async with aclosing(super().answer(request)) as events:
-            async for event in events:
-                yield event
+        return await super().prepare(request)
 
     async def check_ready(self) -> None:
         """See `Instance.check_ready`."""

@@ -10,7 +10,9 @@ import msgspec
 
 from enginehouse_kit.http.client import Exchange, LocalClient
 from enginehouse_kit.http.openai_schema import WireError, WireUsage, read_error
+from enginehouse_kit.http.run import Reader
 from enginehouse_kit.http.sse import SSEParser
+from enginehouse_plugin import Run, Sink
 from enginehouse_plugin.errors import (
     EngineFailure,
     EnginehouseError,
@@ -134,6 +136,11 @@ class Server:
         reply = await self.client.request("GET", "/is_sleeping")
         return reply.status == 200 and msgspec.json.decode(reply.body, type=_Sleeping).is_sleeping
 
+    def start(self, body: Body, reader: Reader, sink: Sink) -> Run:
+        """Generate; the events that *reader* finds in the stream are pushed into *sink*."""
+        encoded = _encode({**body, "model": self.model})
+        return self.client.start("/v1/completions", encoded, reader, sink, is_stream=True)
+
     async def complete(self, body: Body, blame: str | None = None) -> AsyncGenerator[Chunk, None]:
         """Generate; closing the generator ends the work in the engine. *blame* is the field of the grammar.
 
@@ -153,11 +160,7 @@ class Server:
                     if payload == b"[DONE]":
                         await _finish(exchange)
                         return
-                    chunk = _decode(payload)
-                    if chunk.error is not None:
-                        code = chunk.error.code
-                        raise error_of(code if isinstance(code, int) else 500, chunk.error, blame=blame)
-                    yield chunk
+                    yield decode_chunk(payload, blame)
         finally:
             exchange.close()
 
@@ -202,11 +205,20 @@ def error_of(status: int, error: WireError, param: str | None = None, blame: str
     return EngineFailure(f"vLLM failed: {message}")
 
 
-def _decode(payload: bytes) -> Chunk:
+def decode_chunk(payload: bytes, blame: str | None) -> Chunk:
+    """Decode one event of a stream; *blame* is the field of the grammar.
+
+    Raises:
+        EnginehouseError: what the engine reports in it, or that it cannot be read.
+    """
     try:
-        return _chunks.decode(payload)
+        chunk = _chunks.decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise EngineProtocolError(f"vLLM sent an event that cannot be read: {error}") from error
+    if chunk.error is not None:
+        code = chunk.error.code
+        raise error_of(code if isinstance(code, int) else 500, chunk.error, blame=blame)
+    return chunk
 
 
 async def _finish(exchange: Exchange) -> None:

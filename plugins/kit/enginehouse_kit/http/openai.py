@@ -37,7 +37,8 @@ _FIELDS = (
 )  # fmt: skip
 _values = attrgetter(*_FIELDS)
 _DEFAULTS = _values(GenerationRequest(id="", prompt=Chat(())))
-_encoder = msgspec.json.Encoder()
+encode = msgspec.json.Encoder().encode
+"""Makes the bytes of a body."""
 
 
 class OpenAIDialect:
@@ -90,7 +91,7 @@ class OpenAIDialect:
 
     def start(self, client: LocalClient, request: GenerationRequest, model: str, sink: Sink) -> Run:
         """Send *request* and push its events into *sink*; cancelling drops the connection, which ends the work."""
-        body = _encoder.encode(self.body_of(request, model))
+        body = encode(self.body_of(request, model))
         return client.start(self.path, body, self.reader(request), sink, is_stream=request.stream)
 
     def generate(self, client: LocalClient, request: GenerationRequest, model: str) -> AsyncGenerator[AnyEvent, None]:

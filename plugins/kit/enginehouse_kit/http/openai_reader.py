@@ -21,7 +21,7 @@ from enginehouse_plugin.events import (
     UsageReport,
 )
 
-from .openai_schema import WireChoice, WireDelta, WireError, WireToolCall, WireUsage
+from .openai_schema import WireChoice, WireDelta, WireError, WireToolCall, WireUsage, read_error
 
 if TYPE_CHECKING:
     from .openai import OpenAIDialect
@@ -52,9 +52,9 @@ class AnswerReader:
     def begin(self, events: list[AnyEvent]) -> None:
         """See `Reader.begin`; the first chunk may tell of the prompt, so that it is waited for."""
 
-    def refusal(self, status: int, error: WireError) -> EnginehouseError:
+    def refusal(self, status: int, body: bytes) -> EnginehouseError:
         """See `Reader.refusal`."""
-        return self._dialect.error_of(status, error)
+        return self._dialect.error_of(status, read_error(body))
 
     def take(self, payload: bytes, events: list[AnyEvent]) -> None:
         """See `Reader.take`."""

@@ -10,7 +10,6 @@ from enginehouse_plugin.events import AnyEvent
 from enginehouse_plugin.run import Run, Sink
 
 from .exchange import Incoming, too_long
-from .openai_schema import WireError, read_error
 from .sse import SSEParser
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ class Reader(Protocol):
     def finish(self, events: list[AnyEvent]) -> None:
         """Add the last events to *events*: nothing more comes."""
 
-    def refusal(self, status: int, error: WireError) -> EnginehouseError:
+    def refusal(self, status: int, body: bytes) -> EnginehouseError:
         """Return the contract's error for the engine's, with which it answered instead."""
         ...
 
@@ -174,7 +173,7 @@ class HttpRun(Incoming, Run):
         data = self.take_chunks()
         reader = self._reader
         if self.status != 200:
-            raise reader.refusal(self.status, read_error(data))
+            raise reader.refusal(self.status, data)
         if not self._is_begun:
             self._is_begun = True
             reader.begin(events)

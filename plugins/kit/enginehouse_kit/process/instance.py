@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable
 from typing import ClassVar, Protocol
 
 from enginehouse_plugin.backend import ExitReport, Instance
 from enginehouse_plugin.errors import EngineDied, EngineError, EngineUnavailable
 from enginehouse_plugin.events import AnyEvent
 from enginehouse_plugin.request import GenerationRequest
+from enginehouse_plugin.run import Run, Sink, pulled
 
 from .child import Child
 
@@ -25,6 +25,10 @@ class EngineServer(Protocol):
 
     async def close(self) -> None:
         """Close what is open."""
+
+
+Begin = Callable[[Sink], Run]
+"""Begins a run whose request is prepared; returns before the sink is called."""
 
 
 class ProcessInstance(Instance):
@@ -43,29 +47,32 @@ class ProcessInstance(Instance):
         self._is_unloading = False
 
     @abstractmethod
-    def answer(self, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
-        """Generate; what the instance does not have is refused already."""
+    async def prepare(self, request: GenerationRequest) -> Begin:
+        """Do what must be awaited before the engine is asked, as tokenizing the prompt; what the instance does not have
+        is refused already.
+        """
 
-    async def generate(self, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
-        """See `Instance.generate`."""
+    def start(self, request: GenerationRequest, sink: Sink) -> Run:
+        """See `Instance.start`."""
         self.refuse_unsupported(request)
         if self._is_unloading:
             raise EngineUnavailable("The model is being unloaded.")
-        self._running += 1
-        self._idle.clear()
-        try:
-            async with aclosing(self.answer(request)) as events:
-                async for event in events:
-                    yield event
-        except EngineError as error:
-            raise await self._explained(error) from error
-        finally:
-            self._running -= 1
-            if not self._running:
-                self._idle.set()
+        return _Supervised(self, request, sink)
 
-    async def _explained(self, error: EngineError) -> EngineError:
-        """If the process has ended, say so with its last words; *error* is only how it was noticed."""
+    def generate(self, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
+        """See `Instance.generate`."""
+        return pulled(self.start, request)
+
+    def count(self, change: int) -> None:
+        """Count runs that begin and end."""
+        self._running += change
+        if self._running:
+            self._idle.clear()
+        else:
+            self._idle.set()
+
+    async def explained(self, error: EngineError) -> EngineError:
+        """Return *error*, or where the process has ended, that: *error* is then only how it was noticed."""
         closed = asyncio.ensure_future(self._child.wait_closed())
         done, _ = await asyncio.wait({closed}, timeout=0.5)
         if not done:
@@ -77,7 +84,7 @@ class ProcessInstance(Instance):
     async def check_ready(self) -> None:
         """See `Instance.check_ready`."""
         if not await self._process_server.is_healthy():
-            raise await self._explained(EngineUnavailable(f"{self.engine} does not answer its health check."))
+            raise await self.explained(EngineUnavailable(f"{self.engine} does not answer its health check."))
 
     async def drain(self, timeout_s: float) -> None:
         """See `Instance.drain`."""
@@ -96,3 +103,83 @@ class ProcessInstance(Instance):
     async def wait_closed(self) -> ExitReport:
         """See `Instance.wait_closed`."""
         return await self._child.wait_closed()
+
+
+class _Supervised(Run):
+    """A request to *instance*: prepared in a task, then a run of its own kind, for which it is the sink.
+
+    Events go straight on; a failure is explained where the process has ended.
+    """
+
+    __slots__ = ("_instance", "_is_over", "_is_paused", "_preparing", "_run", "_sink", "_tasks", "events")
+
+    def __init__(self, instance: ProcessInstance, request: GenerationRequest, sink: Sink) -> None:
+        self.events = sink.events
+        self._instance = instance
+        self._sink = sink
+        self._run: Run | None = None
+        self._is_over = False
+        self._is_paused = False
+        instance.count(1)
+        self._preparing = asyncio.ensure_future(self._prepare(request))
+        self._tasks = [self._preparing]
+
+    def pause(self) -> None:
+        """See `Run.pause`."""
+        self._is_paused = True
+        if self._run is not None:
+            self._run.pause()
+
+    def resume(self) -> None:
+        """See `Run.resume`."""
+        self._is_paused = False
+        if self._run is not None:
+            self._run.resume()
+
+    def cancel(self) -> None:
+        """See `Run.cancel`."""
+        if self._is_over:
+            return
+        self._is_over = True
+        if self._run is not None:
+            self._run.cancel()
+        for task in self._tasks:
+            task.cancel()
+        self._tasks.append(asyncio.ensure_future(self._leave(self._run, tuple(self._tasks))))
+
+    async def wait_released(self) -> None:
+        """See `Run.wait_released`."""
+        await asyncio.wait([self._preparing])
+        if self._run is not None:
+            await self._run.wait_released()
+        await asyncio.wait(self._tasks)
+
+    def end(self, error: Exception | None) -> None:
+        """See `Sink.end`."""
+        if isinstance(error, EngineError):
+            self._tasks.append(asyncio.ensure_future(self._explain(error)))
+        else:
+            self._end(error)
+
+    def _end(self, error: Exception | None) -> None:
+        self._is_over = True
+        self._instance.count(-1)
+        self._sink.end(error)
+
+    async def _prepare(self, request: GenerationRequest) -> None:
+        try:
+            self._run = (await self._instance.prepare(request))(self)
+        except Exception as error:  # noqa: BLE001  # whatever a backend raises is for the sink to judge
+            self.end(error)
+            return
+        if self._is_paused:
+            self._run.pause()
+
+    async def _explain(self, error: EngineError) -> None:
+        self._end(await self._instance.explained(error))
+
+    async def _leave(self, run: Run | None, ending: tuple[asyncio.Task[None], ...]) -> None:
+        await asyncio.wait(ending)
+        if run is not None:
+            await run.wait_released()
+        self._instance.count(-1)

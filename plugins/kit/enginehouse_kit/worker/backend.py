@@ -31,11 +31,11 @@ from enginehouse_plugin.errors import EngineDied, EngineError, LoadFailed
 from enginehouse_plugin.events import AnyEvent
 from enginehouse_plugin.features import Capabilities
 from enginehouse_plugin.request import GenerationRequest
+from enginehouse_plugin.run import Run, Sink, pulled
 
 from .frames import Loaded, SentPlacement, encode
 from .link import WorkerLink
 
-MAX_BUFFERED_EVENTS = 4096
 _UNLOAD_TIMEOUT_S = 10.0
 
 
@@ -44,7 +44,6 @@ class WorkerBackend(Backend):
 
     *python* is the interpreter, unless a placement names another; *env* is added to the environment.
     *probe* answers `probe` here, where asking a worker would take an engine to import.
-    A stream that its reader leaves with more than *max_buffered_events* unread is ended.
     """
 
     def __init__(
@@ -55,14 +54,12 @@ class WorkerBackend(Backend):
         env: Mapping[str, str] | None = None,
         probe: Callable[[], Awaitable[ProbeReport]] | None = None,
         on_log: Callable[[LogLine], None] | None = None,
-        max_buffered_events: int = MAX_BUFFERED_EVENTS,
     ) -> None:
         self._target = target
         self._python = python
         self._env = dict(env or {})
         self._probe = probe
         self._on_log = on_log
-        self._max_buffered_events = max_buffered_events
 
     async def probe(self, python: str | None = None) -> ProbeReport:
         """Ask a worker, or the function given for it, which knows of no other interpreter."""
@@ -105,9 +102,7 @@ class WorkerBackend(Backend):
     async def _start(self, placement: Placement | None, python: str | None = None) -> WorkerLink:
         python = python or (placement.python if placement else None) or self._python or sys.executable
         name = f"worker of {placement.model}" if placement else f"worker of {self._target}"
-        return await WorkerLink.start(
-            name, self._target, python, env=self._env, on_log=self._on_log, max_buffered=self._max_buffered_events
-        )
+        return await WorkerLink.start(name, self._target, python, env=self._env, on_log=self._on_log)
 
 
 class WorkerInstance(Instance):
@@ -119,7 +114,11 @@ class WorkerInstance(Instance):
 
     def generate(self, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
         """See `Instance`."""
-        return self._link.generate(request)
+        return pulled(self.start, request)
+
+    def start(self, request: GenerationRequest, sink: Sink) -> Run:
+        """See `Instance`."""
+        return self._link.generate(request, sink)
 
     async def count_tokens(self, request: GenerationRequest) -> int:
         """See `Instance`."""

@@ -2,8 +2,9 @@
 
 A frame is four bytes of length (big endian) and one struct of `Frame`. The router opens with `Hello`, the
 guest answers `Welcome`; both then speak the lower of their versions of events. After that the router
-sends `Call`, `Generate` and `Cancel`, and the guest answers each call with one `Return` or `Failure`
-and each generation with its events and then one of them.
+sends `Call`, `Generate`, `Pause`, `Resume` and `Cancel`, and the guest answers each call with one `Return`
+or `Failure`, and each generation with its events and then one of them: after `Cancel` a `Return`, once the
+engine's slot is free.
 """
 
 from __future__ import annotations
@@ -55,7 +56,19 @@ class Generate(msgspec.Struct, frozen=True, tag="generate"):
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
-    """Nobody waits for the answer any more; none follows."""
+    """Nobody waits for the answer any more."""
+
+    id: int
+
+
+class Pause(msgspec.Struct, frozen=True, tag="pause"):
+    """The reader of a generation is slow: no more events until `Resume`."""
+
+    id: int
+
+
+class Resume(msgspec.Struct, frozen=True, tag="resume"):
+    """Events may come again."""
 
     id: int
 
@@ -83,10 +96,10 @@ class Failure(msgspec.Struct, frozen=True, tag="failure"):
 
 
 class Emitted(msgspec.Struct, frozen=True, tag="event"):
-    """An event of a generation."""
+    """Events of a generation."""
 
     id: int
-    event: AnyEvent
+    events: tuple[AnyEvent, ...]
 
 
 class Progressed(msgspec.Struct, frozen=True, tag="progress"):
@@ -102,7 +115,7 @@ class Closed(msgspec.Struct, frozen=True, tag="closed"):
     report: ExitReport
 
 
-Frame = Hello | Welcome | Call | Generate | Cancel | Return | Failure | Emitted | Progressed | Closed
+Frame = Hello | Welcome | Call | Generate | Cancel | Pause | Resume | Return | Failure | Emitted | Progressed | Closed
 
 
 class SentPlacement(msgspec.Struct, frozen=True):
@@ -156,14 +169,22 @@ _decode = msgspec.msgpack.Decoder(Frame).decode
 
 
 class FrameConnection(asyncio.Protocol):
-    """One end of the socket. *on_frame* gets each frame, *on_lost* the end and its reason, once."""
+    """One end of the socket. *on_frames* gets the frames of each read, *on_lost* the end and its reason, once.
 
-    def __init__(self, on_frame: Callable[[Frame], None], on_lost: Callable[[Exception | None], None]) -> None:
-        self._on_frame = on_frame
+    *on_writable* hears whether the other end takes in what is sent.
+    """
+
+    def __init__(
+        self,
+        on_frames: Callable[[list[Frame]], None],
+        on_lost: Callable[[Exception | None], None],
+        on_writable: Callable[[bool], None] | None = None,
+    ) -> None:
+        self._on_frames = on_frames
         self._on_lost = on_lost
+        self._on_writable = on_writable
         self._received = bytearray()
         self._transport: asyncio.Transport | None = None
-        self._writable: asyncio.Future[None] | None = None
         self._problem: Exception | None = None
 
     def send(self, frame: Frame) -> None:
@@ -171,11 +192,6 @@ class FrameConnection(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             payload = encode(frame)
             self._transport.write(struct.pack(">I", len(payload)) + payload)
-
-    async def drain(self) -> None:
-        """Wait until the other end has taken in most of what was sent."""
-        if self._writable is not None:
-            await asyncio.shield(self._writable)
 
     def close(self) -> None:
         """Close, unsent frames dropped."""
@@ -190,6 +206,7 @@ class FrameConnection(asyncio.Protocol):
         """Take bytes in and pass whole frames on (asyncio)."""
         self._received += data
         received = self._received
+        frames: list[Frame] = []
         at = 0
         try:
             while len(received) - at >= 4:
@@ -200,29 +217,27 @@ class FrameConnection(asyncio.Protocol):
                     )
                 if len(received) - at - 4 < length:
                     break
-                frame = _decode(bytes(memoryview(received)[at + 4 : at + 4 + length]))
+                frames.append(_decode(bytes(memoryview(received)[at + 4 : at + 4 + length])))
                 at += 4 + length
-                self._on_frame(frame)
         except (msgspec.MsgspecError, EngineProtocolError) as problem:
             self._problem = problem
             self.close()
-            return
-        if at:
-            del received[:at]
+        del received[:at]
+        if frames:
+            self._on_frames(frames)
 
     def pause_writing(self) -> None:
         """The other end is slow (asyncio)."""
-        self._writable = asyncio.get_running_loop().create_future()
+        if self._on_writable is not None:
+            self._on_writable(False)
 
     def resume_writing(self) -> None:
         """The other end has caught up (asyncio)."""
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
-        self._writable = None
+        if self._on_writable is not None:
+            self._on_writable(True)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End (asyncio)."""
-        self.resume_writing()
         self._on_lost(self._problem or exc)
 
 

@@ -11,8 +11,7 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -20,8 +19,9 @@ import msgspec
 from enginehouse_plugin import backend as contract
 from enginehouse_plugin.backend import Backend, BackendType, Instance, LoadProgress, Placement
 from enginehouse_plugin.errors import EnginehouseError, EngineUnavailable
-from enginehouse_plugin.events import EVENTS_VERSION
+from enginehouse_plugin.events import EVENTS_VERSION, AnyEvent
 from enginehouse_plugin.hooks import API_VERSION
+from enginehouse_plugin.run import Run
 
 from .frames import (
     ABILITIES,
@@ -36,7 +36,9 @@ from .frames import (
     Generate,
     Hello,
     Loaded,
+    Pause,
     Progressed,
+    Resume,
     Return,
     SentPlacement,
     Welcome,
@@ -73,7 +75,9 @@ class _Guest:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._watch: asyncio.Task[None] | None = None
         self._is_over = asyncio.Event()
-        self._connection = FrameConnection(self._take, lambda _: self._is_over.set())
+        self._generations: dict[int, _Generation] = {}
+        self._is_writable = True
+        self._connection = FrameConnection(self._take, lambda _: self._is_over.set(), self._set_writable)
 
     async def run(self, socket_path: str) -> None:
         loop = asyncio.get_running_loop()
@@ -82,19 +86,39 @@ class _Guest:
         server.close()
         for task in self._tasks.values():
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        runs = [generation.run for generation in self._generations.values()]
+        for run in runs:
+            run.cancel()
+        await asyncio.gather(*self._tasks.values(), *(run.wait_released() for run in runs), return_exceptions=True)
         if self._instance is not None:
             await self._instance.unload()
 
-    def _take(self, frame: Frame) -> None:
-        if isinstance(frame, Hello):
-            self._connection.send(Welcome(API_VERSION, EVENTS_VERSION))
-        elif isinstance(frame, Generate):
-            self._begin(frame.id, functools.partial(self._generate, frame))
-        elif isinstance(frame, Call):
-            self._begin(frame.id, functools.partial(self._call, frame))
-        elif isinstance(frame, Cancel) and frame.id in self._tasks:
-            self._tasks[frame.id].cancel()
+    def _take(self, frames: list[Frame]) -> None:
+        for frame in frames:
+            if isinstance(frame, Generate):
+                self._generate(frame)
+            elif isinstance(frame, Call):
+                self._begin(frame.id, functools.partial(self._call, frame))
+            elif isinstance(frame, Hello):
+                self._connection.send(Welcome(API_VERSION, EVENTS_VERSION))
+            elif isinstance(frame, Cancel) and frame.id in self._tasks:
+                self._tasks[frame.id].cancel()
+            elif isinstance(frame, Cancel | Pause | Resume) and frame.id in self._generations:
+                self._steer(frame, self._generations[frame.id])
+
+    def _steer(self, frame: Cancel | Pause | Resume, generation: _Generation) -> None:
+        if isinstance(frame, Cancel):
+            del self._generations[frame.id]
+            generation.run.cancel()
+            self._begin(frame.id, generation.run.wait_released)
+        else:
+            generation.is_paused = isinstance(frame, Pause)
+            generation.flow(is_writable=self._is_writable)
+
+    def _set_writable(self, is_writable: bool) -> None:
+        self._is_writable = is_writable
+        for generation in self._generations.values():
+            generation.flow(is_writable=is_writable)
 
     def _begin(self, identity: int, work: Callable[[], Awaitable[object]]) -> None:
         task = asyncio.create_task(self._answer(identity, work))
@@ -105,18 +129,37 @@ class _Guest:
         try:
             value = await work()
         except Exception as error:  # noqa: BLE001  # outermost handler: whatever went wrong is the router's to know
-            if not isinstance(error, EnginehouseError):
-                traceback.print_exc()
-            self._connection.send(Failure(identity, sent_error(error)))
+            self._fail(identity, error)
         else:
             self._connection.send(Return(identity, msgspec.Raw(encode(value))))
 
-    async def _generate(self, frame: Generate) -> None:
-        connection = self._connection
-        async with aclosing(self._loaded().generate(frame.request)) as events:
-            async for event in events:
-                connection.send(Emitted(frame.id, event))
-                await connection.drain()
+    def _fail(self, identity: int, error: Exception) -> None:
+        if not isinstance(error, EnginehouseError):
+            traceback.print_exception(error)
+        self._connection.send(Failure(identity, sent_error(error)))
+
+    def _generate(self, frame: Generate) -> None:
+        try:
+            generation = _Generation(self, frame.id)
+            generation.run = self._loaded().start(frame.request, generation)
+        except Exception as error:  # noqa: BLE001  # outermost handler, as in `_answer`
+            self._fail(frame.id, error)
+            return
+        self._generations[frame.id] = generation
+        if not self._is_writable:
+            generation.flow(is_writable=False)
+
+    def emit(self, identity: int, events: Sequence[AnyEvent]) -> None:
+        """Send *events* of a generation."""
+        self._connection.send(Emitted(identity, tuple(events)))
+
+    def end(self, identity: int, error: Exception | None) -> None:
+        """Send the end of a generation."""
+        self._generations.pop(identity, None)
+        if error is None:
+            self._connection.send(Return(identity))
+        else:
+            self._fail(identity, error)
 
     async def _call(self, call: Call) -> object:
         arguments = msgspec.msgpack.decode(call.arguments, type=ARGUMENTS[call.method])
@@ -148,6 +191,29 @@ class _Guest:
         if self._instance is None:
             raise EngineUnavailable("Nothing is loaded in this worker.")
         return self._instance
+
+
+class _Generation:
+    """The sink of one generation: sends what comes; paused by its reader, or while the socket is full."""
+
+    run: Run
+
+    def __init__(self, guest: _Guest, identity: int) -> None:
+        self.is_paused = False
+        self._guest = guest
+        self._identity = identity
+
+    def events(self, batch: Sequence[AnyEvent]) -> None:
+        self._guest.emit(self._identity, batch)
+
+    def end(self, error: Exception | None) -> None:
+        self._guest.end(self._identity, error)
+
+    def flow(self, *, is_writable: bool) -> None:
+        if self.is_paused or not is_writable:
+            self.run.pause()
+        else:
+            self.run.resume()
 
 
 def _placement(sent: SentPlacement) -> Placement:

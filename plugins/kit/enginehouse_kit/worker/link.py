@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from enginehouse_plugin.backend import ExitReport, OnProgress
 from enginehouse_plugin.errors import (
     EngineDied,
     EnginehouseError,
-    EngineOverloaded,
     EngineUnavailable,
     InvalidRequest,
     LoadFailed,
@@ -29,6 +27,7 @@ from enginehouse_plugin.errors import (
 from enginehouse_plugin.events import EVENTS_VERSION, AnyEvent
 from enginehouse_plugin.hooks import API_VERSION
 from enginehouse_plugin.request import GenerationRequest
+from enginehouse_plugin.run import Run, Sink
 
 from .frames import (
     RESULTS,
@@ -41,7 +40,9 @@ from .frames import (
     FrameConnection,
     Generate,
     Hello,
+    Pause,
     Progressed,
+    Resume,
     Return,
     Welcome,
     encode,
@@ -76,52 +77,67 @@ serve(socket_path, target)
 """
 
 
-class _Stream:
-    """Events of one generation that wait for their reader."""
+class _WorkerRun(Run):
+    """A generation in the worker, from its sink's side."""
 
-    __slots__ = ("error", "events", "is_over", "waiter")
+    __slots__ = ("_identity", "_is_over", "_is_released", "_link", "_released", "_sink")
 
-    def __init__(self) -> None:
-        self.events: deque[AnyEvent] = deque()
-        self.waiter: asyncio.Future[None] | None = None
-        self.error: EnginehouseError | None = None
-        self.is_over = False
+    def __init__(self, link: WorkerLink, identity: int, sink: Sink) -> None:
+        self._sink = sink
+        self._link = link
+        self._identity = identity
+        self._is_over = False  # for the sink
+        self._is_released = False
+        self._released: asyncio.Future[None] | None = None
 
-    async def next(self) -> AnyEvent | None:
-        """Return the next event, or None at the end."""
-        while not self.events:
-            if self.error is not None:
-                raise self.error
-            if self.is_over:
-                return None
-            self.waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self.waiter
-            finally:
-                self.waiter = None
-        return self.events.popleft()
+    def pause(self) -> None:
+        """See `Run.pause`; the worker's other streams go on."""
+        if not self._is_over:
+            self._link.send(Pause(self._identity))
 
-    def wake(self) -> None:
-        if self.waiter is not None and not self.waiter.done():
-            self.waiter.set_result(None)
+    def resume(self) -> None:
+        """See `Run.resume`."""
+        if not self._is_over:
+            self._link.send(Resume(self._identity))
 
-    def end(self, error: EnginehouseError | None) -> None:
-        self.is_over = True
-        self.error = error
-        self.wake()
+    def cancel(self) -> None:
+        """See `Run.cancel`."""
+        if not self._is_over:
+            self._is_over = True
+            self._link.send(Cancel(self._identity))
+
+    async def wait_released(self) -> None:
+        """See `Run.wait_released`."""
+        if not self._is_released:
+            if self._released is None:
+                self._released = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._released)
+
+    def take(self, events: Sequence[AnyEvent]) -> None:
+        """Pass *events* on (for the link)."""
+        if not self._is_over:
+            self._sink.events(events)
+
+    def end(self, error: Exception | None) -> None:
+        """The worker is done with it, and its slot is free (for the link)."""
+        self._is_released = True
+        if self._released is not None:
+            self._released.set_result(None)
+        if not self._is_over:
+            self._is_over = True
+            self._sink.end(error)
 
 
 class WorkerLink:
     """A worker process and the connection to it."""
 
-    def __init__(self, name: str, child: Child, max_buffered: int) -> None:
+    def __init__(self, name: str, child: Child) -> None:
         self.name = name
         self.child = child
-        self._max_buffered = max_buffered
         self._last_id = 0
         self._calls: dict[int, asyncio.Future[msgspec.Raw]] = {}
         self._progress: dict[int, OnProgress] = {}
-        self._streams: dict[int, _Stream] = {}
+        self._runs: dict[int, _WorkerRun] = {}
         self._welcome: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
         self._connection = FrameConnection(self._take, self._lose)
         self._is_open = False
@@ -137,7 +153,6 @@ class WorkerLink:
         *,
         env: Mapping[str, str],
         on_log: Callable[[LogLine], None] | None,
-        max_buffered: int,
     ) -> WorkerLink:
         """Start a worker and greet it.
 
@@ -151,7 +166,7 @@ class WorkerLink:
             env=env,
             on_log=on_log,
         )
-        link = cls(name, child, max_buffered)
+        link = cls(name, child)
         await child.wait_ready(link._connects, timeout_s=START_TIMEOUT_S, poll_s=0.02)
         try:
             link._check_versions(await link._welcomed())
@@ -182,23 +197,23 @@ class WorkerLink:
         kind = RESULTS.get(method)
         return msgspec.msgpack.decode(value, type=kind) if kind is not None else None
 
-    async def generate(self, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
-        """Generate in the worker.
+    def generate(self, request: GenerationRequest, sink: Sink) -> Run:
+        """Generate in the worker, the events pushed into *sink*.
 
         Raises:
             InvalidRequest: a frame cannot hold a value of the request.
+            EngineUnavailable: the worker has ended.
         """
         self._refuse_if_closed()
         identity = self._next_id()
         with _refusing_the_unsendable((request,)):
             self._connection.send(Generate(identity, request))
-        stream = self._streams[identity] = _Stream()
-        try:
-            while (event := await stream.next()) is not None:
-                yield event
-        finally:
-            if self._streams.pop(identity, None) is not None:
-                self._connection.send(Cancel(identity))
+        run = self._runs[identity] = _WorkerRun(self, identity, sink)
+        return run
+
+    def send(self, frame: Frame) -> None:
+        """Send *frame* (for runs)."""
+        self._connection.send(frame)
 
     async def stop(self) -> None:
         """End the worker. Idempotent."""
@@ -248,7 +263,7 @@ class WorkerLink:
         Raises:
             LoadFailed: it does; not retryable.
         """
-        if welcome.api_version.split(".")[0] != API_VERSION.split(".")[0] or welcome.events_version < 1:
+        if welcome.api_version.split(".")[0] != API_VERSION.split(".")[0] or welcome.events_version < EVENTS_VERSION:
             raise LoadFailed(
                 f"The {self.name} speaks version {welcome.api_version} of the plugin contract (events "
                 f"{welcome.events_version}), this router {API_VERSION} (events {EVENTS_VERSION}). Install the same "
@@ -256,38 +271,44 @@ class WorkerLink:
                 retryable=False,
             )
 
-    def _take(self, frame: Frame) -> None:
-        if isinstance(frame, Emitted):
-            stream = self._streams.get(frame.id)
-            if stream is None:
-                return  # cancelled meanwhile
-            stream.events.append(frame.event)
-            if len(stream.events) > self._max_buffered:
-                del self._streams[frame.id]
-                self._connection.send(Cancel(frame.id))
-                stream.end(EngineOverloaded(f"{self._max_buffered} events of this answer waited for their reader."))
-            else:
-                stream.wake()
-        elif isinstance(frame, Return):
-            if frame.id in self._streams:
-                self._streams.pop(frame.id).end(None)
-            elif frame.id in self._calls and not self._calls[frame.id].done():
-                self._calls[frame.id].set_result(frame.value)
-        elif isinstance(frame, Failure):
+    def _take(self, frames: list[Frame]) -> None:
+        """Take the frames of one read: the events of each stream in it make one batch."""
+        batches: dict[int, list[AnyEvent]] = {}
+        for frame in frames:
+            if isinstance(frame, Emitted):
+                batches.setdefault(frame.id, []).extend(frame.events)
+            elif isinstance(frame, Return | Failure):
+                self._push(frame.id, batches.pop(frame.id, ()))
+                self._finish(frame)
+            elif isinstance(frame, Progressed):
+                if frame.id in self._progress:
+                    self._progress[frame.id](frame.progress)
+            elif isinstance(frame, Welcome):
+                if not self._welcome.done():
+                    self._welcome.set_result(frame)
+            elif isinstance(frame, Closed):
+                self._own_report = frame.report
+                self._connection.close()
+        for identity, events in batches.items():
+            self._push(identity, events)
+
+    def _push(self, identity: int, events: Sequence[AnyEvent]) -> None:
+        run = self._runs.get(identity)
+        if run is not None and events:
+            run.take(events)
+
+    def _finish(self, frame: Return | Failure) -> None:
+        call = self._calls.get(frame.id)
+        if isinstance(frame, Failure):
             self._fail(frame.id, received_error(frame.error))
-        elif isinstance(frame, Progressed):
-            if frame.id in self._progress:
-                self._progress[frame.id](frame.progress)
-        elif isinstance(frame, Welcome):
-            if not self._welcome.done():
-                self._welcome.set_result(frame)
-        elif isinstance(frame, Closed):
-            self._own_report = frame.report
-            self._connection.close()
+        elif frame.id in self._runs:
+            self._runs.pop(frame.id).end(None)
+        elif call is not None and not call.done():
+            call.set_result(frame.value)
 
     def _fail(self, identity: int, error: EnginehouseError) -> None:
-        if identity in self._streams:
-            self._streams.pop(identity).end(error)
+        if identity in self._runs:
+            self._runs.pop(identity).end(error)
         elif identity in self._calls and not self._calls[identity].done():
             self._calls[identity].set_exception(error)
 
@@ -303,7 +324,7 @@ class WorkerLink:
         await self.child.stop(_GRACE_S)
         report = await self.wait_closed()
         message = f"{report.reason}." if exc is None else f"The connection to the {self.name} broke: {exc}"
-        for identity in (*self._streams, *self._calls):
+        for identity in (*self._runs, *self._calls):
             self._fail(identity, EngineDied(message, last_words=report.last_words))
         if not self._welcome.done():
             self._welcome.set_exception(EngineDied(message, last_words=report.last_words))

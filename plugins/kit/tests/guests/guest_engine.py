@@ -41,6 +41,7 @@ class GuestInstance(Instance):
         self.greeting = greeting
         self.active = 0
         self.cancelled = 0
+        self.made = 0
         self.unloaded = asyncio.Event()
         self.reason = "unloaded"
 
@@ -52,6 +53,7 @@ class GuestInstance(Instance):
             yield Started(len(words))
             if words[0] == "flood":
                 for count in range(int(words[1])):
+                    self.made = count
                     yield TextDelta(0, "x", count + 1)
             elif words[0] == "wait":
                 yield TextDelta(0, "waiting", 1)
@@ -86,7 +88,8 @@ class GuestInstance(Instance):
             self.active -= 1
 
     async def count_tokens(self, request):
-        return self.cancelled if request.prompt.text == "cancelled" else len(request.prompt.text)
+        told = {"cancelled": self.cancelled, "made": self.made}
+        return told.get(request.prompt.text, len(request.prompt.text))
 
     async def check_ready(self):
         return None
