@@ -3,13 +3,29 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import typing
 from pathlib import Path
 from types import CodeType
 from typing import Any
 
 import pytest
 
-from enginehouse_plugin import FEATURES, errors, hooks
+from enginehouse_plugin import (
+    FEATURES,
+    Backend,
+    BackendType,
+    Capabilities,
+    GenerationRequest,
+    Inspectable,
+    Instance,
+    Measured,
+    Run,
+    Sink,
+    Sleepable,
+    errors,
+    events,
+    hooks,
+)
 
 from .fenced import ROOT, blocks
 
@@ -68,6 +84,66 @@ def test_each_error_that_a_plugin_raises_stands_in_the_guide() -> None:
         for error in tree.__subclasses__():
             if error.__module__ == errors.__name__:
                 assert f"| `{error.__name__}(" in GUIDE
+
+
+def table_rows(first_header: str) -> dict[str, str]:
+    """The rows of the guide's table whose first column is headed *first_header*, by their first cell."""
+    (table,) = re.findall(rf"^\| {first_header} \|.*\n\|[-|]+\n((?:\|.*\n)+)", GUIDE, re.MULTILINE)
+    return dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", table, re.MULTILINE))
+
+
+def section(heading: str) -> str:
+    """The text below *heading*, up to the next of its level or above."""
+    level = heading.partition(" ")[0]
+    return re.split(rf"^#{{1,{len(level)}}} ", GUIDE.partition(f"\n{heading}\n")[2], flags=re.MULTILINE)[0]
+
+
+@pytest.mark.parametrize(
+    ("heading", "struct"),
+    [
+        ("## The request", GenerationRequest),
+        ("## Capabilities are data", Capabilities),
+        ("## Two stages: backend and instance", BackendType),
+    ],
+)
+def test_each_field_stands_in_the_guide_and_no_other(heading: str, struct: Any) -> None:
+    table = section(heading).partition("| field |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(struct.__struct_fields__)
+
+
+def test_each_event_stands_in_the_guide_with_its_fields() -> None:
+    rows = {name: re.findall(r"`(\w+)`", cells.partition(" | ")[0]) for name, cells in table_rows("event").items()}
+    assert rows == {kind.__name__: list(kind.__struct_fields__) for kind in typing.get_args(events.AnyEvent)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "methods"),
+    [
+        (Backend, ("probe", "fit", "load")),
+        (Instance, ("generate", "start", "check_ready", "drain", "unload", "wait_closed")),
+    ],
+)
+def test_each_method_stands_in_the_guide_with_its_exact_signature(kind: type, methods: tuple[str, ...]) -> None:
+    assert set(methods) >= kind.__abstractmethods__ - {"count_tokens"}
+    for name in (*methods, *kind.__abstractmethods__):
+        function = getattr(kind, name)
+        word = "async def" if inspect.iscoroutinefunction(function) else "def"
+        signature = str(inspect.signature(function)).replace("'", "")
+        assert f"\n{word} {name}{signature}\n" in GUIDE
+
+
+@pytest.mark.parametrize("protocol", [Sink, Run, Inspectable, Measured, Sleepable])
+def test_each_small_interface_stands_in_the_guide_with_its_methods(protocol: type) -> None:
+    methods = [name for name, value in vars(protocol).items() if inspect.isfunction(value) and name[0] != "_"]
+    assert methods
+    for name in methods:
+        assert re.search(rf"`(?:async |await )?{name}\(", GUIDE), name
+
+
+def test_the_guide_shows_every_way_of_hosting() -> None:
+    shown = {block.value for block in blocks(PAGE) if block.kind == "file"}
+    folder = "examples/hosting-plugin/enginehouse_markov_hosted"
+    assert {f"{folder}/{name}.py" for name in ("__init__", "child", "remote")} <= shown
 
 
 def test_the_module_of_the_tutorial_stays_below_a_hundred_lines() -> None:

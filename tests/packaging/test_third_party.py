@@ -107,3 +107,16 @@ def test_the_client_examples_stream_an_answer(installed: Environment, tmp_path: 
             assert done.returncode == 0, f"{name}: {done.stderr}"
             assert len(done.stdout) > 3, name
             assert ("data: [DONE]" in done.stdout) == (name == "chat.sh"), "only curl shows the events themselves"
+
+
+def test_an_author_installs_contract_kit_and_suite_from_a_checkout(tmp_path: Path) -> None:
+    """The guide's commands, as they stand, in a folder that has the checkout in it."""
+    (tmp_path / "enginehouse").symlink_to(ROOT)
+    (block,) = [block for block in blocks("docs/plugins.md") if (block.kind, block.value) == ("run", "checkout")]
+    for line in block.text.splitlines():
+        command = shlex.split(line.removeprefix("$ "))
+        program = sys.executable if command[0] == "python" else str(tmp_path / command[0])
+        subprocess.run([program, *command[1:]], cwd=tmp_path, env=clean_environment(), check=True, capture_output=True)
+    python = str(tmp_path / ".venv/bin/python")
+    code = "import enginehouse_plugin, enginehouse_kit.http.openai, enginehouse_conformance"
+    subprocess.run([python, "-c", code], cwd=tmp_path, env=clean_environment(), check=True)
