@@ -173,6 +173,11 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
                 return True
         return False
 
+    @property
+    def is_of_context(self) -> bool:
+        """Whether the request was too long for the context, by what the refusal says."""
+        return self.code == "context_length_exceeded" or "context" in self.message.lower()
+
     def __str__(self) -> str:
         status = "" if self.status is None else f"{self.status} "
         return f"{status}param={self.param!r} code={self.code!r}: {self.message[:300]}"

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import random
 import string
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, NoReturn
+
+import msgspec
 
 from .answer import Answer, Refusal, assemble
 from .declared import Declared
 from .rules import ProfileData, Rule
-from .targets import Body, LiveStream, Recording, Refused, Reply, StreamTrace, Target, TargetHooks, UrlTarget
+from .targets import Body, LiveStream, NoRoom, Recording, Refused, Reply, StreamTrace, Target, TargetHooks, UrlTarget
 from .targets.backend import BackendTarget
 from .targets.base import ServerFailure
-from .targets.url import read_refusal
+from .targets.replies import error_of, read_refusal
 from .verdicts import Failed, NotInScope, Recorded, Unclear
 from .wire.client import Header, Request
 
@@ -141,24 +143,42 @@ class Context:
 
     async def ask(self, body: Body) -> Answer:
         """The answer, not streamed. A refusal ends the check: it fails."""
-        return await self.target.ask(body, self.recording)
+        with self._room_for(body):
+            return await self.target.ask(body, self.recording)
 
     async def stream(self, body: Body) -> Answer:
         """The answer, streamed and assembled; `.deltas` keeps the pieces."""
-        stream = await self.target.open_stream(body, self.recording)
-        try:
-            return assemble([delta async for delta in stream])
-        finally:
-            await stream.drop()
+        with self._room_for(body):
+            stream = await self.target.open_stream(body, self.recording)
+            try:
+                return assemble([delta async for delta in stream])
+            finally:
+                await stream.drop()
 
     @asynccontextmanager
     async def live(self, body: Body) -> AsyncIterator[LiveStream]:
         """A stream to be read, or left, by hand; it is dropped at the end of the block."""
-        stream = await self.target.open_stream(body, self.recording)
+        with self._room_for(body):
+            stream = await self.target.open_stream(body, self.recording)
         try:
             yield stream
         finally:
             await stream.drop()
+
+    @contextmanager
+    def _room_for(self, body: Body) -> Generator[None]:
+        """Make `NoRoom` of a refusal for the context's sake, where *body* may really be more than that holds.
+
+        No token is less than a byte, and a template adds to a message about what JSON does.
+        """
+        try:
+            yield
+        except Refused as exc:
+            limit = self.declared.context_tokens
+            longest = len(msgspec.json.encode(body)) + max(body.get("max_tokens") or 0, 1)
+            if limit is not None and longest > limit and exc.refusal.is_of_context:
+                raise NoRoom(exc.refusal) from exc
+            raise
 
     async def attempt(self, body: Body) -> Answer | Refusal:
         """The answer, or the refusal as a value."""
@@ -193,6 +213,9 @@ class Context:
     async def trace(self, body: Body, *, pause_s: float = 0.0) -> StreamTrace:
         """A whole stream as it was on the wire, for checks of its form. Fails where it is not answered 200."""
         trace = await self.url.trace(self.url.chat_request({**body, "stream": True}), self.recording, pause_s=pause_s)
+        if 400 <= trace.head.status < 500:
+            with self._room_for(body):
+                raise error_of(trace.head.status, self.recording.exchanges[-1].response_body.encode())
         self.require(trace.head.status == 200, "a stream answered 200", f"status {trace.head.status}")
         trace.require_shape()
         return trace

@@ -10,14 +10,14 @@ from importlib.metadata import version
 
 import msgspec
 
-from enginehouse_plugin.errors import EnginehouseError
+from enginehouse_plugin.errors import ContextTooLong, EnginehouseError
 
 from .context import Context, Shared
 from .probes import probe_absent
 from .registry import Check, all_checks
 from .results import REPORT_VERSION, Report, Result, SuiteFacts, Transcript, summarise
 from .rules import PROFILES, RULES, ProfileData, Rule
-from .targets import Busy, Refused, ServerFailure, Target
+from .targets import Busy, NoRoom, Refused, ServerFailure, Target
 from .targets.base import now_s
 from .verdicts import Ended, Failed, Verdict
 from .vitals import Illness, Vitals
@@ -25,6 +25,8 @@ from .wire.faults import BrokenAnswer, Closed, TransportFault, WireFault
 
 SPECIFICATION = "2026.11"
 _KEPT_TRANSCRIPTS = 6
+_ROOM_TOKENS = 1024
+"""In a context of that many tokens the requests have room that checks of the contract make."""
 _ENDED_BADLY = (Verdict.FAIL, Verdict.ERROR)
 
 Judgement = tuple[Verdict, str, str, str]  # verdict, message, what was expected, what was seen
@@ -232,6 +234,12 @@ class Run:
             return Verdict.FAIL, exc.message, exc.expected, exc.seen
         except Ended as exc:
             return exc.verdict, exc.message, "", ""
+        except NoRoom as exc:
+            return self._no_room(str(exc))
+        except ContextTooLong as exc:
+            if (self.target.declared.context_tokens or _ROOM_TOKENS) < _ROOM_TOKENS:
+                return self._no_room(str(exc))
+            return _failed("an answer", f"the target failed: {exc}")
         except Refused as exc:
             return _failed("the request to be served: nothing in it is declared absent", f"refused: {exc}")
         except (ServerFailure, EnginehouseError) as exc:
@@ -250,6 +258,11 @@ class Run:
         except Exception as exc:  # noqa: BLE001  # the outermost handler: a check's mistake must not end the run
             return Verdict.ERROR, f"the check itself broke: {type(exc).__name__}: {exc}", "", ""
         return Verdict.PASS, "", "", ""
+
+    def _no_room(self, refusal: str) -> Judgement:
+        limit = self.target.declared.context_tokens
+        why = f"what the rule needs has no room in the context of {limit} tokens that the target declares: {refusal}"
+        return Verdict.INCONCLUSIVE, why, "", ""
 
     async def _unsupported(self, context: Context, absent: list[str]) -> Judgement:
         for feature in absent:

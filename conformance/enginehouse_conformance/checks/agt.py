@@ -5,7 +5,7 @@ from __future__ import annotations
 from enginehouse_conformance.context import Context
 from enginehouse_conformance.registry import check
 from enginehouse_conformance.targets import Body, Reply
-from enginehouse_conformance.targets.url import read_refusal
+from enginehouse_conformance.targets.replies import read_refusal
 from enginehouse_conformance.wire.client import Request
 
 

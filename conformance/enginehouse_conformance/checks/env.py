@@ -10,7 +10,7 @@ from enginehouse_conformance.answer import Json
 from enginehouse_conformance.context import Context
 from enginehouse_conformance.primitives import baseline, require_same_greedy
 from enginehouse_conformance.registry import check
-from enginehouse_conformance.targets.url import read_refusal
+from enginehouse_conformance.targets.replies import read_refusal
 
 _KEYS = ("id", "object", "created", "model", "choices", "usage")
 _REASONS = ("stop", "length", "tool_calls", "content_filter", "function_call")

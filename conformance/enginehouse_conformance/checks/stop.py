@@ -91,6 +91,8 @@ async def a_stop_string_may_lie_inside_a_token(ctx: Context) -> None:
         for char in dict.fromkeys(base.text)
         if char.isalnum() and not starts & {base.text.index(char), base.text.index(char) + 1}
     ]
+    if len(starts) >= len(base.text):
+        ctx.not_in_scope("each token of the answer is one character, and nothing lies inside one")
     if not inside:
         ctx.unclear(f"no character is first found inside a token: {base.text!r}")
     for stop in inside[:2]:

@@ -20,7 +20,7 @@ from .forced import (
     whole_answer,
 )
 from .greedy import TIE_GAP, Baseline, baseline, greedy, require_same_greedy
-from .tokens import KnownToken, endless, forced_token, only, printable_tokens, tally
+from .tokens import KnownToken, endless, forced_token, only, printable_tokens, small_vocabulary, tally
 
 __all__ = [
     "TIE_GAP",
@@ -46,6 +46,7 @@ __all__ = [
     "require_error_form",
     "require_same_greedy",
     "saying",
+    "small_vocabulary",
     "tally",
     "tool",
     "whole_answer",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import msgspec
 
+from enginehouse_conformance.answer import Answer, Refusal
 from enginehouse_conformance.context import Context
+from enginehouse_conformance.targets import Refused
+from enginehouse_conformance.verdicts import Unclear
 
 from .forced import json_schema
 
@@ -14,6 +18,7 @@ _CANDIDATES = (
     *range(32, 101, 4), *range(110, 201, 10), *range(260, 401, 10), 450, 500, 600, 700, 800, 1000, 1200, 1500, 2000,
 )  # fmt: skip
 _REPEATS = 3
+_SMALL = 200
 
 
 class KnownToken(msgspec.Struct, frozen=True):
@@ -23,34 +28,67 @@ class KnownToken(msgspec.Struct, frozen=True):
     text: str
 
 
+async def small_vocabulary(ctx: Context) -> Sequence[int] | None:
+    """The ids of a vocabulary of less than 200 tokens; None where it is larger.
+
+    Where the target does not declare its size, the least of the usual candidates is tried, and where that is refused
+    each id below it. Raises Refused where all are.
+    """
+    size = ctx.declared.vocabulary_size
+    if size is not None:
+        return range(size) if size < _SMALL else None
+    refusal = await _forced(ctx, _CANDIDATES[0])
+    if isinstance(refusal, Answer):
+        return None
+    ids = [token for token in range(_CANDIDATES[0]) if isinstance(await _forced(ctx, token), Answer)]
+    if not ids:
+        raise Refused(refusal)
+    return ids
+
+
 async def printable_tokens(ctx: Context, count: int = 1) -> tuple[KnownToken, ...]:
     """*count* tokens whose forced repetition prints the same visible text each time, shared by the run.
 
     None of their texts contains another's. Ends the check with `inconclusive` where too few are found.
     """
     found: list[KnownToken] = []
-    for token_id in _CANDIDATES:
+    tried = 0
+    for token_id in await small_vocabulary(ctx) or _candidates(ctx):
         if len(found) == count:
             break
-        if ctx.declared.vocabulary_size is not None and token_id >= ctx.declared.vocabulary_size:
-            break
-        token: KnownToken | None = await ctx.shared.once(("token", token_id), partial(_force, ctx, token_id))
-        if token is not None and not any(token.text in other.text or other.text in token.text for other in found):
-            found.append(token)
+        answer = await _forced(ctx, token_id)
+        if isinstance(answer, Refusal):
+            break  # beyond a vocabulary whose size is not declared
+        tried += 1
+        text = _repeated(answer.text)
+        if text is not None and not any(text in other.text or other.text in text for other in found):
+            found.append(KnownToken(token_id, text))
     if len(found) < count:
-        ctx.unclear(f"{count} printable tokens are needed, {len(found)} found among ids up to {_CANDIDATES[-1]}")
+        ctx.unclear(
+            f"what the rule needs cannot be tried: of {tried} tokens that were forced, {len(found)} print a visible "
+            f"text of their own, and it takes {count}"
+        )
     return tuple(found)
 
 
-async def _force(ctx: Context, token_id: int) -> KnownToken | None:
-    answer = await ctx.ask(
-        ctx.body("Say something.", temperature=0, max_tokens=_REPEATS, logit_bias={str(token_id): 100})
-    )
-    text = answer.text
+def _candidates(ctx: Context) -> Iterator[int]:
+    size = ctx.declared.vocabulary_size
+    return (token for token in _CANDIDATES if size is None or token < size)
+
+
+async def _forced(ctx: Context, token_id: int) -> Answer | Refusal:
+    """The answer in which nothing but *token_id* should come, asked for once a run."""
+    body = ctx.body("Say something.", temperature=0, max_tokens=_REPEATS, logit_bias={str(token_id): 100})
+    answer: Answer | Refusal = await ctx.shared.once(("token", token_id), partial(ctx.attempt, body))
+    return answer
+
+
+def _repeated(text: str) -> str | None:
+    """The visible text that *text* repeats; None where it does not."""
     unit = text[: len(text) // _REPEATS]
     if not unit.strip() or "\ufffd" in unit or unit * _REPEATS != text or not unit.isprintable():
         return None
-    return KnownToken(token_id, unit)
+    return unit
 
 
 async def forced_token(ctx: Context) -> KnownToken:
@@ -88,4 +126,12 @@ async def endless(ctx: Context) -> dict[str, object]:
         return {}
     if "eos_ids" in ctx.hooks.names:
         return {"logit_bias": {str(token): -100 for token in await ctx.hooks.eos_ids()}}
-    return {"logit_bias": only(await forced_token(ctx))}
+    # Any token will do that does not end the answer, whatever it prints; those that can be seen are tried first.
+    try:
+        return {"logit_bias": only(await forced_token(ctx))}
+    except Unclear:
+        for token_id in await small_vocabulary(ctx) or _candidates(ctx):
+            answer = await _forced(ctx, token_id)
+            if isinstance(answer, Answer) and answer.finish == "length":
+                return {"logit_bias": {str(token_id): 100}}
+        raise

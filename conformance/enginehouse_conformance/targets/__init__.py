@@ -8,6 +8,7 @@ from .base import (
     Busy,
     LiveStream,
     Misdirected,
+    NoRoom,
     Recording,
     Refused,
     ServerFailure,
@@ -15,7 +16,8 @@ from .base import (
     TargetFacts,
     TargetHooks,
 )
-from .url import Reply, StreamTrace, UrlTarget
+from .replies import Reply, StreamTrace
+from .url import UrlTarget
 
 __all__ = [
     "BackendTarget",
@@ -23,6 +25,7 @@ __all__ = [
     "Busy",
     "LiveStream",
     "Misdirected",
+    "NoRoom",
     "Recording",
     "Refused",
     "Reply",

@@ -25,6 +25,10 @@ class Refused(Exception):
         self.refusal = refusal
 
 
+class NoRoom(Refused):
+    """The target refused a request that may be more than the context holds that it declares: nothing can be said."""
+
+
 class Busy(Exception):
     """The target answered 429 or 503 until the retries were used up: nothing can be said."""
 

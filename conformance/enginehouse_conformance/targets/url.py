@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from enginehouse_conformance.answer import Answer, Delta, Json, Refusal, assemble, read_answer, read_chunk
+from enginehouse_conformance.answer import Answer, Delta, read_answer, read_chunk
 from enginehouse_conformance.declared import Declared
 from enginehouse_conformance.wire.client import Connection, Head, Header, Request
 from enginehouse_conformance.wire.faults import BrokenAnswer, Unreachable
@@ -22,7 +22,6 @@ from .base import (
     LiveStream,
     Misdirected,
     Recording,
-    Refused,
     ServerFailure,
     Target,
     TargetFacts,
@@ -30,63 +29,11 @@ from .base import (
     now_s,
 )
 from .http_hooks import HttpHooks
+from .replies import Reply, StreamTrace, decode_json, error_of, read_refusal
 
 _TRIES = 4
 _BACKOFF_S = (0.2, 0.5, 1.0)
 _MAX_RETRY_AFTER_S = 10.0
-
-
-class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole HTTP answer."""
-
-    head: Head
-    body: bytes
-
-    @property
-    def status(self) -> int:
-        """The status code."""
-        return self.head.status
-
-    def json(self) -> dict[str, Json]:
-        """The body as a JSON object, which every body of the API is; raises BrokenAnswer where it is none."""
-        decoded = decode_json(self.body, "the body of the answer")
-        if not isinstance(decoded, dict):
-            raise BrokenAnswer(f"the body of the answer is JSON, but no object: {self.body[:120]!r}")
-        return decoded
-
-
-class StreamTrace(msgspec.Struct, kw_only=True):
-    """A whole stream as it was on the wire. `chunks` are the decoded data lines, [DONE] left out."""
-
-    head: Head
-    events: list[SSEEvent] = []
-    chunks: list[Json] = []
-    times_s: list[float] = []
-    problems: list[str] = []
-    comments: list[str] = []
-    bad_data: list[str] = []
-    fault: str | None = None
-
-    @property
-    def done_count(self) -> int:
-        """How many [DONE] there were."""
-        return sum(event.data == "[DONE]" for event in self.events)
-
-    def require_shape(self) -> None:
-        """Raise BrokenAnswer where a chunk has not the types that every check relies on."""
-        for chunk in self.chunks:
-            problem = _misshapen(chunk)
-            if problem:
-                raise BrokenAnswer(f"in a chunk of the stream, {problem}: {str(chunk)[:200]}")
-
-    def entries(self) -> list[Json]:
-        """All entries of `choices` of all chunks, in order."""
-        return [entry for chunk in self.chunks if isinstance(chunk, dict) for entry in chunk.get("choices") or []]
-
-    def answer(self) -> Answer:
-        """The assembled answer."""
-        deltas = [delta for chunk, at in zip(self.chunks, self.times_s, strict=True) for delta in read_chunk(chunk, at)]
-        return assemble(deltas)
 
 
 class UrlTarget(Target):
@@ -156,14 +103,14 @@ class UrlTarget(Target):
 
         With *is_refusal* only the beginning of a success is read: it may go on for long, and nobody wants it.
         """
-        record = self._record(request, recording)
+        record = self.record(request, recording)
         began = now_s()
         try:
             async with Connection(request, timeout_s=timeout_s or self.timeout_s) as connection:
                 recording.connections += 1
                 await connection.send()
                 head = await connection.head()
-                self._note_head(record, head)
+                self.note_head(record, head)
                 body = bytearray()
                 try:
                     async for piece in connection.pieces(head):
@@ -181,19 +128,19 @@ class UrlTarget(Target):
 
     async def trace(self, request: Request, recording: Recording, *, pause_s: float = 0.0) -> StreamTrace:
         """Send *request* and keep its whole stream, faults included; *pause_s* after each read makes a slow reader."""
-        record = self._record(request, recording)
+        record = self.record(request, recording)
         began = now_s()
         parser = SSEParser()
         received = bytearray()
         async with Connection(request, timeout_s=self.timeout_s, read_buffer_bytes=2048 if pause_s else 2**16) as conn:
             await conn.send()
             head = await conn.head()
-            self._note_head(record, head)
+            self.note_head(record, head)
             trace = StreamTrace(head=head, problems=parser.problems, comments=parser.comments)
             try:
                 async for piece in conn.pieces(head):
                     received += piece
-                    self._keep(trace, parser.feed(piece), now_s() - began)
+                    trace.keep(parser.feed(piece), now_s() - began)
                     if pause_s:
                         await asyncio.sleep(pause_s)
                 parser.finish()
@@ -204,20 +151,8 @@ class UrlTarget(Target):
                 record.duration_s = now_s() - began
         return trace
 
-    def _keep(self, trace: StreamTrace, events: list[SSEEvent], at_s: float) -> None:
-        for event in events:
-            trace.events.append(event)
-            if event.data == "[DONE]":
-                continue
-            try:
-                chunk = msgspec.json.decode(event.data)
-            except msgspec.DecodeError:
-                trace.bad_data.append(event.data)
-            else:
-                trace.chunks.append(chunk)
-                trace.times_s.append(at_s)
-
-    def _record(self, request: Request, recording: Recording) -> Exchange:
+    def record(self, request: Request, recording: Recording) -> Exchange:
+        """Keep *request* in *recording*, without secrets; its answer is added as it arrives."""
         body = request.body if request.chunks is None else b"".join(request.chunks)
         return recording.add(
             Exchange(
@@ -228,7 +163,8 @@ class UrlTarget(Target):
             )
         )
 
-    def _note_head(self, record: Exchange, head: Head) -> None:
+    def note_head(self, record: Exchange, head: Head) -> None:
+        """Add the head of the answer to *record*."""
         record.status = head.status
         record.response_headers = self.redactor.headers(head.headers)
         self._server = head.get("server") or self._server
@@ -271,7 +207,7 @@ class UrlTarget(Target):
                 await _pause_or_raise(reasons, Busy(f"{reply.status} after {_TRIES} tries"), reply.head)
                 continue
             if reply.status != 200:
-                raise _error(reply.status, reply.body)
+                raise error_of(reply.status, reply.body)
             return read_answer(reply.json())
 
     async def open_stream(self, body: Body, recording: Recording) -> LiveStream:
@@ -308,7 +244,7 @@ class UrlStream(LiveStream):
 
     def __init__(self, target: UrlTarget, request: Request, recording: Recording) -> None:
         self._target = target
-        self._record = target._record(request, recording)
+        self._record = target.record(request, recording)
         self._connection = Connection(request, timeout_s=target.timeout_s)
         self._head: Head | None = None
         self._began = now_s()
@@ -319,7 +255,7 @@ class UrlStream(LiveStream):
             await self._connection.__aenter__()
             await self._connection.send()
             head = await self._connection.head()
-            self._target._note_head(self._record, head)
+            self._target.note_head(self._record, head)
             if head.status == 200:
                 self._head = head
                 return None
@@ -332,7 +268,7 @@ class UrlStream(LiveStream):
         self._connection.drop()
         if head.status in (429, 503):
             return head
-        raise _error(head.status, body)
+        raise error_of(head.status, body)
 
     async def __aiter__(self) -> AsyncIterator[Delta]:
         if self._head is None:
@@ -373,58 +309,3 @@ async def _pause_or_raise(reasons: list[str], fault: Exception, head: Head | Non
         wait_s = min(_MAX_RETRY_AFTER_S, max(wait_s, float((head and head.get("retry-after")) or 0)))
     reasons.append(str(fault) if head is None else f"status {head.status}")
     await asyncio.sleep(wait_s)
-
-
-def _error(status: int, body: bytes) -> Exception:
-    try:
-        raw = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raw = None
-    refusal = read_refusal(status, raw, body.decode("utf-8", "replace"))
-    if 400 <= status < 500:
-        return Refused(refusal)
-    if status >= 500:
-        return ServerFailure(refusal)
-    return BrokenAnswer(f"the target answered {status}, neither 200 nor an error")
-
-
-def read_refusal(status: int | None, raw: Json, text: str) -> Refusal:
-    """The error in *raw*, in whatever form; *text* stands in where there is no message.
-
-    `{"error": "text"}` and fields that lie flat are read too: only ERR1 judges the form.
-    """
-    error = raw.get("error", raw) if isinstance(raw, dict) else None
-    fields = error if isinstance(error, dict) else {"message": error}
-    message = fields["message"] if isinstance(fields.get("message"), str) else None
-    return Refusal(
-        status=status,
-        message=message if message is not None else text[:500],
-        type=fields.get("type"),
-        param=fields.get("param"),
-        code=fields.get("code"),
-        raw=raw,
-    )
-
-
-def _misshapen(chunk: Json) -> str | None:
-    if not isinstance(chunk, dict):
-        return "there is no object"
-    if not isinstance(chunk.get("usage"), dict | None):
-        return "`usage` is no object"
-    choices = chunk.get("choices", [])
-    if not isinstance(choices, list):
-        return "`choices` is no array"
-    for entry in choices:
-        if not isinstance(entry, dict) or not isinstance(entry.get("delta"), dict | None):
-            return "a choice, or its delta, is no object"
-        if not isinstance(entry.get("index", 0), int) or not isinstance(entry.get("finish_reason"), str | None):
-            return "`index` is no integer or `finish_reason` no string"
-    return None
-
-
-def decode_json(data: bytes, what: str) -> Json:
-    """*data* as JSON; raises BrokenAnswer naming *what* where it is none."""
-    try:
-        return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise BrokenAnswer(f"{what} is no JSON ({exc}): {data[:120]!r}") from exc
