@@ -209,6 +209,7 @@ class Answering:
         if self._silence is not None:
             self._silence.close()
         self._lease = None
+        self._exchange.listener = None  # no circle is left for the collector
         self._route.service.finish(self._facts, status)
 
 

@@ -109,6 +109,9 @@ def create_app(config: Config, service: Service, *, layers: Sequence[Layer] = ()
     async def start() -> None:
         service.fleet.start()
 
+    async def close() -> None:  # a hook with a parameter would be handed the application
+        await service.fleet.close()
+
     litestar = Litestar(
         [
             *(asgi(path, copy_scope=False)(_mounted(route)) for path, route in routes.items()),
@@ -120,7 +123,7 @@ def create_app(config: Config, service: Service, *, layers: Sequence[Layer] = ()
             Exception: _unexpected,
         },
         on_startup=[start],
-        on_shutdown=[service.fleet.close],
+        on_shutdown=[close],
         openapi_config=None,  # the document is `dialects.openai.openapi`: Litestar's would lack the endpoints
         logging_config=None,
     )

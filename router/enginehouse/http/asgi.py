@@ -219,19 +219,19 @@ class AsgiExchange(Exchange):
             self._has_unsent.set()
 
     async def _carry(self) -> None:
-        while not self._has_left:
+        while True:
             while self._unsent:
                 sending = asyncio.ensure_future(self._send(self._unsent.popleft()))
                 await asyncio.sleep(0)
                 if not sending.done():
                     await self._wait_for_client(sending)
                 await sending
+            if self._has_left:
+                raise ConnectionAbortedError("The client has left, or was cut off.")
             if self._is_over:
                 return
             self._has_unsent.clear()
             await self._has_unsent.wait()
-        if not self._is_over:
-            raise ConnectionAbortedError("The client was cut off, or has left.")
 
     async def _wait_for_client(self, sending: asyncio.Future[None]) -> None:
         self.is_paused = True
@@ -240,7 +240,7 @@ class AsgiExchange(Exchange):
         done, _ = await asyncio.wait([sending], timeout=self._write_timeout_s)
         if not done:
             sending.cancel()
-            self._leave()
+            raise ConnectionAbortedError("The client was cut off: it took nothing.")
         self.is_paused = False
         if self.listener is not None and not self._is_over:
             self.listener.resume()
@@ -281,9 +281,9 @@ class AsgiExchange(Exchange):
 
     def _leave(self) -> None:
         """Hear that the client has left; nothing if it was answered."""
-        self._has_left = True
+        if self._is_over:
+            return
+        self.is_begun = self._is_over = self._has_left = True
         self._has_unsent.set()
-        if not self._is_over:
-            self.is_begun = self._is_over = True
-            if self.listener is not None:
-                self.listener.client_left()
+        if self.listener is not None:
+            self.listener.client_left()

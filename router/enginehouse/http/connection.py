@@ -48,12 +48,12 @@ class Connection(asyncio.Protocol):
     """One client's connection. With *is_refused* it is one too many, and is told so."""
 
     def __init__(self, shared: Shared, *, is_refused: bool = False) -> None:
-        self._shared = shared
+        self.shared = shared
         self._is_refused = is_refused
         self._among = shared.refused if is_refused else shared.connections
         self._url = b""
         self._headers: list[Header] = []
-        self._head_bytes = 0
+        self._is_parsing = False
         self._is_in_head = False
         self._unparsed_bytes = 0  # since the last head, part of a body or end of a request
         self._is_reframed = False  # the parser is given a head again, for the body's sake
@@ -78,8 +78,8 @@ class Connection(asyncio.Protocol):
         self._deadline = Deadline(asyncio.get_running_loop())
         self.transport.set_write_buffer_limits(_HIGH_WATER_BYTES, _LOW_WATER_BYTES)
         peer = transport.get_extra_info("peername")
-        self._peer = str(peer[0]) if isinstance(peer, tuple) else ""
-        self._scheme = "https" if transport.get_extra_info("sslcontext") is not None else "http"
+        self.peer = str(peer[0]) if isinstance(peer, tuple) else ""
+        self.scheme = "https" if transport.get_extra_info("sslcontext") is not None else "http"
         self._parser = httptools.HttpRequestParser(self)
         self._among.add(self)
         if self._is_refused:
@@ -133,13 +133,19 @@ class Connection(asyncio.Protocol):
                 self._end_after_current()
                 return
         self._unparsed_bytes += len(data)
-        if not self._parse(data):
+        self._is_parsing = True
+        goes_on = self._parse(data)
+        self._is_parsing = False
+        if not goes_on:
             return
-        if self._unparsed_bytes > MAX_HEAD_BYTES:
-            self._refuse(HeadTooLarge(MAX_HEAD_BYTES))
-        elif self._is_in_head and not self._is_head_awaited:  # most heads come whole, and need no deadline
+        if self._receiving is not None:
+            if self._receiving is self._current and not self._deadline.is_set:
+                self.expect_body()
+        elif self._is_in_head and not self._is_head_awaited:  # most heads come whole too
             self._is_head_awaited = True
             self._deadline.set(HEAD_TIMEOUT_S, self._head_is_late)
+        if self._unparsed_bytes > MAX_HEAD_BYTES:
+            self._refuse(HeadTooLarge(MAX_HEAD_BYTES))
 
     # ---- parsing ----
 
@@ -177,19 +183,16 @@ class Connection(asyncio.Protocol):
         if not self._is_reframed:
             self._url = b""
             self._headers = []
-            self._head_bytes = 0
             self._is_in_head = True
 
     def on_url(self, url: bytes) -> None:
         """Take a part of the request's target."""
         if not self._is_reframed:
             self._url += url
-            self._head_bytes += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, or a trailer, which is not looked at."""
         if self._is_in_head:
-            self._head_bytes += len(name) + len(value) + 4
             self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
@@ -198,32 +201,23 @@ class Connection(asyncio.Protocol):
             self._is_reframed = False
             return
         self._is_in_head = self._is_head_awaited = False
-        self._unparsed_bytes = 0
+        unparsed_bytes, self._unparsed_bytes = self._unparsed_bytes, 0
         if self._is_deaf:
             return
         self._deadline.clear()
-        shared = self._shared
-        client, scheme = self._peer, self._scheme
-        if shared.proxies is not None:
-            client, scheme = shared.proxies.origin(client, scheme, self._headers)
         try:
-            if self._head_bytes > MAX_HEAD_BYTES:
-                raise HeadTooLarge(MAX_HEAD_BYTES)
-            exchange = DirectExchange(
-                self,
-                self._parser,
-                self._url,
-                self._headers,
-                client=client,
-                scheme=scheme,
-                limit_bytes=shared.max_body_bytes,
-            )
+            if unparsed_bytes > MAX_HEAD_BYTES:  # some of it may be the body's
+                self._check_size()
+            exchange = DirectExchange(self, self._parser, self._url, self._headers)
         except EnginehouseError as error:
             self._refuse(error)
             return
         except (httptools.HttpParserError, ValueError):  # the path: one that is not ASCII is malformed too
             self._refuse(MalformedHTTP("The target of the request is no path."))
             return
+        proxies = self.shared.proxies
+        if proxies is not None:
+            exchange.client, exchange.scheme = proxies.origin(self.peer, self.scheme, self._headers)
         self._receiving = exchange
         if self._current is None and not self._queue:
             self._ahead_bytes = 0
@@ -252,6 +246,11 @@ class Connection(asyncio.Protocol):
             else:
                 exchange.give_body()
 
+    def _check_size(self) -> None:
+        size = len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers)
+        if size > MAX_HEAD_BYTES:
+            raise HeadTooLarge(MAX_HEAD_BYTES)
+
     # ---- for exchanges ----
 
     def write(self, data: bytes) -> None:
@@ -266,13 +265,12 @@ class Connection(asyncio.Protocol):
 
     def expect_body(self) -> None:
         """Begin the time in which the body of the current request must be whole."""
-        self._deadline.set(BODY_TIMEOUT_S, self._body_is_late)
+        if not self._is_parsing:  # most bodies come with the head, and need no deadline
+            self._deadline.set(BODY_TIMEOUT_S, self._body_is_late)
 
     def answered(self, exchange: DirectExchange) -> None:
         """Go on behind *exchange*, which is answered whole."""
-        if exchange is not self._current:
-            return
-        if exchange is self._receiving and exchange.keep_alive and not self._shared.is_ending:
+        if exchange is self._receiving and exchange.keep_alive and not self.shared.is_ending:
             self._deadline.set(LINGER_S, self._close)  # the rest of its body is dropped first
         else:
             self._go_on(exchange)
@@ -288,20 +286,21 @@ class Connection(asyncio.Protocol):
         self._current = exchange
         exchange.is_paused = self._stalled is not None and self._stalled.is_set
         try:
-            self._shared.handle(exchange)
+            self.shared.handle(exchange)
         except Exception as error:  # the outermost handler of a request
             log.error("request failed", id=exchange.request_id, path=exchange.path, exc_info=error)
             exchange.refuse(errors.describe(error))
 
     def _go_on(self, exchange: DirectExchange) -> None:
-        if not exchange.keep_alive or self._shared.is_ending:
+        """Go on with the next request, or end."""
+        if not exchange.keep_alive or self.shared.is_ending:
             self._hang_up(is_whole=self._receiving is None and not self._dropped_bytes)
             return
         self._current = None
         self._advance()
 
     def _advance(self) -> None:
-        """Begin with the requests that wait, each when the one before is answered; then wait for more."""
+        """Begin with the requests that wait, each when the one before is answered; then go by what is behind them."""
         if self._is_advancing:
             return
         self._is_advancing = True
@@ -382,7 +381,7 @@ class Connection(asyncio.Protocol):
     def _watch_stall(self) -> None:
         assert self._stalled is not None  # noqa: S101  # by `pause_writing`
         self._stalled_at = self._written_bytes - self.transport.get_write_buffer_size()
-        self._stalled.set(self._shared.write_timeout_s, self._is_stalled)
+        self._stalled.set(self.shared.write_timeout_s, self._is_stalled)
 
     def _is_stalled(self) -> None:
         if self._written_bytes - self.transport.get_write_buffer_size() <= self._stalled_at:

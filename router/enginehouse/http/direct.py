@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -38,6 +39,8 @@ class DirectExchange(Exchange):
         MalformedHTTP: the head has no meaning, or more than one.
     """
 
+    length: int | None = 0
+    is_old = False  # HTTP/1.0: it knows neither chunks nor `100 Continue`
     is_over = False
     is_body_whole = False
     keep_alive = True
@@ -55,24 +58,37 @@ class DirectExchange(Exchange):
         parser: httptools.HttpRequestParser,
         target: bytes,
         headers: Sequence[Header],
-        *,
-        client: str,
-        scheme: str,
-        limit_bytes: int,
     ) -> None:
-        version = parser.get_http_version()
-        super().__init__(parser.get_method().decode(), _path(target), headers, client)
-        self._connection = connection
+        path = _short_path(target) if len(target) <= _SHORT else _path(target)
+        super().__init__(parser.get_method().decode(), path, headers, connection.peer)
+        self.connection = connection
         self.target = target
-        self.scheme = scheme
-        self.is_old = version == "1.0"  # it knows neither chunks nor `100 Continue`
-        self._limit_bytes = limit_bytes
-        if version != "1.1" and not self.is_old:
+        self.scheme = connection.scheme
+        self._limit_bytes = connection.shared.max_body_bytes
+        if len(self._named) != len(headers):
+            self.check_head()
+        named = self._named.get
+        version = parser.get_http_version()
+        if version == "1.1":
+            self.keep_alive = parser.should_keep_alive()
+            if named(b"host") is None:
+                raise MalformedHTTP("The header 'host' is missing.")
+        elif version == "1.0":
+            self.is_old = True
+            self.keep_alive = False
+        else:
             raise MalformedHTTP(f"HTTP {version} is not spoken here.")
-        self.check_head()
-        self.keep_alive = not self.is_old and parser.should_keep_alive()
-        self.length = self._length()
-        expected = self.header(b"expect")
+        if self.method == "CONNECT":
+            raise MalformedHTTP("This server is no proxy.")
+        length = named(b"content-length")
+        if length is not None:
+            self.length = int(length)  # the parser has seen that it is a number
+        coding = named(b"transfer-encoding")
+        if coding is not None:
+            if self.is_old or coding.strip().lower() != b"chunked":
+                raise MalformedHTTP("The only transfer encoding is 'chunked', and in HTTP/1.1 alone.")
+            self.length = None
+        expected = named(b"expect")
         if expected is not None and not self.is_old and expected.strip().lower() == b"100-continue":
             self.expects_continue = self.length != 0
 
@@ -89,9 +105,9 @@ class DirectExchange(Exchange):
             self.give_body()
             return
         if self.expects_continue and not self._size:
-            self._connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self.expects_continue = False
-        self._connection.expect_body()
+        self.connection.expect_body()
 
     def answer(self, status: int, headers: Sequence[Header], body: bytes) -> None:
         """See `Exchange.answer`."""
@@ -104,8 +120,8 @@ class DirectExchange(Exchange):
             data = self._head_of(status, *_with_length(headers, body))
         else:
             data = self._head_of(status, headers, b"content-length: %d\r\n" % len(body)) + body
-        self._connection.write(data)
-        self._connection.answered(self)
+        self.connection.write(data)
+        self.connection.answered(self)
 
     def begin(self, status: int, headers: Sequence[Header]) -> None:
         """See `Exchange.begin`."""
@@ -132,7 +148,7 @@ class DirectExchange(Exchange):
             self._head = None
             data = head + data
         if data:
-            self._connection.write(data)
+            self.connection.write(data)
 
     def finish(self, data: bytes = b"") -> None:
         """See `Exchange.finish`."""
@@ -148,12 +164,12 @@ class DirectExchange(Exchange):
             self._head = None
             data = head + data
         if data:
-            self._connection.write(data)
-        self._connection.answered(self)
+            self.connection.write(data)
+        self.connection.answered(self)
 
     def abort(self) -> None:
         """See `Exchange.abort`."""
-        self._connection.abort()
+        self.connection.abort()
 
     # ---- for the connection ----
 
@@ -213,20 +229,6 @@ class DirectExchange(Exchange):
         if self.listener is not None:
             self.listener.body_failed(BodyTooLarge(limit_bytes))
 
-    def _length(self) -> int | None:
-        named = self.header
-        if self.method == "CONNECT":
-            raise MalformedHTTP("This server is no proxy.")
-        if not self.is_old and named(b"host") is None:
-            raise MalformedHTTP("The header 'host' is missing.")
-        coding = named(b"transfer-encoding")
-        if coding is not None:
-            if self.is_old or coding.strip().lower() != b"chunked":
-                raise MalformedHTTP("The only transfer encoding is 'chunked', and in HTTP/1.1 alone.")
-            return None
-        length = named(b"content-length")
-        return 0 if length is None else int(length)  # the parser has seen that it is a number
-
     def _is_rest_small(self) -> bool:
         """Whether what is left of the body will come, and soon."""
         if self.length is None or self.expects_continue:
@@ -239,8 +241,8 @@ class DirectExchange(Exchange):
         lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status, date_line()]
         for header in (*headers, *self.response_headers):
             lines.append(b"%b: %b\r\n" % header)  # noqa: PERF401  # a comprehension costs a call
-        lines.append(framing if self.keep_alive else framing + b"connection: close\r\n")
-        lines.append(b"\r\n")
+        lines.append(framing)
+        lines.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
         return b"".join(lines)
 
 
@@ -265,6 +267,9 @@ def _path(target: bytes) -> str:
     path = target.decode("ascii")
     return unquote(path) if "%" in path else path
 
+
+_SHORT = 128
+_short_path = lru_cache(256)(_path)
 
 _second = 0
 _date_line = b""

@@ -9,7 +9,7 @@ from enginehouse.http import connection
 from enginehouse.http.direct import DirectExchange
 from enginehouse.http.exchange import Exchange
 
-from .lanes import Echo, listening
+from .lanes import Echo, hello, listening
 
 REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 
@@ -142,3 +142,351 @@ async def test_what_is_wrong_behind_a_request_is_told_after_its_answer(
         begun[0].finish()
         assert await reader.readuntil(b"0\r\n\r\n") == b"3\r\ntwo\r\n0\r\n\r\n"
         assert (await error_in(reader))[0] == status
+
+
+# ---- heads with no meaning, or more than one ----
+
+POST = b"POST / HTTP/1.1\r\nhost: x\r\n"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: x\r\nhost: y\r\n\r\n",
+        POST + b"authorization: Bearer a\r\nauthorization: Bearer b\r\n\r\n",
+        POST + b"content-type: application/json\r\ncontent-type: text/plain\r\n\r\n",
+        POST + b"content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        POST + b"content-length: 4\r\ncontent-length: 4\r\n\r\nbody",
+        POST + b"content-length: 4, 4\r\n\r\nbody",
+        POST + b"content-length: +4\r\n\r\nbody",
+        POST + b"transfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        POST + b"transfer-encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
+        POST + b"transfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
+        POST + b"transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        POST + b"transfer-encoding : chunked\r\n\r\n0\r\n\r\n",
+        POST + b"x: a\r\n b\r\n\r\n",
+        POST + b"x: a\rb\r\n\r\n",
+        POST + b"x: a\x00b\r\n\r\n",
+        b"POST / HTTP/1.1\nhost: x\n\n",
+        b"POST / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET / HTTP/2.0\r\nhost: x\r\n\r\n",
+        b"GET /\r\n\r\n",
+    ],
+    ids=lambda sent: repr(sent[-60:]),
+)
+async def test_a_head_that_two_readers_could_take_differently_gets_400(sent: bytes) -> None:
+    async with listening() as connect:
+        reader, writer = await connect()
+        writer.write(sent + REQUEST)
+        status, error = await error_in(reader)
+        assert (status, error["code"]) == (400, "malformed_http")
+
+
+@pytest.mark.parametrize("piece_bytes", [1000, 40_000, 100_000])
+async def test_a_whole_head_above_the_limit_gets_431_and_one_below_is_read(piece_bytes: int) -> None:
+    for filling, status in ((connection.MAX_HEAD_BYTES - 100, 200), (connection.MAX_HEAD_BYTES, 431)):
+        async with listening() as connect:
+            reader, writer = await connect()
+            sent = REQUEST[:-2] + b"x: " + b"a" * filling + b"\r\n\r\n"
+            for start in range(0, len(sent), piece_bytes):
+                writer.write(sent[start : start + piece_bytes])
+                await writer.drain()
+                await asyncio.sleep(0)
+            assert int((await reader.readline()).split()[1]) == status
+
+
+# ---- requests in their order ----
+
+
+async def answers(reader: asyncio.StreamReader, number: int) -> list[bytes]:
+    """The bodies of that many answers."""
+    found = []
+    for _ in range(number):
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
+        found.append(await reader.readexactly(int(length)))
+    return found
+
+
+async def test_answers_come_in_the_order_of_the_requests_whichever_is_ready_first() -> None:
+    begun: list[DirectExchange] = []
+    async with listening(begun.append) as connect:
+        reader, writer = await connect()
+        writer.write(REQUEST * 2)
+        while not begun:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        begun[0].answer(200, (), b"first")
+        assert await answers(reader, 1) == [b"first"]
+        assert len(begun) == 2
+        begun[1].answer(200, (), b"second")
+        assert await answers(reader, 1) == [b"second"]
+
+
+@pytest.mark.parametrize("is_quick", [True, False])
+@pytest.mark.parametrize("framing", [b"\r\n", b"content-length: 4\r\n\r\nbody"])
+async def test_thousands_of_requests_at_once_that_offer_another_protocol_are_answered(
+    is_quick: bool, framing: bytes
+) -> None:
+    def later(exchange: DirectExchange) -> None:
+        asyncio.get_running_loop().call_soon(exchange.answer, 200, (), b"ok")
+
+    async with listening(Echo if is_quick else later) as connect:
+        reader, writer = await connect()
+        writer.write((POST + b"connection: upgrade\r\nupgrade: h2c\r\n" + framing) * 2000)
+        body = (b"body" if len(framing) > 2 else b"") if is_quick else b"ok"
+        assert await answers(reader, 2000) == [body] * 2000
+
+
+async def test_more_requests_ahead_than_are_kept_end_the_connection_after_the_one_that_runs() -> None:
+    begun: list[DirectExchange] = []
+    async with listening(begun.append) as connect:
+        reader, writer = await connect()
+        writer.write(REQUEST)
+        sent = POST + b"content-length: 1000\r\n\r\n" + b"a" * 1000
+        for _ in range(connection.MAX_AHEAD_BYTES // len(sent) + 300):
+            writer.write(sent)
+            await writer.drain()
+        await asyncio.sleep(0.05)
+        begun[0].answer(200, (), b"first")
+        assert b"connection: close" in await reader.readuntil(b"\r\n\r\n")
+        assert await reader.read() == b"first"
+        assert len(begun) == 1
+
+
+async def test_a_connection_without_a_request_is_closed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "KEEP_ALIVE_TIMEOUT_S", 0.05)
+    async with listening() as connect:
+        reader, writer = await connect()
+        writer.write(REQUEST * 2)
+        assert await answers(reader, 2) == [b"hello"] * 2
+        assert await reader.read() == b""
+
+
+# ---- answers, by what the client speaks ----
+
+
+def streamed(exchange: Exchange) -> None:
+    exchange.begin(200, [(b"x-own", b"1")])
+    exchange.write(b"one")
+    exchange.finish(b"two")
+
+
+async def whole(handle, sent: bytes) -> bytes:
+    """All that a connection brings for *sent*."""
+    async with listening(handle) as connect:
+        reader, writer = await connect()
+        writer.write(sent)
+        return await reader.read()
+
+
+async def test_a_client_of_http_1_0_gets_no_chunks_and_the_end() -> None:
+    for extra in (b"", b"connection: keep-alive\r\n"):
+        head, _, body = (await whole(streamed, b"GET / HTTP/1.0\r\n" + extra + b"\r\n")).partition(b"\r\n\r\n")
+        assert body == b"onetwo"
+        assert b"transfer-encoding" not in head
+        assert b"connection: close" in head
+
+
+async def test_a_stream_goes_out_in_chunks() -> None:
+    head, _, body = (await whole(streamed, REQUEST[:-2] + b"connection: close\r\n\r\n")).partition(b"\r\n\r\n")
+    assert body == b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n"
+    assert b"transfer-encoding: chunked" in head
+
+
+@pytest.mark.parametrize("handle", [hello, streamed])
+async def test_head_gets_the_head_alone(handle) -> None:
+    sent = b"HEAD / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    head, _, body = (await whole(handle, sent)).partition(b"\r\n\r\n")
+    assert b"x-own: 1" in head
+    assert body == b""
+
+
+async def test_an_answer_without_content_has_no_length() -> None:
+    data = await whole(lambda exchange: exchange.answer(204, (), b""), REQUEST[:-2] + b"connection: close\r\n\r\n")
+    assert data.startswith(b"HTTP/1.1 204 No Content\r\n")
+    assert b"content-length" not in data
+    assert data.endswith(b"\r\n\r\n")
+
+
+async def test_every_answer_has_the_date_and_the_headers_of_layers() -> None:
+    def handle(exchange: Exchange) -> None:
+        exchange.response_headers.append((b"x-layer", b"1"))
+        hello(exchange)
+
+    head = await whole(handle, REQUEST[:-2] + b"connection: close\r\n\r\n")
+    assert b"\r\ndate: " in head
+    assert b"\r\nx-layer: 1\r\n" in head
+
+
+async def test_a_target_may_be_a_whole_url_and_have_a_query() -> None:
+    seen: list[str] = []
+
+    def handle(exchange: DirectExchange) -> None:
+        seen.append(exchange.path)
+        hello(exchange)
+
+    async with listening(handle) as connect:
+        reader, writer = await connect()
+        for target in (b"/a%20b?c=/d", b"http://x/a%20b", b"/a%20b#f"):
+            writer.write(b"GET " + target + b" HTTP/1.1\r\nhost: x\r\n\r\n")
+        await answers(reader, 3)
+    assert seen == ["/a b"] * 3
+
+
+async def test_a_handler_that_breaks_costs_its_request_alone(logs) -> None:
+    def handle(exchange: DirectExchange) -> None:
+        if exchange.path == "/bad":
+            raise RuntimeError("secret")
+        hello(exchange)
+
+    async with listening(handle) as connect:
+        reader, writer = await connect()
+        writer.write(b"GET /bad HTTP/1.1\r\nhost: x\r\n\r\n" + REQUEST)
+        broken, fine = await answers(reader, 2)
+        assert json.loads(broken)["error"]["code"] == "internal_error"
+        assert b"secret" not in broken
+        assert fine == b"hello"
+    assert [line["event"] for line in logs] == ["request failed"]
+
+
+# ---- bodies ----
+
+
+def refuses(exchange: Exchange) -> None:
+    exchange.answer(401, (), b"no")
+
+
+@pytest.mark.parametrize("is_split", [False, True])
+async def test_a_refusal_at_the_head_drops_a_small_body_and_keeps_the_connection(is_split: bool) -> None:
+    async with listening(refuses) as connect:
+        reader, writer = await connect()
+        for _ in range(2):
+            writer.write(POST + b"content-length: 1000\r\n\r\n")
+            if is_split:
+                assert await answers(reader, 1) == [b"no"]
+            writer.write(b"a" * 1000)
+            if not is_split:
+                assert await answers(reader, 1) == [b"no"]
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [b"content-length: 100000000\r\n\r\n", b"transfer-encoding: chunked\r\n\r\n", b"expect: 100-continue\r\n"],
+)
+async def test_a_refusal_at_the_head_of_another_body_ends_the_connection_and_is_read_whole(framing: bytes) -> None:
+    """What the client still sends is dropped for a while: a reset could cost it the answer."""
+    async with listening(refuses) as connect:
+        reader, writer = await connect()
+        more = b"content-length: 9\r\n\r\n" if framing.startswith(b"expect") else b""
+        writer.write(POST + framing + more)
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 401")
+        assert b"connection: close" in head
+        assert body == b"no"
+        for _ in range(20):
+            writer.write(b"a" * 10_000)
+            await writer.drain()
+
+
+async def test_100_continue_is_sent_when_the_body_is_asked_for() -> None:
+    async with listening(Echo) as connect:
+        reader, writer = await connect()
+        writer.write(POST + b"expect: 100-continue\r\ncontent-length: 4\r\n\r\n")
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(b"body")
+        assert await answers(reader, 1) == [b"body"]
+
+
+@pytest.mark.parametrize("framing", [b"content-length: 1001\r\n\r\n", b"transfer-encoding: chunked\r\n\r\n3e9\r\n"])
+async def test_a_body_above_the_limit_is_told_of_at_once(framing: bytes) -> None:
+    heard: list[Echo] = []
+    async with listening(lambda exchange: heard.append(Echo(exchange))) as connect:
+        reader, writer = await connect()
+        writer.write(POST + framing + (b"a" * 1001 if framing.startswith(b"transfer") else b""))
+        assert (await reader.readline()).startswith(b"HTTP/1.1 413")
+        assert heard[0].said == ["BodyTooLarge"]
+
+
+async def test_a_body_that_is_not_whole_in_time_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "BODY_TIMEOUT_S", 0.05)
+    heard: list[Echo] = []
+    async with listening(lambda exchange: heard.append(Echo(exchange))) as connect:
+        reader, writer = await connect()
+        writer.write(POST + b"content-length: 4\r\n\r\nbo")
+        await reader.readline()
+        assert heard[0].said == ["TooSlow"]
+
+
+# ---- leaving, and not reading ----
+
+
+class Endless(Echo):
+    """Writes whenever it may."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.written_bytes = 0
+        super().__init__(exchange)
+        exchange.begin(200, ())
+        self.fill()
+
+    def body(self, data: bytes) -> None:
+        self.said.append("body")
+
+    def fill(self) -> None:
+        for _ in range(10_000):
+            if self.exchange.is_paused or "left" in self.said:
+                return
+            self.written_bytes += 10_000
+            self.exchange.write(b"a" * 10_000)
+
+    def resume(self) -> None:
+        super().resume()
+        self.fill()
+
+
+@pytest.mark.parametrize("how", ["close", "half", "reset"])
+@pytest.mark.parametrize("handle", [Echo, Endless])
+async def test_leaving_is_heard_while_a_request_runs_also_when_the_client_does_not_read(how: str, handle) -> None:
+    heard: list[Echo] = []
+    async with listening(lambda exchange: heard.append(handle(exchange))) as connect:
+        _, writer = await connect()
+        waits_for_body = b"content-length: 4\r\n\r\n" if handle is Echo else b"\r\n"
+        writer.write(POST + waits_for_body)
+        while not heard or (handle is Endless and "pause" not in heard[0].said):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        if how == "close":
+            writer.close()
+        elif how == "half":
+            writer.write_eof()
+        else:
+            writer.transport.abort()
+        while "left" not in heard[0].said:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        assert heard[0].said.count("left") == 1
+
+
+async def test_a_client_that_takes_nothing_is_cut_off_and_a_slow_one_is_not() -> None:
+    heard: list[Endless] = []
+    async with listening(lambda exchange: heard.append(Endless(exchange)), write_timeout_s=0.2) as connect:
+        (await connect())[1].write(REQUEST)
+        slow, slow_writer = await connect()
+        slow_writer.write(REQUEST)
+        while len(heard) < 2 or "left" not in heard[0].said:
+            await asyncio.sleep(0.01)
+            with_data = await slow.read(100_000)
+            assert with_data
+        assert "left" not in heard[1].said
+
+
+async def test_two_hundred_clients_that_read_nothing_cost_bounded_memory() -> None:
+    heard: list[Endless] = []
+    async with listening(lambda exchange: heard.append(Endless(exchange))) as connect:
+        for _ in range(200):
+            (await connect())[1].write(REQUEST)
+        while len(heard) < 200 or not all("pause" in each.said for each in heard):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.1)
+        assert all(each.exchange.is_paused for each in heard)
+        kept = [each.exchange.connection.transport.get_write_buffer_size() for each in heard]
+        assert max(kept) <= 128 * 1024
