@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from enginehouse.dialects.operation import Operation
 from enginehouse_plugin import AnyEvent, GenerationRequest
 
 Header = tuple[bytes, bytes]
@@ -78,10 +79,11 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Endpoint(Protocol):
-    """One operation. `path` is its route, always `POST`."""
+    """One operation. `path` is its route, always `POST`; `operation` is what the OpenAPI document says of it."""
 
     path: str
     errors: Errors
+    operation: Operation
 
     def decode(self, body: bytes, request_id: str) -> Call:
         """Read *body*, strictly.

@@ -101,9 +101,9 @@ class App:
 def create_app(config: Config, service: Service, *, layers: Sequence[Layer] = ()) -> App:
     """Return the application that serves *service*; its lifespan starts and ends the fleet. *layers* come last."""
     keys = KeyRing(config.keys)
+    served = endpoints(config, service.plugins.profiles)
     routes: dict[str, Handler] = {
-        endpoint.path: ApiRoute(endpoint, service, keys, config.server)
-        for endpoint in endpoints(config, service.plugins.profiles)
+        endpoint.path: ApiRoute(endpoint, service, keys, config.server) for endpoint in served
     }
 
     async def start() -> None:
@@ -115,7 +115,7 @@ def create_app(config: Config, service: Service, *, layers: Sequence[Layer] = ()
     litestar = Litestar(
         [
             *(asgi(path, copy_scope=False)(_mounted(route)) for path, route in routes.items()),
-            *small_routes(config, service, keys),
+            *small_routes(config, service, keys, served),
         ],
         exception_handlers={
             HTTPException: _http_error,

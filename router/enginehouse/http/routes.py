@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from functools import partial
+from collections.abc import Sequence
+from functools import cache, partial
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from enginehouse import __version__
 from enginehouse.accounts import KeyRing
 from enginehouse.certificates import Standing
 from enginehouse.config import Config, Defaults
+from enginehouse.dialects.endpoint import Endpoint
 from enginehouse.dialects.openai import models as wire
 from enginehouse.dialects.openai.openapi import document
 from enginehouse.fleet import ModelSnapshot
@@ -32,8 +34,10 @@ Connection = ASGIConnection[Any, Any, Any, Any]  # user, auth and state are not 
 _read = partial(route, http_method=[HttpMethod.GET, HttpMethod.HEAD])  # HEAD: some load balancers probe with it
 
 
-def small_routes(config: Config, service: Service, keys: KeyRing) -> list[HTTPRouteHandler]:
-    """Return the handlers of every route but the chat route."""
+def small_routes(
+    config: Config, service: Service, keys: KeyRing, endpoints: Sequence[Endpoint]
+) -> list[HTTPRouteHandler]:
+    """Return the handlers of every route but those of *endpoints*, which are documented here too."""
     snapshot = service.snapshot
     created = int(time.time())
 
@@ -81,18 +85,20 @@ def small_routes(config: Config, service: Service, keys: KeyRing) -> list[HTTPRo
 
     handlers = [list_models, show_model, health, ready, metrics]
     if config.server.docs:
-        handlers += _documentation()
+        handlers += _documentation(endpoints)
     return handlers
 
 
-def _documentation() -> list[HTTPRouteHandler]:
+def _documentation(endpoints: Sequence[Endpoint]) -> list[HTTPRouteHandler]:
+    described = cache(partial(document, endpoints))
+
     @_read("/openapi.json", sync_to_thread=False)
     def openapi() -> Response[bytes]:
-        return _json(wire.encode(document()))
+        return _json(wire.encode(described()))
 
     @_read("/docs", sync_to_thread=False)
     def docs() -> Response[bytes]:
-        return Response(docs_page.render(document()), media_type=MediaType.HTML)
+        return Response(docs_page.render(described()), media_type=MediaType.HTML)
 
     return [openapi, docs]
 

@@ -10,17 +10,19 @@ import jsonschema_rs
 import msgspec
 import pytest
 
+from enginehouse.config import Config
+from enginehouse.dialects.endpoints import endpoints
 from enginehouse.dialects.openai.chat.answers import ChatChunk
 from enginehouse.dialects.openai.chat.decode import decode_chat
 from enginehouse.dialects.openai.chat.encode import AnswerHead, ChatBody
 from enginehouse.dialects.openai.chat.endpoint import ChatEndpoint
+from enginehouse.dialects.openai.chat.examples import REQUESTS, STREAM
 from enginehouse.dialects.openai.chat.request import ChatRequest
 from enginehouse.dialects.openai.openapi import document
-from enginehouse.dialects.openai.openapi_examples import REQUESTS, STREAM
 from enginehouse.dialects.profiles import built_in
 from enginehouse_plugin import Finished, TextDelta, UsageReport
 
-DOCUMENT = document()
+DOCUMENT = document(endpoints(Config(), {}))
 
 
 def validator(name: str) -> jsonschema_rs.Draft202012Validator:

@@ -12,6 +12,7 @@ from enginehouse.dialects.openai import errors
 from enginehouse.dialects.openai.chat.decode import decode_chat
 from enginehouse.dialects.openai.chat.encode import AnswerHead, ChatBody, ChatStream
 from enginehouse.dialects.openai.chat.generation import generation_request, unsaid
+from enginehouse.dialects.openai.chat.operation import chat_operation
 from enginehouse.dialects.openai.chat.recorded import recorded
 from enginehouse.dialects.openai.chat.request import ChatRequest
 from enginehouse.wire.decode import UnknownFields
@@ -36,6 +37,7 @@ class ChatEndpoint:
         defaults: Mapping[str, Defaults] | None = None,
         unknown_fields: UnknownFields | None = None,
     ) -> None:
+        self.operation = chat_operation(profile)
         self._profile = profile
         self._unknown_fields: UnknownFields = unknown_fields or profile.unknown_fields
         self._unsaid = {name: unsaid(own, profile) for name, own in (defaults or {}).items()}

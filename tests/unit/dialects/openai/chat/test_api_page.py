@@ -17,7 +17,8 @@ import typing_extensions
 from openai.types.chat import ChatCompletion, ChatCompletionChunk, completion_create_params
 from pydantic import BaseModel
 
-from enginehouse.config import Defaults
+from enginehouse.config import Config, Defaults
+from enginehouse.dialects.endpoints import endpoints
 from enginehouse.dialects.openai import errors
 from enginehouse.dialects.openai.chat.answers import ChatAnswer, ChatChunk
 from enginehouse.dialects.openai.chat.decode import decode_chat
@@ -162,7 +163,7 @@ def test_every_row_has_a_disposition() -> None:
     assert {cells[2] for cells in REQUEST.values()} == {"honoured", "recorded", "refused"}
 
 
-SCHEMA = document()["components"]["schemas"]["ChatRequest"]
+SCHEMA = document(endpoints(Config(), {}))["components"]["schemas"]["ChatRequest"]
 
 
 @pytest.mark.parametrize("name", ChatRequest.__struct_fields__)
