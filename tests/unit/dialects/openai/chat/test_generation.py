@@ -1,0 +1,215 @@
+"""From a decoded request to what an instance is asked: values, defaults and limits."""
+
+from __future__ import annotations
+
+import msgspec
+
+from enginehouse.config import Defaults
+from enginehouse.dialects.openai.chat.decode import decode_chat
+from enginehouse.dialects.openai.chat.generation import generation_request, unsaid
+from enginehouse.dialects.openai.chat.request import ChatRequest
+from enginehouse_plugin import GenerationRequest, NamedTool, Profile, Tool
+from enginehouse_plugin import request as contract
+
+from .asking import OPENAI, USER, asked, body_of, refusal
+
+
+def test_null_is_the_same_as_absent() -> None:
+    optional = [name for name in ChatRequest.__struct_fields__ if name not in ("model", "messages")]
+    assert asked(body_of(**dict.fromkeys(optional))) == asked(body_of())
+
+
+def test_null_is_the_same_as_absent_inside_messages_and_tools() -> None:
+    tool = {"type": "function", "function": {"name": "f"}}
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    bare = body_of(
+        messages=[
+            {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "u"}}]},
+            {"role": "assistant", "tool_calls": [call]},
+        ],
+        tools=[tool],
+        response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": {}}},
+        stream=True,
+    )
+    nulls = {"name": None}
+    full = body_of(
+        messages=[
+            {
+                "role": "user",
+                "content": [
+                    {
+                        "type": "image_url",
+                        "image_url": {"url": "u", "detail": None},
+                        "prompt_cache_breakpoint": None,
+                    }
+                ],
+                **nulls,
+            },
+            {
+                "role": "assistant",
+                "tool_calls": [call],
+                "content": None,
+                "refusal": None,
+                "reasoning_content": None,
+                "annotations": None,
+                "audio": None,
+                "function_call": None,
+                **nulls,
+            },
+        ],
+        tools=[
+            {"type": "function", "function": {"name": "f", "description": None, "parameters": None, "strict": None}}
+        ],
+        response_format={
+            "type": "json_schema",
+            "json_schema": {"name": "a", "schema": {}, "description": None, "strict": None},
+        },
+        stream=True,
+        stream_options={"include_usage": None, "include_obfuscation": None},
+    )
+    assert asked(full) == asked(bare)
+
+
+def test_every_field_goes_through_as_it_was_given() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    given_ = asked(
+        body_of(
+            temperature=0,
+            top_p=0,
+            top_k=40,
+            min_p=0.05,
+            frequency_penalty=-2,
+            presence_penalty=2,
+            repetition_penalty=1.1,
+            logit_bias={"5": -100, "0": 0.5},
+            seed=-(2**63),
+            max_tokens=7,
+            stop="x",
+            n=3,
+            stream=True,
+            logprobs=True,
+            top_logprobs=20,
+            response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": schema, "strict": True}},
+            tools=[{"type": "function", "function": {"name": "f", "description": "d", "parameters": schema}}],
+            tool_choice={"type": "function", "function": {"name": "f"}},
+            parallel_tool_calls=False,
+            reasoning_effort="high",
+            chat_template_kwargs={"enable_thinking": False},
+        )
+    )
+    assert given_ == GenerationRequest(
+        id="r",
+        prompt=given_.prompt,
+        stream=True,
+        n=3,
+        max_tokens=7,
+        temperature=0.0,
+        top_p=0.0,
+        top_k=40,
+        min_p=0.05,
+        frequency_penalty=-2.0,
+        presence_penalty=2.0,
+        repetition_penalty=1.1,
+        logit_bias={5: -100.0, 0: 0.5},
+        seed=-(2**63),
+        stop=("x",),
+        logprobs=True,
+        top_logprobs=20,
+        output=contract.JsonSchema(name="a", schema=schema, strict=True),
+        tools=(Tool(name="f", description="d", parameters=schema),),
+        tool_choice=NamedTool("f"),
+        parallel_tool_calls=False,
+        reasoning_effort="high",
+        chat_template_kwargs={"enable_thinking": False},
+    )
+
+
+def test_defaults_come_from_the_model_then_from_the_profile() -> None:
+    profile = Profile(name="p", default_temperature=0.7, default_top_p=0.9, default_max_tokens=100)
+    plain = asked(body_of(), profile=profile)
+    assert (plain.temperature, plain.top_p, plain.max_tokens) == (0.7, 0.9, 100)
+    model = Defaults(temperature=0.0, max_tokens=50, top_k=3, stop=("x",), chat_template_kwargs={"a": 1, "b": 1})
+    of_model = asked(body_of(chat_template_kwargs={"b": 2}), profile=profile, defaults=model)
+    assert (of_model.temperature, of_model.top_p, of_model.max_tokens) == (0.0, 0.9, 50)
+    assert (of_model.top_k, of_model.stop) == (3, ("x",))
+    assert of_model.chat_template_kwargs == {"a": 1, "b": 2}
+    own = asked(body_of(temperature=1, max_tokens=7, top_k=0, stop=[]), profile=profile, defaults=model)
+    assert (own.temperature, own.max_tokens, own.top_k, own.stop) == (1.0, 7, 0, ())
+
+
+def test_limits_come_from_the_profile() -> None:
+    body = body_of(temperature=1.5, n=3, stop=["a"] * 6, logprobs=True, top_logprobs=9)
+    wide = Profile(name="wide", max_stop=64)
+    assert len(asked(body, profile=wide).stop) == 6
+    for narrow, param in (
+        (Profile(name="p", max_temperature=1.0, max_stop=64), "temperature"),
+        (Profile(name="p", max_n=2, max_stop=64), "n"),
+        (Profile(name="p", max_top_logprobs=8, max_stop=64), "top_logprobs"),
+        (OPENAI, "stop"),
+    ):
+        assert refusal(body, profile=narrow).param == param
+
+
+def test_of_two_limits_of_length_the_smaller_holds() -> None:
+    assert asked(body_of(max_tokens=5, max_completion_tokens=9)).max_tokens == 5
+    assert asked(body_of(max_tokens=9, max_completion_tokens=5)).max_tokens == 5
+    assert asked(body_of(max_completion_tokens=5)).max_tokens == 5
+    assert asked(body_of()).max_tokens is None
+
+
+def test_tool_choice_is_none_without_tools_and_auto_with_them() -> None:
+    tools = [{"type": "function", "function": {"name": name}} for name in ("a", "b", "c")]
+    assert asked(body_of()).tool_choice == "none"
+    assert asked(body_of(tools=[], tool_choice="auto")).tool_choice == "none"
+    assert asked(body_of(tools=tools)).tool_choice == "auto"
+    for choice in ("none", "auto", "required"):
+        assert asked(body_of(tools=tools, tool_choice=choice)).tool_choice == choice
+
+
+def test_allowed_tools_leave_only_those_and_their_mode() -> None:
+    tools = [{"type": "function", "function": {"name": name}} for name in ("a", "b", "c")]
+    choice = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [tools[2], tools[0]]}}
+    request = asked(body_of(tools=tools, tool_choice=choice))
+    assert [tool.name for tool in request.tools] == ["a", "c"]
+    assert request.tool_choice == "required"
+
+
+def test_messages_are_handed_over_without_a_copy() -> None:
+    chat, _ = decode_chat(body_of())
+    otherwise = unsaid(Defaults(), OPENAI)
+    request = generation_request(chat, request_id="r", profile=OPENAI, otherwise=otherwise)
+    assert isinstance(request.prompt, contract.Chat)
+    assert request.prompt.messages is chat.messages
+    assert isinstance(chat.messages[0], contract.UserMessage)
+
+
+def test_a_decoded_request_survives_the_way_to_a_worker() -> None:
+    request = asked(
+        body_of(
+            messages=[
+                {"role": "developer", "content": "d"},
+                {"role": "user", "content": [{"type": "text", "text": "t"}]},
+                {"role": "assistant", "content": None, "tool_calls": [
+                    {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+                {"role": "tool", "content": "1", "tool_call_id": "c"},
+            ]
+        )
+    )  # fmt: skip
+    again = msgspec.msgpack.decode(msgspec.msgpack.encode(request), type=GenerationRequest)
+    assert isinstance(again.prompt, contract.Chat)
+    roles = [message.__struct_config__.tag for message in again.prompt.messages]
+    assert roles == ["developer", "user", "assistant", "tool"]
+    assert again.prompt.messages[1].content == (contract.TextPart("t"),)
+    assert msgspec.structs.replace(again, prompt=request.prompt) == request
+
+
+def test_refusal_parts_become_the_refusal_of_their_message() -> None:
+    parts = [{"type": "text", "text": "t"}, {"type": "refusal", "refusal": "no"}]
+    request = asked(body_of(messages=[USER, {"role": "assistant", "content": parts, "refusal": "I say "}]))
+    assert isinstance(request.prompt, contract.Chat)
+    message = request.prompt.messages[1]
+    assert isinstance(message, contract.AssistantMessage)
+    assert message.refusal == "I say no"
+    assert [part.text for part in message.content or () if isinstance(part, contract.TextPart)] == ["t"]
+    only = asked(body_of(messages=[USER, {"role": "assistant", "content": parts[1:]}])).prompt.messages[1]
+    assert (only.content, only.refusal) == (None, "no")

@@ -1,0 +1,72 @@
+"""What is a JSON Schema and what is not, and how large any JSON of a body may be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from enginehouse.wire.json_schema import MAX_VALUES, check_schema, check_size
+from enginehouse.wire.problems import MAX_DEPTH
+from enginehouse_plugin.errors import InvalidRequest
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": []},
+        {"type": ["string", 5]},
+        {"type": None},
+        {"properties": None},
+        {"items": 5},
+        {"items": []},
+        {"oneOf": []},
+        {"allOf": [5]},
+        {"not": "a"},
+        {"additionalProperties": "no"},
+        {"required": ["a", "a"]},
+        {"required": [["a"]]},
+        {"required": True},
+        {"minItems": 1.5},
+        {"maxItems": True},
+        {"minimum": "1"},
+        {"multipleOf": 0},
+        {"pattern": 5},
+        {"enum": "a"},
+        {"uniqueItems": 1},
+        {"$ref": 5},
+        {"$ref": "other.json"},
+        {"$ref": "#/properties/a"},
+        {"dependentRequired": []},
+        {"properties": {"a": {"items": {"type": "strng"}}}},
+    ],
+)
+def test_what_is_no_json_schema_is_refused(schema: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        check_schema(schema, ("tools", 0, "schema"))
+    assert (caught.value.code, caught.value.param) == ("invalid_json_schema", "tools[0].schema")
+
+
+def test_a_refusal_says_where_in_the_schema() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        check_schema({"properties": {"a": {"items": {"type": "strng"}}}}, ("schema",))
+    assert "'properties.a.items.type' must be one or several of array, boolean" in caught.value.message
+
+
+def test_values_are_counted_over_all_parts_of_a_body() -> None:
+    seen = check_schema({"enum": list(range(10))}, ("a",))
+    assert seen == 13
+    with pytest.raises(InvalidRequest) as caught:
+        check_size(list(range(MAX_VALUES - seen)), ("b",), seen)
+    assert (caught.value.code, caught.value.param) == ("too_large", "b")
+    check_size(list(range(MAX_VALUES - seen - 1)), ("b",), seen)
+
+
+def test_levels_are_counted_from_the_body_on() -> None:
+    value: Any = []
+    for _ in range(MAX_DEPTH - 3):
+        value = [value]
+    check_size(value, ("a", "b"))
+    with pytest.raises(InvalidRequest) as caught:
+        check_size(value, ("a", "b", "c"))
+    assert caught.value.code == "too_deep"
