@@ -16,8 +16,12 @@ from .config import Config, ModelConfig, refuse_open_listener
 Path = tuple[str, ...]
 """A key: `("server", "port")`, `("models", "m", "defaults")`, a whole model `("models", "m")`, `("keys", "alice")`."""
 
-_SECTIONS: Final = ("server", "log", "usage", "certificates")
 _MODEL: Final = ModelConfig.__struct_fields__
+_DEFAULT: Final = Config()
+_SECTIONS: Final = tuple(
+    name for name in Config.__struct_fields__ if isinstance(getattr(_DEFAULT, name), msgspec.Struct)
+)
+_TOP: Final = tuple(name for name in Config.__struct_fields__ if name not in (*_SECTIONS, "models", "keys", "file"))
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -92,8 +96,8 @@ class Live:
 
 
 def _known() -> list[Path]:
-    sections = [(name, field) for name in _SECTIONS for field in getattr(Config(), name).__struct_fields__]
-    return [("trust",), ("keys", "*"), *sections, *(("models", "*", field) for field in _MODEL)]
+    sections = [path for name in _SECTIONS for path in _fields((name,), getattr(_DEFAULT, name))]
+    return [*((name,) for name in _TOP), ("keys", "*"), *sections, *(("models", "*", field) for field in _MODEL)]
 
 
 def _leads_to(path: Path, known: Path) -> bool:
@@ -108,7 +112,7 @@ def _is_followed(path: Path, by: tuple[Path, ...]) -> bool:
 
 def _values(config: Config) -> dict[Path, Any]:  # the type of a value is its key's
     """Every key of *config* with its value."""
-    values: dict[Path, Any] = {("trust",): config.trust}
+    values: dict[Path, Any] = {(name,): getattr(config, name) for name in _TOP}
     for name in _SECTIONS:
         values |= _fields((name,), getattr(config, name))
     for name, model in config.models.items():
@@ -153,7 +157,7 @@ def _keeping(old: Config, new: Config, kept: set[Path]) -> Config:
             models[name] = msgspec.structs.replace(models[name], **same)
     return msgspec.structs.replace(
         new,
-        trust=old.trust if ("trust",) in kept else new.trust,
+        **{name: getattr(old, name) for name in _TOP if (name,) in kept},
         keys=old.keys if any(path[0] == "keys" for path in kept) else new.keys,
         models=models,
         **sections,

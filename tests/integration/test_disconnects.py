@@ -17,6 +17,7 @@ from enginehouse.cli.shared.setup import set_up
 from enginehouse.fleet import Fleet
 from enginehouse.http.app import App, create_app
 from enginehouse.http.server import Server, listen
+from enginehouse.live import Live
 from enginehouse.service import Service
 
 from .raw import NO_END, Engine, Raw, engines, metric, wait_until
@@ -241,7 +242,7 @@ def test_leaving_leaves_no_task(tmp_path: Path) -> None:
     async def count() -> None:
         listener = listen("127.0.0.1", 0)
         fleet = Fleet(setup.config, setup.plugins.backends, hardware.devices())
-        app = create_app(setup.config, Service(setup.plugins, fleet))
+        app = create_app(Live(setup.config), Service(setup.plugins, fleet))
         server = Server(app, fleet, setup.config.server)
         address = listener.getsockname()
         serving = asyncio.create_task(server.run(listener))

@@ -39,6 +39,10 @@ class KeyRing:
     """The keys of a configuration. Without any, everybody may come in, under the name `anonymous`."""
 
     def __init__(self, keys: Sequence[KeyConfig] = ()) -> None:
+        self.replace(keys)
+
+    def replace(self, keys: Sequence[KeyConfig]) -> None:
+        """Know *keys* from now on, and no others."""
         self._keys = tuple((bytes.fromhex(key.sha256), key.name) for key in keys)
 
     @property

@@ -79,8 +79,12 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Endpoint(Protocol):
-    """One operation. `path` is its route, always `POST`; `operation` is what the OpenAPI document says of it."""
+    """One operation. `name` is what logs and accounts call it; `path` is its route, always `POST`.
 
+    `operation` is what the OpenAPI document says of it.
+    """
+
+    name: str
     path: str
     errors: Errors
     operation: Operation

@@ -47,7 +47,7 @@ class ApiRoute:
     def __call__(self, exchange: Exchange) -> None:
         """Admit the request and ask for its body, or refuse it before that is read."""
         facts = self.service.begin(exchange.request_id)
-        facts.endpoint = self.endpoint.path
+        facts.endpoint = self.endpoint.name
         answering = Answering(self, exchange, facts)
         try:
             facts.key = admit(exchange, self._keys)

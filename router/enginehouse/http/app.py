@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -17,6 +17,7 @@ from enginehouse.dialects.endpoint import ErrorReply
 from enginehouse.dialects.endpoints import endpoints
 from enginehouse.dialects.openai import errors
 from enginehouse.dialects.refusals import MethodNotAllowed, NotFound, RefusedByFramework
+from enginehouse.live import Live
 from enginehouse.service import Service
 from enginehouse.telemetry import get_logger
 from enginehouse_plugin.errors import EnginehouseError
@@ -43,7 +44,7 @@ class App:
     def __init__(
         self,
         litestar: Litestar,
-        endpoints: dict[str, Handler],
+        endpoints: Mapping[str, Handler],
         layers: Sequence[Layer],
         *,
         max_body_bytes: int,
@@ -98,13 +99,23 @@ class App:
         return not exchange.is_begun
 
 
-def create_app(config: Config, service: Service, *, layers: Sequence[Layer] = ()) -> App:
-    """Return the application that serves *service*; its lifespan starts and ends the fleet. *layers* come last."""
+def create_app(live: Live, service: Service, *, layers: Sequence[Layer] = ()) -> App:
+    """Return the application that serves *service* as *live* has it.
+
+    Its lifespan starts and ends the fleet. *layers* come last.
+    """
+    config = live.config
     keys = KeyRing(config.keys)
     served = endpoints(config, service.plugins.profiles)
-    routes: dict[str, Handler] = {
-        endpoint.path: ApiRoute(endpoint, service, keys, config.server) for endpoint in served
-    }
+    routes = {endpoint.path: ApiRoute(endpoint, service, keys, config.server) for endpoint in served}
+
+    def follow(config: Config) -> None:
+        for endpoint in endpoints(config, service.plugins.profiles):
+            routes[endpoint.path].endpoint = endpoint
+            routes[endpoint.path].server = config.server
+
+    live.observe(("keys",), lambda config: keys.replace(config.keys))
+    live.observe(("server.unknown_fields", "server.keep_alive_s", "models.*.defaults"), follow)
 
     async def start() -> None:
         service.fleet.start()
@@ -115,7 +126,7 @@ def create_app(config: Config, service: Service, *, layers: Sequence[Layer] = ()
     litestar = Litestar(
         [
             *(asgi(path, copy_scope=False)(_mounted(route)) for path, route in routes.items()),
-            *small_routes(config, service, keys, served),
+            *small_routes(live, service, keys, served),
         ],
         exception_handlers={
             HTTPException: _http_error,

@@ -17,11 +17,12 @@ from litestar.handlers.http_handlers import HTTPRouteHandler
 from enginehouse import __version__
 from enginehouse.accounts import KeyRing
 from enginehouse.certificates import Standing
-from enginehouse.config import Config, Defaults
+from enginehouse.config import Defaults
 from enginehouse.dialects.endpoint import Endpoint
 from enginehouse.dialects.openai import models as wire
 from enginehouse.dialects.openai.openapi import document
 from enginehouse.fleet import ModelSnapshot
+from enginehouse.live import Live
 from enginehouse.service import Service
 from enginehouse.telemetry import METRICS_CONTENT_TYPE
 
@@ -34,10 +35,9 @@ Connection = ASGIConnection[Any, Any, Any, Any]  # user, auth and state are not 
 _read = partial(route, http_method=[HttpMethod.GET, HttpMethod.HEAD])  # HEAD: some load balancers probe with it
 
 
-def small_routes(
-    config: Config, service: Service, keys: KeyRing, endpoints: Sequence[Endpoint]
-) -> list[HTTPRouteHandler]:
+def small_routes(live: Live, service: Service, keys: KeyRing, endpoints: Sequence[Endpoint]) -> list[HTTPRouteHandler]:
     """Return the handlers of every route but those of *endpoints*, which are documented here too."""
+    live.observe(("server.metrics_public",))
     snapshot = service.snapshot
     created = int(time.time())
 
@@ -46,7 +46,7 @@ def small_routes(
         check_key(keys, given[0] if given else None)
 
     def check_metrics_key(connection: Connection, handler: BaseRouteHandler) -> None:
-        if not config.server.metrics_public:
+        if not live.config.server.metrics_public:
             ask_key(connection, handler)
 
     @_read("/v1/models", guards=[ask_key], sync_to_thread=False)
@@ -84,7 +84,7 @@ def small_routes(
         return Response(service.metrics_text().encode(), headers=headers, media_type=MediaType.JSON)
 
     handlers = [list_models, show_model, health, ready, metrics]
-    if config.server.docs:
+    if live.config.server.docs:
         handlers += _documentation(endpoints)
     return handlers
 

@@ -11,16 +11,10 @@ from typing import Protocol
 
 import uvloop
 
-from enginehouse import hardware
-from enginehouse.accounts import Ledger, SQLiteStore
-from enginehouse.certificates import Certificates
 from enginehouse.config import Config, ConfigError, ServerConfig
-from enginehouse.fleet import Fleet
-from enginehouse.plugins import Plugins
-from enginehouse.service import Service
 from enginehouse.telemetry import get_logger
 
-from .app import App, create_app
+from .app import App
 from .listening import Listening
 from .proxies import TrustedProxies
 from .shared import Shared
@@ -39,26 +33,14 @@ class Closes(Protocol):
         """Take no more requests, give those that run *drain_s* seconds, and end."""
 
 
-def serve(config: Config, plugins: Plugins) -> None:
-    """Serve *config* until a signal ends it; returns when everything has ended.
+def serve(listener: socket.socket, app: App, fleet: Closes, config: Config) -> None:
+    """Serve *app* on *listener* until a signal ends it; returns when everything has ended.
 
     Raises:
-        ConfigError: the address cannot be listened on.
+        ConfigError: the certificate or its key cannot be used.
     """
-    listener = listen(config.server.host, config.server.port)
     tls = _tls(config.server)
-    devices = hardware.merged(hardware.devices(), plugins.devices())
-    fleet = Fleet(
-        config,
-        plugins.backends,
-        devices,
-        on_change=plugins.instance_changed,
-        select=plugins.select if plugins.has_selectors else None,
-        certificates=Certificates.of(config),
-    )
-    ledger = Ledger(SQLiteStore(config.usage.path)) if config.usage.path else None
-    service = Service(plugins, fleet, ledger=ledger)
-    server = Server(create_app(config, service), fleet, config.server, tls=tls)
+    server = Server(app, fleet, config.server, tls=tls)
     scheme = "https" if tls else "http"
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
@@ -67,12 +49,8 @@ def serve(config: Config, plugins: Plugins) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(server.run(listener))
-    finally:
-        if ledger is not None:
-            ledger.close()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(server.run(listener))
     log.info("stopped")
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from enginehouse import assembly
 from enginehouse.config import Config
-from enginehouse.http import server
 
 from .conftest import Run
 
@@ -19,7 +19,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     def serve(config: Config, _plugins: Any) -> None:
         configs.append(config)
 
-    monkeypatch.setattr(server, "serve", serve)
+    monkeypatch.setattr(assembly, "serve", serve)
     return configs
 
 

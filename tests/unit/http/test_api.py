@@ -49,6 +49,7 @@ class Encoder:
 
 
 class Endpoint:
+    name = "things"
     path = "/v1/things"
     errors = errors
 
@@ -160,7 +161,7 @@ async def test_a_whole_answer() -> None:
     assert bench.exchange.all("content-type") == ["x/y"]
     bench.assert_ended(200)
     assert bench.service.facts.recorded == {"user": "u"}
-    assert bench.service.facts.endpoint == "/v1/things"
+    assert bench.service.facts.endpoint == "things"
     assert bench.service.client == "anonymous@1.2.3.4"
 
 

@@ -18,6 +18,7 @@ from enginehouse.config import KeyConfig
 from enginehouse.http.app import App, create_app
 from enginehouse.http.exchange import Exchange
 from enginehouse.http.server import Server, listen
+from enginehouse.live import Live
 from enginehouse.plugins import Plugins
 from enginehouse.service import Service
 from enginehouse_plugin import Finished, Started, TextDelta, UsageReport
@@ -88,7 +89,7 @@ def lane(request: pytest.FixtureRequest, house: Any, logs: list[dict[str, Any]])
         named = tuple(KeyConfig(name=each, sha256=digest(each)) for each in keys)
         config = msgspec.structs.replace(config, keys=named)
         fleet = house.build(config)
-        app = create_app(config, Service(Plugins(), fleet), layers=[layer])
+        app = create_app(Live(config), Service(Plugins(), fleet), layers=[layer])
         listener = listen("127.0.0.1", 0)
         address = listener.getsockname()
         async with request.param(app, fleet, config, listener):

@@ -7,6 +7,7 @@ import msgspec
 
 from enginehouse.config import Config, ModelConfig
 from enginehouse.http.app import create_app
+from enginehouse.live import Live
 from enginehouse.plugins import Plugins
 from enginehouse.service import Service
 from enginehouse_plugin import Fit
@@ -17,7 +18,7 @@ async def test_ready_tells_how_far_a_model_is_while_it_loads(house, eventually):
     config = house.config()
     fleet = house.build(config)
     house.script.may_load.clear()
-    app = create_app(config, Service(Plugins(), fleet))
+    app = create_app(Live(config), Service(Plugins(), fleet))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://house") as client:
         fleet.start()
         await eventually(lambda: house.script.placements)
@@ -36,7 +37,7 @@ async def test_ready_tells_how_far_a_model_is_while_it_loads(house, eventually):
 
 
 async def ready(config: Config, fleet) -> httpx.Response:
-    app = create_app(config, Service(Plugins(), fleet))
+    app = create_app(Live(config), Service(Plugins(), fleet))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://house") as client:
         return await client.get("/ready")
 

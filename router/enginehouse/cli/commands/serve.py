@@ -41,7 +41,7 @@ def command(
     if sys.stderr.isatty():
         _fetch_with_bar(setup)  # elsewhere the log tells of it, and the server is up meanwhile
     configure_logging(config.log.format, config.log.level)
-    from enginehouse.http.server import serve
+    from enginehouse.assembly import serve
 
     serve(config, setup.plugins)
 

@@ -27,6 +27,7 @@ class ChatEndpoint:
     the profile.
     """
 
+    name = "chat"
     path = "/v1/chat/completions"
     errors: Errors = errors
 
