@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from .absent import AbsentBackend, absent_backends
 from .decode import named_kinds, suggest
-from .engines import KNOWN_ENGINES, KnownEngine
 from .errors import ConfigError
 from .load import bind, default_config, load_config, refuse_open_listener
 from .schema import (
@@ -21,19 +21,19 @@ from .schema import (
 from .sizes import binary_size, parse_size
 
 __all__ = [
-    "KNOWN_ENGINES",
+    "AbsentBackend",
     "CertificatesConfig",
     "Config",
     "ConfigError",
     "Defaults",
     "KeyConfig",
-    "KnownEngine",
     "LogConfig",
     "ModelConfig",
     "PlacementConfig",
     "ServerConfig",
     "Trust",
     "UsageConfig",
+    "absent_backends",
     "binary_size",
     "bind",
     "default_config",

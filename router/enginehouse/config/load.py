@@ -16,8 +16,8 @@ import msgspec
 
 from enginehouse_plugin import BackendType
 
+from .absent import absent_backends
 from .decode import decode, suggest
-from .engines import KNOWN_ENGINES
 from .errors import ConfigError
 from .schema import (
     CertificatesConfig,
@@ -217,7 +217,7 @@ def bind(config: Config, backends: Mapping[str, BackendType], quarantined: Mappi
     """
     folder = Path(config.file).absolute().parent if config.file else Path.cwd()
     named = {placement.backend for model in config.models.values() for placement in model.placements}
-    if not backends or not named & {*backends, *KNOWN_ENGINES}:
+    if not backends or not named & {*backends, *absent_backends(backends)}:
         name, model = next(iter(config.models.items()))
         where = f'models."{name}".placements[0].backend'
         raise _no_backend(model.placements[0].backend, where, config.file, backends, quarantined)
@@ -290,11 +290,12 @@ def _program(folder: Path, program: str) -> str:
 
 def _may_be_of_other_hosts(name: str, backends: Mapping[str, BackendType], quarantined: Mapping[str, str]) -> bool:
     """Whether *name* looks like a backend that other hosts have, rather than a refused or a misspelt one."""
-    if name in KNOWN_ENGINES:
+    absent = absent_backends(backends)
+    if name in absent:
         return name not in quarantined
     if quarantined:  # it may be what one of these would have offered
         return False
-    return not difflib.get_close_matches(name, (*backends, *KNOWN_ENGINES), n=1)
+    return not difflib.get_close_matches(name, (*backends, *absent), n=1)
 
 
 def _no_backend(

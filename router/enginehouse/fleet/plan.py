@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from enginehouse.config import KNOWN_ENGINES, ModelConfig, PlacementConfig, binary_size
+from enginehouse.config import ModelConfig, PlacementConfig, absent_backends, binary_size
 from enginehouse_plugin import DEVICE_KINDS, BackendType, Device, DeviceKind, Placement
 from enginehouse_plugin.errors import EnginehouseError
 
@@ -150,13 +150,13 @@ def _devices_for(
     useless: Mapping[DeviceKind, str],
 ) -> tuple[Device, ...] | str:
     """The devices that *placement* takes, or why it cannot be used."""
-    known = KNOWN_ENGINES.get(placement.backend)
+    absent = absent_backends().get(placement.backend)
     if backend is not None:
         can_use = backend.kinds
         if not can_use and not _asks_for_hardware(placement):
             return ()
-    elif known is not None:
-        can_use = known.kinds
+    elif absent is not None:
+        can_use = absent.kinds
     elif placement.requires:
         can_use = placement.requires
     else:
@@ -264,8 +264,8 @@ def _takes(device: Device, needed_bytes: int) -> str:
 
 
 def _no_plugin(backend: str) -> str:
-    if known := KNOWN_ENGINES.get(backend):
-        return f"no plugin offers the backend '{backend}' here; to add it: pip install '{known.requirement}'"
+    if absent := absent_backends().get(backend):
+        return f"no plugin offers the backend '{backend}' here; to add it: pip install '{absent.requirement}'"
     return f"no plugin offers the backend '{backend}'"
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Collection, Iterator, Sequence
 
 from enginehouse.cli.shared.checks import PIP, Check
-from enginehouse.config import KNOWN_ENGINES, KnownEngine
+from enginehouse.config import AbsentBackend, absent_backends
 from enginehouse.plugins import Plugins, probed
 from enginehouse_plugin import BackendType, Device, ProbeReport
 from enginehouse_plugin.errors import EnginehouseError
@@ -19,7 +19,7 @@ Used = tuple[str, str | None]
 
 
 def engine_checks(plugins: Plugins, devices: Sequence[Device], used: Collection[Used]) -> Iterator[Check]:
-    """A finding for each backend of *plugins* and each interpreter in *used*, then for each known engine without one.
+    """A finding for each backend of *plugins* and each interpreter in *used*, then for each absent plugin.
 
     What those in *used* lack is missing, what others lack is worth a note.
     """
@@ -34,9 +34,8 @@ def engine_checks(plugins: Plugins, devices: Sequence[Device], used: Collection[
         if one in used or report.available or name not in elsewhere:
             yield _engine(backends[name], report, devices, is_used=one in used)
     refused = {plugin.name for plugin in plugins.quarantined}
-    for known in KNOWN_ENGINES.values():
-        if known.backend not in backends and known.backend not in refused:
-            yield _absent(known, devices)
+    for absent in absent_backends({*backends, *refused}).values():
+        yield _absent(absent, devices)
 
 
 def _engine(backend: BackendType, report: ProbeReport, devices: Sequence[Device], *, is_used: bool) -> Check:
@@ -56,17 +55,17 @@ def _engine(backend: BackendType, report: ProbeReport, devices: Sequence[Device]
     )
 
 
-def _absent(known: KnownEngine, devices: Sequence[Device]) -> Check:
-    here = _usable(known.kinds, devices)
+def _absent(absent: AbsentBackend, devices: Sequence[Device]) -> Check:
+    here = _usable(absent.kinds, devices)
     if not here:
-        detail = f"{known.engine}: {_no_hardware(known.kinds, devices)}"
-        return Check(area="engine", name=known.backend, verdict="note", detail=detail)
+        detail = f"{absent.engine}: {_no_hardware(absent.kinds, devices)}"
+        return Check(area="engine", name=absent.name, verdict="note", detail=detail)
     return Check(
         area="engine",
-        name=known.backend,
+        name=absent.name,
         verdict="note",
-        detail=f"{known.engine} could run on {', '.join(here)}; its plugin is not installed",
-        fix=f"{PIP} install '{known.requirement}'",
+        detail=f"{absent.engine} could run on {', '.join(here)}; its plugin is not installed",
+        fix=f"{PIP} install '{absent.requirement}'",
     )
 
 
