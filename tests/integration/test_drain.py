@@ -10,7 +10,7 @@ import psutil
 
 from .conftest import Serve
 from .raw import NO_END, Raw, metric, wait_until
-from .served import MODEL, Served
+from .served import LAZY, MODEL, Served
 
 
 def config(drain_timeout_s: float) -> str:
@@ -122,3 +122,10 @@ def test_sigterm_while_a_model_loads_leaves_no_engine(serve: Serve) -> None:
         served.signal(signal.SIGTERM)
         assert_refused(client)
     assert_ended(served, below)
+
+
+def test_sigterm_right_at_the_start_ends_well(serve: Serve) -> None:
+    served = serve(LAZY, ready=False)  # it has just begun to listen
+    served.signal(signal.SIGTERM)
+    assert served.wait() == 0, served.text()
+    assert "Traceback" not in served.text()

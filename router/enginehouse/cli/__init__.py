@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 
 import click
@@ -95,8 +96,15 @@ def command_line() -> click.Group:
 
 def main() -> None:
     """Run the command line and exit."""
+    _end_well_when_told()
     _fill_standard_streams()
     sys.exit(run(sys.argv[1:]))
+
+
+def _end_well_when_told() -> None:
+    """Clean up on SIGTERM. A server that is told to end while it starts has done so; other commands are not done."""
+    code = 0 if sys.argv[1:2] == ["serve"] else 128 + signal.SIGTERM
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(code))
 
 
 def _fill_standard_streams() -> None:

@@ -22,6 +22,7 @@ from .shared import Shared
 log = get_logger()
 
 _BACKLOG = 2048
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _CLOSE_S = 5.0
 """After draining, connections have this long to take their last bytes."""
 
@@ -49,8 +50,12 @@ def serve(listener: socket.socket, app: App, fleet: Closes, config: Config) -> N
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(server.run(listener))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(server.run(listener))
+    finally:
+        for number in _SIGNALS:  # it ends already, and what has been counted is still to be written
+            signal.signal(number, signal.SIG_IGN)
     log.info("stopped")
 
 
@@ -107,7 +112,7 @@ class Server:
     async def run(self, listener: socket.socket) -> None:
         """Serve on *listener*, which is closed in the end."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _SIGNALS:
             loop.add_signal_handler(number, self.end)
         async with self._app.lifespan():
             listening = Listening(listener, self.shared, max_connections=self._config.max_connections, tls=self._tls)

@@ -115,3 +115,28 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     pipe = f"{sys.executable} -c 'from enginehouse.cli import main; main()' doctor | head -c 1"
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {pipe}"], capture_output=True, text=True)
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("command", "module", "code"), [("serve", "serve", 0), ("doctor", "doctor", 143)])
+def test_a_command_that_is_told_to_end_while_it_starts_cleans_up(command: str, module: str, code: int) -> None:
+    """A server has done as it was told; no other command has done its work."""
+    script = f"""
+import os, signal, sys, time
+from enginehouse import cli
+import enginehouse.cli.commands.{module} as command
+
+def starts(*_, **__):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30)
+    finally:
+        print("cleaned up")
+
+command.set_up = starts
+sys.argv = ["enginehouse", {command!r}]
+cli.main()
+"""
+    import subprocess
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "cleaned up\n", "")
