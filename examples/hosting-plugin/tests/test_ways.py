@@ -16,9 +16,7 @@ from enginehouse_markov_hosted.remote import RemoteOptions
 import enginehouse_plugin as eh
 from enginehouse_plugin.errors import ContextTooLong, EngineError, LoadFailed, UnsupportedFeature
 
-HERE = Path(__file__).parent
-FABLES = HERE.parents[1] / "fables.txt"
-PATHS = {"PYTHONPATH": f"{HERE.parent}:{HERE.parents[1] / 'tutorial-plugin'}"}  # for processes: not installed here
+FABLES = Path(__file__).parents[2] / "fables.txt"
 BACKENDS = {kind.name: kind for kind in hosted.enginehouse_backends()}
 IN_PROCESS = eh.BackendType(name="markov", version="1", create=markov.MarkovBackend, options=markov.Options)
 
@@ -34,14 +32,8 @@ async def load(backend: str, source: str = str(FABLES), step_s: float = 0.0) -> 
     return await kind.create().load(placed(backend, source, step_s), (), lambda _: None)
 
 
-@pytest.fixture(autouse=True)
-def _paths(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in PATHS.items():
-        monkeypatch.setenv(name, value)
-
-
 @pytest.fixture
-def server(unused_tcp_port: int, _paths: None) -> Iterator[subprocess.Popen[bytes]]:
+def server(unused_tcp_port: int) -> Iterator[subprocess.Popen[bytes]]:
     argv = [sys.executable, "-m", "enginehouse_markov_hosted.server", str(FABLES), "64", "0.01", str(unused_tcp_port)]
     with subprocess.Popen(argv) as process:
         yield process
