@@ -23,6 +23,8 @@ from enginehouse_plugin import (
     OnProgress,
     Placement,
     ProbeReport,
+    Run,
+    Sink,
     Started,
     UsageReport,
 )
@@ -93,6 +95,10 @@ class StubInstance(Instance):
     def generate(self, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
         """Generate."""
         return self.parts.events(self._generate(request), request)
+
+    def start(self, request: GenerationRequest, sink: Sink) -> Run:
+        """Push the events of `generate`."""
+        return self.parts.start(super().start, request, sink)
 
     async def _generate(self, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
         if self._closed.is_set():

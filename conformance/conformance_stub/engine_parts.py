@@ -13,6 +13,9 @@ from enginehouse_plugin import (
     JsonObject,
     JsonSchema,
     NamedTool,
+    Run,
+    Sink,
+    Start,
     TokenLogprob,
     Tool,
 )
@@ -28,6 +31,10 @@ class EngineParts:
     def accept(self, request: GenerationRequest) -> GenerationRequest:
         """The request as the engine sees it. A mutant that ignores a field drops it here."""
         return request
+
+    def start(self, start: Start, request: GenerationRequest, sink: Sink) -> Run:
+        """The run of a request; a mutant stands between it and *sink*."""
+        return start(request, sink)
 
     def prompt_tokens(self, request: GenerationRequest) -> list[int]:
         """The prompt after the chat template."""

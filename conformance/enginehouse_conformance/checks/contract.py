@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import contextmanager, suppress
 
+from enginehouse_conformance.checks.heard import Heard
 from enginehouse_conformance.context import Context
 from enginehouse_conformance.primitives import endless, named, nonce_tool
 from enginehouse_conformance.probes import PROBES
@@ -33,8 +34,10 @@ _DELTAS = (TextDelta, ReasoningDelta, RefusalDelta, ToolCallDelta)
 _HELD_TOKENS = 4  # the end of the turn, and tokens of a character that never became whole
 _FREE_WITHIN_S = 2.0
 _END_WITHIN_S = 30.0  # generous: it is long over where a cancellation has an effect at all
+_TOLD_WITHIN_S = 10.0
 _LONG_TOKENS = 1000
 _MOST_SLOTS = 16
+_UNDER_WAY_S = 0.3  # what an engine had sent before it was paused comes within this time
 
 
 @contextmanager
@@ -48,14 +51,43 @@ def _of_the_contract(ctx: Context) -> Generator[None]:
         ctx.fail("an error of enginehouse_plugin.errors", repr(exc))
 
 
-async def _events(ctx: Context, body: Body, *, stream: bool) -> list[AnyEvent]:
-    """All events of a request."""
-    events = ctx.backend.instance.generate(ctx.backend.request(body, stream=stream))
-    with _of_the_contract(ctx):
-        try:
-            return [event async for event in events]
-        finally:
-            await events.aclose()
+async def _pulled(ctx: Context, request: GenerationRequest) -> list[AnyEvent]:
+    """All events that `generate` yields for *request*."""
+    events = ctx.backend.instance.generate(request)
+    try:
+        return [event async for event in events]
+    finally:
+        await events.aclose()
+
+
+async def _pushed(ctx: Context, request: GenerationRequest) -> list[AnyEvent]:
+    """All events that `start` pushes for *request*; raises the error that it ends with."""
+    heard = Heard(ctx)
+    run = heard.start(request)
+    try:
+        async with asyncio.timeout(ctx.time_for(_TOLD_WITHIN_S)):
+            await heard.over.wait()
+    except TimeoutError:
+        ctx.fail("`Sink.end` once nothing follows", f"no end after {len(heard.events_heard)} events")
+    finally:
+        run.cancel()
+    heard.require_right()
+    if heard.error is None:
+        return heard.events_heard
+    raise heard.error
+
+
+_BOTH: tuple[Callable[[Context, GenerationRequest], Awaitable[list[AnyEvent]]], ...] = (_pulled, _pushed)
+
+
+async def _answers(ctx: Context, bodies: list[Body]) -> AsyncGenerator[tuple[Body, list[AnyEvent]]]:
+    """The events of each body, streamed and not, pulled and pushed."""
+    for body in bodies:
+        for stream in (True, False) if ctx.has("streaming") else (False,):
+            for ask in _BOTH:
+                with _of_the_contract(ctx):
+                    events = await ask(ctx, ctx.backend.request(body, stream=stream))
+                yield body, events
 
 
 def _kinds(ctx: Context) -> list[Body]:
@@ -71,15 +103,13 @@ def _kinds(ctx: Context) -> list[Body]:
 
 @check("S1")
 async def events_come_in_their_order(ctx: Context) -> None:
-    for body in _kinds(ctx):
-        for stream in (True, False) if ctx.has("streaming") else (False,):
-            events = await _events(ctx, body, stream=stream)
-            ctx.require(events and isinstance(events[0], Started), "`Started` as the first event", events[:1])
-            ctx.require(not any(isinstance(event, Started) for event in events[1:]), "one `Started`", events)
-            finished = Counter(event.choice for event in events if isinstance(event, Finished))
-            expected = dict.fromkeys(range(body.get("n", 1)), 1)
-            ctx.equal(dict(finished), expected, "the number of `Finished` per choice")
-            _require_nothing_after_the_end(ctx, events)
+    async for body, events in _answers(ctx, _kinds(ctx)):
+        ctx.require(events and isinstance(events[0], Started), "`Started` as the first event", events[:1])
+        ctx.require(not any(isinstance(event, Started) for event in events[1:]), "one `Started`", events)
+        finished = Counter(event.choice for event in events if isinstance(event, Finished))
+        expected = dict.fromkeys(range(body.get("n", 1)), 1)
+        ctx.equal(dict(finished), expected, "the number of `Finished` per choice")
+        _require_nothing_after_the_end(ctx, events)
 
 
 def _require_nothing_after_the_end(ctx: Context, events: list[AnyEvent]) -> None:
@@ -94,8 +124,7 @@ def _require_nothing_after_the_end(ctx: Context, events: list[AnyEvent]) -> None
 @check("S2")
 async def usage_comes_last_and_agrees(ctx: Context) -> None:
     body = ctx.body(max_tokens=12, n=2 if ctx.has("n") else 1)
-    for stream in (True, False) if ctx.has("streaming") else (False,):
-        events = await _events(ctx, body, stream=stream)
+    async for _, events in _answers(ctx, [body]):
         usage = events[-1] if events else None
         if not isinstance(usage, UsageReport):
             ctx.fail("`UsageReport` as the last event", usage or "no event")
@@ -154,18 +183,22 @@ async def _require_unsupported(ctx: Context, feature: str, request: GenerationRe
 
 
 async def _error(ctx: Context, request: GenerationRequest) -> EnginehouseError | None:
-    """The error that *request* ends with; fails where it is not one of the contract."""
-    events = ctx.backend.instance.generate(request)
-    try:
-        async for _ in events:
-            pass
-    except EnginehouseError as exc:
-        return exc
-    except Exception as exc:  # noqa: BLE001  # a foreign exception is what the rule forbids
-        ctx.fail("an error of enginehouse_plugin.errors", repr(exc))
-    finally:
-        await events.aclose()
-    return None
+    """The error that *request* ends with, both ways; fails where it is not one of the contract, or the ways differ."""
+    found: list[EnginehouseError | None] = []
+    for ask in _BOTH:
+        try:
+            await ask(ctx, request)
+        except EnginehouseError as exc:
+            found.append(exc)
+        except Ended:
+            raise
+        except Exception as exc:  # noqa: BLE001  # a foreign exception is what the rule forbids
+            ctx.fail("an error of enginehouse_plugin.errors", repr(exc))
+        else:
+            found.append(None)
+    pulled, pushed = found
+    ctx.require(type(pulled) is type(pushed), f"from `start` what `generate` raises, {pulled!r}", repr(pushed))
+    return pulled
 
 
 # ---- leaving ----
@@ -252,10 +285,42 @@ async def leaving_frees_the_slot(ctx: Context) -> None:
                 ctx.fail(f"another request served within {within_s:.1f} s of those left ({what})", "no answer")
             except RuntimeError as exc:  # what Python raises where a generator yields while it is closed
                 ctx.fail(f"the generator to end when it is left ({what})", str(exc))
-        if "active_requests" in ctx.hooks.names:
-            while await ctx.hooks.active_requests():
-                ctx.require(now_s() - left < within_s, f"no request left at work ({what})", "some are")
-                await asyncio.sleep(0.05)
+        await _require_idle(ctx, left, within_s, what)
+    for after, is_paused, what in ((0, False, "at once"), (1, False, "after a batch"), (1, True, "while paused")):
+        left = now_s()
+        with _of_the_contract(ctx):
+            try:
+                for _ in range(slots + 1):
+                    async with asyncio.timeout(within_s):
+                        await _cancel(ctx, request, after, is_paused=is_paused)
+                left = now_s()
+                async with asyncio.timeout(within_s):
+                    await ctx.ask(ctx.body(max_tokens=1))
+            except TimeoutError:
+                ctx.fail(f"a run that is cancelled {what} to release its slot within {within_s:.1f} s", "it does not")
+        await _require_idle(ctx, left, within_s, what)
+
+
+async def _require_idle(ctx: Context, left: float, within_s: float, what: str) -> None:
+    if "active_requests" in ctx.hooks.names:
+        while await ctx.hooks.active_requests():
+            ctx.require(now_s() - left < within_s, f"no request left at work ({what})", "some are")
+            await asyncio.sleep(0.05)
+
+
+async def _cancel(ctx: Context, request: GenerationRequest, after: int, *, is_paused: bool = False) -> Heard:
+    """Start *request* and cancel it after as many batches, or its end; returns once its slot is free."""
+    heard = Heard(ctx)
+    run = heard.start(request)
+    await heard.wait_for(after)
+    if is_paused:
+        run.pause()
+    heard.is_cancelled = True
+    run.cancel()
+    run.cancel()
+    await run.wait_released()
+    heard.require_right()
+    return heard
 
 
 @check("C2", exclusive=True)
@@ -275,16 +340,46 @@ async def cancellation_is_not_swallowed(ctx: Context) -> None:
             events = ctx.backend.instance.generate(request)
             await _take(events, taken)
             await _close(ctx, events)
+            heard = await _cancel(ctx, request, taken)
+        await asyncio.sleep(0.05)
+        heard.require_right()
+
+
+@check("C3", exclusive=True)
+async def a_paused_run_waits(ctx: Context) -> None:
+    heard = Heard(ctx)
+    with _of_the_contract(ctx):
+        run = heard.start(await _long_request(ctx))
+        try:
+            await heard.wait_for(1)
+            run.pause()
+            run.pause()
+            await asyncio.sleep(ctx.time_for(_UNDER_WAY_S))
+            before = len(heard.events_heard)
+            if heard.over.is_set():
+                ctx.note("the answer was under way as a whole: there was nothing to hold back")
+            await asyncio.sleep(ctx.time_for(_UNDER_WAY_S))
+            since = len(heard.events_heard) - before
+            ctx.require(not since, "no more events while the run is paused", f"{since} came")
+            run.resume()
+            async with asyncio.timeout(ctx.time_for(_END_WITHIN_S)):
+                await heard.wait_for(heard.batches + 1)
+        except TimeoutError:
+            ctx.fail("events to come again after `resume`", "none came")
+        finally:
+            heard.is_cancelled = True
+            run.cancel()
+    await run.wait_released()
+    heard.require_right()
 
 
 async def _require_cancellable(ctx: Context, events: Events, taken: int) -> None:
     """Cancel the next of *events*, of which *taken* came: that raises CancelledError, and no more come."""
-    within_s = ctx.time_for(_END_WITHIN_S)
     try:
-        async with asyncio.timeout(within_s):
+        async with asyncio.timeout(ctx.time_for(_END_WITHIN_S)):
             task = await _cancelled_next(events)
     except TimeoutError:
-        ctx.fail(f"the cancelled `__anext__` to end within {within_s:g} s", "it does not")
+        ctx.fail("the cancelled `__anext__` to end", "it does not")
     if task is None:
         ctx.note(f"after {taken} events the engine never waits: there was nothing to cancel")
     elif not task.cancelled():

@@ -21,6 +21,7 @@ from enginehouse_plugin import (
     Instance,
     LoadProgress,
     Placement,
+    pulled,
 )
 from enginehouse_plugin.errors import EngineError, EnginehouseError, LoadError, RequestError
 
@@ -133,7 +134,7 @@ class BackendTarget(Target):
                 note=f"in process, stream={stream}",
             )
         )
-        return BackendStream(self.instance.generate(self.request(body, stream=stream)), record)
+        return BackendStream(pulled(self.instance.start, self.request(body, stream=stream)), record)
 
     def facts(self) -> TargetFacts:
         """Kind, address and model."""

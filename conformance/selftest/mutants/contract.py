@@ -8,7 +8,7 @@ import msgspec
 
 from conformance_stub import Behaviour
 from conformance_stub.mutants import mutant
-from enginehouse_plugin import Finished, Started, TextDelta, UsageReport
+from enginehouse_plugin import Finished, Run, Started, TextDelta, UsageReport
 from enginehouse_plugin.errors import ContextTooLong, UnsupportedFeature
 
 
@@ -159,3 +159,168 @@ class SpeaksWhileClosing(Behaviour):
                 yield event
         except GeneratorExit:
             yield UsageReport(prompt_tokens=1, completion_tokens=1)
+
+
+# ---- runs that lie ----
+
+
+class Between(Run):
+    """A run that stands between another and its sink, and is right in all it does."""
+
+    def __init__(self, start, request, sink):
+        self.sink = sink
+        self.run = start(request, self)
+
+    def events(self, batch):
+        self.sink.events(batch)
+
+    def end(self, error):
+        self.sink.end(error)
+
+    def pause(self):
+        self.run.pause()
+
+    def resume(self):
+        self.run.resume()
+
+    def cancel(self):
+        self.run.cancel()
+
+    async def wait_released(self):
+        await self.run.wait_released()
+
+
+@mutant(kills=("S1",), in_process=True)
+class PushesBeforeItReturns(Behaviour):
+    """The sink is called before `start` has returned."""
+
+    def start(self, start, request, sink):
+        class Early(Between):
+            def events(self, batch):
+                if not isinstance(batch[0], Started):
+                    super().events(batch)
+
+        sink.events((Started(),))
+        return Early(start, request, sink)
+
+
+@mutant(kills=("S1", "S2"), in_process=True)
+class NeverEnds(Behaviour):
+    """The end is never told."""
+
+    def start(self, start, request, sink):
+        class Endless(Between):
+            def end(self, error):
+                pass
+
+        return Endless(start, request, sink)
+
+
+@mutant(kills=("S1", "S2"), in_process=True)
+class EndsTwice(Behaviour):
+    """The end is told twice."""
+
+    def start(self, start, request, sink):
+        class Twice(Between):
+            def end(self, error):
+                super().end(error)
+                super().end(error)
+
+        return Twice(start, request, sink)
+
+
+@mutant(kills=("S3",), in_process=True)
+class EndsWellWhatFailed(Behaviour):
+    """A failure is told as an end without an error."""
+
+    def start(self, start, request, sink):
+        class Silent(Between):
+            def end(self, error):
+                super().end(None)
+
+        return Silent(start, request, sink)
+
+
+@mutant(kills=("C2",), in_process=True)
+class EndsAfterCancel(Behaviour):
+    """A cancelled run tells its end."""
+
+    def start(self, start, request, sink):
+        class Talkative(Between):
+            def cancel(self):
+                super().cancel()
+                self.sink.end(None)
+
+        return Talkative(start, request, sink)
+
+
+@mutant(kills=("C2",), may_kill=("C1",), in_process=True)
+class PushesAfterCancel(Behaviour):
+    """Events of a cancelled run come all the same, for a moment."""
+
+    def start(self, start, request, sink):
+        class Late(Between):
+            def cancel(self):
+                loop = asyncio.get_running_loop()
+                loop.call_later(0.02, self.sink.events, (TextDelta(0, "late", 99),))
+                super().cancel()
+
+        return Late(start, request, sink)
+
+
+@mutant(kills=("C3",), in_process=True)
+class IgnoresPause(Behaviour):
+    """A run that is paused goes on."""
+
+    def start(self, start, request, sink):
+        class Deaf(Between):
+            def pause(self):
+                pass
+
+        return Deaf(start, request, sink)
+
+
+@mutant(kills=("C3",), in_process=True)
+class IgnoresResume(Behaviour):
+    """A run that was paused never goes on."""
+
+    def start(self, start, request, sink):
+        class Stuck(Between):
+            def resume(self):
+                pass
+
+        return Stuck(start, request, sink)
+
+
+@mutant(kills=("C1",), in_process=True)
+class IgnoresCancel(Behaviour):
+    """A cancelled run is silent, and keeps its slot."""
+
+    def start(self, start, request, sink):
+        class Kept(Between):
+            is_cancelled = False
+
+            def events(self, batch):
+                if not self.is_cancelled:
+                    super().events(batch)
+
+            def end(self, error):
+                if not self.is_cancelled:
+                    super().end(error)
+
+            def cancel(self):
+                self.is_cancelled = True
+
+        return Kept(start, request, sink)
+
+
+@mutant(kills=("C1",), in_process=True)
+class NeverReleased(Behaviour):
+    """`wait_released` goes on for ever."""
+
+    def start(self, start, request, sink):
+        class Held(Between):
+            async def wait_released(self):
+                await asyncio.Event().wait()
+
+        return Held(start, request, sink)
