@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from conformance_stub.small import BLANKS, SmallInstance, small_backend
+from conformance_stub import StubServer
+from conformance_stub.small import BLANKS, FEATURES, SmallInstance, small_backend
 from conformance_stub.trial import by_verdict
-from enginehouse_conformance import BackendTarget, Options, Report, Verdict, run_suite
+from enginehouse_conformance import BackendTarget, Declared, Options, Report, UrlTarget, Verdict, run_suite
 from enginehouse_plugin import Placement, TextDelta
 from enginehouse_plugin.errors import ContextTooLong
 
@@ -29,6 +30,27 @@ async def report_on(instance: SmallInstance, *rules: str) -> Report:
     target = BackendTarget(small_backend(instance), Placement(model="small", backend="small", source="toy"))
     only = frozenset(rules) or None
     return await run_suite(target, Options(only=only, check_timeout_s=60.0, patience_s=1.0))
+
+
+async def report_over_http(instance: SmallInstance) -> Report:
+    told = instance.capabilities
+    declared = Declared(
+        features=FEATURES,
+        context_tokens=told.context_tokens,
+        vocabulary_size=told.vocabulary_size,
+        limits=dict(told.limits),
+    )
+    async with StubServer() as server:
+        server.instance = instance
+        target = UrlTarget(server.url, model=server.behaviour.model, declared=declared, timeout_s=60.0)
+        return await run_suite(target, Options(check_timeout_s=60.0, patience_s=1.0))
+
+
+@pytest.mark.parametrize("name", ["31 tokens", "a context of 64 tokens"])
+async def test_a_right_model_fails_nothing_over_http_however_small(name) -> None:
+    report = await report_over_http(SmallInstance(**SMALL[name]))
+    assert by_verdict(report, *BAD) == {}
+    assert report.summary.verdicts["pass"] > 90
 
 
 @pytest.mark.parametrize("fields", SMALL.values(), ids=SMALL.keys())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from enginehouse_conformance.answer import Answer, Json, Refusal, assemble, read_chunk
+from enginehouse_conformance.answer import Answer, Json, Refusal, assemble
+from enginehouse_conformance.reading import read_chunk
 from enginehouse_conformance.wire.client import Head
 from enginehouse_conformance.wire.faults import BrokenAnswer
 from enginehouse_conformance.wire.sse import SSEEvent

@@ -9,8 +9,9 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from enginehouse_conformance.answer import Answer, Delta, read_answer, read_chunk
+from enginehouse_conformance.answer import Answer, Delta
 from enginehouse_conformance.declared import Declared
+from enginehouse_conformance.reading import read_answer, read_chunk
 from enginehouse_conformance.wire.client import Connection, Head, Header, Request
 from enginehouse_conformance.wire.faults import BrokenAnswer, Unreachable
 from enginehouse_conformance.wire.sse import SSEEvent, SSEParser
