@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from operator import attrgetter
 from typing import Any, Final
+
+import msgspec
 
 from enginehouse_plugin import (
     AnyEvent,
@@ -25,8 +26,6 @@ from enginehouse_plugin import (
 from enginehouse_plugin.errors import EnginehouseError
 
 _DELTAS: Final = frozenset({TextDelta, ReasoningDelta, RefusalDelta, ToolCallDelta})
-_FIELDS: Final = RequestFacts.__struct_fields__
-_values = attrgetter(*_FIELDS)
 
 
 class Facts:
@@ -143,8 +142,4 @@ class Facts:
         """End the request now, with HTTP *status*; returns its facts, which stay as they are."""
         self.status = status
         self._ended_at = time.perf_counter()
-        return self.so_far()
-
-    def so_far(self) -> RequestFacts:
-        """The facts up to now; may be asked from another thread."""
-        return RequestFacts(**dict(zip(_FIELDS, _values(self), strict=True)))
+        return msgspec.convert(self, RequestFacts, from_attributes=True)

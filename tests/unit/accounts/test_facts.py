@@ -10,6 +10,7 @@ from enginehouse_plugin import (
     Finished,
     ReasoningDelta,
     RefusalDelta,
+    RequestFacts,
     Started,
     TextDelta,
     ToolCallDelta,
@@ -80,7 +81,6 @@ def test_the_end_stops_the_clock_and_sets_the_status():
     assert (facts.is_ended, facts.status) == (False, 0)
     record = facts.end(200)
     assert (facts.is_ended, facts.status, facts.duration_s) == (True, 200, record.duration_s)
-    assert facts.so_far() == record
 
 
 def test_finish_reasons_are_kept_in_their_order():
@@ -100,3 +100,21 @@ def test_an_error_is_noted_by_its_code(error, code):
     facts = Facts("r")
     facts.fail(error)
     assert facts.end(500).error_code == code
+
+
+def test_every_fact_that_observers_get_is_one_that_is_kept():
+    facts = Facts("r")
+    assert [name for name in RequestFacts.__struct_fields__ if not hasattr(facts, name)] == []
+
+
+def test_observers_get_the_facts_as_they_were_noted():
+    facts = noted(Started(prompt_tokens=5, cached_tokens=1), TextDelta(choice=0, text="x", completion_tokens=2))
+    facts.endpoint, facts.model, facts.instance_id, facts.key = "chat", "m", "m#0", "k"
+    facts.is_stream = facts.is_cancelled = True
+    facts.queue_s, facts.ignored, facts.error_code = 0.5, ("a", "b"), "engine_died"
+    assert facts.end(499) == RequestFacts(
+        request_id="r", model="m", instance_id="m#0", key="k", status=499, is_stream=True, is_cancelled=True,
+        ttft_s=facts.ttft_s, duration_s=facts.duration_s, prompt_tokens=5, cached_tokens=1, completion_tokens=2,
+        finish_reasons=(), error_code="engine_died", reasoning_tokens=0, queue_s=0.5, endpoint="chat",
+        ignored=("a", "b"),
+    )  # fmt: skip
