@@ -69,6 +69,18 @@ class AnswerHead(msgspec.Struct, frozen=True, kw_only=True):
 class ChatStream:
     """Writes one streamed answer: a chunk for each event that has a form of its own."""
 
+    __slots__ = (
+        "_begun",
+        "_choices",
+        "_end",
+        "_ended",
+        "_has_failed",
+        "_logprobs",
+        "_obfuscation",
+        "_plain",
+        "_prefix",
+        "_wants_usage",
+    )
     content_type = sse.CONTENT_TYPE
     is_stream = True
     keep_alive = sse.KEEP_ALIVE
@@ -173,6 +185,7 @@ class ChatStream:
 class ChatBody:
     """Writes one answer as a whole."""
 
+    __slots__ = ("_choices", "_head", "_logprobs", "_usage")
     content_type = b"application/json"
     is_stream = False
     keep_alive = b""
