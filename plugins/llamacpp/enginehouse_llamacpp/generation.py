@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from typing import Any
 
-from enginehouse_kit.grammar import blame_of
+from enginehouse_kit.grammar import OutputGrammar, blame_of
 from enginehouse_kit.text.bounds import room_for
 from enginehouse_kit.text.choice_reader import ChoiceReader
 from enginehouse_kit.text.marked_calls import call_reader
@@ -38,13 +38,20 @@ class Generation:
     """Generates for one request."""
 
     def __init__(
-        self, server: Server, vocabulary: Vocabulary, model: Model, request: GenerationRequest, prompt: Prompt
+        self,
+        server: Server,
+        vocabulary: Vocabulary,
+        model: Model,
+        request: GenerationRequest,
+        prompt: Prompt,
+        grammar: OutputGrammar | None,
     ) -> None:
         self._server = server
         self._vocabulary = vocabulary
         self._model = model
         self._request = request
         self._prompt_ids = prompt.token_ids
+        self._grammar = grammar
         self._thinking: State = prompt.thinking
         self._readers = [ChoiceReader(choice, call_reader(request), prompt.thinking) for choice in range(request.n)]
         self._written: list[list[int]] = [[] for _ in range(request.n)]
@@ -129,14 +136,14 @@ class Generation:
             context_tokens=model.context_tokens,
             bias=bias,
             prefix_cache=model.prefix_cache,
-            thinking=self._thinking,
+            grammar=self._grammar,
         )
 
     def _chunks(self, body: dict[str, Any]) -> AsyncGenerator[Chunk, None]:  # JSON
         if not runs.are_needed(self._request):
             return self._server.complete(body, blame_of(self._request))
         choices = [
-            runs.ChoiceRun(self._server, self._vocabulary, self._request, body, choice).chunks()
+            runs.ChoiceRun(self._server, self._vocabulary, self._request, body, self._grammar, choice).chunks()
             for choice in range(self._request.n)
         ]
         return choices[0] if len(choices) == 1 else runs.merged(choices)

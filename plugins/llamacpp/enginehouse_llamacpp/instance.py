@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from enginehouse_kit.grammar import ready_grammar
 from enginehouse_kit.process.child import Child
 from enginehouse_kit.process.instance import Begin, ProcessInstance
 from enginehouse_plugin import EngineLoad, GenerationRequest
@@ -36,7 +37,8 @@ class LlamaCppInstance(ProcessInstance):
         """See `ProcessInstance.prepare`."""
         translate.check(request, self._model.vocabulary_size)
         prompt = await self._prompter.prompt(request)
-        return Generation(self._server, self._vocabulary, self._model, request, prompt).start
+        grammar = await ready_grammar(request, prompt.thinking)
+        return Generation(self._server, self._vocabulary, self._model, request, prompt, grammar).start
 
     async def count_tokens(self, request: GenerationRequest) -> int:
         """See `Instance.count_tokens`."""

@@ -19,7 +19,9 @@ from typing import Any
 
 import msgspec
 
-from enginehouse_kit.grammar import blame_of
+from enginehouse_kit.grammar import OutputGrammar, blame_of
+from enginehouse_kit.grammar.gbnf import gbnf
+from enginehouse_kit.grammar.progress import GrammarProgress
 from enginehouse_kit.text.chat_messages import CALL_OPENS
 from enginehouse_kit.text.marked_calls import beginning_of_mark
 from enginehouse_kit.text.stops import StopMatcher
@@ -27,7 +29,6 @@ from enginehouse_plugin import GenerationRequest
 from enginehouse_plugin.errors import EnginehouseError
 
 from . import translate
-from .progress import GrammarProgress
 from .server import Chunk, Server
 from .vocabulary import Vocabulary
 
@@ -53,6 +54,7 @@ class ChoiceRun:
         vocabulary: Vocabulary,
         request: GenerationRequest,
         body: dict[str, Any],  # JSON
+        grammar: OutputGrammar | None,
         choice: int,
     ) -> None:
         self._server = server
@@ -70,10 +72,11 @@ class ChoiceRun:
         self._text = ""
         self._matcher = StopMatcher(request.stop)
         self._is_due = False
-        self._is_lazy = bool(body.get("grammar_lazy"))
+        self._grammar = grammar
+        self._is_lazy = grammar is not None and grammar.is_lazy
         self._progress: GrammarProgress | None = None
-        if request.presence_penalty and "grammar" in body and not self._is_lazy:
-            self._progress = GrammarProgress(body["grammar"])
+        if request.presence_penalty and grammar is not None and not self._is_lazy:
+            self._progress = GrammarProgress(grammar.form)
 
     async def chunks(self) -> AsyncGenerator[Chunk, None]:
         """Chunks as one run of the engine would give them, cut at stop strings."""
@@ -110,8 +113,10 @@ class ChoiceRun:
         if runs:
             again["seed"] = translate.engine_seed(body["seed"] + runs * _NEXT_SEED)
             again["cache_prompt"] = True  # its own prefix, which it has computed in the same way every time
-            if self._progress is not None:  # the engine knows nothing of what has been written
-                again["grammar"] = self._progress.rest()
+            if (
+                self._grammar is not None and self._progress is not None
+            ):  # the engine knows nothing of what has been written
+                again["grammar"] = gbnf(self._grammar.form, self._progress.rest())
                 again["grammar_lazy"] = False
                 again["grammar_triggers"] = []
         return {**body, **again}
@@ -128,8 +133,8 @@ class ChoiceRun:
         self._text += text
         if self._progress is not None:
             self._progress.read(text)
-        elif self._is_lazy and CALL_OPENS in self._text:
-            self._progress = GrammarProgress(self._body["grammar"])
+        elif self._grammar is not None and self._is_lazy and CALL_OPENS in self._text:
+            self._progress = GrammarProgress(self._grammar.form)
             self._progress.read(self._text[self._text.index(CALL_OPENS) :])
 
     def _taken(self, chunk: Chunk, before: int) -> Iterator[Chunk]:

@@ -7,10 +7,9 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from enginehouse_kit.grammar import output_grammar
+from enginehouse_kit.grammar import OutputGrammar
 from enginehouse_kit.text.bounds import GREEDY_BELOW, check_bias
 from enginehouse_kit.text.chat_messages import CALL_OPENS
-from enginehouse_kit.text.thinking import State
 from enginehouse_plugin import GenerationRequest
 from enginehouse_plugin.errors import InvalidRequest
 
@@ -102,7 +101,7 @@ def completion_body(
     context_tokens: int,
     bias: dict[int, float],
     prefix_cache: bool,
-    thinking: State = "never",
+    grammar: OutputGrammar | None = None,
 ) -> dict[str, Any]:  # Any: JSON
     """The body of `/completion` for *request* with its prompt as *prompt_ids*."""
     body = sampling(request, context_tokens)
@@ -118,7 +117,6 @@ def completion_body(
         response_fields=FINAL_FIELDS,
         stop=[],  # matched in `runs`
     )
-    grammar = output_grammar(request, thinking)
     if grammar is not None:
         body["grammar"] = grammar.text
         if grammar.is_lazy:

@@ -152,11 +152,19 @@ async def test_many_tools(model: LlamaCppInstance) -> None:
 
 
 async def test_parameters_that_cannot_be_enforced_name_the_tool(model: LlamaCppInstance) -> None:
-    bad = Tool(name="bad", parameters={"type": "object", "properties": {"a": {"not": {}}}})
+    schema = {"type": "object", "properties": {"a": {"not": {"type": "integer"}}}}
     for choice in ("auto", "required"):
         with pytest.raises(InvalidRequest) as refused:
-            await ask(model, tools=(CLOCK, bad), tool_choice=choice)
+            await ask(model, tools=(CLOCK, Tool(name="bad", parameters=schema, strict=True)), tool_choice=choice)
         assert refused.value.param == "tools[1].function.parameters"
+
+
+async def test_one_odd_keyword_of_a_tool_that_is_not_strict_refuses_nothing(model: LlamaCppInstance) -> None:
+    odd = {"type": "array", "items": {"type": "string", "maxLength": 3}, "uniqueItems": True, "maxItems": 2}
+    schema = {"type": "object", "properties": {"a": odd, "b": {"const": 7}}, "required": ["b"]}
+    tool = Tool(name="odd", parameters=schema)
+    answer = await ask(model, "Go.", tools=(CLOCK, tool), tool_choice=NamedTool("odd"), max_tokens=200)
+    assert json.loads(answer.choices[0].calls[0][1])["b"] == 7
 
 
 async def test_references_of_parameters_count_from_their_own_root(model: LlamaCppInstance) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from enginehouse_kit.grammar.output import thinking_rule
-from enginehouse_kit.grammar.rules import Grammar
+from enginehouse_kit.grammar import output_grammar
+from enginehouse_kit.grammar.progress import GrammarProgress
 from enginehouse_kit.text.thinking import State
-from enginehouse_llamacpp.progress import GrammarProgress
 from enginehouse_llamacpp.server import Failure, decode_chunk, failure
+from enginehouse_plugin import GenerationRequest, JsonObject, Text
 from enginehouse_plugin.errors import (
     ContextTooLong,
     EngineFailure,
@@ -29,8 +29,9 @@ from enginehouse_plugin.errors import (
 )
 def test_a_grammar_leaves_room_for_reasoning(state: State, good: list[str], bad: list[str]) -> None:
     for text in (*good, *bad):
-        grammar = Grammar()
-        progress = GrammarProgress(grammar.text(f'{thinking_rule(grammar, state)} "{{}}"'))
+        grammar = output_grammar(GenerationRequest(id="r", prompt=Text(""), output=JsonObject()), state)
+        assert grammar is not None
+        progress = GrammarProgress(grammar.form)
         assert (progress.read(text) and progress.may_end) == (text in good), text
 
 

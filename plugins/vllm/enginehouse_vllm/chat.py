@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from enginehouse_kit.grammar import OutputGrammar, output_grammar
+from enginehouse_kit.grammar import OutputGrammar, output_grammar, ready_grammar
 from enginehouse_kit.http.client import LocalClient
 from enginehouse_kit.http.openai import Body, OpenAIDialect, encode
 from enginehouse_kit.http.openai_schema import WireError, WireLogprob
@@ -111,6 +111,11 @@ class ChatDialect(OpenAIDialect):
         if grammar is not None:
             body["structured_outputs"] = structured_outputs(grammar)
         return body
+
+    async def compile(self, request: GenerationRequest) -> None:
+        """Compile the grammar that the body of *request* holds, which may take its time."""
+        if not _has_native_calls(request, self._model):
+            await ready_grammar(request)
 
     def _grammar(self, request: GenerationRequest) -> OutputGrammar | None:
         is_native = _has_native_calls(request, self._model)

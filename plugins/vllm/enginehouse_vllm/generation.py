@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 import msgspec
 
-from enginehouse_kit.grammar import blame_of, output_grammar
+from enginehouse_kit.grammar import OutputGrammar, blame_of
 from enginehouse_kit.http.openai_schema import read_error
 from enginehouse_kit.text.bounds import room_for
 from enginehouse_kit.text.forced_calls import new_call_id
@@ -34,12 +34,19 @@ from .server import Body, Choice, Chunk, Server, decode_chunk, error_of
 class Generation:
     """Generates for one request."""
 
-    def __init__(self, server: Server, model: Model, request: GenerationRequest, prompt: Prompt) -> None:
+    def __init__(
+        self,
+        server: Server,
+        model: Model,
+        request: GenerationRequest,
+        prompt: Prompt,
+        grammar: OutputGrammar | None,
+    ) -> None:
         self._server = server
         self._model = model
         self._request = request
         self._prompt_ids = prompt.token_ids
-        self._grammar = output_grammar(request, prompt.thinking)
+        self._grammar = grammar
         choices = 1 if is_copied(request) else request.n
         self._readings = [ChoiceReading(request, choice, prompt.thinking) for choice in range(choices)]
         self._written: list[list[int]] = [[] for _ in range(choices)]

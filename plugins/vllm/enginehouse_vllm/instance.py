@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from enginehouse_kit.grammar import ready_grammar
 from enginehouse_kit.process.child import Child
 from enginehouse_kit.process.instance import Begin, ProcessInstance
 from enginehouse_plugin import Chat, EngineLoad, GenerationRequest
@@ -38,10 +39,13 @@ class VllmInstance(ProcessInstance):
         begin: Begin
         if isinstance(request.prompt, Chat) and needs_parsers(request, self._model):
             thinking = await self._prompter.thinking(request.prompt, request)
+            await self._chat.compile(request)
             server = self._server
             begin = partial(self._chat.start, server.client, request, server.model, thinking=thinking)
         else:
-            begin = Generation(self._server, self._model, request, await self._prompter.prompt(request)).start
+            prompt = await self._prompter.prompt(request)
+            grammar = await ready_grammar(request, prompt.thinking)
+            begin = Generation(self._server, self._model, request, prompt, grammar).start
         if body.is_copied(request):
             return lambda sink: begin(Copies(sink, request.n))
         return begin

@@ -67,7 +67,7 @@ def model(checkpoint: Checkpoint) -> Model:
 async def events_of(server: Server, loaded: Model, seen: list[AnyEvent] | None = None) -> list[AnyEvent]:
     """The events; *seen* has those before a failure too."""
     seen = [] if seen is None else seen
-    async for event in Generation(server, loaded, request(), Prompt([1, 2], "may begin")).events():
+    async for event in Generation(server, loaded, request(), Prompt([1, 2], "may begin"), None).events():
         seen.append(event)  # a comprehension would lose them
     return seen
 

@@ -1,12 +1,13 @@
-"""Grammars of an answer in GBNF, for engines that constrain what is sampled: JSON Schema, tool calls, reasoning.
+"""Grammars of an answer, for engines that constrain what is sampled: JSON Schema, tool calls, reasoning.
 
-`output_grammar` is the way in. Whatever the engine, the same schema is enforced the same way, and what cannot be
-enforced is refused by the same name and place. llama.cpp and xgrammar read the notation.
+`output_grammar` is the way in. A schema is read (`reading`) as shapes of each type, these become rules over JSON's text
+(`rules`, `form`), and a printer writes them as an engine reads them (`gbnf` for llama.cpp and xgrammar, `lark` for
+llguidance). So the same schema is enforced the same way on every engine, and what cannot be enforced is refused by the
+same name and place.
 """
 
 from __future__ import annotations
 
-from .output import OutputGrammar, blame_of, output_grammar
-from .rules import schema_grammar
+from .output import OutputGrammar, blame_of, output_grammar, ready_grammar, schema_form, schema_grammar
 
-__all__ = ["OutputGrammar", "blame_of", "output_grammar", "schema_grammar"]
+__all__ = ["OutputGrammar", "blame_of", "output_grammar", "ready_grammar", "schema_form", "schema_grammar"]

@@ -1,140 +1,174 @@
-"""Small pieces of GBNF, llama.cpp's grammar language, for JSON text."""
+"""GBNF, the notation that llama.cpp and xgrammar read, of a grammar's form.
+
+What either engine reads wrongly is not written: counts from 2000 on, which llama.cpp takes for none; `\\x5F`, of which
+xgrammar reads all digits that follow; counts of none.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from .characters import Ranges
+from .form import Either, Grammar, Literal, Many, Node, Regular, Rule, Series
+from .limits import OverBudget
+from .regex import Regex
 
-import msgspec
+MAX_COUNT = 1999
+"""Largest count that llama.cpp unrolls (seen in build 11549)."""
+MAX_BYTES = 2_000_000
+"""Size of a grammar's text."""
+_MANY_RANGES = 12
 
-Ranges = list[tuple[int, int]]
-"""Code points, as sorted ranges that do not touch; both ends belong to them."""
 
-MAX_CODE_POINT = 0x10FFFF
-_SURROGATES = (0xD800, 0xDFFF)
-_SHORT_ESCAPES = {0x22: '\\"', 0x5C: "\\\\", 0x08: "\\b", 0x0C: "\\f", 0x0A: "\\n", 0x0D: "\\r", 0x09: "\\t"}
+def gbnf(grammar: Grammar, start: Node | None = None) -> str:
+    """The text of *grammar*, from *start* on if it is given.
 
-# Rules that every grammar may use. A character has exactly one spelling (control characters alone are
-# escaped), so that text can be told from other text; no blank may repeat, so that none repeats for ever.
-PRIMITIVES = {
-    "char": '[^"\\\\\\x00-\\x1F] | "\\\\" ["\\\\bfnrt]',
-    "string": '"\\"" char* "\\""',
-    "integer": '"-"? ("0" | [1-9] [0-9]{0,15})',
-    "number": '"-"? ("0" | [1-9] [0-9]{0,15}) ("." [0-9]{1,16})? ([eE] [-+]? [0-9] [0-9]?)?',
-    "boolean": '"true" | "false"',
-    "null": '"null"',
-    "colon": '":" " "?',
-    "comma": '"," " "?',
-    "object": '"{" (string colon value (comma string colon value)*)? "}"',
-    "array": '"[" (value (comma value)*)? "]"',
-    "value": "object | array | string | number | boolean | null",
-}
-PRIMITIVE_NEEDS = {
-    "string": ("char",),
-    "object": ("string", "colon", "comma", "value"),
-    "array": ("comma", "value"),
-    "value": ("object", "array", "string", "number", "boolean", "null"),
-}
+    Raises:
+        OverBudget: it would be too large.
+    """
+    printer = _Printer(grammar)
+    lines = [f"root ::= {printer.node(grammar.root if start is None else start)}\n"]
+    lines += [f"{name} ::= {printer.node(node)}\n" for name, node in grammar.rules.items()]
+    text = "".join([*lines, *printer.lines])
+    if len(text) > MAX_BYTES:
+        raise OverBudget
+    return text
+
+
+class _Printer:
+    def __init__(self, grammar: Grammar) -> None:
+        self._grammar = grammar
+        self._regexes: dict[Regex, str] = {}
+        self._classes: dict[Ranges, str] = {}
+        self._counts: dict[tuple[str, int], str] = {}
+        self._size = 0
+        self.lines: list[str] = []
+
+    def node(self, node: Node) -> str:
+        if isinstance(node, Literal):
+            return literal(node.text)
+        if isinstance(node, Rule):
+            return node.name
+        if isinstance(node, Regular):
+            return self.regex(node.regex)
+        if isinstance(node, Series):
+            return " ".join(self._inside(item) for item in node.items) or '""'
+        if isinstance(node, Either):
+            return " | ".join(self.node(option) for option in node.options) or '""'
+        if isinstance(node, Many):
+            return self._times(self._atom(node.item), node.low, node.high)
+        raise TypeError(node)
+
+    def _inside(self, node: Node) -> str:
+        return f"({self.node(node)})" if isinstance(node, Either) else self.node(node)
+
+    def _atom(self, node: Node) -> str:
+        return node.name if isinstance(node, Rule) else self._rule(self.node(node))
+
+    def _rule(self, body: str) -> str:
+        """Name of a rule for *body*."""
+        name = f"x{len(self.lines)}"
+        self._write(name, body)
+        return name
+
+    def _write(self, name: str, body: str) -> None:
+        self._size += len(body)
+        if self._size > MAX_BYTES:
+            raise OverBudget
+        self.lines.append(f"{name} ::= {body}\n")
+
+    def _times(self, item: str, low: int, high: int | None) -> str:
+        """*item*, a rule or a set, *low* to *high* times: in pieces that llama.cpp counts."""
+        pieces = []
+        while low > MAX_COUNT:
+            pieces.append(f"{item}{{{MAX_COUNT}}}")
+            low -= MAX_COUNT
+            high = None if high is None else high - MAX_COUNT
+        if high is not None and high > MAX_COUNT:
+            if low:
+                pieces.append(item if low == 1 else f"{item}{{{low}}}")
+            pieces.append(self._up_to(item, high - low))
+        elif high is None:
+            pieces.append(item + {0: "*", 1: "+"}.get(low, f"{{{low},}}"))
+        elif high:
+            pieces.append(item if (low, high) == (1, 1) else f"{item}?" if high == 1 else f"{item}{{{low},{high}}}")
+        return " ".join(pieces)
+
+    def _up_to(self, item: str, high: int) -> str:
+        """A rule for up to *high*: so many that one piece holds, or a whole piece and more."""
+        if high <= MAX_COUNT:
+            return f"{item}{{0,{high}}}"
+        if (item, high) not in self._counts:
+            more = self._up_to(item, high - MAX_COUNT)
+            self._counts[item, high] = self._rule(f"{item}{{0,{MAX_COUNT - 1}}} | {item}{{{MAX_COUNT}}} {more}")
+        return self._counts[item, high]
+
+    def regex(self, regex: Regex) -> str:
+        if regex.kind == "text" or (regex.kind == "set" and len(regex.parts[0]) < 4):
+            return self._plain(regex)
+        if regex not in self._regexes:
+            self._regexes[regex] = self._rule(self._plain(regex)) if regex.is_plain else self._states(regex)
+        return self._regexes[regex]
+
+    def _plain(self, regex: Regex) -> str:
+        kind, parts = regex.kind, regex.parts
+        if kind == "none":
+            raise ValueError("a language without texts")
+        if kind == "empty":
+            return '""'
+        if kind == "set":
+            return self._class(parts[0])
+        if kind == "text":
+            return literal(parts[0])
+        if kind == "or":
+            return "(" + " | ".join(self._plain(part) for part in parts) + ")"
+        if kind == "many":
+            item = self._plain(parts[0]) if parts[0].kind == "set" else self.regex(parts[0])
+            if parts[0].kind == "text":
+                item = self._rule(item)
+            return self._times(item, parts[1], parts[2])
+        found = []
+        while regex.kind == "seq":
+            found.append(self._plain(regex.parts[0]))
+            regex = regex.parts[1]
+        return " ".join([*found, self._plain(regex)])
+
+    def _class(self, ranges: Ranges) -> str:
+        """One character of *ranges*; a rule for them if they are many."""
+        if len(ranges) < _MANY_RANGES:
+            return character_class(ranges)
+        if ranges not in self._classes:
+            self._classes[ranges] = self._rule(character_class(ranges))
+        return self._classes[ranges]
+
+    def _states(self, regex: Regex) -> str:
+        """A rule for each state of the automaton of *regex*; the name of the first."""
+        states = self._grammar.states(regex)
+        prefix = f"s{len(self.lines)}n"
+        for number, state in enumerate(states):
+            options = []
+            for target, ranges in state.onward.items():
+                ends = states[target].is_end and not states[target].onward
+                options.append(self._class(ranges) if ends else f"{self._class(ranges)} {prefix}{target}")
+            self._write(f"{prefix}{number}", " | ".join(options + ['""'] * state.is_end))
+        return f"{prefix}0"
 
 
 def literal(text: str) -> str:
-    """A GBNF literal that matches *text*."""
+    """A literal that matches *text*."""
     out = []
     for character in text:
         point = ord(character)
         if character in '"\\':
             out.append("\\" + character)
         elif point < 0x20 or 0x7F <= point < 0xA0:
-            out.append(f"\\x{point:02X}")
+            out.append(f"\\u{point:04X}")
         else:
             out.append(character)
     return '"' + "".join(out) + '"'
 
 
-def json_literal(value: object) -> str:
-    """A GBNF literal that matches *value* as JSON without blanks."""
-    return literal(msgspec.json.encode(value).decode())
-
-
-def one_of(texts: Iterable[str]) -> str:
-    """An expression for exactly *texts*, with what they begin with in common written once.
-
-    The engine follows each alternative that still fits: of thousands side by side it would take seconds a token.
-    """
-    groups: dict[str, list[str]] = {}
-    for text in dict.fromkeys(texts):
-        groups.setdefault(text[:1], []).append(text)
-    parts = []
-    for group in groups.values():
-        shared = _shared_beginning(min(group), max(group))
-        rest = [text[len(shared) :] for text in group]
-        parts.append(literal(shared) if len(rest) == 1 else f"{literal(shared)} ({one_of(rest)})")
-    return " | ".join(parts)
-
-
-def _shared_beginning(one: str, other: str) -> str:
-    """What both texts begin with."""
-    for at, (a, b) in enumerate(zip(one, other, strict=False)):
-        if a != b:
-            return one[:at]
-    return min(one, other, key=len)
-
-
-def normal(ranges: Iterable[tuple[int, int]]) -> Ranges:
-    """Sort and join *ranges*; surrogates, which are no characters, drop out."""
-    out: Ranges = []
-    for low, high in sorted(_without_surrogates(ranges)):
-        if out and low <= out[-1][1] + 1:
-            out[-1] = (out[-1][0], max(high, out[-1][1]))
-        else:
-            out.append((low, high))
-    return out
-
-
-def complement(ranges: Ranges) -> Ranges:
-    """All characters that are not in *ranges*."""
-    out, at = [], 0
-    for low, high in normal(ranges):
-        if low > at:
-            out.append((at, low - 1))
-        at = high + 1
-    if at <= MAX_CODE_POINT:
-        out.append((at, MAX_CODE_POINT))
-    return normal(out)
-
-
 def character_class(ranges: Ranges) -> str:
-    """One character of *ranges*, as it is spelled inside a JSON string."""
-    plain: Ranges = []
-    escaped: list[str] = []
-    for low, high in ranges:
-        for point, spelling in _SHORT_ESCAPES.items():
-            if low <= point <= high:
-                escaped.append(literal(spelling))
-        plain += _direct(low, high)
-    parts = ["[" + "".join(_range(low, high) for low, high in plain) + "]"] if plain else []
-    return "(" + " | ".join(parts + escaped) + ")" if len(parts) + len(escaped) != 1 else (parts + escaped)[0]
-
-
-def _without_surrogates(ranges: Iterable[tuple[int, int]]) -> Iterable[tuple[int, int]]:
-    first, last = _SURROGATES
-    for low, high in ranges:
-        if low < first:
-            yield low, min(high, first - 1)
-        if high > last:
-            yield max(low, last + 1), high
-
-
-def _direct(low: int, high: int) -> Ranges:
-    """What of a range is spelled as itself; control characters without a short escape are left out."""
-    out, at = [], max(low, 0x20)
-    for point in (0x22, 0x5C):
-        if at <= point <= high:
-            if point > at:
-                out.append((at, point - 1))
-            at = point + 1
-    if at <= high:
-        out.append((at, high))
-    return out
+    """One character of *ranges*."""
+    return "[" + "".join(_range(low, high) for low, high in ranges) + "]"
 
 
 def _range(low: int, high: int) -> str:
@@ -144,4 +178,4 @@ def _range(low: int, high: int) -> str:
 def _point(point: int) -> str:
     if chr(point).isascii() and chr(point).isalnum():
         return chr(point)
-    return f"\\x{point:02X}" if point < 0x80 else f"\\U{point:08X}"
+    return f"\\u{point:04X}" if point < 0x10000 else f"\\U{point:08X}"

@@ -1,11 +1,18 @@
-"""Tool calls by grammar: what the model must, or may, write.
+"""What the model must, or may, write: JSON, tool calls, reasoning before them.
 
-A call that is required, or of a named tool, is all that the grammar allows. With `auto` the model writes
-freely until it writes the mark of a call; from there on the grammar holds it to a valid one.
+A call that is required, or of a named tool, is all that the grammar allows. With `auto` the model writes freely until
+it writes the mark of a call; from there on the grammar holds it to a valid one.
+
+Schemas of `response_format` and of `strict` tools are enforced whole or refused. Other tools are enforced as far as a
+grammar goes, and what is left to the model is named.
 """
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+from collections import OrderedDict
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -14,24 +21,71 @@ from enginehouse_kit.text.chat_messages import CALL_CLOSES, CALL_OPENS
 from enginehouse_kit.text.forced_calls import MAX_CALLS
 from enginehouse_kit.text.thinking import CLOSES, OPENS, State
 from enginehouse_plugin.errors import InvalidRequest
-from enginehouse_plugin.request import GenerationRequest, JsonObject, JsonSchema, NamedTool, Tool
+from enginehouse_plugin.request import GenerationRequest, JsonObject, JsonSchema, NamedTool, Text, Tool
 
-from .gbnf import json_literal, literal
-from .rules import Grammar, SchemaRules
+from .form import EMPTY, NOTHING, Grammar, Literal, Node, Regular, either, many, sequence
+from .gbnf import gbnf
+from .limits import Budget, OverBudget, Unsupported
+from .rules import Rules, Writer
+from .spelling import spelled
 
 _NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 _SCHEMA = "response_format.json_schema.schema"
+_KEPT = 64
+_LONG_BYTES = 4096
+"""Schemas beyond this size are compiled on a thread of their own."""
 
 
-class OutputGrammar(msgspec.Struct, frozen=True):
-    """A grammar in GBNF. One that *is_lazy* holds from the first mark of a tool call (`CALL_OPENS`) on.
+class OutputGrammar:
+    """A grammar of the output. One that *is_lazy* holds from the first mark of a tool call (`CALL_OPENS`) on."""
 
-    *behind_mark*: a lazy one without that mark, for engines whose grammars begin behind what triggers them.
-    """
+    def __init__(self, form: Grammar, behind_mark: Node | None, ignored: tuple[str, ...]) -> None:
+        self.form = form
+        self.is_lazy = behind_mark is not None
+        self.behind = behind_mark
+        """A lazy one without the mark, for engines whose grammars begin behind what triggers them."""
+        self.ignored = ignored
+        """What of tools that are not strict is left to the model."""
 
-    text: str
-    is_lazy: bool = False
-    behind_mark: str = ""
+    @cached_property
+    def text(self) -> str:
+        """The grammar in GBNF."""
+        return _printed(self.form, None)
+
+    @cached_property
+    def behind_mark(self) -> str:
+        """A lazy grammar in GBNF, without the mark that it begins with."""
+        return _printed(self.form, self.behind)
+
+
+def _printed(form: Grammar, start: Node | None) -> str:
+    try:
+        return gbnf(form, start)
+    except OverBudget as error:
+        raise InvalidRequest(
+            "The JSON schemas of this request make too large a grammar.", param=None, code="unsupported_schema"
+        ) from error
+
+
+class _Kept:
+    """Grammars of late, by what they were made of."""
+
+    def __init__(self) -> None:
+        self._grammars: OrderedDict[bytes, OutputGrammar] = OrderedDict()
+
+    def get(self, key: bytes) -> OutputGrammar | None:
+        found = self._grammars.get(key)
+        if found is not None:
+            self._grammars.move_to_end(key)
+        return found
+
+    def put(self, key: bytes, grammar: OutputGrammar) -> None:
+        self._grammars[key] = grammar
+        while len(self._grammars) > _KEPT:
+            self._grammars.popitem(last=False)
+
+
+_kept = _Kept()
 
 
 def output_grammar(request: GenerationRequest, thinking: State = "never") -> OutputGrammar | None:
@@ -42,20 +96,43 @@ def output_grammar(request: GenerationRequest, thinking: State = "never") -> Out
     Raises:
         InvalidRequest: a schema cannot be enforced.
     """
-    grammar = Grammar()
-    content = _content(grammar, request)
-    if not request.tools or request.tool_choice == "none":
-        return OutputGrammar(grammar.text(f"{thinking_rule(grammar, thinking)} ({content})")) if content else None
-    calls = _calls(grammar, request)
-    if request.tool_choice != "auto":
-        return OutputGrammar(grammar.text(f"{thinking_rule(grammar, thinking)} ({calls})"))
-    behind_mark = f'"\\n"? {calls} "\\n"? {literal(CALL_CLOSES)}'
-    if request.parallel_tool_calls:
-        behind_mark += f' ("\\n"? {literal(CALL_OPENS)} {behind_mark}){{0,{MAX_CALLS - 1}}}'
-    blocks = f"{literal(CALL_OPENS)} {behind_mark}"
-    if content:
-        return OutputGrammar(grammar.text(f"{thinking_rule(grammar, thinking)} ({content} | {blocks})"))
-    return OutputGrammar(grammar.text(blocks), is_lazy=True, behind_mark=grammar.text(behind_mark))
+    has_calls = bool(request.tools) and request.tool_choice != "none"
+    if request.output is None and not has_calls:
+        return None
+    key = hashlib.sha256(_content(request, thinking)).digest()
+    found = _kept.get(key)
+    if found is None:
+        found = _Compiler(request, thinking).grammar()
+        _kept.put(key, found)
+    return found
+
+
+async def ready_grammar(request: GenerationRequest, thinking: State = "never") -> OutputGrammar | None:
+    """`output_grammar`, written in GBNF, without holding up the event loop.
+
+    Raises:
+        InvalidRequest: a schema cannot be enforced.
+    """
+
+    def written() -> OutputGrammar | None:
+        grammar = output_grammar(request, thinking)
+        if grammar is not None:
+            _ = grammar.behind_mark if grammar.is_lazy else grammar.text
+        return grammar
+
+    has_calls = bool(request.tools) and request.tool_choice != "none"
+    if request.output is None and not has_calls:
+        return None
+    content = _content(request, thinking)
+    if len(content) <= _LONG_BYTES or _kept.get(hashlib.sha256(content).digest()) is not None:
+        return written()
+    return await asyncio.to_thread(written)
+
+
+def _content(request: GenerationRequest, thinking: State) -> bytes:
+    """What the grammar of *request* is made of."""
+    tools = [(tool.name, tool.parameters, tool.strict) for tool in request.tools or ()]
+    return msgspec.json.encode((thinking, request.output, tools, request.tool_choice, request.parallel_tool_calls))
 
 
 def blame_of(request: GenerationRequest) -> str | None:
@@ -65,49 +142,149 @@ def blame_of(request: GenerationRequest) -> str | None:
     return _SCHEMA if isinstance(request.output, JsonSchema) else None
 
 
-def thinking_rule(grammar: Grammar, state: State) -> str:
-    """An expression for the reasoning that may stand before an answer; empty if none may."""
-    if state == "never":
-        return ""
-    # One rule for each part of the closing mark that has been read: any other character leads back.
-    names = [grammar.reserve() for _ in CLOSES]
-    grammar.write(names[0], f'[^<] {names[0]} | "<" {names[1]}')
-    for at in range(1, len(CLOSES)):
-        onward = f'"{CLOSES[at]}"' if at == len(CLOSES) - 1 else f'"{CLOSES[at]}" {names[at + 1]}'
-        grammar.write(names[at], f'"<" {names[1]} | [^{CLOSES[at]}<] {names[0]} | {onward}')
-    rest = f"{names[0]} [ \\n]{{0,4}}"
-    return rest if state == "inside" else f'("{OPENS}" {rest})?'
+class _Compiler:
+    """Compiles the schemas of one request."""
 
+    def __init__(self, request: GenerationRequest, thinking: State) -> None:
+        self._request = request
+        self._thinking = thinking
+        self._budget = Budget()
+        self._writer = Writer(self._budget)
+        self._ignored: list[str] = []
 
-def _content(grammar: Grammar, request: GenerationRequest) -> str | None:
-    if isinstance(request.output, JsonObject):
-        return grammar.use("object")
-    if isinstance(request.output, JsonSchema):
-        return SchemaRules(grammar, request.output.schema, _SCHEMA).root()
-    return None
+    def grammar(self) -> OutputGrammar:
+        """The whole.
 
+        Raises:
+            InvalidRequest: a schema cannot be enforced.
+        """
+        request, form = self._request, self._writer.grammar
+        try:
+            content = self._content()
+            calls = self._calls() if request.tools and request.tool_choice != "none" else NOTHING
+        except OverBudget:
+            self._budget.refuse()
+        behind = None
+        if calls != NOTHING and request.tool_choice == "auto":
+            behind = form.add(self._block(calls))
+            calls = sequence(Literal(CALL_OPENS), behind)
+            if content != NOTHING:
+                behind = None
+        root = either([content, calls])
+        form.close(root if behind is not None else sequence(thinking_rule(self._writer, self._thinking), root))
+        self._budget.left = 10**12  # what follows reads a text, whose length is bounded elsewhere
+        return OutputGrammar(form, behind, tuple(self._ignored))
 
-def _calls(grammar: Grammar, request: GenerationRequest) -> str:
-    """What calls the tools that may be called: one call; where several are forced, also a list of them."""
-    tools = list(enumerate(request.tools))
-    if isinstance(request.tool_choice, NamedTool):
-        name = request.tool_choice.name
-        tools = [(at, tool) for at, tool in tools if tool.name == name]
-        if not tools:
+    def _content(self) -> Node:
+        output = self._request.output
+        if isinstance(output, JsonObject):
+            return self._writer.primitive("object")
+        return self._schema(output.schema, _SCHEMA) if isinstance(output, JsonSchema) else NOTHING
+
+    def _block(self, calls: Node) -> Node:
+        """Calls between marks, the first mark left out."""
+        breaks = many(Literal("\n"), 0, 1)
+        block = sequence(breaks, calls, breaks, Literal(CALL_CLOSES))
+        if not self._request.parallel_tool_calls:
+            return block
+        block = self._writer.grammar.add(block)
+        return sequence(block, many(sequence(breaks, Literal(CALL_OPENS), block), 0, MAX_CALLS - 1))
+
+    def _calls(self) -> Node:
+        """What calls the tools that may be called: one call; where several are forced, also a list of them."""
+        request, writer = self._request, self._writer
+        tools = list(enumerate(request.tools))
+        if isinstance(request.tool_choice, NamedTool):
+            name = request.tool_choice.name
+            tools = [(at, tool) for at, tool in tools if tool.name == name]
+            if not tools:
+                raise InvalidRequest(
+                    f"'tool_choice' names the function '{name}', which is not in 'tools'.", param="tool_choice"
+                )
+        named = either(self._named_call(tool, at) for at, tool in tools)
+        key = Literal('{"name"')
+        one = writer.grammar.add(sequence(key, writer.colon, writer.grammar.add(named), Literal("}")))
+        if not request.parallel_tool_calls or request.tool_choice != "required":
+            return one
+        more = many(writer.grammar.add(sequence(writer.comma, one)), 0, MAX_CALLS - 1)
+        return either([one, sequence(Literal("["), one, more, Literal("]"))])
+
+    def _named_call(self, tool: Tool, at: int) -> Node:
+        """A call of *tool*, from its name on."""
+        writer = self._writer
+        schema = _NO_PARAMETERS if tool.parameters is None else tool.parameters
+        arguments = self._arguments(schema, f"tools[{at}].function.parameters", is_lenient=not tool.strict)
+        name, key = Literal(f'"{spelled(tool.name)}"'), Literal('"arguments"')
+        return writer.grammar.add(sequence(name, writer.comma, key, writer.colon, arguments))
+
+    def _arguments(self, schema: Any, param: str, *, is_lenient: bool) -> Node:  # Any: JSON
+        if not is_lenient:
+            return self._schema(schema, param, kind="object")
+        self._budget.begin(param, share=0.5)
+        try:
+            rules = Rules(self._writer, schema, is_lenient=True)
+            found = rules.root("object")
+            self._ignored += [f"{param}: {note}" for note in rules.reader.notes]
+            if self._writer.grammar.can_end(found):
+                return found
+            self._ignored.append(f"{param}: the schema allows no value at all")
+        except Unsupported as refused:
+            self._ignored.append(f"{param}: {refused}")
+        except OverBudget:
+            self._ignored.append(f"{param}: the schema takes too many steps to compile")
+        except RecursionError:
+            self._ignored.append(f"{param}: the schema is nested too deeply")
+        self._budget.begin(param)
+        return self._writer.primitive("object")
+
+    def _schema(self, schema: Any, param: str, kind: str | None = None) -> Node:  # Any: JSON
+        self._budget.begin(param)
+        try:
+            found = Rules(self._writer, schema).root(kind)
+        except Unsupported as refused:
+            raise _refusal(str(refused), param) from refused
+        except RecursionError as error:
             raise InvalidRequest(
-                f"'tool_choice' names the function '{name}', which is not in 'tools'.", param="tool_choice"
-            )
-    colon = grammar.use("colon")
-    named = " | ".join(_named_call(grammar, tool, at) for at, tool in tools)
-    one = grammar.add(f'"{{" {json_literal("name")} {colon} ({named}) "}}"')
-    if not request.parallel_tool_calls or request.tool_choice != "required":
-        return one
-    return f'{one} | "[" {one} ({grammar.use("comma")} {one}){{0,{MAX_CALLS - 1}}} "]"'
+                "The JSON schema is nested too deeply.", param=param, code="unsupported_schema"
+            ) from error
+        if not self._writer.grammar.can_end(found):
+            raise _refusal("'schema' at '#' allows no value at all", param)
+        return found
 
 
-def _named_call(grammar: Grammar, tool: Tool, at: int) -> str:
-    """A call of *tool*, from its name on."""
-    schema = _NO_PARAMETERS if tool.parameters is None else tool.parameters
-    arguments = SchemaRules(grammar, schema, f"tools[{at}].function.parameters").root(kind="object")
-    colon, comma = grammar.use("colon"), grammar.use("comma")
-    return grammar.add(f"{json_literal(tool.name)} {comma} {json_literal('arguments')} {colon} {arguments}")
+def _refusal(reason: str, param: str) -> InvalidRequest:
+    return InvalidRequest(f"The JSON schema cannot be enforced: {reason}.", param=param, code="unsupported_schema")
+
+
+def schema_grammar(schema: Any, param: str) -> str:  # Any: JSON
+    """JSON that fits *schema*, in GBNF.
+
+    Raises:
+        InvalidRequest: the schema cannot be enforced; names the keyword and where it stands.
+    """
+    return gbnf(schema_form(schema, param))
+
+
+def schema_form(schema: Any, param: str) -> Grammar:  # Any: JSON
+    """JSON that fits *schema*.
+
+    Raises:
+        InvalidRequest: the schema cannot be enforced; names the keyword and where it stands.
+    """
+    request = GenerationRequest(id="", prompt=Text(""), output=JsonSchema("", schema))
+    try:
+        return _Compiler(request, "never").grammar().form
+    except InvalidRequest as refused:
+        raise InvalidRequest(refused.message, param=param, code=refused.code) from refused
+
+
+def thinking_rule(writer: Writer, state: State) -> Node:
+    """The reasoning that may stand before an answer; nothing if none may."""
+    if state == "never":
+        return EMPTY
+    algebra = writer.algebra
+    closes = algebra.text(CLOSES)
+    speaks = algebra.seq(algebra.all, closes, algebra.all)
+    blanks = algebra.many(algebra.set([(0x20, 0x20), (0x0A, 0x0A)]), 0, 4)
+    reasoned = Regular(algebra.seq(algebra.negated(speaks), closes, blanks))
+    return reasoned if state == "inside" else many(sequence(Literal(OPENS), reasoned), 0, 1)

@@ -6,9 +6,9 @@ import json
 import re
 
 import llguidance
-from llguidance.gbnf_to_lark import gbnf_to_lark
 
 from enginehouse_kit.grammar import OutputGrammar, blame_of, output_grammar
+from enginehouse_kit.grammar.lark import lark
 from enginehouse_kit.text.chat_messages import CALL_OPENS
 from enginehouse_kit.text.thinking import State
 from enginehouse_plugin import GenerationRequest
@@ -58,9 +58,7 @@ def matcher_of(grammar: str, vocabulary: Vocabulary, request: GenerationRequest)
 def _lark(grammar: OutputGrammar, vocabulary: Vocabulary, template: ModelTemplate, thinking: State) -> str:
     """*grammar* in Lark's notation. Reasoning may stand before the answer, as *thinking* says; where the grammar
     is lazy, free text may, or be all of it."""
-    body = gbnf_to_lark(grammar.behind_mark if grammar.is_lazy else grammar.text)
     lines = [_up_to("marked", CALL_OPENS, vocabulary)] if grammar.is_lazy else []
-    body = re.sub(r"^start:", "answer:", body, count=1, flags=re.MULTILINE)
     start = "free | marked answer" if grammar.is_lazy else "answer"
     if thinking != "never":
         opens, closes = template.marks
@@ -72,8 +70,7 @@ def _lark(grammar: OutputGrammar, vocabulary: Vocabulary, template: ModelTemplat
             reasoned = f"(begun {reasoned})?"
         start = f"{reasoned} ({start})"
     lines += ["free: FREE_TEXT", "FREE_TEXT: /(.|\\n)*/"]
-    _, _, rules = body.partition("\n")
-    return "\n".join([_OPTIONS, f"start: {start}", *lines, rules])
+    return "\n".join([_OPTIONS, f"start: {start}", *lines, *lark(grammar.form, "answer", grammar.behind)])
 
 
 def _up_to(name: str, mark: str, vocabulary: Vocabulary) -> str:

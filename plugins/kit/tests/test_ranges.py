@@ -7,16 +7,18 @@ from decimal import Decimal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from enginehouse_kit.grammar.limits import Budget
+from enginehouse_kit.grammar.pattern import pattern_language
 from enginehouse_kit.grammar.ranges import integer_rule, number_rule
-from enginehouse_llamacpp.progress import GrammarProgress
+from enginehouse_kit.grammar.regex import Algebra
 
 integers = st.integers(-30, 30) | st.integers(-5000, 5000) | st.integers(-(10**9), 10**9)
 decimals = st.decimals(-3000, 3000, places=3, allow_nan=False).map(lambda d: Decimal(format(d.normalize(), "f")))
 
 
 def takes(rule: str, text: str) -> bool:
-    progress = GrammarProgress(f"root ::= {rule}")
-    return progress.read(text) and progress.may_end
+    algebra = Algebra(Budget())
+    return algebra.matches(pattern_language(algebra, f"^(?:{rule})$"), text)
 
 
 @given(integers, integers, st.lists(integers, max_size=20))

@@ -1,0 +1,185 @@
+"""Numbers of a schema as they are written in JSON: bounds, multiples, and values that are left out."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from . import ranges
+from .pattern import pattern_language
+from .regex import Algebra, Regex, Steps
+
+MAX_MODULUS = 1000
+"""Largest step of `multipleOf`, in units of its last digit: each remainder is a state of the grammar."""
+_MAX_PLACES = 6
+_MOST_DIGITS = 1000  # of a bound
+
+INTEGER = r"^-?(?:0|[1-9][0-9]{0,15})$"
+NUMBER = r"^-?(?:0|[1-9][0-9]{0,15})(?:\.[0-9]{1,16})?(?:[eE][+-]?[0-9][0-9]?)?$"
+
+
+class Numbers(msgspec.Struct, frozen=True):
+    """Numbers between bounds, whole if *is_integer*, multiples of each of *steps*; *values* alone if not None."""
+
+    low: Decimal | None = None
+    high: Decimal | None = None
+    is_open_low: bool = False
+    is_open_high: bool = False
+    is_integer: bool = False
+    steps: tuple[Decimal, ...] = ()
+    values: tuple[Decimal, ...] | None = None
+    without: tuple[Decimal, ...] = ()
+
+    def has(self, value: Decimal) -> bool:
+        """Whether *value* is one of them."""
+        if self.low is not None and (value <= self.low if self.is_open_low else value < self.low):
+            return False
+        if self.high is not None and (value >= self.high if self.is_open_high else value > self.high):
+            return False
+        if (self.is_integer and not _is_whole(value)) or value in self.without:
+            return False
+        return (self.values is None or value in self.values) and all(_is_multiple(value, step) for step in self.steps)
+
+    def and_(self, other: Numbers) -> Numbers:
+        """Numbers of both."""
+        low, is_open_low = _narrower(self.low, self.is_open_low, other.low, other.is_open_low, 1)
+        high, is_open_high = _narrower(self.high, self.is_open_high, other.high, other.is_open_high, -1)
+        joined = Numbers(
+            low,
+            high,
+            is_open_low,
+            is_open_high,
+            self.is_integer or other.is_integer,
+            tuple(dict.fromkeys((*self.steps, *other.steps))),
+            other.values if self.values is None else self.values,
+            tuple(dict.fromkeys((*self.without, *other.without))),
+        )
+        if joined.values is None:
+            return joined
+        known = None if other.values is None else frozenset(other.values)
+        free = msgspec.structs.replace(joined, values=None)
+        return Numbers(values=tuple(v for v in joined.values if free.has(v) and (known is None or v in known)))
+
+    @property
+    def is_never(self) -> bool:
+        """Whether there are none."""
+        if self.values is not None:
+            return not self.values
+        if self.low is None or self.high is None:
+            return False
+        if self.is_integer:
+            least, most = self._whole_bounds()
+            return least is not None and most is not None and least > most
+        return self.low > self.high or (self.low == self.high and (self.is_open_low or self.is_open_high))
+
+    def _whole_bounds(self) -> tuple[int | None, int | None]:
+        low = high = None
+        if self.low is not None:
+            low = math.floor(self.low) + 1 if self.is_open_low else math.ceil(self.low)
+        if self.high is not None:
+            high = math.ceil(self.high) - 1 if self.is_open_high else math.floor(self.high)
+        return low, high
+
+    def language(self, algebra: Algebra) -> Regex:
+        """How they are written.
+
+        Raises:
+            ValueError: a step is too fine or too large, or a bound too long.
+        """
+        if self.values is not None:
+            return algebra.either([algebra.text(written(value)) for value in self.values])
+        for bound in (self.low, self.high):
+            if bound is not None and abs(bound.adjusted()) > _MOST_DIGITS:
+                raise ValueError("is too large or too small")
+        base = self._between(algebra)
+        parts = [algebra.steps(Multiples(step)) for step in self.steps if not (step == 1 and self.is_integer)]
+        parts += [algebra.negated(_spellings(algebra, value)) for value in self.without]
+        return algebra.both(base, *parts) if base is not algebra.none else base
+
+    def _between(self, algebra: Algebra) -> Regex:
+        if self.low is None and self.high is None and not self.steps and not self.without:
+            return pattern_language(algebra, INTEGER if self.is_integer else NUMBER)
+        if self.is_integer:
+            rule = ranges.integer_rule(*self._whole_bounds())
+        else:
+            rule = ranges.number_rule(self.low, self.high, is_open_low=self.is_open_low, is_open_high=self.is_open_high)
+        return algebra.none if rule is None else pattern_language(algebra, f"^(?:{rule})$")
+
+
+def written(value: Decimal) -> str:
+    """*value* in JSON: whole numbers without a point; an exponent where there would be many zeros."""
+    if _is_whole(value) and value.adjusted() < 400:
+        return str(int(value))
+    return msgspec.json.encode(float(value)).decode()
+
+
+def decimal_of(value: Any) -> Decimal:  # Any: a JSON number
+    """The decimal number that *value* is written as."""
+    return Decimal(value) if isinstance(value, int) else Decimal(repr(value))
+
+
+class Multiples(Steps):
+    """Multiples of a decimal *step*, followed digit by digit: remainder, and digits behind the point."""
+
+    alphabet = "-.0123456789"
+
+    def __init__(self, step: Decimal) -> None:
+        sign, digits, exponent = step.normalize().as_tuple()
+        places = max(-int(exponent), 0)
+        self._modulus = int(step.scaleb(places))
+        self._places = places
+        if self._modulus > MAX_MODULUS or places > _MAX_PLACES or sign or not digits:
+            raise ValueError(f"is only supported up to {MAX_MODULUS} units of its last digit")
+
+    def start(self) -> tuple[int, int]:
+        """See `Steps.start`."""
+        return 0, -1
+
+    def next(self, state: tuple[int, int], character: str) -> tuple[int, int] | None:
+        """See `Steps.next`."""
+        remainder, place = state
+        if character == "-":
+            return state
+        if character == ".":
+            return (remainder, 0) if place < 0 and self._places else None
+        if not character.isdigit() or place == self._places:
+            return None
+        return (remainder * 10 + int(character)) % self._modulus, place + (place >= 0)
+
+    def is_end(self, state: tuple[int, int]) -> bool:
+        """See `Steps.is_end`."""
+        remainder, place = state
+        return bool(remainder * 10 ** (self._places - max(place, 0)) % self._modulus == 0)
+
+
+def _spellings(algebra: Algebra, value: Decimal) -> Regex:
+    text = format(value, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    sign = "-?" if not value else ""
+    dot = "" if "." in text else r"\."
+    return pattern_language(algebra, f"^{sign}{text.replace('.', chr(92) + '.')}(?:{dot}0*)?$")
+
+
+def _is_whole(value: Decimal) -> bool:
+    return value == value.to_integral_value()
+
+
+def _is_multiple(value: Decimal, step: Decimal) -> bool:
+    scale = -min(int(value.as_tuple().exponent), int(step.as_tuple().exponent), 0)
+    if scale > _MOST_DIGITS or abs(value.adjusted()) > _MOST_DIGITS:
+        return False
+    return int(value.scaleb(scale)) % int(step.scaleb(scale)) == 0
+
+
+def _narrower(
+    one: Decimal | None, is_open: bool, other: Decimal | None, is_other_open: bool, sign: int
+) -> tuple[Decimal | None, bool]:
+    if one is None or other is None:
+        return (other, is_other_open) if one is None else (one, is_open)
+    if one == other:
+        return one, is_open or is_other_open
+    return (one, is_open) if sign * one > sign * other else (other, is_other_open)
