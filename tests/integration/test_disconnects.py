@@ -12,13 +12,11 @@ import psutil
 import pytest
 import uvloop
 
-from enginehouse import hardware
+from enginehouse.assembly import build
 from enginehouse.cli.shared.setup import set_up
 from enginehouse.fleet import Fleet
-from enginehouse.http.app import App, create_app
+from enginehouse.http.app import App
 from enginehouse.http.server import Server, listen
-from enginehouse.live import Live
-from enginehouse.service import Service
 
 from .raw import NO_END, Engine, Raw, engines, metric, wait_until
 from .served import MODEL, LogLine, Served
@@ -241,8 +239,8 @@ def test_leaving_leaves_no_task(tmp_path: Path) -> None:
 
     async def count() -> None:
         listener = listen("127.0.0.1", 0)
-        fleet = Fleet(setup.config, setup.plugins.backends, hardware.devices())
-        app = create_app(Live(setup.config), Service(setup.plugins, fleet))
+        house = build(setup.config, setup.plugins)
+        fleet, app = house.fleet, house.app
         server = Server(app, fleet, setup.config.server)
         address = listener.getsockname()
         serving = asyncio.create_task(server.run(listener))
@@ -252,6 +250,7 @@ def test_leaving_leaves_no_task(tmp_path: Path) -> None:
         finally:
             server.end()
             await serving
+            house.close()
 
     async def leave_and_count(server: Server, app: App, fleet: Fleet, address: tuple[str, int]) -> None:
         (hosted,) = fleet.instances()

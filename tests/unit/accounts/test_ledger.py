@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 import subprocess
@@ -268,3 +269,22 @@ def test_what_cannot_be_written_at_the_end_is_reported(path, logs):
     assert not book.flush(0.05)
     book.close()
     assert (logs[-1]["event"], logs[-1]["rows"]) == ("usage lost", 1)
+
+
+def test_a_folder_that_cannot_be_looked_into_for_a_while_loses_nothing(tmp_path, quick, monkeypatch):
+    path = str(tmp_path / "usage.db")
+    book = Ledger(SQLiteStore(path))
+    stat, is_hidden = os.stat, True
+
+    def refused(name, *more, **options):
+        if is_hidden and str(name).startswith(path):
+            raise PermissionError(13, "Permission denied", str(name))
+        return stat(name, *more, **options)
+
+    monkeypatch.setattr(os, "stat", refused)
+    book.add(ended())
+    assert not book.flush(0.1)
+    is_hidden = False
+    assert book.flush(10)
+    book.close()
+    assert totals(path)[0].requests == 1

@@ -275,5 +275,5 @@ def _is_at(file: os.stat_result, path: str) -> bool:
     """Whether *file* is what is at *path* now."""
     try:
         return os.path.samestat(file, os.stat(path))
-    except FileNotFoundError:
+    except OSError:  # what cannot be looked at is not there for us either
         return False
