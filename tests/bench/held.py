@@ -21,21 +21,17 @@ def raise_files() -> int:
 
 
 class Client(asyncio.Protocol):
-    """One stream, open while `is_open`; `began` is done with its first token, or at once where it never *reads*."""
+    """One stream, open while `is_open`; `began` is done with its first token."""
 
-    def __init__(self, *, reads: bool = True) -> None:
+    def __init__(self) -> None:
         self.is_open = False
         self.began: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._reads = reads
         self._read = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         self.is_open = True
         self.transport = transport
         transport.write(REQUEST)
-        if not self._reads:
-            transport.pause_reading()
-            self.began.set_result(None)
 
     def data_received(self, data: bytes) -> None:
         if self.began.done():
@@ -58,21 +54,30 @@ REQUEST = (
 ).encode()
 
 
-async def open_streams(port: int, count: int, *, reads: bool = True, at_once: int = 50) -> list[Client]:
+async def open_streams(port: int, count: int, *, at_once: int = 50) -> list[Client]:
     """Open *count* streams, *at_once* at a time, and wait until each has begun."""
     loop = asyncio.get_running_loop()
     clients: list[Client] = []
     while len(clients) < count:
-        group = [Client(reads=reads) for _ in range(min(at_once, count - len(clients)))]
+        group = [Client() for _ in range(min(at_once, count - len(clients)))]
         for client in group:
-            sock = socket.socket()
-            sock.setblocking(False)
-            if not reads:
-                # Full at once, not after megabytes: the server's own buffer is sized after the segments.
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
-            await loop.sock_connect(sock, ("127.0.0.1", port))
-            await loop.create_connection(lambda client=client: client, sock=sock)
+            await loop.create_connection(lambda client=client: client, "127.0.0.1", port)
         await asyncio.wait_for(asyncio.gather(*(client.began for client in group)), 60)
         clients += group
     return clients
+
+
+async def open_unread(port: int, count: int) -> list[socket.socket]:
+    """Ask for *count* streams on sockets that nobody reads."""
+    loop = asyncio.get_running_loop()
+    sockets = []
+    for _ in range(count):
+        unread = socket.socket()
+        unread.setblocking(False)
+        # Full at once, not after megabytes: the server's own buffer is sized after the segments.
+        unread.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        unread.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+        await loop.sock_connect(unread, ("127.0.0.1", port))
+        await loop.sock_sendall(unread, REQUEST)
+        sockets.append(unread)
+    return sockets

@@ -31,7 +31,7 @@ async def measure(port: int, pid: int, clients: int, seconds: int) -> bool:
     print("| after, s | resident, MiB | processor, s |\n|---|---|---|")
     print(f"| before | {before:.1f} | |")
     began_at, spent = time.perf_counter(), load.processor_s(pid)
-    readers = await held.open_streams(port, clients, reads=False)
+    unread = await held.open_unread(port, clients)
     seen: list[float] = []
     every = max(1, seconds // 10)
     for second in range(1, seconds + 1):
@@ -45,8 +45,8 @@ async def measure(port: int, pid: int, clients: int, seconds: int) -> bool:
         f"\n{clients} clients that do not read: {max(seen):.0f} MiB at most, {each_kib:.0f} KiB for each; "
         f"{'bounded' if is_bounded else 'it was still rising'}."
     )
-    for reader in readers:
-        reader.transport.abort()
+    for one in unread:
+        one.close()
     return is_bounded
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import tomllib
 
 import pytest
 
@@ -55,6 +56,17 @@ def test_the_picture_has_every_package_and_module_of_the_router() -> None:
     }
     shown = {one or other for one, other in re.findall(r"^  ([\w.]+)|│ ([\w.]+)", PICTURE, re.MULTILINE)}
     assert there <= shown
+
+
+def test_the_picture_has_the_layers_in_their_order() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
+    lines = PICTURE.splitlines()
+    found = []
+    for layer in layers:
+        names = re.findall(r"enginehouse\.(\w+)", layer)
+        found += [next(at for at, line in enumerate(lines) if all(re.search(rf"\b{name}\b", line) for name in names))]
+    assert found == sorted(set(found))
 
 
 @pytest.mark.parametrize("target", TARGETS)
