@@ -67,6 +67,7 @@ _STEPS: Final = (
     ),
 )
 _VERSION: Final = len(_STEPS)
+_MOST: Final = 2**40
 _PUT: Final = f"(router, serial, {_COLUMNS}) VALUES (?, ?, {', '.join('?' * len(COLUMNS))})"
 _END: Final = f"INSERT OR REPLACE INTO usage {_PUT}"
 _NOTE: Final = f"INSERT OR REPLACE INTO running {_PUT}"
@@ -98,18 +99,24 @@ class SQLiteStore(Store):
     def commit(self, ended: Mapping[int, Row], running: Mapping[int, Row]) -> None:
         """See `Store.commit`."""
         connection = self._connected()
-        router = self._router
         if not ended and not running:
             return
         try:
-            with connection:
-                connection.execute("BEGIN IMMEDIATE")
-                connection.executemany(_END, [(router, serial, *row) for serial, row in ended.items()])
-                connection.executemany(_NOTE, [(router, serial, *row) for serial, row in running.items()])
-                if connection.execute(_HAS_NOTES, (router,)).fetchone():  # short requests leave none
-                    connection.executemany(_FORGET, [(router, serial) for serial in ended])
+            try:
+                self._put(connection, ended, running)
+            except OverflowError:  # a count that no engine can mean; all other rows wait behind this one
+                self._put(connection, _possible(ended), _possible(running))
         except sqlite3.Error as error:
             raise StoreError(str(error)) from error
+
+    def _put(self, connection: sqlite3.Connection, ended: Mapping[int, Row], running: Mapping[int, Row]) -> None:
+        router = self._router
+        with connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany(_END, [(router, serial, *row) for serial, row in ended.items()])
+            connection.executemany(_NOTE, [(router, serial, *row) for serial, row in running.items()])
+            if connection.execute(_HAS_NOTES, (router,)).fetchone():  # short requests leave none
+                connection.executemany(_FORGET, [(router, serial) for serial in ended])
 
     def settle(self) -> int:
         """See `Store.settle`."""
@@ -205,6 +212,14 @@ def totals(path: str, *, since: float = 0.0) -> list[UsageTotal]:
     except sqlite3.Error as error:
         raise ConfigError(f"{path} holds no usage: {error}.", where="usage.path") from error
     return [UsageTotal(**dict(zip(UsageTotal.__struct_fields__, row, strict=True))) for row in rows]
+
+
+def _possible(rows: Mapping[int, Row]) -> dict[int, Row]:
+    """*rows* with numbers that the file can hold, and sums of many of them."""
+    return {
+        serial: tuple(min(value, _MOST) if isinstance(value, int) else value for value in row)
+        for serial, row in rows.items()
+    }
 
 
 def _migrate(connection: sqlite3.Connection, path: str) -> None:

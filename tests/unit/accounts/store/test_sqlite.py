@@ -49,6 +49,13 @@ def test_rows_are_kept_once_however_often_they_are_given(path, store):
     assert requests(path) == 1
 
 
+def test_a_count_that_no_engine_can_mean_holds_up_no_other_row(path, store):
+    lying = ended(model="lies")
+    lying.prompt_tokens = 10**30
+    store.commit({1: row(ended()), 2: row(lying), 3: row(lying)}, {4: row(lying)})
+    assert [(total.model, total.requests) for total in totals(path)] == [("lies", 2), ("m", 1)]
+
+
 def test_a_router_that_lives_is_not_settled(path, store):
     store.commit({}, {1: row(facts_of())})
     other = SQLiteStore(path)
