@@ -150,6 +150,9 @@ class Guest:
     def refused(self, error: EnginehouseError) -> None:
         self.slot.set_exception(error)
 
+    def stranded(self) -> None:
+        """Wait on."""
+
     def withdraw(self) -> None:
         assert self.waiter is not None
         self.gate.withdraw(self.waiter)

@@ -15,13 +15,16 @@ RETRY_AFTER_S = 5.0
 
 
 class Entrant(Protocol):
-    """Who waits in a gate's queue. Hears one of the two, once, unless it is withdrawn before."""
+    """Who waits in a gate's queue. Is admitted or refused, once, unless it is withdrawn before."""
 
     def admitted(self, weight: int) -> None:
         """Have *weight* slots, to give back to `Gate.leave`."""
 
     def refused(self, error: EnginehouseError) -> None:
         """Have no slot, because of *error*."""
+
+    def stranded(self) -> None:
+        """Hear that the instance has failed: it waits on for a restart, or withdraws and goes elsewhere."""
 
 
 class Waiter:
@@ -65,6 +68,11 @@ class Gate:
     def __repr__(self) -> str:
         state = "open" if self.is_open else "closed"
         return f"<Gate {self.model!r} {state} running={self.running}/{self.capacity} waiting={self.waiting}>"
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a request would be let in, or could wait for others that are."""
+        return self.is_open and self.waiting < self.max_queue
 
     def enter(self, weight: int) -> int:
         """Take *weight* slots if they are free and nobody waits; returns what to give back to `leave`, 0 for none.
@@ -138,6 +146,12 @@ class Gate:
         """Refuse all that wait now."""
         for waiter in [waiter for queue in self._turns.values() for waiter in queue]:
             self._refuse(waiter, error)
+
+    def strand(self) -> None:
+        """Tell all that wait that the instance has failed."""
+        for waiter in [waiter for queue in self._turns.values() for waiter in queue]:
+            if waiter.is_queued:
+                waiter.entrant.stranded()
 
     async def wait_idle(self) -> None:
         """Wait until nothing runs."""

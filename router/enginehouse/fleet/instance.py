@@ -326,6 +326,7 @@ class HostedInstance:
         self._failures += 1
         self._set("failed", reason)
         self.gate.start_deadlines()
+        self.gate.strand()
 
     async def _sit_out(self) -> None:
         """Wait as long as the backoff says; requests wait at the gate meanwhile."""

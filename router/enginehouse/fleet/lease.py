@@ -4,8 +4,8 @@
                  ▲          │
                  └──────────┘ it failed before the first delta, once
 
-Plain calls move it on: the gate's (`admitted`, `refused`), the instance's (`events`, `end`), the client's (`pause`,
-`resume`, `cancel`) and one timer's. Where a slot is free, all of it happens in `open`.
+Plain calls move it on: the gate's (`admitted`, `refused`, `stranded`), the instance's (`events`, `end`), the client's
+(`pause`, `resume`, `cancel`) and one timer's. Where a slot is free, all of it happens in `open`.
 """
 
 from __future__ import annotations
@@ -170,6 +170,23 @@ class Lease(Run):
         """End without a slot; see `Entrant`."""
         self._waiter = None
         self._finish(error)
+
+    def stranded(self) -> None:
+        """Go to another instance if one is ready and has room; see `Entrant`."""
+        waiter = self._waiter
+        try:
+            other = choose(self._request, self._model.instances, self._hosted, self._model.select)
+        except EnginehouseError:
+            return  # it waits on: this one may be ready again before another is
+        if waiter is None or other is None or other is self._avoid or not other.gate.has_room:
+            return
+        self._hosted.gate.withdraw(waiter)
+        self._waiter = None
+        self._facts.queue_s += self._loop.time() - self._queued_at
+        try:
+            self._seek()
+        except Exception as error:  # noqa: BLE001  # nobody else hears of what a plugin breaks here
+            self._finish(error)
 
     # ---- the instance's side ----
 

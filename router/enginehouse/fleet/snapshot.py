@@ -14,7 +14,7 @@ from enginehouse_plugin import Capabilities, Device, LoadProgress
 from .plan import InstancePlan, Rejected
 
 State = Literal["unloaded", "loading", "ready", "failed", "draining", "closed"]
-ModelState = Literal["unplaced", "unloaded", "loading", "ready", "failed", "draining", "closed"]
+ModelState = State | Literal["unplaced"]
 FleetState = Literal["ready", "starting", "unplaced", "draining"]
 
 
@@ -63,7 +63,7 @@ class ModelSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         """`unplaced` where no placement holds and fits; `ready` when an instance is; else the state of the first."""
         if not self.has_place:
             return "unplaced"
-        states = [instance.state for instance in self.instances]
+        states: list[State] = [instance.state for instance in self.instances]
         return "ready" if "ready" in states else states[0]
 
     @property

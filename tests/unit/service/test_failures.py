@@ -243,6 +243,36 @@ async def test_an_instance_that_restarts_is_passed_over_for_one_that_is_ready(ho
     assert choose(a_request(), [first, second]) is second
 
 
+async def test_a_request_that_waits_at_an_instance_that_dies_moves_on_to_another(house):
+    desk = Desk(house)
+    first, second = await two_instances(house, desk)
+    house.script.may_load.clear()
+    for hosted in (first, second):
+        hosted.gate.enter(2)
+    desk.open()
+    assert (first.gate.waiting, second.gate.waiting) == (1, 0)
+    house.script.instances[0].crash()
+    await house.until("failed", first)
+    assert (first.gate.waiting, second.gate.waiting) == (0, 1)
+    second.gate.leave(2)
+    await desk.reader.answer()
+    assert desk.facts.instance_id == "m#1"
+
+
+async def test_a_request_waits_on_where_no_other_instance_has_the_feature(house):
+    desk = Desk(house)
+    first, second = await two_instances(house, desk)
+    second.capabilities = Capabilities(context_tokens=1, max_concurrent_requests=1)
+    first.gate.enter(2)
+    desk.open(stream=True)
+    house.script.instances[0].crash()
+    await house.until("failed", first)
+    assert (first.gate.waiting, second.gate.waiting) == (1, 0)
+    first.gate.leave(2)
+    assert len(await desk.reader.answer()) == 5
+    assert desk.facts.instance_id == "m#0"
+
+
 async def test_a_plugins_choice_goes_before_the_routers(house):
     class Last:
         enginehouse_api = "2.0"
