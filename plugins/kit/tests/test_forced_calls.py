@@ -5,12 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enginehouse_kit.text.forced_calls import MAX_CALLS, ForcedCallParser, call_schema
+from enginehouse_kit.text.forced_calls import ForcedCallParser
 from enginehouse_plugin.errors import EngineProtocolError
-from enginehouse_plugin.request import NamedTool, Tool
-
-WEATHER = Tool("weather", parameters={"type": "object", "properties": {"city": {"type": "string"}}})
-CLOCK = Tool("clock")
 
 
 def calls_of(pieces):
@@ -24,68 +20,6 @@ def calls_of(pieces):
             assert piece.name is None
         calls[piece.call_index][1] += piece.arguments_fragment
     return [tuple(call) for call in calls]
-
-
-def one_call(tool, arguments):
-    return {
-        "type": "object",
-        "properties": {"name": {"const": tool.name}, "arguments": arguments},
-        "required": ["name", "arguments"],
-        "additionalProperties": False,
-    }
-
-
-NO_ARGUMENTS = {"type": "object", "properties": {}, "additionalProperties": False}
-
-
-def test_a_named_choice_forces_one_call_of_that_tool():
-    assert call_schema([WEATHER, CLOCK], NamedTool("clock"), parallel=True) == one_call(CLOCK, NO_ARGUMENTS)
-
-
-def test_required_without_parallel_forces_one_call_of_any_tool():
-    schema = call_schema([WEATHER, CLOCK], "required", parallel=False)
-    assert schema == {"anyOf": [one_call(WEATHER, WEATHER.parameters), one_call(CLOCK, NO_ARGUMENTS)]}
-
-
-def test_required_with_parallel_forces_a_bounded_array():
-    schema = call_schema([CLOCK], "required", parallel=True)
-    assert schema == {
-        "type": "array",
-        "items": one_call(CLOCK, NO_ARGUMENTS),
-        "minItems": 1,
-        "maxItems": MAX_CALLS,
-    }
-
-
-def test_the_name_comes_first_so_that_arguments_can_stream():
-    assert list(call_schema([CLOCK], "required", parallel=False)["properties"]) == ["name", "arguments"]
-
-
-def test_references_of_parameters_still_point_into_them():
-    parameters = {
-        "type": "object",
-        "properties": {
-            "tree": {"$ref": "#/$defs/Node"},
-            "$ref": {"type": "string"},  # a property that is called $ref
-            "self": {"$ref": "#"},
-            "kind": {"const": {"$ref": "#/no/reference"}},
-        },
-        "$defs": {"Node": {"type": "array", "items": {"$ref": "#/$defs/Node"}}},
-    }
-    schema = call_schema([CLOCK, Tool("t", parameters=parameters)], "required", parallel=True)
-    root = "#/$defs/arguments_1"
-    assert schema["items"]["anyOf"][1]["properties"]["arguments"] == {"$ref": root}
-    moved = schema["$defs"]["arguments_1"]
-    assert moved["properties"]["tree"] == {"$ref": root + "/$defs/Node"}
-    assert moved["properties"]["$ref"] == {"type": "string"}
-    assert moved["properties"]["self"] == {"$ref": root}
-    assert moved["properties"]["kind"] == parameters["properties"]["kind"]
-    assert moved["$defs"]["Node"]["items"] == {"$ref": root + "/$defs/Node"}
-
-
-def test_a_choice_of_a_tool_that_is_not_offered_is_refused():
-    with pytest.raises(ValueError, match="No tool"):
-        call_schema([CLOCK], NamedTool("weather"), parallel=False)
 
 
 json_values = st.recursive(

@@ -1,6 +1,8 @@
 import asyncio
 import os
 import socket
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -34,6 +36,12 @@ async def until_closed(before):
     async with asyncio.timeout(30):
         while open_descriptors() > before:  # noqa: ASYNC110  # nothing tells
             await asyncio.sleep(0.001)
+
+
+def test_a_missing_extra_says_what_to_install():
+    code = "import sys; sys.modules['httptools'] = None; import enginehouse_kit.http.client"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "pip install 'enginehouse-kit[http]'" in done.stderr
 
 
 async def test_a_request_has_a_body_and_a_reply_its_headers(server, client):

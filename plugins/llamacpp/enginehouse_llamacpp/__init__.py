@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Sequence
 
-from enginehouse_plugin import BackendType, hookimpl
+from enginehouse_plugin import BackendType, Device, hookimpl
 
+from . import devices
 from .backend import LlamaCppBackend
 from .options import LlamaCppOptions
 
@@ -23,6 +24,12 @@ def enginehouse_backends() -> Sequence[BackendType]:
             create=LlamaCppBackend,
             options=LlamaCppOptions,
             kinds=("cuda", "rocm", "apple", "vulkan", "cpu"),
-            description="llama.cpp: GGUF models on processors, CUDA and Metal",
+            description="llama.cpp: GGUF models on processors, CUDA, ROCm, Metal and Vulkan",
         )
     ]
+
+
+@hookimpl
+def enginehouse_devices() -> Sequence[Device]:
+    """Devices for ROCm and Vulkan, as the llama.cpp that is here sees them."""
+    return devices.brought()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import shutil
@@ -12,7 +13,7 @@ from enginehouse_kit.process.interpreters import versions_in
 from enginehouse_plugin import Backend, Device, Fit, LoadProgress, OnProgress, Placement, ProbeReport
 from enginehouse_plugin.errors import ENGINE_WITHOUT_GPU, DoesNotFit, EngineError, LoadFailed, SourceNotFound
 
-from . import gguf, start
+from . import devices, gguf, start
 from .instance import LlamaCppInstance
 from .model import describe
 from .options import LlamaCppOptions
@@ -36,7 +37,10 @@ class LlamaCppBackend(Backend):
     """llama.cpp, embedded through xllamacpp or as a llama-server program."""
 
     async def probe(self, python: str | None = None) -> ProbeReport:
-        """Look for xllamacpp in this interpreter and for llama-server on the PATH; or for xllamacpp in *python*."""
+        """Look for xllamacpp in this interpreter and for llama-server on the PATH; or for xllamacpp in *python*.
+
+        What it was built for is told by the devices that it sees.
+        """
         if python is not None:
             version = (await versions_in(python, ("xllamacpp",)) or {}).get("xllamacpp")
             if version is None:
@@ -46,14 +50,13 @@ class LlamaCppBackend(Backend):
                     detail=f"'{python}' is no interpreter, or has no xllamacpp",
                     fix=f"{python} -m pip install xllamacpp",
                 )
-            return ProbeReport(available=True, engine="llama.cpp", engine_version=f"xllamacpp {version}", detail=python)
+            return await _found(f"xllamacpp {version}", python, python)
         version = start.embedded_version()
         if version is not None:
-            return ProbeReport(available=True, engine="llama.cpp", engine_version=f"xllamacpp {version}")
+            return await _found(f"xllamacpp {version}")
         binary = shutil.which("llama-server")
         if binary is not None:
-            version = await start.binary_version(binary)
-            return ProbeReport(available=True, engine="llama.cpp", engine_version=version or None, detail=binary)
+            return await _found(await start.binary_version(binary) or None, binary)
         return ProbeReport(
             available=False, engine="llama.cpp", detail="neither xllamacpp nor llama-server is here", fix=start.FIX
         )
@@ -157,6 +160,11 @@ class LlamaCppBackend(Backend):
                 code="bad_weights",
             )
         return error
+
+
+async def _found(version: str | None, detail: str = "", python: str | None = None) -> ProbeReport:
+    found = await asyncio.to_thread(devices.usable, python)
+    return ProbeReport(available=True, engine="llama.cpp", engine_version=version, detail=detail, devices=found)
 
 
 def _options(placement: Placement) -> LlamaCppOptions:

@@ -8,35 +8,13 @@ from collections.abc import Mapping
 import msgspec
 
 from enginehouse_kit.text.chat_messages import CALL_OPENS, TemplateFacts
+from enginehouse_kit.text.features import features_of
 from enginehouse_kit.text.thinking import OPENS
 from enginehouse_plugin import Capabilities
 
 from .gguf import Gguf
 from .options import LlamaCppOptions
 from .server import Props, Server
-
-_ALWAYS = (
-    "streaming",
-    "n",
-    "stop",
-    "seed",
-    "frequency_penalty",
-    "presence_penalty",
-    "repetition_penalty",
-    "logit_bias",
-    "logprobs",
-    "top_k",
-    "min_p",
-    "json_object",
-    "json_schema",
-    "tools",
-    "tool_choice_required",
-    "tool_choice_named",
-    "parallel_tool_calls",
-    "developer_role",
-)
-"""Features that llama.cpp's samplers and grammars give to every model that has a chat template."""
-
 
 _VARIABLES = ("enable_thinking", "thinking", "thinking_budget", "custom_instructions", "date_string", "documents")
 """Variables beyond messages and tools that published templates read."""
@@ -63,22 +41,14 @@ async def describe(server: Server, header: Gguf, context_tokens: int, options: L
     """Ask *server* what it has loaded, and derive what it can do."""
     props = await server.props()
     template = _facts(props)
-    features: set[str] = set(_ALWAYS)
-    if options.prefix_cache:
-        features.add("prefix_cache")
-    if template.thinking:
-        features.add("reasoning")
-    if template.variables:
-        features.add("chat_template_kwargs")
-    if props.chat_template_caps.supports_reasoning_effort:
-        features.add("reasoning_effort")
+    has_effort = props.chat_template_caps.supports_reasoning_effort
     slots = props.total_slots
     control_tokens = header.control_tokens
     return Model(
         capabilities=Capabilities(
             context_tokens=min(context_tokens, props.default_generation_settings.n_ctx),
             max_concurrent_requests=slots,
-            features=frozenset(features),
+            features=features_of(template, has_effort=has_effort, prefix_cache=options.prefix_cache),
             limits={"n": slots, "top_logprobs": 20},
             vocabulary_size=header.vocabulary_size,
         ),

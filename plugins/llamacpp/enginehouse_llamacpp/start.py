@@ -20,6 +20,7 @@ from enginehouse_kit.text.chat_messages import read_template
 from enginehouse_plugin import Device, Placement
 from enginehouse_plugin.errors import EngineMissing, LoadFailed
 
+from .devices import visible
 from .gguf import Gguf
 from .options import LlamaCppOptions
 
@@ -97,7 +98,7 @@ def launch(placement: Placement, devices: tuple[Device, ...], options: LlamaCppO
         "chat_template": _template(options),
     }
     # Threads that spin while they wait are 5 to 50 times slower where anything else uses the processors.
-    env = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"), **visible_devices(gpus)}
+    env = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"), **visible_devices(gpus), **visible(devices)}
     binary = _binary(placement, options)
     if binary is not None:
         return Launch(lambda socket: [binary, *_arguments(settings, socket), *options.extra_arguments], env)

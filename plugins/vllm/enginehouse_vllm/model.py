@@ -7,6 +7,7 @@ import re
 import msgspec
 
 from enginehouse_kit.text.chat_messages import CALL_CLOSES, CALL_OPENS, TemplateFacts
+from enginehouse_kit.text.features import features_of
 from enginehouse_kit.text.thinking import MARKS, OPENS
 from enginehouse_plugin import Capabilities
 
@@ -14,27 +15,6 @@ from .checkpoint import Checkpoint
 from .families import Parsers, has_our_calls
 from .start import MAX_STOPS
 from .vocabulary import Vocabulary
-
-_ALWAYS = (
-    "streaming",
-    "n",
-    "stop",
-    "seed",
-    "frequency_penalty",
-    "presence_penalty",
-    "repetition_penalty",
-    "logit_bias",
-    "top_k",
-    "min_p",
-    "json_object",
-    "json_schema",
-    "tools",
-    "tool_choice_required",
-    "tool_choice_named",
-    "parallel_tool_calls",
-    "developer_role",
-)
-"""Features that vLLM's samplers and grammars give to every model that has a chat template."""
 
 _VARIABLES = (
     "enable_thinking",
@@ -86,24 +66,19 @@ def describe(
 ) -> Model:
     """Derive what the loaded model can do."""
     facts = facts_of(template, parsers)
-    features: set[str] = set(_ALWAYS)
-    if len(vocabulary):
-        features.add("logprobs")
-    if prefix_cache:
-        features.add("prefix_cache")
-    if facts.thinking or parsers.reasoning is not None:
-        features.add("reasoning")
-    if facts.variables:
-        features.add("chat_template_kwargs")
-    if parsers.is_harmony or facts.variables & {"reasoning_effort", "enable_thinking"}:
-        features.add("reasoning_effort")
+    has_effort = parsers.is_harmony or bool(facts.variables & {"reasoning_effort", "enable_thinking"})
+    features = features_of(facts, has_effort=has_effort, prefix_cache=prefix_cache)
+    if parsers.reasoning is not None:
+        features |= {"reasoning"}
+    if not len(vocabulary):
+        features -= {"logprobs"}
     size = checkpoint.vocabulary_size or len(vocabulary)
     hidden = {number: text for number, text in checkpoint.controls.items() if text not in _READ_MARKS}
     return Model(
         capabilities=Capabilities(
             context_tokens=context_tokens,
             max_concurrent_requests=sequences,
-            features=frozenset(features),
+            features=features,
             limits={"n": min(sequences, _MAX_N), "top_logprobs": _MAX_TOP_LOGPROBS, "stop": MAX_STOPS},
             vocabulary_size=size,
         ),

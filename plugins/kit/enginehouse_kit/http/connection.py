@@ -6,7 +6,10 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-import httptools
+try:
+    import httptools
+except ImportError as error:
+    raise ImportError(f"This client needs httptools: pip install 'enginehouse-kit[http]' ({error})") from error
 
 from enginehouse_plugin.errors import EngineDied, EngineProtocolError
 

@@ -6,16 +6,12 @@ For engines that can constrain output to a schema but do not force calls by them
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from enginehouse_plugin.errors import EngineProtocolError
 from enginehouse_plugin.events import ToolCallDelta
-from enginehouse_plugin.request import NamedTool, Tool, ToolChoice
-
-Schema = dict[str, Any]  # a JSON Schema is any JSON object
 
 MAX_CALLS = 16
 """Calls in one answer; a bound, or a weak model writes calls for ever."""
@@ -24,67 +20,6 @@ MAX_CALLS = 16
 def new_call_id() -> str:
     """Make an id for a call."""
     return "call_" + secrets.token_hex(12)
-
-
-# ---- the schema ----
-
-
-def call_schema(tools: Sequence[Tool], choice: ToolChoice, parallel: bool) -> Schema:
-    """Return the schema of the output that *choice* (`required` or a named tool) forces.
-
-    One call is an object. With *parallel* and `required` it is an array of 1 to `MAX_CALLS` objects.
-    `name` stands before `arguments`, so that an engine that keeps the order of properties lets them stream.
-    """
-    offered = [tool for tool in tools if not isinstance(choice, NamedTool) or tool.name == choice.name]
-    if not offered:
-        raise ValueError("No tool is offered that the choice allows.")
-    definitions: Schema = {}
-    calls = [_one_call(tool, f"arguments_{index}", definitions) for index, tool in enumerate(offered)]
-    schema: Schema = calls[0] if len(calls) == 1 else {"anyOf": calls}
-    if parallel and choice == "required":
-        schema = {"type": "array", "items": schema, "minItems": 1, "maxItems": MAX_CALLS}
-    return {**schema, "$defs": definitions} if definitions else schema
-
-
-def _one_call(tool: Tool, key: str, definitions: Schema) -> Schema:
-    arguments: Schema = tool.parameters or {"type": "object", "properties": {}, "additionalProperties": False}
-    root = f"#/$defs/{key}"
-    moved = _with_moved_refs(arguments, root)
-    if moved != arguments:
-        # A reference counts from the root of the document, so a schema with references needs a place of its own.
-        definitions[key] = moved
-        arguments = {"$ref": root}
-    return {
-        "type": "object",
-        "properties": {"name": {"const": tool.name}, "arguments": arguments},
-        "required": ["name", "arguments"],
-        "additionalProperties": False,
-    }
-
-
-_MAPS_OF_SCHEMAS = {"properties", "patternProperties", "dependentSchemas", "$defs", "definitions"}
-_NOT_SCHEMAS = {"const", "enum", "default", "examples"}
-
-
-def _with_moved_refs(schema: Any, root: str) -> Any:  # Any: JSON
-    if isinstance(schema, list):
-        return [_with_moved_refs(item, root) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    moved: Schema = {}
-    for key, value in schema.items():
-        if key == "$ref" and isinstance(value, str) and value.startswith("#"):
-            moved[key] = root + value[1:]
-        elif key in _MAPS_OF_SCHEMAS and isinstance(value, dict):
-            moved[key] = {name: _with_moved_refs(item, root) for name, item in value.items()}
-        elif key in _NOT_SCHEMAS:
-            moved[key] = value
-        else:
-            moved[key] = _with_moved_refs(value, root)
-    return moved
-
-
-# ---- the output ----
 
 
 class CallPiece(msgspec.Struct, frozen=True):
@@ -144,7 +79,7 @@ class ForcedCallParser:
         """Take more of the output.
 
         Raises:
-            EngineProtocolError: it is not what `call_schema` allows.
+            EngineProtocolError: it is no call, or array of calls, in this form.
         """
         pieces: list[CallPiece] = []
         at = 0

@@ -12,6 +12,7 @@ import llguidance
 import msgspec
 
 from enginehouse_kit.text.bounds import check_bias, room_for
+from enginehouse_kit.text.features import features_of
 from enginehouse_plugin import (
     AnyEvent,
     Capabilities,
@@ -33,29 +34,6 @@ from .prompts import Prompt, Prompter
 from .reading import TokenReader
 
 _Result = TypeVar("_Result")
-
-_ALWAYS = frozenset(
-    [
-        "streaming",
-        "n",
-        "stop",
-        "seed",
-        "frequency_penalty",
-        "presence_penalty",
-        "repetition_penalty",
-        "logit_bias",
-        "logprobs",
-        "top_k",
-        "min_p",
-        "json_object",
-        "json_schema",
-        "tools",
-        "tool_choice_required",
-        "tool_choice_named",
-        "parallel_tool_calls",
-        "developer_role",
-    ]
-)
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -207,19 +185,11 @@ class MlxInstance(Instance):
 
 def _capabilities(model: LoadedModel, settings: Settings) -> Capabilities:
     template = model.template
-    features = set(_ALWAYS)
-    if settings.prefix_cache_bytes:
-        features.add("prefix_cache")
-    if template.facts.thinking:
-        features.add("reasoning")
-    if template.facts.variables:
-        features.add("chat_template_kwargs")
-    if template.has_effort:
-        features.add("reasoning_effort")
+    prefix_cache = bool(settings.prefix_cache_bytes)
     return Capabilities(
         context_tokens=settings.context_tokens,
         max_concurrent_requests=settings.slots,
-        features=frozenset(features),
+        features=features_of(template.facts, has_effort=template.has_effort, prefix_cache=prefix_cache),
         limits={"n": settings.slots, "top_logprobs": 20},
         vocabulary_size=model.vocabulary.size,
     )

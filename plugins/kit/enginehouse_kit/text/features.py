@@ -1,0 +1,43 @@
+"""What an engine has that is driven through this kit: the list that its adapters start from."""
+
+from __future__ import annotations
+
+from .chat_messages import TemplateFacts
+
+SAMPLED = frozenset(
+    {
+        "streaming",
+        "n",
+        "stop",
+        "seed",
+        "frequency_penalty",
+        "presence_penalty",
+        "repetition_penalty",
+        "logit_bias",
+        "logprobs",
+        "top_k",
+        "min_p",
+        "json_object",
+        "json_schema",
+        "tools",
+        "tool_choice_required",
+        "tool_choice_named",
+        "parallel_tool_calls",
+        "developer_role",
+    }
+)
+"""What samplers and grammars give to every model that has a chat template."""
+
+
+def features_of(facts: TemplateFacts, *, has_effort: bool, prefix_cache: bool) -> frozenset[str]:
+    """Features of a model with a template as *facts* tell; an adapter takes off what its engine lacks.
+
+    *has_effort*: the template has a place for an effort of reasoning.
+    """
+    also = {
+        "prefix_cache": prefix_cache,
+        "reasoning": facts.thinking,
+        "chat_template_kwargs": bool(facts.variables),
+        "reasoning_effort": has_effort,
+    }
+    return SAMPLED.union(name for name, is_there in also.items() if is_there)
