@@ -72,7 +72,7 @@ class Gate:
     @property
     def has_room(self) -> bool:
         """Whether a request would be let in, or could wait for others that are."""
-        return self.is_open and self.waiting < self.max_queue
+        return self.is_open and (self.waiting < self.max_queue or self.running < self.capacity)
 
     def enter(self, weight: int) -> int:
         """Take *weight* slots if they are free and nobody waits; returns what to give back to `leave`, 0 for none.
