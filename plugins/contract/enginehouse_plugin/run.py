@@ -33,7 +33,7 @@ class Run(ABC):
 
     @abstractmethod
     def pause(self) -> None:
-        """Ask for no more events until `resume`; those that are under way may still come."""
+        """Hold back all events but those that are under way, until `resume` (C3)."""
 
     @abstractmethod
     def resume(self) -> None:
@@ -41,7 +41,7 @@ class Run(ABC):
 
     @abstractmethod
     def cancel(self) -> None:
-        """End the work at once (C1). The sink hears nothing more, not even its end."""
+        """End the work at once (C1). The sink hears nothing more, not even its end (C2)."""
 
     @abstractmethod
     async def wait_released(self) -> None:

@@ -20,7 +20,7 @@ from enginehouse_plugin.errors import (
     InvalidRequest,
 )
 from enginehouse_plugin.events import AnyEvent, Channel, TokenLogprob, TopLogprob
-from enginehouse_plugin.request import Chat, GenerationRequest, JsonObject, JsonSchema, NamedTool, Tool
+from enginehouse_plugin.request import Chat, GenerationRequest, JsonObject, JsonSchema, NamedTool, OutputFormat, Tool
 from enginehouse_plugin.run import Run, Sink, pulled
 
 from .client import LocalClient
@@ -32,7 +32,7 @@ Body = dict[str, Any]  # JSON, or structs that encode to it
 
 # Fields of the same name on the wire, which are left out where the request leaves them as they are.
 _FIELDS = (
-    "n", "max_tokens", "top_k", "min_p", "frequency_penalty", "presence_penalty", "repetition_penalty", "logit_bias",
+    "n", "top_k", "min_p", "frequency_penalty", "presence_penalty", "repetition_penalty", "logit_bias",
     "seed", "stop", "reasoning_effort", "chat_template_kwargs",
 )  # fmt: skip
 _values = attrgetter(*_FIELDS)
@@ -70,16 +70,18 @@ class OpenAIDialect:
         if request.stream:
             body["stream"] = True
             body["stream_options"] = {"include_usage": True}
-        for name, value, default in zip(_FIELDS, _values(request), _DEFAULTS, strict=True):
-            if value != default:
-                body[name] = value
+        if request.max_tokens is not None:
+            body["max_tokens"] = request.max_tokens
+        values = _values(request)
+        if values != _DEFAULTS:
+            for name, value, default in zip(_FIELDS, values, _DEFAULTS, strict=True):
+                if value != default:
+                    body[name] = value
         if request.logprobs:
             body["logprobs"] = True
             body["top_logprobs"] = request.top_logprobs
-        if isinstance(request.output, JsonObject):
-            body["response_format"] = {"type": "json_object"}
-        elif isinstance(request.output, JsonSchema):
-            body["response_format"] = {"type": "json_schema", "json_schema": _schema_body(request.output)}
+        if request.output is not None:
+            body["response_format"] = _format_body(request.output)
         if request.tools:
             choice = request.tool_choice
             body["tools"] = [_tool_body(tool) for tool in request.tools]
@@ -137,6 +139,12 @@ class OpenAIDialect:
 
 def _token_bytes(token: str, numbers: list[int] | None) -> bytes:
     return token.encode("utf-8", "surrogatepass") if numbers is None else bytes(numbers)
+
+
+def _format_body(output: OutputFormat) -> Body:
+    if isinstance(output, JsonObject):
+        return {"type": "json_object"}
+    return {"type": "json_schema", "json_schema": _schema_body(output)}
 
 
 def _schema_body(schema: JsonSchema) -> Body:

@@ -275,7 +275,7 @@ class WorkerLink:
         """Take the frames of one read: the events of each stream in it make one batch."""
         batches: dict[int, list[AnyEvent]] = {}
         for frame in frames:
-            if isinstance(frame, Emitted):
+            if type(frame) is Emitted:  # one for each token: `isinstance` is slow on structs
                 batches.setdefault(frame.id, []).extend(frame.events)
             elif isinstance(frame, Return | Failure):
                 self._push(frame.id, batches.pop(frame.id, ()))
