@@ -23,12 +23,13 @@ DEV_INSTALLED := $(VENV)/dev-installed
 NODE_MODULES := tests/integration/node/node_modules/.package-lock.json
 
 VLLM_ENV := .cache/vllm-venv
+SCHEMA_SUITE := .cache/schemas/jsonschema-4.26.0
 
 # What `make check` runs of the tests: no engine, no real server, no rule of the suite that waits for a clock.
 UNIT := tests/unit tests/docs plugins/contract plugins/kit \
 	$(addprefix conformance/selftest/test_,rules.py docs.py report.py wire.py cli.py cut_json.py)
 
-.PHONY: help serve setup check test unit test-vllm vllm-env parity conformance lint format bench bench-engines clean
+.PHONY: help serve setup check test unit test-vllm vllm-env parity schemas conformance lint format bench bench-engines clean
 .DEFAULT_GOAL := help
 
 help:
@@ -43,6 +44,7 @@ help:
 	@echo "make unit     the tests of 'make check' without the other checks"
 	@echo "make lint     the checks of 'make test' without the tests"
 	@echo "make format   rewrite the code in the project's style"
+	@echo "make schemas  judge the compiler of JSON Schema: the standard's test suite, bombs, random schemas"
 	@echo "make bench    measure the router beside others"
 	@echo "make bench-engines  measure MLX and vLLM behind it beside their own servers (about half an hour)"
 	@echo "make clean    remove what these commands made here; downloaded weights stay"
@@ -110,6 +112,18 @@ lint: $(DEV_INSTALLED)
 format: $(DEV_INSTALLED)
 	$(BIN)/ruff check --fix-only $(CHECKED)
 	$(BIN)/ruff format $(CHECKED)
+
+# The JSON-Schema-Test-Suite as the validator `jsonschema` ships it, and random schemas beside another validator.
+$(SCHEMA_SUITE):
+	mkdir -p $(dir $(SCHEMA_SUITE))
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-binary :all: --no-deps \
+		--dest $(dir $(SCHEMA_SUITE)) $(subst jsonschema-,jsonschema==,$(notdir $(SCHEMA_SUITE)))
+	tar -xzf $(SCHEMA_SUITE).tar.gz -C $(dir $(SCHEMA_SUITE))
+
+schemas: $(DEV_INSTALLED) $(SCHEMA_SUITE)
+	$(BIN)/python -m tests.schemas.suite $(SCHEMA_SUITE)/json/tests/draft2020-12
+	$(BIN)/python -m tests.schemas.bombs
+	$(BIN)/python -m tests.schemas.fuzz $(or $(COUNT),2000)
 
 bench: $(DEV_INSTALLED)
 	$(BIN)/python -m tests.bench $(ARGS)

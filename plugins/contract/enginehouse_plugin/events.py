@@ -54,11 +54,14 @@ class Event(msgspec.Struct, frozen=True, gc=False, tag_field="t"):
 class Started(Event, frozen=True, gc=False, tag="started"):
     """The engine has taken the request. `cached_tokens` of the prompt came from a prefix cache.
 
-    `prompt_tokens` None: the engine tells with the `UsageReport` alone.
+    `prompt_tokens` None: the engine tells with the `UsageReport` alone. `ignored` names places of the request that
+    cannot be enforced and need not be, `tools[0].function.parameters/properties/tags/uniqueItems`: they are left to
+    the model.
     """
 
     prompt_tokens: int | None = None
     cached_tokens: int = 0
+    ignored: tuple[str, ...] = ()
 
 
 @final

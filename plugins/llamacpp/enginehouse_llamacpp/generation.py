@@ -114,7 +114,8 @@ class Generation:
     def _take(self, chunk: Chunk, logprobs: Iterable[TokenLogprob], events: list[AnyEvent]) -> None:
         if self._cached_tokens is None:
             self._cached_tokens = chunk.prompt_progress.cache if chunk.prompt_progress else 0
-            events.append(Started(len(self._prompt_ids), self._cached_tokens))
+            ignored = () if self._grammar is None else self._grammar.ignored
+            events.append(Started(len(self._prompt_ids), self._cached_tokens, ignored))
         reader = self._readers[chunk.index]
         if chunk.stop:
             matched = chunk.stopping_word if chunk.stop_type == "word" else None

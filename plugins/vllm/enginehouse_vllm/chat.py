@@ -139,8 +139,12 @@ class ChatDialect(OpenAIDialect):
         streamed = msgspec.structs.replace(request, stream=True, n=choices)
         body = encode(self.body_of(streamed, model))
         readings = [self._reading(request, choice, thinking) for choice in range(choices)]
-        reader = _ChatReader(self.reader(streamed), request, self._model, readings)
+        reader = _ChatReader(self.reader(streamed), request, self._model, readings, self._left_out(request))
         return client.start(self.path, body, reader, sink, is_stream=True)
+
+    def _left_out(self, request: GenerationRequest) -> tuple[str, ...]:
+        grammar = None if _has_native_calls(request, self._model) else output_grammar(request)
+        return () if grammar is None else grammar.ignored
 
     def _reading(self, request: GenerationRequest, choice: int, thinking: State) -> ChoiceReading:
         if _has_native_calls(request, self._model):
@@ -170,7 +174,12 @@ class _ChatReader:
     """Reads an answer through *wire*, and its texts through *readings*: one for each choice."""
 
     def __init__(
-        self, wire: Reader, request: GenerationRequest, model: Model, readings: Sequence[ChoiceReading]
+        self,
+        wire: Reader,
+        request: GenerationRequest,
+        model: Model,
+        readings: Sequence[ChoiceReading],
+        ignored: tuple[str, ...] = (),
     ) -> None:
         self.begin = wire.begin
         self.refusal = wire.refusal
@@ -178,6 +187,7 @@ class _ChatReader:
         self._request = request
         self._model = model
         self._readings = readings
+        self._ignored = ignored
         self._counts = [0] * len(readings)
 
     def take(self, payload: bytes, events: list[AnyEvent]) -> None:
@@ -198,7 +208,7 @@ class _ChatReader:
         if isinstance(event, Started):
             if event.prompt_tokens is not None:  # newer vLLM cuts `max_tokens`
                 room_for(self._request, event.prompt_tokens, self._model.context_tokens)
-            return (event,)
+            return (msgspec.structs.replace(event, ignored=self._ignored) if self._ignored else event,)
         if isinstance(event, UsageReport):
             read = sum(reading.reader.reasoning_tokens for reading in self._readings)
             return (msgspec.structs.replace(event, reasoning_tokens=max(event.reasoning_tokens, read)),)

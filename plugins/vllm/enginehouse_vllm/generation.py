@@ -81,7 +81,8 @@ class Generation:
 
     def begin(self, events: list[AnyEvent]) -> None:
         """See `Reader.begin`."""
-        events.append(Started(len(self._prompt_ids)))
+        ignored = () if self._grammar is None else self._grammar.ignored
+        events.append(Started(len(self._prompt_ids), ignored=ignored))
 
     def take(self, payload: bytes, events: list[AnyEvent]) -> None:
         """See `Reader.take`."""

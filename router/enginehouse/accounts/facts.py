@@ -128,6 +128,7 @@ class Facts:
                 if event.prompt_tokens is not None:
                     self.prompt_tokens = event.prompt_tokens
                 self.cached_tokens = event.cached_tokens
+                self.ignored += event.ignored
             elif type(event) is UsageReport:
                 self.prompt_tokens = event.prompt_tokens
                 self.cached_tokens = event.cached_tokens

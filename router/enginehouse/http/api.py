@@ -150,10 +150,10 @@ class Answering:
             return
         exchange = self._exchange
         if encoder.is_stream:
-            exchange.begin(OK, self._headers)
+            exchange.begin(OK, self._head())
             exchange.finish(data)
         else:
-            exchange.answer(OK, self._headers, data)
+            exchange.answer(OK, self._head(), data)
         self._finish(OK)
 
     # ---- inside ----
@@ -185,12 +185,16 @@ class Answering:
                 self._silence.set(self._route.server.keep_alive_s, self._keep_open)
         if call.ignored:
             facts.ignored = call.ignored
-            self._headers += (_ignored_header(call.ignored),)
+
+    def _head(self) -> tuple[Header, ...]:
+        """Headers of the answer; what is ignored is known once the engine has started."""
+        ignored = self._facts.ignored
+        return (*self._headers, _ignored_header(ignored)) if ignored else self._headers
 
     def _write(self, data: bytes) -> None:
         exchange = self._exchange
         if not exchange.is_begun:
-            exchange.begin(OK, self._headers)
+            exchange.begin(OK, self._head())
         exchange.write(data)
         if self._silence is not None:
             self._silence.set(self._route.server.keep_alive_s, self._keep_open)

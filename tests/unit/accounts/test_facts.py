@@ -48,6 +48,13 @@ def test_the_final_report_goes_before_the_running_counts():
     assert (record.prompt_tokens, record.cached_tokens, record.completion_tokens) == (6, 4, 9)
 
 
+def test_what_the_engine_leaves_to_the_model_is_named_beside_what_the_router_left_out():
+    facts = Facts("r")
+    facts.ignored = ("mood",)
+    facts.note((Started(ignored=("tools[0].function.parameters/uniqueItems",)),))
+    assert facts.end(200).ignored == ("mood", "tools[0].function.parameters/uniqueItems")
+
+
 def test_it_does_not_matter_in_how_many_batches_events_come():
     events = (
         Started(prompt_tokens=5),

@@ -293,6 +293,16 @@ async def test_what_was_left_out_is_named_in_a_header_and_in_the_facts(stream: b
     assert bench.service.facts.ignored == ("a b", "messages[].mood")
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_the_engine_cannot_enforce_is_named_in_the_header(stream: bool) -> None:
+    """It is known once the engine has started, which a lease notes before the answer hears of it."""
+    bench = Bench(stream=stream).asked()
+    bench.service.facts.ignored = ("tools[0]/uniqueItems",)
+    bench.say("one")
+    bench.service.sink.end(None)
+    assert bench.exchange.all("x-enginehouse-unknown-fields") == ["tools%5B0%5D%2FuniqueItems"]
+
+
 async def test_a_body_that_failed_is_answered() -> None:
     bench = Bench()
     assert bench.exchange.listener is not None

@@ -15,6 +15,7 @@ class Unsupported(Exception):
 
     def __init__(self, path: str, keyword: str, reason: str) -> None:
         super().__init__(f"'{keyword}' at '{path}' {reason}")
+        self.place = f"{path.removeprefix('#')}/{keyword}"
 
 
 class OverBudget(Exception):

@@ -45,7 +45,7 @@ class OutputGrammar:
         self.behind = behind_mark
         """A lazy one without the mark, for engines whose grammars begin behind what triggers them."""
         self.ignored = ignored
-        """What of tools that are not strict is left to the model."""
+        """Places in tools that are not strict: what stands there is left to the model."""
 
     @cached_property
     def text(self) -> str:
@@ -224,16 +224,14 @@ class _Compiler:
         try:
             rules = Rules(self._writer, schema, is_lenient=True)
             found = rules.root("object")
-            self._ignored += [f"{param}: {note}" for note in rules.reader.notes]
+            self._ignored += [param + place for place in rules.reader.notes]
             if self._writer.grammar.can_end(found):
                 return found
-            self._ignored.append(f"{param}: the schema allows no value at all")
+            self._ignored.append(param)
         except Unsupported as refused:
-            self._ignored.append(f"{param}: {refused}")
-        except OverBudget:
-            self._ignored.append(f"{param}: the schema takes too many steps to compile")
-        except RecursionError:
-            self._ignored.append(f"{param}: the schema is nested too deeply")
+            self._ignored.append(param + refused.place)
+        except (OverBudget, RecursionError):  # too large, or nested too deeply
+            self._ignored.append(param)
         self._budget.begin(param)
         return self._writer.primitive("object")
 

@@ -158,7 +158,7 @@ class Reader:
         """
         if not self.is_lenient:
             raise refused
-        self.notes[str(refused)] = None
+        self.notes[refused.place] = None
 
     def _types(self, schema: dict[str, Any], path: str) -> list[str]:
         names = schema.get("type", ["object", "array", "string", "number", "boolean", "null"])

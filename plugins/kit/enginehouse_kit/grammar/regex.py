@@ -205,6 +205,7 @@ class Algebra:
         """What is in all of *items*."""
         found: dict[Regex, None] = {}
         todo = list(items)
+        self.budget.spend(len(todo) // 2)
         ranges: Ranges | None = None
         low, high = 0, None  # of lengths alone
         while todo:

@@ -38,6 +38,12 @@ def grammar_of(
     return None if grammar is None else _lark(grammar, vocabulary, template, thinking)
 
 
+def left_out(request: GenerationRequest) -> tuple[str, ...]:
+    """Places in the tools of *request* that its grammar leaves to the model."""
+    grammar = output_grammar(request)
+    return () if grammar is None else grammar.ignored
+
+
 def matcher_of(grammar: str, vocabulary: Vocabulary, request: GenerationRequest) -> llguidance.LLMatcher:
     """A matcher at the beginning of *grammar*.
 

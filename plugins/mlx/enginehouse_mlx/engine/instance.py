@@ -26,7 +26,7 @@ from enginehouse_plugin import (
 )
 from enginehouse_plugin.errors import EngineDied, EngineUnavailable, InvalidRequest
 
-from .grammar import grammar_of, matcher_of
+from .grammar import grammar_of, left_out, matcher_of
 from .jobs import Begun, Job, Sampled
 from .loading import LoadedModel
 from .owner import Owner, Settings
@@ -42,6 +42,8 @@ class Prepared(msgspec.Struct, frozen=True):
     prompt: Prompt
     max_tokens: int
     matchers: list[llguidance.LLMatcher | None]
+    ignored: tuple[str, ...]
+    """Places in tools that no grammar enforces."""
 
 
 class MlxInstance(Instance):
@@ -89,7 +91,7 @@ class MlxInstance(Instance):
                 news = await job.next()
                 if isinstance(news, Begun):
                     cached_tokens = news.cached_tokens
-                    yield Started(len(job.prompt_ids), cached_tokens)
+                    yield Started(len(job.prompt_ids), cached_tokens, prepared.ignored)
                     continue
                 for event in self._read(job, readers[news.choice], news):
                     yield event
@@ -180,7 +182,7 @@ class MlxInstance(Instance):
         if grammar is not None:
             matcher = matcher_of(grammar, vocabulary, request)
             matchers = [matcher, *(matcher.deep_copy() for _ in range(request.n - 1))]
-        return Prepared(prompt, max_tokens, matchers)
+        return Prepared(prompt, max_tokens, matchers, () if grammar is None else left_out(request))
 
 
 def _capabilities(model: LoadedModel, settings: Settings) -> Capabilities:
