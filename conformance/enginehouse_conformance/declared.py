@@ -43,7 +43,7 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_temperature: float | None = None
     max_body_bytes: int | None = None
     unknown_fields: Literal["refuse", "report", "ignore"] = "refuse"
-    unknown_fields_header: str = "x-enginehouse-unknown-fields"
+    ignored_header: str = "x-enginehouse-ignored"
     keys: bool | None = None
     eos_ids: tuple[int, ...] = ()
     reasoning_efforts: tuple[str, ...] = ()

@@ -105,7 +105,7 @@ def test_unknown_fields_are_named_in_a_header_where_configured(serve: Serve, str
     body = {**HI, "messages": [{**HI["messages"][0], "mood": "sad"}], "foo": 1, "a b": 2, "stream": stream}
     reply = httpx.post(served.url + CHAT, json=body, timeout=60)
     assert reply.status_code == 200
-    named = reply.headers["x-enginehouse-unknown-fields"].split(", ")
+    named = reply.headers["x-enginehouse-ignored"].split(", ")
     assert sorted(named) == ["a%20b", "foo", "messages%5B%5D.mood"]
 
 

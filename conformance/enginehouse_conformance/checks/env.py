@@ -110,8 +110,8 @@ async def unknown_field_by_declared_policy(ctx: Context) -> None:
         return
     ctx.require(reply.status == 200, f"200: unknown fields are {policy}ed", f"status {reply.status}")
     if policy == "report":
-        header = reply.head.get(ctx.declared.unknown_fields_header) or ""
-        ctx.require(name in header, f"{name} in the header {ctx.declared.unknown_fields_header}", header)
+        header = reply.head.get(ctx.declared.ignored_header) or ""
+        ctx.require(name in header, f"{name} in the header {ctx.declared.ignored_header}", header)
 
 
 @check("ENV11")

@@ -24,8 +24,8 @@ from .admit import admit
 from .deadline import Deadline
 from .exchange import Exchange
 
-UNKNOWN_FIELDS_HEADER = b"x-enginehouse-unknown-fields"
-"""Names what the request held and nobody read, where the configuration says `unknown_fields = "report"`."""
+IGNORED_HEADER = b"x-enginehouse-ignored"
+"""Names what a request asked for and did not get, where the profile or the configuration says `report`."""
 
 _STREAM_HEADERS: tuple[Header, ...] = (
     (b"cache-control", b"no-cache"),
@@ -219,4 +219,4 @@ class Answering:
 
 def _ignored_header(names: tuple[str, ...]) -> Header:
     shown = ", ".join(quote(name[:64], safe="") for name in names[:32])
-    return UNKNOWN_FIELDS_HEADER, shown.encode()
+    return IGNORED_HEADER, shown.encode()

@@ -22,7 +22,7 @@ from enginehouse.service import Service
 from enginehouse.telemetry import get_logger
 from enginehouse_plugin.errors import EnginehouseError
 
-from .api import UNKNOWN_FIELDS_HEADER, ApiRoute
+from .api import IGNORED_HEADER, ApiRoute
 from .asgi import AsgiExchange, Bridge
 from .direct import DirectExchange
 from .exchange import Exchange, Handler
@@ -141,7 +141,7 @@ def create_app(live: Live, service: Service, *, layers: Sequence[Layer] = ()) ->
     header = config.server.request_id_header
     own: list[Layer] = [RequestId(header)]
     if config.server.cors_origins:
-        own.append(Cors(config.server.cors_origins, (header, "retry-after", UNKNOWN_FIELDS_HEADER.decode())))
+        own.append(Cors(config.server.cors_origins, (header, "retry-after", IGNORED_HEADER.decode())))
     return App(
         litestar,
         routes,

@@ -289,7 +289,7 @@ async def test_what_was_left_out_is_named_in_a_header_and_in_the_facts(stream: b
     bench.asked()
     bench.say("one")
     bench.service.sink.end(None)
-    assert bench.exchange.all("x-enginehouse-unknown-fields") == ["a%20b, messages%5B%5D.mood"]
+    assert bench.exchange.all("x-enginehouse-ignored") == ["a%20b, messages%5B%5D.mood"]
     assert bench.service.facts.ignored == ("a b", "messages[].mood")
 
 
@@ -300,7 +300,7 @@ async def test_what_the_engine_cannot_enforce_is_named_in_the_header(stream: boo
     bench.service.facts.ignored = ("tools[0]/uniqueItems",)
     bench.say("one")
     bench.service.sink.end(None)
-    assert bench.exchange.all("x-enginehouse-unknown-fields") == ["tools%5B0%5D%2FuniqueItems"]
+    assert bench.exchange.all("x-enginehouse-ignored") == ["tools%5B0%5D%2FuniqueItems"]
 
 
 async def test_a_body_that_failed_is_answered() -> None:
