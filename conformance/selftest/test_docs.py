@@ -71,5 +71,5 @@ def test_the_two_files_of_an_author_run(tmp_path) -> None:
         [*command, "--conformance-report", "out"], cwd=tmp_path, env=env, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "7 passed" in done.stdout
+    assert "8 passed" in done.stdout
     assert (tmp_path / "out" / "TestConformance" / "report.html").exists()
