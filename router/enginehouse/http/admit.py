@@ -19,11 +19,12 @@ def admit(exchange: Exchange, keys: KeyRing) -> str:
     """
     if exchange.method != "POST":
         raise MethodNotAllowed(exchange.method, ["POST"])
-    name = keys.check(None) if keys.is_open else check_key(keys, exchange.header(b"authorization"))
-    media_type = exchange.header(b"content-type")
+    named = exchange.named
+    name = check_key(keys, named.get(b"authorization"))
+    media_type = named.get(b"content-type")
     if media_type != _JSON and (media_type is None or media_type.partition(b";")[0].strip().lower() != _JSON):
         raise UnsupportedMediaType(media_type.decode("latin-1") if media_type else None)
-    encoding = exchange.header(b"content-encoding")
+    encoding = named.get(b"content-encoding")
     if encoding is not None and encoding.strip().lower() != b"identity":
         raise UnsupportedEncoding(encoding.decode("latin-1"))
     return name
@@ -35,7 +36,7 @@ def check_key(keys: KeyRing, authorization: bytes | None) -> str:
     Raises:
         Unauthorized: there is none, it is not a bearer's, or the key is not known.
     """
-    if authorization is None:
+    if authorization is None or keys.is_open:
         return keys.check(None)
     try:
         return keys.check(authorization.decode("utf-8", "surrogateescape"))

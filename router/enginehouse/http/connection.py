@@ -270,7 +270,15 @@ class Connection(asyncio.Protocol):
 
     def answered(self, exchange: DirectExchange) -> None:
         """Go on behind *exchange*, which is answered whole."""
-        if exchange is self._receiving and exchange.keep_alive and not self.shared.is_ending:
+        if (
+            self._receiving is None
+            and exchange.keep_alive
+            and not (self._queue or self._is_deaf or self.shared.is_ending)
+        ):
+            self._current = None  # of the cases below the one of most requests
+            if not self._is_head_awaited:
+                self._deadline.set(KEEP_ALIVE_TIMEOUT_S, self._close)
+        elif exchange is self._receiving and exchange.keep_alive and not self.shared.is_ending:
             self._deadline.set(LINGER_S, self._close)  # the rest of its body is dropped first
         else:
             self._go_on(exchange)

@@ -65,9 +65,9 @@ class DirectExchange(Exchange):
         self.target = target
         self.scheme = connection.scheme
         self._limit_bytes = connection.shared.max_body_bytes
-        if len(self._named) != len(headers):
+        if len(self.named) != len(headers):
             self.check_head()
-        named = self._named.get
+        named = self.named.get
         version = parser.get_http_version()
         if version == "1.1":
             self.keep_alive = parser.should_keep_alive()
@@ -238,12 +238,18 @@ class DirectExchange(Exchange):
     def _head_of(self, status: int, headers: Sequence[Header], framing: bytes) -> bytes:
         if self.keep_alive and not (self.is_body_whole or self._is_rest_small()):
             self.keep_alive = False
-        lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status, date_line()]
-        for header in (*headers, *self.response_headers):
+        lines = [_first_lines(status, tuple(headers)), date_line()]
+        for header in self.response_headers:
             lines.append(b"%b: %b\r\n" % header)  # noqa: PERF401  # a comprehension costs a call
         lines.append(framing)
         lines.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
         return b"".join(lines)
+
+
+@lru_cache(64)  # most answers differ in their bodies alone
+def _first_lines(status: int, headers: tuple[Header, ...]) -> bytes:
+    first = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+    return b"".join([first, *[b"%b: %b\r\n" % header for header in headers]])
 
 
 def _with_length(headers: Sequence[Header], body: bytes) -> tuple[Sequence[Header], bytes]:

@@ -39,9 +39,10 @@ class Listener(Protocol):
 class Exchange(ABC):
     """A request whose head is there, and the way to answer it. No method blocks; writing never raises.
 
-    `headers` are the request's, names in lower case. `response_headers` go with every answer, of every status and
-    on every lane; layers append to it. `client` is the address that counts for fairness and logs, as text.
-    `is_begun`: some of an answer has been given, or can be no more, because the client has left.
+    `headers` are the request's, names in lower case, and `named` the first value of each. `response_headers` go with
+    every answer, of every status and on every lane; layers append to it. `client` is the address that counts for
+    fairness and logs, as text. `is_begun`: some of an answer has been given, or can be no more, because the client
+    has left.
     """
 
     is_begun: bool = False
@@ -56,7 +57,7 @@ class Exchange(ABC):
         self.headers = headers
         self.client = client
         self.response_headers: list[Header] = []
-        self._named = dict(reversed(headers))
+        self.named = dict(reversed(headers))
 
     @abstractmethod
     def read_body(self, limit_bytes: int) -> None:
@@ -91,7 +92,7 @@ class Exchange(ABC):
 
     def header(self, name: bytes) -> bytes | None:
         """The value of the request's header *name* (in lower case), None without one; of several the first."""
-        return self._named.get(name)
+        return self.named.get(name)
 
     def check_head(self) -> None:
         """Refuse a head whose meaning would depend on who reads it.
@@ -99,7 +100,7 @@ class Exchange(ABC):
         Raises:
             MalformedHTTP: a header that may stand once is there twice.
         """
-        if len(self._named) == len(self.headers):
+        if len(self.named) == len(self.headers):
             return
         names = [name for name, _ in self.headers]
         for name in _ONCE:
