@@ -89,7 +89,8 @@ def _problem(keyword: str, value: Any) -> str | None:
     if keyword in _COUNTS:
         return None if _is_number(value) and value >= 0 and value == int(value) else "must be an integer from 0"
     if keyword in _NUMBERS:
-        return None if _is_number(value) else "must be a number"
+        is_flag = keyword.startswith("exclusive") and isinstance(value, bool)  # draft 4
+        return None if is_flag or _is_number(value) else "must be a number"
     if keyword == "multipleOf":
         return None if _is_number(value) and value > 0 else "must be a number above 0"
     if keyword in _STRINGS:
@@ -114,6 +115,8 @@ def _check_reference(schema: dict[str, Any], value: Any, path: tuple[Step, ...],
     if not isinstance(value, str):
         raise _no_schema(path, at, "must be a string")
     if not value.startswith("#"):
+        if _has_names(schema):
+            return
         raise _no_schema(path, at, "must lead to a place in the same schema ('#/$defs/name'): nothing is fetched")
     if value == "#" or not value.startswith("#/"):
         return  # the schema itself, or the name of an anchor
@@ -124,8 +127,24 @@ def _check_reference(schema: dict[str, Any], value: Any, path: tuple[Step, ...],
             target = target[name]
         elif isinstance(target, list) and name.isascii() and name.isdecimal() and int(name) < len(target):
             target = target[int(name)]
+        elif _has_names(schema):
+            return
         else:
             raise _no_schema(path, at, "leads nowhere in this schema")
+
+
+def _has_names(schema: dict[str, Any]) -> bool:
+    """Whether parts of *schema* have names of their own (`$id`), from which references count."""
+    waiting: list[Any] = [schema]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            if isinstance(node.get("$id"), str):
+                return True
+            waiting += node.values()
+        elif isinstance(node, list):
+            waiting += node
+    return False
 
 
 def _no_schema(path: tuple[Step, ...], at: tuple[Step, ...], problem: str) -> InvalidRequest:

@@ -47,6 +47,20 @@ def test_what_is_no_json_schema_is_refused(schema: dict[str, Any]) -> None:
     assert (caught.value.code, caught.value.param) == ("invalid_json_schema", "tools[0].schema")
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"minimum": 1, "exclusiveMinimum": True},
+        {"items": [{}], "additionalItems": False},
+        {"minLength": 2.0, "format": "int32", "markdownDescription": "m", "nullable": True},
+        {"$ref": "#/$defs/a%25b", "$defs": {"a%b": {}}},
+        {"$ref": "item", "$defs": {"i": {"$id": "item", "$ref": "#/$defs/own", "$defs": {"own": {}}}}},
+    ],
+)
+def test_what_older_drafts_write_and_annotations_are_taken(schema: dict[str, Any]) -> None:
+    check_schema(schema, ("schema",))
+
+
 def test_a_refusal_says_where_in_the_schema() -> None:
     with pytest.raises(InvalidRequest) as caught:
         check_schema({"properties": {"a": {"items": {"type": "strng"}}}}, ("schema",))

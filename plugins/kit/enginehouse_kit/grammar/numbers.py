@@ -18,17 +18,22 @@ _MAX_PLACES = 6
 _MOST_DIGITS = 1000  # of a bound
 
 INTEGER = r"^-?(?:0|[1-9][0-9]{0,15})$"
+_FRACTION = r"^-?[0-9]+\.[0-9]*[1-9][0-9]*$"
 NUMBER = r"^-?(?:0|[1-9][0-9]{0,15})(?:\.[0-9]{1,16})?(?:[eE][+-]?[0-9][0-9]?)?$"
 
 
 class Numbers(msgspec.Struct, frozen=True):
-    """Numbers between bounds, whole if *is_integer*, multiples of each of *steps*; *values* alone if not None."""
+    """Numbers between bounds, multiples of each of *steps*; *values* alone if not None.
+
+    *is_integer*: whole numbers; *is_fraction*: no whole numbers.
+    """
 
     low: Decimal | None = None
     high: Decimal | None = None
     is_open_low: bool = False
     is_open_high: bool = False
     is_integer: bool = False
+    is_fraction: bool = False
     steps: tuple[Decimal, ...] = ()
     values: tuple[Decimal, ...] | None = None
     without: tuple[Decimal, ...] = ()
@@ -39,7 +44,7 @@ class Numbers(msgspec.Struct, frozen=True):
             return False
         if self.high is not None and (value >= self.high if self.is_open_high else value > self.high):
             return False
-        if (self.is_integer and not _is_whole(value)) or value in self.without:
+        if (self.is_fraction if _is_whole(value) else self.is_integer) or value in self.without:
             return False
         return (self.values is None or value in self.values) and all(_is_multiple(value, step) for step in self.steps)
 
@@ -53,6 +58,7 @@ class Numbers(msgspec.Struct, frozen=True):
             is_open_low,
             is_open_high,
             self.is_integer or other.is_integer,
+            self.is_fraction or other.is_fraction,
             tuple(dict.fromkeys((*self.steps, *other.steps))),
             other.values if self.values is None else self.values,
             tuple(dict.fromkeys((*self.without, *other.without))),
@@ -68,6 +74,8 @@ class Numbers(msgspec.Struct, frozen=True):
         """Whether there are none."""
         if self.values is not None:
             return not self.values
+        if self.is_integer and self.is_fraction:
+            return True
         if self.low is None or self.high is None:
             return False
         if self.is_integer:
@@ -96,11 +104,12 @@ class Numbers(msgspec.Struct, frozen=True):
                 raise ValueError("is too large or too small")
         base = self._between(algebra)
         parts = [algebra.steps(Multiples(step)) for step in self.steps if not (step == 1 and self.is_integer)]
+        parts += [pattern_language(algebra, _FRACTION)] if self.is_fraction else []
         parts += [algebra.negated(_spellings(algebra, value)) for value in self.without]
         return algebra.both(base, *parts) if base is not algebra.none else base
 
     def _between(self, algebra: Algebra) -> Regex:
-        if self.low is None and self.high is None and not self.steps and not self.without:
+        if self.low is None and self.high is None and not (self.steps or self.without or self.is_fraction):
             return pattern_language(algebra, INTEGER if self.is_integer else NUMBER)
         if self.is_integer:
             rule = ranges.integer_rule(*self._whole_bounds())

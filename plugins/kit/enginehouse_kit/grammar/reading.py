@@ -24,6 +24,8 @@ from .terms import Term, Terms
 MAX_SHAPES = 400
 """Alternatives that one schema may come to."""
 
+_MANY_SHAPES = 8
+
 _TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
 
 
@@ -94,9 +96,16 @@ class Reader:
             for other in right:
                 if type(one) is type(other):
                     shape = self.shaping.joined(one, other)
-                    found += [] if shape is None else [shape]
+                    found += [] if shape is None or self._is_idle(shape, len(found)) else [shape]
             self._bounded(found, path)
         return found
+
+    def _is_idle(self, shape: Shape, others: int) -> bool:
+        """Whether a key that *shape* requires has no value: asked where alternatives multiply."""
+        if others < _MANY_SHAPES or not isinstance(shape, Objects):
+            return False
+        terms = (shape.named.get(name, self.terms.true) for name in shape.required)
+        return any(term.kind == "all" and self.disjoint.is_never(term) for term in terms)
 
     def opposite(self, shapes: list[Shape], path: str) -> list[Shape]:
         """What fits none of *shapes*.
@@ -198,10 +207,10 @@ class Reader:
             return Strings(self.algebra.all, (value,))
         if isinstance(value, list):
             items = tuple(terms.const(item) for item in value)
-            return Arrays(items, terms.false, len(items), len(items), seen=None)
+            return Arrays(items, terms.false, len(items), len(items))
         named = {name: terms.const(item) for name, item in value.items()}
         rules = ((self.other_than(named, ()), terms.false),)
-        return Objects(named, rules, tuple(named), len(named), len(named), seen=Seen(is_all=True))
+        return Objects(named, rules, tuple(named), len(named), len(named))
 
     def other_than(self, names: Iterable[str], languages: Iterable[Regex]) -> Regex:
         """Keys that are none of *names* and in none of *languages*."""

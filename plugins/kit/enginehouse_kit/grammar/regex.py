@@ -281,6 +281,36 @@ class Algebra:
         parts[open_at[0]] = self.many(one, least, most)
         return self.seq(*parts)
 
+    def shortened(self, item: Regex, high: int) -> Regex:
+        """Some of the texts of *item*, which is plain, of no more than *high* characters: its parts share them."""
+        if item.longest is not None and item.longest <= high:
+            return item
+        if item.shortest > high:
+            return self.none
+        if item.kind == "or":
+            return self.either([self.shortened(part, high) for part in item.parts])
+        if item.kind == "many":
+            one, low, _ = item.parts
+            if one.longest is None or one.longest * max(low, 1) > high:
+                one = self.shortened(one, max(high // max(low, 1), one.shortest))
+            return self.many(one, low, high // max(one.longest or 1, 1))
+        parts: list[Regex] = []
+        rest = item
+        while rest.kind == "seq":
+            parts.append(rest.parts[0])
+            rest = rest.parts[1]
+        parts.append(rest)
+        spare = high - item.shortest
+        waiting = [part for part in parts if part.shortest != part.longest]
+        out = []
+        for part in parts:
+            if part.shortest != part.longest:
+                part = self.shortened(part, part.shortest + spare // len(waiting))
+                waiting.pop()
+                spare -= (part.longest or 0) - part.shortest
+            out.append(part)
+        return self.seq(*out)
+
     def negated(self, item: Regex) -> Regex:
         """Texts of `CHARACTERS` that are not in *item*."""
         if item.kind == "not":

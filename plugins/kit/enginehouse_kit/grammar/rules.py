@@ -26,6 +26,8 @@ from .terms import Term
 
 MAX_LENGTH = 10_000
 """Characters of a string that a grammar counts; a larger `maxLength` is held to this."""
+_EXACT_LENGTH = 100
+"""Largest `maxLength` that is held beside a pattern without narrowing it."""
 _MOST_VALUES = 1000
 
 
@@ -201,7 +203,25 @@ class Rules:
             raise Unsupported(path, "minLength", f"is only supported up to {MAX_LENGTH}")
         if language.longest is not None and language.longest > MAX_LENGTH:
             language = algebra.held(language, 0, MAX_LENGTH) or language
-        return self.regular(self.spelling.quoted(language), path, "pattern")
+        return self.regular(self.spelling.quoted(self._shared_out(language)), path, "pattern")
+
+    def _shared_out(self, language: Regex) -> Regex:
+        """*language*; of a pattern beside a large `maxLength` the part whose own parts share that length.
+
+        All of it would take a state for each length at each place.
+        """
+        algebra = self.reader.algebra
+        if language.kind != "and" or len(language.parts) != 2:
+            return language
+        lengths = [p for p in language.parts if p.kind == "many" and p.parts[0] is algebra.any]
+        others = [p for p in language.parts if p not in lengths]
+        if len(lengths) != 1 or not others[0].is_plain:
+            return language
+        _, low, high = lengths[0].parts
+        if high is None or high <= _EXACT_LENGTH or others[0].shortest < low:
+            return language
+        short = algebra.shortened(others[0], min(high, MAX_LENGTH))
+        return language if short is algebra.none else short
 
     def regular(self, language: Regex, path: str, keyword: str) -> Node:
         """A text of *language*, which *keyword* at *path* asks for.

@@ -192,9 +192,11 @@ class Shaping:
     def _other_numbers(self, shape: Numbers) -> list[Shape]:
         if shape.values is not None:
             return [Numbers(without=shape.values)]
-        if shape.is_integer or shape.steps:
+        if shape.steps:
             raise CannotTell
         out: list[Shape] = [Numbers(values=shape.without)] if shape.without else []
+        out += [Numbers(is_fraction=True)] if shape.is_integer else []
+        out += [Numbers(is_integer=True)] if shape.is_fraction else []
         if shape.low is not None:
             out.append(Numbers(high=shape.low, is_open_high=not shape.is_open_low))
         if shape.high is not None:
