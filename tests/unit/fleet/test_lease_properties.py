@@ -14,6 +14,8 @@ from enginehouse_plugin import Finished, Run, Sink, Started, TextDelta, UsageRep
 from enginehouse_plugin.errors import EngineDied, EngineError, EngineFailure
 
 AT = st.integers(0, 12)
+LATER = {"open", "turn", "release", "fail", "doubt", "crash"}
+"""Steps of which someone gives way, lets go or moves on in the next turn of the loop."""
 OPEN = st.tuples(st.just("open"), st.sampled_from("abc"), st.integers(1, 3))
 CROWD = st.lists(OPEN, min_size=2, max_size=8)
 STEPS = st.lists(
@@ -166,7 +168,7 @@ class Town:
         run.end(None)
 
     async def turn(self) -> None:
-        for _ in range(4):
+        for _ in range(8):
             await asyncio.sleep(0)
 
     def check(self, max_queue: int) -> None:
@@ -196,7 +198,7 @@ async def play(steps: list[tuple], max_queue: int) -> None:
     try:
         for step in steps:
             town.do(step)
-            if step[0] in ("open", "turn", "release"):  # whoever gives way in a queue, or lets go, does so in a turn
+            if step[0] in LATER:
                 await town.turn()
             town.check(max_queue)
         await town.settle()
