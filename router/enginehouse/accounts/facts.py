@@ -128,7 +128,8 @@ class Facts:
                 if event.prompt_tokens is not None:
                     self.prompt_tokens = event.prompt_tokens
                 self.cached_tokens = event.cached_tokens
-                self.ignored += event.ignored
+                if event.ignored:  # of two tries the second may name the same
+                    self.ignored += tuple(name for name in event.ignored if name not in self.ignored)
             elif type(event) is UsageReport:
                 self.prompt_tokens = event.prompt_tokens
                 self.cached_tokens = event.cached_tokens

@@ -40,9 +40,18 @@ class Histogram:
 class _ModelCounts:
     """What is counted of one model."""
 
-    __slots__ = ("cached_tokens", "completion_tokens", "duration", "prompt_tokens", "reasoning_tokens", "ttft")
+    __slots__ = (
+        "cached_tokens",
+        "completion_tokens",
+        "duration",
+        "ignored",
+        "prompt_tokens",
+        "reasoning_tokens",
+        "ttft",
+    )
 
     def __init__(self) -> None:
+        self.ignored = 0
         self.prompt_tokens = self.cached_tokens = self.completion_tokens = self.reasoning_tokens = 0
         self.duration = Histogram(_DURATION_BUCKETS)
         self.ttft = Histogram(_TTFT_BUCKETS)
@@ -89,6 +98,8 @@ class Metrics:
         counts.completion_tokens += facts.completion_tokens
         counts.reasoning_tokens += facts.reasoning_tokens
         counts.duration.observe(facts.duration_s)
+        if facts.ignored:
+            counts.ignored += len(facts.ignored)
         if facts.ttft_s is not None:
             counts.ttft.observe(facts.ttft_s)
 
@@ -106,6 +117,12 @@ class Metrics:
         for model, counts in self._models.items():
             for kind, number in counts.tokens():
                 text.sample(number, model=model, kind=kind)
+        text.family(
+            "enginehouse_ignored_total", "counter", "What requests asked for that was left out, and named to them."
+        )
+        for model, counts in self._models.items():
+            if counts.ignored:
+                text.sample(counts.ignored, model=model)
         known = {model: counts for model, counts in self._models.items() if model}
         text.histograms(
             "enginehouse_request_duration_seconds",

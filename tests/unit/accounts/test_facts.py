@@ -55,6 +55,13 @@ def test_what_the_engine_leaves_to_the_model_is_named_beside_what_the_router_lef
     assert facts.end(200).ignored == ("mood", "tools[0].function.parameters/uniqueItems")
 
 
+def test_what_two_tries_leave_to_the_model_is_named_once():
+    facts = Facts("r")
+    for _ in range(2):
+        facts.note((Started(ignored=("tools[0].function.parameters/uniqueItems",)),))
+    assert facts.end(200).ignored == ("tools[0].function.parameters/uniqueItems",)
+
+
 def test_it_does_not_matter_in_how_many_batches_events_come():
     events = (
         Started(prompt_tokens=5),

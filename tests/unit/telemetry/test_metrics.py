@@ -48,6 +48,15 @@ def test_requests_and_tokens_are_counted():
     assert found['enginehouse_tokens_total{model="m",kind="reasoning"}'] == 15
 
 
+def test_what_was_left_out_is_counted_and_names_of_clients_are_no_labels():
+    metrics = Metrics()
+    metrics.count(msgspec.structs.replace(FACTS, ignored=("mood", "weather")), "m")
+    metrics.count(FACTS, "m")
+    text = metrics.render([])
+    assert samples(text)['enginehouse_ignored_total{model="m"}'] == 2
+    assert "mood" not in text
+
+
 def test_a_histogram_adds_up_and_ends_with_everything():
     metrics = Metrics()
     for seconds in (0.01, 0.02, 1.5, 10_000.0):
