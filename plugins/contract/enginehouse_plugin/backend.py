@@ -67,7 +67,10 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProbeReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether the engine is there. `fix` is the command that would make it so."""
+    """Whether the engine is there. `fix` is the command that would make it so.
+
+    `devices` are those that this build of the engine can use beside processors, where it tells.
+    """
 
     available: bool
     engine: str

@@ -84,6 +84,12 @@ def test_an_engine_that_is_here_says_where_it_can_run():
     assert (check.verdict, check.detail) == ("ok", "The vllm 0.32.0, runs on cuda:0, cpu")
 
 
+def test_an_engine_that_tells_its_devices_is_told_with_them():
+    seen = Device(id="vulkan:0", kind="vulkan", name="Radeon 780M", memory_bytes=1 << 34)
+    check = checked((seen, CPU), Plugin("llamacpp", ("vulkan", "cpu"), devices=(seen,)))["llamacpp"]
+    assert check.detail == "The llamacpp, runs on vulkan:0, cpu; this build sees vulkan:0 (Radeon 780M)"
+
+
 def test_an_engine_that_is_missing_comes_with_its_command():
     lacking = Plugin("mlx", ("apple",), available=False, detail="no module mlx", fix="pip install mlx")
     check = checked((APPLE, CPU), lacking)["mlx"]

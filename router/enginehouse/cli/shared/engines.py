@@ -49,6 +49,8 @@ def _engine(backend: BackendType, report: ProbeReport, devices: Sequence[Device]
         )
     if report.available:
         on = f", runs on {', '.join(here)}" if here else ""
+        if report.devices:
+            on += f"; this build sees {', '.join(f'{device.id} ({device.name})' for device in report.devices)}"
         return Check(area="engine", name=backend.name, verdict="ok", detail=detail + on)
     return Check(
         area="engine", name=backend.name, verdict="missing" if is_used else "note", detail=detail, fix=report.fix
