@@ -177,7 +177,8 @@ def unsupported(need: Need, capabilities: Capabilities) -> UnsupportedFeature:
             param=need.param,
             message=f"'{need.param}' is {need.size} here; this model allows at most {limit}.",
         )
-    return UnsupportedFeature(need.feature, param=need.param)
+    turns_off = need.turns_off if need.turns_off not in capabilities.features else None
+    return UnsupportedFeature(need.feature, param=need.param, turns_off=turns_off)
 
 
 class Backend(ABC):

@@ -67,16 +67,22 @@ class InvalidRequest(RequestError):
 
 
 class UnsupportedFeature(RequestError):
-    """The instance lacks *feature*, which field *param* asks for."""
+    """The instance lacks *feature*, which field *param* asks for.
+
+    *turns_off* names a feature that the field turns off and the model does not have either: a router leaves it out.
+    """
 
     code = "unsupported_parameter"
 
-    def __init__(self, feature: str, *, param: str | None, message: str | None = None) -> None:
+    def __init__(
+        self, feature: str, *, param: str | None, message: str | None = None, turns_off: str | None = None
+    ) -> None:
         super().__init__(
             message or f"'{param}' needs the feature '{feature}', which this model does not have here.",
             param=param,
         )
         self.feature = feature
+        self.turns_off = turns_off
 
 
 class ContextTooLong(RequestError):

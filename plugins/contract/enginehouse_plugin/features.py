@@ -68,11 +68,15 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Need(msgspec.Struct, frozen=True):
-    """A request needs *feature* because of field *param*; *size* is compared with the feature's limit."""
+    """A request needs *feature* because of field *param*; *size* is compared with the feature's limit.
+
+    *turns_off* names the feature that the field turns off: to a model without that one, it asks for nothing.
+    """
 
     feature: str
     param: str
     size: int | None = None
+    turns_off: str | None = None
 
 
 def needs(request: GenerationRequest) -> Iterator[Need]:
@@ -112,9 +116,11 @@ def needs(request: GenerationRequest) -> Iterator[Need]:
         if not request.parallel_tool_calls:
             yield Need("parallel_tool_calls", "parallel_tool_calls")
     if request.reasoning_effort is not None:
-        yield Need("reasoning_effort", "reasoning_effort")
+        off = "reasoning" if request.reasoning_effort in _NO_EFFORT else None
+        yield Need("reasoning_effort", "reasoning_effort", turns_off=off)
     if request.chat_template_kwargs:
-        yield Need("chat_template_kwargs", "chat_template_kwargs")
+        off = "reasoning" if request.chat_template_kwargs == _NO_THINKING else None
+        yield Need("chat_template_kwargs", "chat_template_kwargs", turns_off=off)
     prompt = request.prompt
     if type(prompt) is not Chat:
         return
@@ -130,6 +136,8 @@ def needs(request: GenerationRequest) -> Iterator[Need]:
             yield from _needs_of_parts(at, message.content)
 
 
+_NO_EFFORT = frozenset({"none", "minimal"})
+_NO_THINKING = {"enable_thinking": False}
 _PLAIN: set[type] = set()
 """Types of messages whose role needs nothing, as they are met: `isinstance` is slow on structs, and this runs often."""
 _PARTS: dict[type, str] = {ImagePart: "image_input", AudioPart: "audio_input", FilePart: "file_input"}

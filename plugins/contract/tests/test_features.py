@@ -77,7 +77,13 @@ def test_a_plain_request_needs_nothing():
             {"tools": TOOLS, "parallel_tool_calls": False},
             [("tools", "tools", None), ("parallel_tool_calls", "parallel_tool_calls", None)],
         ),
-        ({"reasoning_effort": "none"}, [("reasoning_effort", "reasoning_effort", None)]),
+        ({"reasoning_effort": "low"}, [("reasoning_effort", "reasoning_effort", None)]),
+        ({"reasoning_effort": "none"}, [("reasoning_effort", "reasoning_effort", None, "reasoning")]),
+        ({"reasoning_effort": "minimal"}, [("reasoning_effort", "reasoning_effort", None, "reasoning")]),
+        (
+            {"chat_template_kwargs": {"enable_thinking": False}},
+            [("chat_template_kwargs", "chat_template_kwargs", None, "reasoning")],
+        ),
         ({"chat_template_kwargs": {"a": 1}}, [("chat_template_kwargs", "chat_template_kwargs", None)]),
     ],
 )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from enginehouse_kit.text.chat_messages import TemplateFacts, template_messages
+import pytest
+
+from enginehouse_kit.text.chat_messages import TemplateFacts, check_variables, template_messages
 from enginehouse_plugin import AssistantMessage, ToolMessage, UserMessage
+from enginehouse_plugin.errors import InvalidRequest
 from enginehouse_plugin.request import FunctionCall, ToolCall
 
 
@@ -35,3 +38,12 @@ def test_each_turn_keeps_its_own_results() -> None:
 def test_a_result_of_no_call_stays_behind_the_others() -> None:
     """The router refuses it; in front of a bare adapter it is not lost."""
     assert shown(turn("a", "b"), result("x"), result("b"), result("a")) == ["a", "b", "x"]
+
+
+def test_a_model_that_does_not_reason_may_be_told_not_to() -> None:
+    facts = TemplateFacts(variables=frozenset({"date_string"}))
+    check_variables({"enable_thinking": False, "date_string": "today"}, facts, reasons=False)
+    for variables, reasons in (({"enable_thinking": True}, False), ({"enable_thinking": False}, True)):
+        with pytest.raises(InvalidRequest) as refused:
+            check_variables(variables, facts, reasons=reasons)
+        assert refused.value.param == "chat_template_kwargs.enable_thinking"

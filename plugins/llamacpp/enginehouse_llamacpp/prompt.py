@@ -56,7 +56,7 @@ class Prompter:
         if request.tools and request.tool_choice != "none" and self._facts.tools:
             body["tools"] = controls.hide_in_json([tool_json(tool) for tool in request.tools])
         variables = request.chat_template_kwargs or {}
-        check_variables(variables, self._facts)
+        check_variables(variables, self._facts, reasons=self._facts.thinking)
         if "enable_thinking" in self._facts.variables and request.reasoning_effort != "none":
             # The engine always sets this one, to false for templates that it does not know; unset means yes.
             variables = {"enable_thinking": True, **variables}

@@ -93,7 +93,7 @@ class ChatDialect(OpenAIDialect):
             body.update(logprobs=True, top_logprobs=request.top_logprobs, return_tokens_as_token_ids=True)
         if facts.thinking and self._model.has_control_marks:
             body.update(skip_special_tokens=False, spaces_between_special_tokens=False)
-        variables = template_variables(request, facts)
+        variables = template_variables(request, self._model)
         if is_harmony and request.reasoning_effort is not None:
             body["reasoning_effort"] = variables.pop("reasoning_effort")
         if variables:

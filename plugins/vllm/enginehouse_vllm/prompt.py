@@ -9,7 +9,6 @@ import msgspec
 
 from enginehouse_kit.text.bounds import check_length, checked_ids
 from enginehouse_kit.text.chat_messages import (
-    TemplateFacts,
     TemplateMessage,
     check_variables,
     instructions,
@@ -89,7 +88,7 @@ class Prompter:
             tools = [tool_json(tool) for tool in request.tools]
             body["tools"] = controls.hide_in_json(tools)
             is_hidden = is_hidden or body["tools"] != tools
-        variables = template_variables(request, self._facts)
+        variables = template_variables(request, self._model)
         if variables:
             body["chat_template_kwargs"] = variables
         return body, is_hidden
@@ -136,14 +135,15 @@ class Prompter:
         return found + await self._server.tokenize(text[start:]) if start < len(text) else found
 
 
-def template_variables(request: GenerationRequest, facts: TemplateFacts) -> dict[str, Any]:  # JSON
+def template_variables(request: GenerationRequest, model: Model) -> dict[str, Any]:  # JSON
     """What the request sets of the template's own variables.
 
     Raises:
         InvalidRequest: the template would ignore one.
     """
+    facts = model.template
     variables = dict(request.chat_template_kwargs or {})
-    check_variables(variables, facts)
+    check_variables(variables, facts, reasons="reasoning" in model.capabilities.features)
     if request.reasoning_effort is not None:
         variables.setdefault("reasoning_effort", request.reasoning_effort)
     if "enable_thinking" in facts.variables:  # unset means yes, as on other engines: templates differ in it

@@ -65,6 +65,8 @@ def explained(
     """*refusal*, saying why a feature is not proven and how to prove it, where it is declared."""
     feature = refusal.feature
     if declared is None or feature not in declared.features or feature in standing.proven:
+        if declared is not None and refusal.turns_off in declared.features:
+            return UnsupportedFeature(feature, param=refusal.param)  # it does what it has not proven
         return refusal
     why = standing.reason
     if standing.certificate is not None and standing.state == "current":

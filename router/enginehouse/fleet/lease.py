@@ -16,12 +16,13 @@ from typing import Protocol
 
 from enginehouse.telemetry import get_logger
 from enginehouse_plugin import AnyEvent, GenerationRequest, Run, Sink, Started
-from enginehouse_plugin.errors import EngineError, EnginehouseError, EngineUnavailable
+from enginehouse_plugin.errors import EngineError, EnginehouseError, EngineUnavailable, UnsupportedFeature
 
 from .choice import choose, first_unmet
 from .errors import FirstTokenTimeout, GenerationTimeout, IdleTimeout, TotalTimeout
 from .gate import Waiter
 from .instance import HostedInstance
+from .left_out import without
 from .model import Model
 
 log = get_logger()
@@ -227,6 +228,11 @@ class Lease(Run):
                 hosted = choose(request, self._model.instances, self._avoid, self._model.select)
                 if hosted is None:
                     raise self._model.nowhere()
+            except UnsupportedFeature as lack:
+                if not self._leaves_out(lack):
+                    raise self._failure or lack from None
+                request = self._request
+                continue
             except EnginehouseError as refusal:
                 raise self._failure or refusal from None
             self._hosted = hosted
@@ -253,8 +259,11 @@ class Lease(Run):
                 raise EngineUnavailable(f"'{hosted.id}' has just ended.")
             capabilities = hosted.capabilities
             # A load since the choice has told more.
-            if capabilities is not self._judged and (unmet := first_unmet(self._request, capabilities)):
-                raise hosted.explained(unmet)
+            if capabilities is not self._judged:
+                while unmet := first_unmet(self._request, capabilities):
+                    lack = hosted.explained(unmet)
+                    if not self._leaves_out(lack):
+                        raise lack
             self._facts.instance_id = hosted.id
             self._run = instance.start(self._request, self)
         except BaseException:
@@ -262,6 +271,13 @@ class Lease(Run):
             raise
         if self._paused_at is not None:
             self._run.pause()
+
+    def _leaves_out(self, lack: UnsupportedFeature) -> bool:
+        """Whether what *lack* is about may be left out, and has been: it asks for nothing of this model."""
+        if lack.turns_off is None:
+            return False
+        self._request = without(self._request, lack)
+        return True
 
     def _fail(self, error: Exception) -> None:
         """Try once more after *error*, or end with it."""

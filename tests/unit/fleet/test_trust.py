@@ -126,6 +126,16 @@ async def test_a_feature_that_is_not_declared_is_refused_as_ever(house: House, t
     assert "certificate" not in (await court.refusal(seed=1)).message
 
 
+async def test_a_model_that_reasons_without_proof_is_not_told_to_stop_in_vain(house: House, tmp_path: Path) -> None:
+    house.script.capabilities = msgspec.structs.replace(
+        house.script.capabilities, features=frozenset({"reasoning", "streaming"})
+    )
+    court = Court(house, tmp_path)
+    await court.certify("streaming")
+    await court.open()
+    assert (await court.refusal(reasoning_effort="none")).param == "reasoning_effort"
+
+
 async def test_the_limit_of_a_proven_feature_is_told(house: House, tmp_path: Path) -> None:
     court = Court(house, tmp_path)
     await court.certify("n")

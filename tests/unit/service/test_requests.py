@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
 from enginehouse.fleet import (
@@ -93,6 +94,44 @@ async def test_a_missing_feature_is_refused_also_when_the_model_has_to_be_loaded
         await desk.ask(seed=1)
     assert caught.value.param == "seed"
     assert desk.gate.running == 0
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"reasoning_effort": "none"},
+        {"reasoning_effort": "minimal"},
+        {"chat_template_kwargs": {"enable_thinking": False}},
+        {"reasoning_effort": "none", "chat_template_kwargs": {"enable_thinking": False}},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("load", ["start", "first_request"])
+async def test_no_reasoning_is_nothing_asked_of_a_model_that_does_not_reason(house, fields, load):
+    """The instance does not see the field either: it has no such feature."""
+    desk = Desk(house, house.config(load=load))
+    if load == "start":
+        await house.until("ready")
+    await desk.ask(**fields)
+    (request,) = house.script.requests
+    assert (request.reasoning_effort, request.chat_template_kwargs) == (None, None)
+
+
+@pytest.mark.parametrize("fields", [{"reasoning_effort": "low"}, {"chat_template_kwargs": {"enable_thinking": True}}])
+async def test_reasoning_is_refused_by_a_model_that_does_not_reason(house, fields):
+    desk = Desk(house)
+    await house.until("ready")
+    with pytest.raises(UnsupportedFeature):
+        await desk.ask(**fields)
+
+
+async def test_no_reasoning_is_refused_by_a_model_that_reasons_whatever_it_is_told(house):
+    features = frozenset({"reasoning", "streaming"})
+    house.script.capabilities = msgspec.structs.replace(house.script.capabilities, features=features)
+    desk = Desk(house)
+    await house.until("ready")
+    with pytest.raises(UnsupportedFeature, match="reasoning_effort"):
+        await desk.ask(reasoning_effort="none")
 
 
 async def test_the_limit_of_a_feature_is_told(house):

@@ -5,7 +5,7 @@ Nothing of a conversation is left out: a template that knows no tools, names or 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -113,14 +113,16 @@ def read_template(path: str) -> str:
         ) from error
 
 
-def check_variables(variables: Iterable[str], facts: TemplateFacts) -> None:
+def check_variables(variables: Mapping[str, Any], facts: TemplateFacts, *, reasons: bool) -> None:  # JSON
     """Refuse what a request sets of the template's variables and the template would ignore.
+
+    To turn thinking off asks for nothing where the model does not reason: *reasons*.
 
     Raises:
         InvalidRequest: naming the first.
     """
-    for name in variables:
-        if name not in facts.variables:
+    for name, value in variables.items():
+        if name not in facts.variables and (reasons or name != "enable_thinking" or value is not False):
             raise InvalidRequest(
                 f"This model's chat template has no variable '{name}'; it has "
                 f"{', '.join(sorted(facts.variables)) or 'none'}.",

@@ -98,7 +98,7 @@ class Prompter:
         """Variables for the template; those that it would ignore are refused."""
         facts = self._template.facts
         given = dict(request.chat_template_kwargs or {})
-        check_variables(given, facts)
+        check_variables(given, facts, reasons=facts.thinking)
         if "enable_thinking" in facts.variables:
             given.setdefault("enable_thinking", request.reasoning_effort != "none")
         if request.reasoning_effort is not None:

@@ -62,7 +62,7 @@ def generation_request(
     if chat.top_p is not None:
         said["top_p"] = chat.top_p
     if chat.top_k is not None:
-        said["top_k"] = chat.top_k
+        said["top_k"] = max(chat.top_k, 0)
     if chat.min_p is not None:
         said["min_p"] = chat.min_p
     if chat.frequency_penalty is not None:
@@ -89,9 +89,12 @@ def generation_request(
         said["parallel_tool_calls"] = chat.parallel_tool_calls
     if chat.reasoning_effort is not None:
         said["reasoning_effort"] = chat.reasoning_effort
-    if chat.chat_template_kwargs is not None:
+    if chat.chat_template_kwargs is not None or chat.thinking is not None:
         # The model's variables stand beside the request's; where both name one, the request's holds.
-        said["chat_template_kwargs"] = {**(otherwise.chat_template_kwargs or {}), **chat.chat_template_kwargs} or None
+        variables = {**(otherwise.chat_template_kwargs or {}), **(chat.chat_template_kwargs or {})}
+        if chat.thinking is not None:
+            variables["enable_thinking"] = False
+        said["chat_template_kwargs"] = variables or None
     return msgspec.structs.replace(
         otherwise,
         id=request_id,
@@ -149,7 +152,7 @@ def _tools(
         return (), "none"
     choice: contract.ToolChoice = "auto"
     if isinstance(chat.tool_choice, str):
-        choice = chat.tool_choice
+        choice = "required" if chat.tool_choice == "any" else chat.tool_choice
     elif isinstance(chat.tool_choice, NamedFunction):
         choice = contract.NamedTool(name=chat.tool_choice.function.name)
     elif isinstance(chat.tool_choice, AllowedToolsChoice):

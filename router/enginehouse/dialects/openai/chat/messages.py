@@ -33,10 +33,27 @@ class PromptCacheBreakpoint(Strict, frozen=True):
     ttl: Literal["30m", "12h"] | None = None
 
 
-class TextPart(contract.TextPart, Strict, frozen=True):
+class CacheControl(Strict, frozen=True):
+    """Where another API's cached prefix ends. Recorded: engines find the longest cached prefix by themselves."""
+
+    type: Literal["ephemeral"]
+    ttl: Literal["5m", "1h"] | None = None
+
+
+class Part(Strict, frozen=True):
+    """A part of a message; its marks of a cached prefix are read, and not handed on."""
+
+    def __post_init__(self) -> None:
+        for mark in ("prompt_cache_breakpoint", "cache_control"):
+            if getattr(self, mark) is not None:
+                msgspec.structs.force_setattr(self, mark, None)
+
+
+class TextPart(contract.TextPart, Part, frozen=True):
     """Text."""
 
     prompt_cache_breakpoint: PromptCacheBreakpoint | None = None
+    cache_control: CacheControl | None = None
 
 
 class RefusalPart(Strict, frozen=True, tag_field="type", tag="refusal"):
@@ -49,33 +66,36 @@ class ImageURL(contract.ImageURL, Strict, frozen=True):
     """Where an image is: a URL or a data URL."""
 
 
-class ImagePart(contract.ImagePart, Strict, frozen=True):
+class ImagePart(contract.ImagePart, Part, frozen=True):
     """An image; needs a model with the feature `image_input`."""
 
     image_url: ImageURL
     prompt_cache_breakpoint: PromptCacheBreakpoint | None = None
+    cache_control: CacheControl | None = None
 
 
 class InputAudio(contract.InputAudio, Strict, frozen=True):
     """Audio, base64."""
 
 
-class AudioPart(contract.AudioPart, Strict, frozen=True):
+class AudioPart(contract.AudioPart, Part, frozen=True):
     """Audio; needs a model with the feature `audio_input`."""
 
     input_audio: InputAudio
     prompt_cache_breakpoint: PromptCacheBreakpoint | None = None
+    cache_control: CacheControl | None = None
 
 
 class InputFile(contract.InputFile, Strict, frozen=True):
     """A file, inline (base64) or by id."""
 
 
-class FilePart(contract.FilePart, Strict, frozen=True):
+class FilePart(contract.FilePart, Part, frozen=True):
     """A file; needs a model with the feature `file_input`."""
 
     file: InputFile
     prompt_cache_breakpoint: PromptCacheBreakpoint | None = None
+    cache_control: CacheControl | None = None
 
 
 TextContent = str | Annotated[tuple[TextPart, ...], Meta(min_length=1)]

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from enginehouse.dialects.openai.chat.messages import ChatMessage, Json, Refused, Strict, TextContent
+from enginehouse.dialects.openai.chat.messages import CacheControl, ChatMessage, Json, Refused, Strict, TextContent
 from enginehouse.wire.places import EXPECTED
 
 INT32_MAX = 2**31 - 1
@@ -48,6 +48,7 @@ class FunctionTool(Strict, frozen=True, tag_field="type", tag="function"):
     """A tool that is a function."""
 
     function: FunctionDefinition
+    cache_control: Annotated[CacheControl | None, Meta(description="Recorded.")] = None
 
 
 class CustomTool(Strict, frozen=True, tag_field="type", tag="custom"):
@@ -87,7 +88,7 @@ class AllowedToolsChoice(Strict, frozen=True, tag_field="type", tag="allowed_too
     allowed_tools: AllowedTools
 
 
-ToolChoice = Literal["none", "auto", "required"] | NamedFunction | NamedCustom | AllowedToolsChoice
+ToolChoice = Literal["none", "auto", "required", "any"] | NamedFunction | NamedCustom | AllowedToolsChoice
 
 # ---- form of the answer ----
 
@@ -118,6 +119,12 @@ class JsonSchemaFormat(Strict, frozen=True, tag_field="type", tag="json_schema")
 ResponseFormat = TextFormat | JsonObjectFormat | JsonSchemaFormat
 
 # ---- the rest ----
+
+
+class Thinking(Strict, frozen=True):
+    """Whether the model reasons, as some clients put it."""
+
+    type: Literal["disabled", "enabled"]
 
 
 class StreamOptions(Strict, frozen=True):
@@ -156,7 +163,9 @@ class ChatRequest(Strict, frozen=True, kw_only=True):
         Annotated[float, Meta(ge=0, le=1, description="Share of probability to sample from; 0 leaves the likeliest.")]
         | None
     ) = None
-    top_k: Annotated[int, Meta(ge=0, le=INT32_MAX, description="Sample among the k likeliest; 0 is off.")] | None = None
+    top_k: (
+        Annotated[int, Meta(ge=-1, le=INT32_MAX, description="Sample among the k likeliest; 0 and -1 are off.")] | None
+    ) = None
     min_p: (
         Annotated[float, Meta(ge=0, le=1, description="Leave out what is below this share of the likeliest.")] | None
     ) = None
@@ -205,7 +214,10 @@ class ChatRequest(Strict, frozen=True, kw_only=True):
     # tools
     tools: Annotated[tuple[FunctionTool | CustomTool, ...], Meta(description="What the model may call.")] | None = None
     tool_choice: (
-        Annotated[ToolChoice, Meta(description="Default 'none' without tools and 'auto' with them.")] | None
+        Annotated[
+            ToolChoice, Meta(description="Default 'none' without tools and 'auto' with them; 'any' is 'required'.")
+        ]
+        | None
     ) = None
     parallel_tool_calls: Annotated[bool, Meta(description="Whether one answer may hold several calls.")] | None = None
 
@@ -217,6 +229,9 @@ class ChatRequest(Strict, frozen=True, kw_only=True):
         ]
         | None
     ) = None
+    thinking: Annotated[
+        Thinking | None, Meta(description="Only 'disabled': the template's variable 'enable_thinking' is false.")
+    ] = None
     chat_template_kwargs: Annotated[Json, Meta(description="Variables for the model's own chat template.")] | None = (
         None
     )

@@ -12,6 +12,7 @@ from enginehouse.dialects.openai.chat.request import (
     CustomTool,
     NamedCustom,
     NamedFunction,
+    Thinking,
 )
 from enginehouse_plugin.errors import InvalidRequest
 
@@ -31,7 +32,18 @@ def check(chat: ChatRequest) -> None:
         raise _invalid("stop", "an empty string would end every answer at once; leave it out", code="empty_string")
     if chat.tools is not None or chat.tool_choice is not None:
         _check_tools(chat)
+    if chat.thinking is not None:
+        _check_thinking(chat, chat.thinking)
     _check_values(chat)
+
+
+def _check_thinking(chat: ChatRequest, thinking: Thinking) -> None:
+    if thinking.type == "enabled":
+        raise _unsupported_value("thinking.type", "enabled", "'disabled'; choose with 'reasoning_effort' instead")
+    if (chat.chat_template_kwargs or {}).get("enable_thinking", False) is not False:
+        raise _invalid("thinking", "'chat_template_kwargs.enable_thinking' says the opposite")
+    if chat.reasoning_effort not in (None, "none", "minimal"):
+        raise _invalid("thinking", "'reasoning_effort' says the opposite")
 
 
 def _check_messages(messages: tuple[ChatMessage, ...]) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
+import pytest
 
 from enginehouse.config import Defaults
 from enginehouse.dialects.openai.chat.decode import decode_chat
 from enginehouse.dialects.openai.chat.generation import generation_request, unsaid
 from enginehouse.dialects.openai.chat.request import ChatRequest
-from enginehouse_plugin import GenerationRequest, NamedTool, Profile, Tool
+from enginehouse_plugin import GenerationRequest, NamedTool, Profile, Tool, needs
 from enginehouse_plugin import request as contract
 
 from .asking import OPENAI, USER, asked, body_of, refusal
@@ -213,3 +216,50 @@ def test_refusal_parts_become_the_refusal_of_their_message() -> None:
     assert [part.text for part in message.content or () if isinstance(part, contract.TextPart)] == ["t"]
     only = asked(body_of(messages=[USER, {"role": "assistant", "content": parts[1:]}])).prompt.messages[1]
     assert (only.content, only.refusal) == (None, "no")
+
+
+# ---- what asks for nothing ----
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"response_format": {"type": "text"}},
+        {"parallel_tool_calls": True},
+        {"tools": []},
+        {"tools": [], "tool_choice": "auto"},
+        {"top_k": -1},
+        {"verbosity": "medium"},
+    ],
+    ids=str,
+)
+def test_what_asks_for_nothing_is_a_plain_request(fields: dict[str, Any]) -> None:
+    assert asked(body_of(**fields)) == asked(body_of())
+
+
+def test_no_parallel_calls_without_tools_need_nothing() -> None:
+    assert list(needs(asked(body_of(parallel_tool_calls=False)))) == []
+
+
+def test_thinking_disabled_is_the_templates_variable() -> None:
+    assert asked(body_of(thinking={"type": "disabled"})).chat_template_kwargs == {"enable_thinking": False}
+    own = Defaults(chat_template_kwargs={"enable_thinking": True, "a": 1})
+    request = asked(body_of(thinking={"type": "disabled"}, chat_template_kwargs={"b": 2}), defaults=own)
+    assert request.chat_template_kwargs == {"enable_thinking": False, "a": 1, "b": 2}
+
+
+def test_any_call_is_a_required_one() -> None:
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    assert asked(body_of(tools=tools, tool_choice="any")).tool_choice == "required"
+
+
+def test_cache_control_is_read_and_changes_nothing() -> None:
+    mark = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    tool = {"type": "function", "function": {"name": "f"}}
+    part = {"type": "text", "text": "Hi"}
+    for role in ("system", "user", "assistant"):
+        messages = [{"role": role, "content": [{**part, **mark}]}]
+        request = asked(body_of(messages=messages, tools=[{**tool, **mark}]))
+        assert isinstance(request.prompt, contract.Chat)
+        assert msgspec.json.decode(msgspec.json.encode(request.prompt.messages)) == [{"role": role, "content": [part]}]
+        assert request.tools == (Tool(name="f"),)
