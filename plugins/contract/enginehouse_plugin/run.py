@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol
 
+from .errors import EngineFailure
 from .events import AnyEvent
 from .request import GenerationRequest
 
@@ -97,6 +98,12 @@ class GeneratedRun(Run):
                 await self._events.aclose()
         except Exception as failure:  # noqa: BLE001  # whatever a backend raises is for the sink to judge
             error = failure
+        except asyncio.CancelledError as cancelled:
+            if self._task.cancelling():
+                raise
+            # Nobody has cancelled this task: the backend waited for what was cancelled under its hands.
+            error = EngineFailure("What the backend waited for was cancelled.")
+            error.__cause__ = cancelled
         if not self._is_cancelled:
             self._sink.end(error)
 

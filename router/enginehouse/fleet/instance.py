@@ -151,8 +151,14 @@ class HostedInstance:
             return InstanceUnavailable(self.model, reason=self.reason, retry_after_s=wait_s)
         return None
 
-    def release(self, run: Run, weight: int) -> asyncio.Task[None]:
-        """Give *weight* slots back when *run*, which has been cancelled, holds none any more; returns that work."""
+    def release(self, run: Run, weight: int) -> asyncio.Task[None] | None:
+        """Cancel *run*, give *weight* slots back when it holds none any more; returns that work, None once done."""
+        try:
+            run.cancel()
+        except Exception:  # a plugin's fault must not cost a slot
+            log.exception("backend broke while it released a request", instance=self.id)
+            self.gate.leave(weight)
+            return None
         task = asyncio.create_task(self._release(run, weight), name=f"release {self.id}")
         self._releases.add(task)
         task.add_done_callback(self._releases.discard)

@@ -313,7 +313,6 @@ class Lease(Run):
             self._hosted.gate.withdraw(self._waiter)
             self._waiter = None
         elif self._run is not None:
-            self._run.cancel()
             self._release = self._hosted.release(self._run, self._weight)
 
     def _leave(self) -> None:

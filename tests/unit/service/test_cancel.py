@@ -177,6 +177,21 @@ async def test_an_engine_that_breaks_as_it_lets_go_costs_no_slot(house, logs):
     assert any(line["event"] == "backend broke while it released a request" for line in logs)
 
 
+async def test_an_engine_that_breaks_as_it_is_cancelled_costs_no_slot(house, logs):
+    class Breaks(NoRun):
+        def cancel(self) -> None:
+            raise ZeroDivisionError
+
+    desk = Desk(house)
+    await house.until("ready")
+    house.hosted.instance.start = lambda request, sink: Breaks()
+    desk.open()
+    desk.lease.cancel()
+    await desk.lease.wait_released()
+    assert desk.gate.running == 0
+    assert any(line["event"] == "backend broke while it released a request" for line in logs)
+
+
 async def test_what_an_engine_says_after_a_cancellation_is_not_heard(house):
     desk = Desk(house)
     await house.until("ready")

@@ -52,6 +52,19 @@ async def test_an_engine_that_pauses_too_long_is_given_up(house):
     assert desk.gate.running == 0
 
 
+async def test_a_client_hears_of_its_deadline_also_where_the_engine_cannot_be_cancelled(house):
+    class Breaks(NoRun):
+        def cancel(self) -> None:
+            raise ZeroDivisionError
+
+    desk = Desk(house, house.config(server={"first_token_timeout_s": 0.01}))
+    await house.until("ready")
+    house.hosted.instance.start = lambda request, sink: Breaks()
+    with pytest.raises(FirstTokenTimeout):
+        await desk.ask()
+    assert desk.gate.running == 0
+
+
 async def test_an_engine_that_began_late_is_still_given_up_when_it_pauses(house):
     async def begins_late(instance, request):
         await asyncio.sleep(0.03)  # some times the idle timeout, which does not count yet
