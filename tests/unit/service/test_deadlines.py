@@ -25,6 +25,7 @@ from .desk import Desk, NoRun, says_one_word_then_waits, waits_for_ever
 async def test_an_engine_that_does_not_begin_in_time_is_given_up(house):
     house.script.answer = waits_for_ever
     desk = Desk(house, house.config(server={"first_token_timeout_s": 0.01}))
+    await house.until("ready")
     with pytest.raises(FirstTokenTimeout) as caught:
         await desk.ask()
     assert caught.value.code == "timeout"
