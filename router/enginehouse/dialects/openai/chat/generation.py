@@ -173,21 +173,31 @@ def _tools(
 
 
 def _messages(messages: tuple[ChatMessage, ...]) -> tuple[contract.Message, ...]:
-    """Return the conversation as the contract has it: as it is, unless a refusal is written as a part."""
+    """Return the conversation as the contract has it: as it is, unless an assistant's message has to be put in form."""
     for message in messages:
-        if type(message) is AssistantMessage and _has_refusal_part(message):
-            return tuple(_without_refusal_parts(each) if type(each) is AssistantMessage else each for each in messages)
+        if type(message) is AssistantMessage and not _is_in_form(message):
+            return tuple(_in_form(each) if type(each) is AssistantMessage else each for each in messages)
     return messages
 
 
-def _has_refusal_part(message: AssistantMessage) -> bool:
-    return isinstance(message.content, tuple) and any(isinstance(part, RefusalPart) for part in message.content)
+def _is_in_form(message: AssistantMessage) -> bool:
+    """Whether *message* has something to say, no empty list of calls, and no refusal as a part."""
+    content = message.content
+    if type(content) is not str and not (content or message.refusal or message.tool_calls):
+        return False
+    return message.tool_calls != () and not (isinstance(content, tuple) and any(map(_is_refusal, content)))
 
 
-def _without_refusal_parts(message: AssistantMessage) -> contract.Message:
-    if not _has_refusal_part(message):
-        return message
-    parts = message.content if isinstance(message.content, tuple) else ()
-    refusals = [part.refusal for part in parts if isinstance(part, RefusalPart)]
-    texts = tuple(part for part in parts if not isinstance(part, RefusalPart))
-    return msgspec.structs.replace(message, content=texts or None, refusal="".join([message.refusal or "", *refusals]))
+def _is_refusal(part: object) -> bool:
+    return isinstance(part, RefusalPart)
+
+
+def _in_form(message: AssistantMessage) -> contract.Message:
+    content, refusal, calls = message.content, message.refusal, message.tool_calls or None
+    if isinstance(content, tuple):
+        refusals = [part.refusal for part in content if isinstance(part, RefusalPart)]
+        content = tuple(part for part in content if not isinstance(part, RefusalPart)) or None
+        refusal = "".join([refusal or "", *refusals]) or None
+    if content is None and not refusal and not calls:
+        content = ""
+    return msgspec.structs.replace(message, content=content, refusal=refusal, tool_calls=calls)

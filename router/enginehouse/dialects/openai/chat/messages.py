@@ -110,9 +110,14 @@ class FunctionCall(contract.FunctionCall, Strict, frozen=True):
 
 
 class ToolCall(contract.ToolCall, Strict, frozen=True):
-    """A call that the assistant made earlier."""
+    """A call that the assistant made earlier; `index`, which it has in a stream, is read and not handed on."""
 
     function: FunctionCall
+    index: Annotated[int, Meta(ge=0)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.index is not None:
+            msgspec.structs.force_setattr(self, "index", None)
 
 
 class CustomCall(Strict, frozen=True):
@@ -170,7 +175,7 @@ class AssistantMessage(
     tag_field="role",
     tag="assistant",
 ):
-    """What the assistant said, or called, before: at least one of content, refusal and tool_calls."""
+    """What the assistant said, or called, before; it may have said nothing."""
 
     # Parts that are refusals are moved to `refusal` before an instance sees the message (see `generation`).
     content: AssistantContent | None = None  # type: ignore[assignment]

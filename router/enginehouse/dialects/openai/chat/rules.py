@@ -54,13 +54,6 @@ def _check_messages(messages: tuple[ChatMessage, ...]) -> None:
                 if isinstance(call, CustomToolCall):
                     raise _only_functions(f"messages[{at}].tool_calls[{index}].type")
                 called.add(call.id)
-            if message.content is None and message.refusal is None and not message.tool_calls:
-                raise InvalidRequest(
-                    f"Missing required parameter: 'messages[{at}].content'. An assistant message needs at least one "
-                    "of 'content', 'refusal' and 'tool_calls'.",
-                    param=f"messages[{at}].content",
-                    code="missing_required_parameter",
-                )
         elif type(message) is ToolMessage and message.tool_call_id not in called:
             raise _invalid(f"messages[{at}].tool_call_id", "no earlier assistant message has a tool call with this id")
 
