@@ -23,6 +23,7 @@ DEV_INSTALLED := $(VENV)/dev-installed
 NODE_MODULES := tests/integration/node/node_modules/.package-lock.json
 
 VLLM_ENV := .cache/vllm-venv
+SCHEMA_NODE := .cache/schemas/node
 SCHEMA_SUITE := .cache/schemas/jsonschema-4.26.0
 
 # What `make check` runs of the tests: no engine, no real server, no rule of the suite that waits for a clock.
@@ -122,6 +123,10 @@ $(SCHEMA_SUITE):
 
 schemas: $(DEV_INSTALLED) $(SCHEMA_SUITE)
 	$(BIN)/python -m tests.schemas.suite $(SCHEMA_SUITE)/json/tests/draft2020-12
+	$(BIN)/python -m tests.schemas.pydantic_types
+	mkdir -p $(SCHEMA_NODE) && cp tests/schemas/node/package.json $(SCHEMA_NODE)/
+	npm install --prefix $(SCHEMA_NODE) --no-audit --no-fund --ignore-scripts --silent
+	$(BIN)/python -m tests.schemas.generated $(SCHEMA_NODE)
 	$(BIN)/python -m tests.schemas.bombs
 	$(BIN)/python -m tests.schemas.fuzz $(or $(COUNT),2000)
 

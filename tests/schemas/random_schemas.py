@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from enginehouse_kit.grammar.characters import Ranges
 from enginehouse_kit.grammar.form import Either, Grammar, Literal, Many, Node, Regular, Rule, Series
 from enginehouse_kit.grammar.regex import Regex
 
@@ -68,18 +69,40 @@ def text(rng: random.Random, grammar: Grammar, most: int = 300) -> str | None:
 
 
 def _of_language(rng: random.Random, grammar: Grammar, regex: Regex) -> str | None:
-    states = grammar.states(regex) if regex.longest is None or regex.longest < 2000 else []
-    if not states:
-        return None
+    """A random text of *regex*: by its automaton, or by its parts where that would be large."""
+    if regex.is_plain:
+        return _of_plain(rng, regex)
+    states = grammar.states(regex)
     out, at = [], 0
     for _ in range(60):
         state = states[at]
         if state.is_end and (not state.onward or rng.random() < 0.4):
             return "".join(out)
         at = rng.choice(list(state.onward))
-        low, high = rng.choice(state.onward[at])
-        out.append(chr(rng.choice((low, high, rng.randint(low, high)))))
+        out.append(_one_of(rng, state.onward[at]))
     return None
+
+
+def _of_plain(rng: random.Random, regex: Regex) -> str:
+    kind, parts = regex.kind, regex.parts
+    if kind == "text":
+        return str(parts[0])
+    if kind == "set":
+        return _one_of(rng, parts[0])
+    if kind == "seq":
+        return _of_plain(rng, parts[0]) + _of_plain(rng, parts[1])
+    if kind == "or":
+        return _of_plain(rng, rng.choice(parts))
+    if kind == "many":
+        most = parts[1] + 3 if parts[2] is None else parts[2]
+        count = rng.choice([parts[1], most, rng.randint(parts[1], min(most, parts[1] + 3))])
+        return "".join(_of_plain(rng, parts[0]) for _ in range(count))
+    return ""
+
+
+def _one_of(rng: random.Random, ranges: Ranges) -> str:
+    low, high = rng.choice(ranges)
+    return chr(rng.choice((low, high, rng.randint(low, high))))
 
 
 _TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")

@@ -179,3 +179,20 @@ def test_tokens_without_text_have_no_bytes(tiny: Path) -> None:
     assert vocabulary.piece(506) == tokenizer.decode([506]).encode()
     assert vocabulary.is_hidden(1)
     assert not vocabulary.is_hidden(506)
+
+
+@pytest.mark.parametrize(
+    ("schema", "good", "bad"),
+    [
+        ({"type": "object", "additionalProperties": {"type": "null"}}, ['{"é":null}', "{}"], ['{"é":1}']),
+        ({"type": "string", "pattern": "^[^a]☃[à-ü]$"}, ['"b☃é"'], ['"a☃é"', '"b☃e"']),
+        ({"type": "string", "pattern": "^(?!no)[a-z]+$", "maxLength": 4}, ['"yes"'], ['"nope"', '"yesyes"']),
+        ({"type": "integer", "multipleOf": 7, "minimum": 1}, ["7", "14"], ["0", "15"]),
+        ({"type": "string", "maxLength": 2001}, [f'"{"a" * 2001}"'], [f'"{"a" * 2002}"']),
+    ],
+)
+def test_what_llguidance_reads_means_the_same(
+    vocabulary: Vocabulary, schema: dict[str, Any], good: list[str], bad: list[str]
+) -> None:
+    for text in (*good, *bad):
+        assert takes(vocabulary, request(output=JsonSchema("s", schema)), text) == (text in good), text

@@ -1,0 +1,131 @@
+"""What a request's schemas come to: policy, bounds, and the text that engines read."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from enginehouse_kit.grammar import output_grammar, ready_grammar, schema_grammar
+from enginehouse_kit.grammar.progress import GrammarProgress
+from enginehouse_plugin import GenerationRequest, JsonSchema, NamedTool, Text, Tool
+from enginehouse_plugin.errors import InvalidRequest
+
+ODD = {
+    "type": "object",
+    "properties": {
+        "n": {"type": "integer"},
+        "tags": {"type": "array", "items": {"type": "string", "maxLength": 3}, "uniqueItems": True},
+    },
+    "required": ["n"],
+}
+BOMB = {"type": "string", "pattern": "^(?=.*a.{30}$)[ab]*$"}
+
+
+def request(**fields: Any) -> GenerationRequest:
+    return GenerationRequest(id="r", prompt=Text(""), **fields)
+
+
+def takes(asked: GenerationRequest, text: str) -> bool:
+    grammar = output_grammar(asked)
+    assert grammar is not None
+    progress = GrammarProgress(grammar.form)
+    return progress.read(text) and progress.may_end
+
+
+def call(arguments: str, name: str = "f") -> str:
+    return f'{{"name":"{name}","arguments":{arguments}}}'
+
+
+def test_a_tool_that_is_not_strict_is_held_as_far_as_a_grammar_goes_and_the_rest_is_named() -> None:
+    asked = request(tools=(Tool("f", parameters=ODD),), tool_choice=NamedTool("f"))
+    grammar = output_grammar(asked)
+    assert grammar is not None
+    assert grammar.ignored == ("tools[0].function.parameters/properties/tags/uniqueItems",)
+    assert takes(asked, call('{"n":1,"tags":["a","a"]}'))
+    for wrong in ('{"n":"1"}', "{}", '{"n":1,"tags":["long"]}', '{"n":1,"tags":"a"}'):
+        assert not takes(asked, call(wrong)), wrong
+
+
+def test_a_strict_tool_is_enforced_whole_or_refused() -> None:
+    for choice in ("auto", "required"):
+        with pytest.raises(InvalidRequest, match="'uniqueItems' at '#/properties/tags'") as refused:
+            output_grammar(request(tools=(Tool("g"), Tool("f", parameters=ODD, strict=True)), tool_choice=choice))
+        assert (refused.value.param, refused.value.code) == ("tools[1].function.parameters", "unsupported_schema")
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        False,
+        {"type": "object", "properties": {"a": False}, "required": ["a"]},
+        {"$ref": "https://example.com/a"},
+        {"type": "object", "properties": {"a": {"allOf": [BOMB, {"pattern": "b.{40}$"}]}}},
+        {"type": "object", "properties": {"a": {"type": "strin"}}},
+        {"type": "object", "not": {"multipleOf": 2}},
+        {"type": "object", "properties": {"a": {"type": "string", "pattern": "(?<=a)b"}}},
+    ],
+)
+def test_no_schema_of_a_tool_that_is_not_strict_refuses_a_request(parameters: Any) -> None:
+    tools = (Tool("odd", parameters=parameters), Tool("f", parameters=ODD))
+    asked = request(tools=tools, tool_choice="required")
+    grammar = output_grammar(asked)
+    assert grammar is not None
+    assert any(place.startswith("tools[0].function.parameters") for place in grammar.ignored)
+    assert takes(asked, call('{"n":1}'))
+    assert not takes(asked, call('{"n":"1"}'))
+
+
+def test_one_tool_that_takes_too_much_costs_the_others_nothing() -> None:
+    small = {"type": "object", "properties": {"a": {"type": "null"}}}
+    large = {"type": "object", "properties": {"a": BOMB}}
+    tools = tuple(Tool(f"t{at}", parameters=large if at == 1 else small) for at in range(60))
+    asked = request(tools=tools, tool_choice="required")
+    grammar = output_grammar(asked)
+    assert grammar is not None
+    assert grammar.ignored == ("tools[1].function.parameters",)
+    assert takes(asked, call('{"a":null}', "t59"))
+    assert not takes(asked, call('{"a":1}', "t59"))
+
+
+def test_a_limit_names_the_schema_that_takes_the_most() -> None:
+    small = {"type": "object", "properties": {"a": {"type": "null"}}}
+    large = {"type": "object", "properties": {"a": BOMB}}
+    tools = (Tool("a", parameters=large, strict=True), Tool("b", parameters=small, strict=True))
+    with pytest.raises(InvalidRequest) as refused:
+        output_grammar(request(tools=tools, tool_choice="required"))
+    assert refused.value.param == "tools[0].function.parameters"
+    assert "steps to compile" in refused.value.message
+
+
+async def test_the_same_schemas_are_compiled_once() -> None:
+    schema = {"type": "object", "properties": {f"p{at}": {"type": "integer"} for at in range(300)}}
+    first = await ready_grammar(request(output=JsonSchema("s", schema)))
+    again = output_grammar(GenerationRequest(id="other", prompt=Text("x"), output=JsonSchema("s", dict(schema))))
+    assert first is again
+    assert output_grammar(request()) is None
+    assert await ready_grammar(request()) is None
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "string", "maxLength": 2001},
+        {"type": "string", "minLength": 4000, "maxLength": 9999},
+        {"type": "array", "items": {"type": "string", "maxLength": 3000}, "maxItems": 5000},
+        {"type": "string", "pattern": "^((ab){2500})?$"},
+    ],
+)
+def test_no_count_is_written_that_llama_cpp_takes_for_none(schema: Any) -> None:
+    """From 2000 on it counts no further; pieces are counted one after the other."""
+    text = schema_grammar(schema, "s")
+    counts = [int(count) for pair in re.findall(r"\{(\d+)(?:,(\d*))?\}", text) for count in pair if count]
+    assert counts
+    assert max(counts) < 2000
+
+
+def test_no_escape_is_written_that_xgrammar_reads_on_beyond() -> None:
+    text = schema_grammar({"type": "string", "pattern": "^[_a-]\\x1b?é$", "format": "x"}, "s")
+    assert "\\u005F" in text
+    assert "\\x" not in text
