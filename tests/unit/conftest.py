@@ -14,6 +14,7 @@ import structlog
 from enginehouse.config import Config, ModelConfig, PlacementConfig, ServerConfig
 from enginehouse.fleet import Fleet, RestartPolicy
 from enginehouse.fleet.gate import Gate, Waiter
+from enginehouse.telemetry import logs as logs_module
 from enginehouse_plugin import (
     AnyEvent,
     Backend,
@@ -259,6 +260,7 @@ def loggers_of_one_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         configure(**{**settings, "cache_logger_on_first_use": False})
 
     monkeypatch.setattr(structlog, "configure", without_cache)
+    monkeypatch.setattr(logs_module, "_json_lines", None)
     yield
     structlog.reset_defaults()
 

@@ -30,6 +30,9 @@ _CLOSE_S: Final = 1.0
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _lines: Lines | None = None
+_json_lines: Lines | None = None
+"""Where lines go that are JSON; None where they are for people."""
+_json_level = logging.INFO
 
 
 def get_logger() -> Any:  # structlog types its lazy proxy as Any
@@ -40,34 +43,69 @@ def get_logger() -> Any:  # structlog types its lazy proxy as Any
 log = get_logger()
 
 
+class _RequestLine(msgspec.Struct, gc=False):
+    """The line of a request, in the order in which it is written."""
+
+    id: str
+    endpoint: str
+    model: str
+    instance: str | None
+    key: str | None
+    status: int
+    stream: bool
+    cancelled: bool
+    queue_s: float
+    ttft_s: float | None
+    duration_s: float
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    reasoning_tokens: int
+    finish: str
+    error: str | None
+    ignored: str
+    recorded: Any | msgspec.UnsetType
+    event: str
+    level: str
+    timestamp: datetime
+
+
 def log_request(facts: RequestFacts, recorded: Mapping[str, Any] | None) -> None:
     """Write the line of a request that has ended; *recorded* are fields of it that changed nothing."""
-    fields: dict[str, Any] = {
-        "id": facts.request_id,
-        "endpoint": facts.endpoint,
-        "model": facts.model[:_MAX_TEXT],
-        "instance": facts.instance_id,
-        "key": facts.key,
-        "status": facts.status,
-        "stream": facts.is_stream,
-        "cancelled": facts.is_cancelled,
-        "queue_s": round(facts.queue_s, 4),
-        "ttft_s": None if facts.ttft_s is None else round(facts.ttft_s, 4),
-        "duration_s": round(facts.duration_s, 4),
-        "prompt_tokens": facts.prompt_tokens,
-        "cached_tokens": facts.cached_tokens,
-        "completion_tokens": facts.completion_tokens,
-        "reasoning_tokens": facts.reasoning_tokens,
-        "finish": ",".join(facts.finish_reasons),
-        "error": facts.error_code,
-        "ignored": ",".join(facts.ignored),
-    }
-    if recorded:
-        fields["recorded"] = bounded(recorded)
-    if facts.status >= 500:
-        log.warning("request", **fields)
-    else:
-        log.info("request", **fields)
+    ttft_s = facts.ttft_s
+    is_fault = facts.status >= 500
+    line = _RequestLine(
+        facts.request_id,
+        facts.endpoint,
+        facts.model[:_MAX_TEXT],
+        facts.instance_id,
+        facts.key,
+        facts.status,
+        facts.is_stream,
+        facts.is_cancelled,
+        round(facts.queue_s, 4),
+        None if ttft_s is None else round(ttft_s, 4),
+        round(facts.duration_s, 4),
+        facts.prompt_tokens,
+        facts.cached_tokens,
+        facts.completion_tokens,
+        facts.reasoning_tokens,
+        ",".join(facts.finish_reasons),
+        facts.error_code,
+        ",".join(facts.ignored),
+        bounded(recorded) if recorded else msgspec.UNSET,
+        "request",
+        "warning" if is_fault else "info",
+        datetime.now(UTC),
+    )
+    if _json_lines is not None:  # past structlog, whose way costs more than all the rest of this
+        if is_fault or _json_level <= logging.INFO:
+            _json_lines.add(_json_of(line))
+        return
+    fields = {name: getattr(line, name) for name in line.__struct_fields__[:-3]}
+    if line.recorded is msgspec.UNSET:
+        del fields["recorded"]
+    (log.warning if is_fault else log.info)("request", **fields)
 
 
 def configure_logging(
@@ -80,12 +118,13 @@ def configure_logging(
     `auto` is for people on a terminal and JSON lines elsewhere. Writing a line neither blocks nor fails, whatever
     becomes of *stream*: what it does not take is counted as `lost_lines`.
     """
-    global _lines
+    global _lines, _json_lines, _json_level
     flush_logs()
     out: TextIO = stream if stream is not None else sys.stderr
     lines = _lines = Lines(out, _tell_lost)
     is_terminal = out.isatty()
     is_console = format == "console" or (format == "auto" and is_terminal)
+    _json_lines, _json_level = None if is_console else lines, _LEVELS[level]
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     render: Processor = structlog.dev.ConsoleRenderer(colors=is_terminal) if is_console else _render_json
     if is_console:
@@ -207,6 +246,17 @@ def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
 
 # What would move a terminal's cursor or turn its text around, of what JSON leaves as it is.
 _UNSEEN = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+
+
+def _json_of(line: msgspec.Struct) -> bytes:
+    """*line* as JSON, as `_json` has it: most lines are short and ASCII, and need no look at their fields."""
+    try:
+        encoded = _encode(line)
+    except (UnicodeEncodeError, RecursionError):
+        encoded = b""
+    if encoded and len(encoded) <= MAX_LINE_BYTES and encoded.isascii():
+        return encoded
+    return _json({name: value for name, value in msgspec.structs.asdict(line).items() if value is not msgspec.UNSET})
 
 
 def _json(fields: EventDict) -> bytes:
