@@ -20,6 +20,10 @@ from .store import CHECKPOINT_S, TIMES, Row, Store, StoreError, row
 
 SETTLE_S: Final = 30.0
 """How often a router looks for others that are gone."""
+GATHER_S: Final = 0.02
+"""How long a row waits for others: a commit takes the interpreter's lock from the event loop, so there are few. A
+router
+that is killed may lose what ended within this time."""
 _RETRY_S: Final = 1.0
 _MAX_BATCH: Final = 1000
 
@@ -76,6 +80,8 @@ class Ledger:
             waiting: list[threading.Event] = []
             with suppress(queue.Empty):
                 item = self._rows.get(timeout=CHECKPOINT_S)
+                if isinstance(item, tuple):
+                    self._closing.wait(GATHER_S)
                 while True:
                     if item is None:
                         is_last = True

@@ -22,12 +22,14 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+import msgspec
 import psutil  # type: ignore[import-untyped]  # ships no types
 
 from enginehouse.config import ConfigError
 
 from . import COLUMNS, Row, Store, StoreError, UsageTotal
 
+_encode: Final = msgspec.json.Encoder().encode
 _COLUMNS: Final = ", ".join(COLUMNS)
 _OLD: Final = (
     "ended_at, request_id, key, model, instance_id, status, is_cancelled, duration_s, prompt_tokens, cached_tokens, "
@@ -68,11 +70,20 @@ _STEPS: Final = (
 )
 _VERSION: Final = len(_STEPS)
 _MOST: Final = 2**40
-_PUT: Final = f"(router, serial, {_COLUMNS}) VALUES (?, ?, {', '.join('?' * len(COLUMNS))})"
+"""The most tokens that a row holds: a count that no engine can mean must not stop all rows behind it."""
+# Rows go in as one text of JSON, an array each that begins with the serial: one statement for all of them lets go of
+# the interpreter's lock once, and takes it once, beside the event loop.
+_VALUES: Final = ", ".join(
+    f"min(json_extract(value, '$[{at}]'), {_MOST})" if name.endswith("_tokens") else f"json_extract(value, '$[{at}]')"
+    for at, name in enumerate(COLUMNS, 1)
+)
+_PUT: Final = (
+    f"(router, serial, {_COLUMNS}) SELECT ?, json_extract(value, '$[0]'), {_VALUES} FROM json_each(?) WHERE true"  # noqa: S608
+)
 _END: Final = f"INSERT OR REPLACE INTO usage {_PUT}"
 _NOTE: Final = f"INSERT OR REPLACE INTO running {_PUT}"
 _HAS_NOTES: Final = "SELECT 1 FROM running WHERE router = ? LIMIT 1"
-_FORGET: Final = "DELETE FROM running WHERE router = ? AND serial = ?"
+_FORGET: Final = "DELETE FROM running WHERE router = ? AND serial IN (SELECT value FROM json_each(?))"
 _SETTLE: Final = (
     f"INSERT OR IGNORE INTO usage (router, serial, {_COLUMNS}) "  # noqa: S608
     f"SELECT router, serial, {_COLUMNS} FROM running WHERE router = ?"
@@ -102,10 +113,7 @@ class SQLiteStore(Store):
         if not ended and not running:
             return
         try:
-            try:
-                self._put(connection, ended, running)
-            except OverflowError:  # a count that no engine can mean; all other rows wait behind this one
-                self._put(connection, _possible(ended), _possible(running))
+            self._put(connection, ended, running)
         except sqlite3.Error as error:
             raise StoreError(str(error)) from error
 
@@ -113,10 +121,12 @@ class SQLiteStore(Store):
         router = self._router
         with connection:
             connection.execute("BEGIN IMMEDIATE")
-            connection.executemany(_END, [(router, serial, *row) for serial, row in ended.items()])
-            connection.executemany(_NOTE, [(router, serial, *row) for serial, row in running.items()])
-            if connection.execute(_HAS_NOTES, (router,)).fetchone():  # short requests leave none
-                connection.executemany(_FORGET, [(router, serial) for serial in ended])
+            if ended:
+                connection.execute(_END, (router, _listed(ended)))
+            if running:
+                connection.execute(_NOTE, (router, _listed(running)))
+            if ended and connection.execute(_HAS_NOTES, (router,)).fetchone():  # short requests leave none
+                connection.execute(_FORGET, (router, _encode([*ended]).decode()))
 
     def settle(self) -> int:
         """See `Store.settle`."""
@@ -214,12 +224,9 @@ def totals(path: str, *, since: float = 0.0) -> list[UsageTotal]:
     return [UsageTotal(**dict(zip(UsageTotal.__struct_fields__, row, strict=True))) for row in rows]
 
 
-def _possible(rows: Mapping[int, Row]) -> dict[int, Row]:
-    """*rows* with numbers that the file can hold, and sums of many of them."""
-    return {
-        serial: tuple(min(value, _MOST) if isinstance(value, int) else value for value in row)
-        for serial, row in rows.items()
-    }
+def _listed(rows: Mapping[int, Row]) -> str:
+    """*rows* as JSON, each behind its serial."""
+    return _encode([(serial, *row) for serial, row in rows.items()]).decode()
 
 
 def _migrate(connection: sqlite3.Connection, path: str) -> None:
