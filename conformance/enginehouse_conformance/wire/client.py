@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from urllib.parse import SplitResult, urlsplit
 
 import msgspec
@@ -267,8 +267,3 @@ def _header(line: str) -> Header:
     if not colon or not name or name != name.strip():
         raise BrokenAnswer(f"a header line is {line[:80]!r}")
     return name.lower(), value.strip()
-
-
-def header_list(headers: Sequence[Header]) -> tuple[Header, ...]:
-    """*headers* with names in lower case."""
-    return tuple((name.lower(), value) for name, value in headers)

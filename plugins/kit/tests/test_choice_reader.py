@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from enginehouse_kit.text.choice_reader import ChoiceReader
 from enginehouse_kit.text.marked_calls import CallReader
-from enginehouse_kit.text.thinking import State, ThinkSplitter, state_after
+from enginehouse_kit.text.thinking import State, state_after
 from enginehouse_plugin import AnyEvent, Finished, ReasoningDelta, TextDelta, TokenLogprob, ToolCallDelta
 
 
@@ -101,14 +101,6 @@ def test_logprobs_stay_with_their_channel(pieces: list[str]) -> None:
 def test_the_end_of_the_prompt_tells_whether_the_model_reasons(prompt: str, state: State) -> None:
     assert state_after(prompt, template_has_thinking=True) == state
     assert state_after(prompt, template_has_thinking=False) == "never"
-
-
-def test_a_splitter_knows_whether_it_is_in_reasoning() -> None:
-    splitter = ThinkSplitter("inside")
-    splitter.push("a")
-    assert splitter.is_reasoning
-    splitter.push("</think>")
-    assert not splitter.is_reasoning
 
 
 def test_a_stop_string_is_told_with_the_end() -> None:

@@ -42,12 +42,6 @@ class Probability(msgspec.Struct, frozen=True, gc=False):
     top_logprobs: list[Probability] = []
 
 
-class Timings(msgspec.Struct, frozen=True, gc=False):
-    """Of the engine's timings, the count that no other field has."""
-
-    cache_n: int = 0
-
-
 class Failure(msgspec.Struct, frozen=True):
     """An error of the engine, in its own shape."""
 
@@ -71,11 +65,10 @@ class Chunk(msgspec.Struct, frozen=True, gc=False):
     stopping_word: str = ""
     prompt_progress: Progress | None = None
     completion_probabilities: list[Probability] = []
-    timings: Timings | None = None
     error: Failure | None = None
 
 
-FINAL_FIELDS = ["index", "stop", "stop_type", "stopping_word", "tokens_predicted", "tokens_evaluated", "timings"]
+FINAL_FIELDS = ["index", "stop", "stop_type", "stopping_word", "tokens_predicted", "tokens_evaluated"]
 """What the last chunk of a choice carries; without this list it repeats the whole prompt."""
 
 
@@ -84,8 +77,6 @@ class Caps(msgspec.Struct, frozen=True):
 
     supports_tools: bool = False
     supports_tool_calls: bool = False
-    supports_system_role: bool = True
-    supports_parallel_tool_calls: bool = False
     supports_reasoning_effort: bool = False
 
 
@@ -100,7 +91,6 @@ class Props(msgspec.Struct, frozen=True):
     total_slots: int
     chat_template: str = ""
     chat_template_caps: Caps = Caps()
-    build_info: str = ""
 
 
 class Slot(msgspec.Struct, frozen=True):

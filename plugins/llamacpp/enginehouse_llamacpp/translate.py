@@ -21,6 +21,7 @@ _SEEDS = 2**32 - 256
 _WORD_TRIGGER = 1  # llama.cpp: COMMON_GRAMMAR_TRIGGER_TYPE_WORD
 
 MAX_N = 128
+"""The most choices of a request: so many seeds behind a request's own are none of the engine's special ones."""
 
 
 def engine_seed(seed: int | None) -> int:

@@ -8,6 +8,6 @@ same name and place.
 
 from __future__ import annotations
 
-from .output import OutputGrammar, blame_of, output_grammar, ready_grammar, schema_form, schema_grammar
+from .output import OutputGrammar, blame_of, output_grammar, ready_grammar, schema_form
 
-__all__ = ["OutputGrammar", "blame_of", "output_grammar", "ready_grammar", "schema_form", "schema_grammar"]
+__all__ = ["OutputGrammar", "blame_of", "output_grammar", "ready_grammar", "schema_form"]

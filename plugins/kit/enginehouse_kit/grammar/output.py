@@ -254,15 +254,6 @@ def _refusal(reason: str, param: str) -> InvalidRequest:
     return InvalidRequest(f"The JSON schema cannot be enforced: {reason}.", param=param, code="unsupported_schema")
 
 
-def schema_grammar(schema: Any, param: str) -> str:  # Any: JSON
-    """JSON that fits *schema*, in GBNF.
-
-    Raises:
-        InvalidRequest: the schema cannot be enforced; names the keyword and where it stands.
-    """
-    return gbnf(schema_form(schema, param))
-
-
 def schema_form(schema: Any, param: str) -> Grammar:  # Any: JSON
     """JSON that fits *schema*.
 

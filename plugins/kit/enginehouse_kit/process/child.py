@@ -126,11 +126,6 @@ class Child:
         return tuple(self._lines)
 
     @property
-    def has_ended(self) -> bool:
-        """The process is gone."""
-        return self._report.done()
-
-    @property
     def is_stopping(self) -> bool:
         """Somebody has asked for its end: what it complains about from now on is no news."""
         return self._is_stopping

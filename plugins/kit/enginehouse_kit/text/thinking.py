@@ -35,11 +35,6 @@ class ThinkSplitter:
             self._state = "inside" if state == "inside" else "before"
         self._held = ""
 
-    @property
-    def is_reasoning(self) -> bool:
-        """The text so far ends in reasoning."""
-        return self._state == "inside"
-
     def push(self, text: str) -> list[Part]:
         """Take more text; what may become a mark is held back."""
         if self._state == "after":
