@@ -185,6 +185,16 @@ def accepts(schema: Any, text: str) -> bool:
             ["[1]"],
             ["[2]"],
         ),
+        (
+            {
+                "type": "object",
+                "properties": {"a": {}, "b": {}},
+                "additionalProperties": False,
+                "oneOf": [{"required": ["a"]}, {"required": ["b"]}],
+            },
+            ['{"a":1}', '{"b":1}'],
+            ["{}", '{"a":1,"b":1}', '{"c":1}'],
+        ),
         ({"const": 1.0}, ["1"], ["2", "true"]),
         ({"enum": [1, 1.0, 2]}, ["1", "2"], ["3"]),
         ({"type": "number", "exclusiveMaximum": 1e15}, ["999999999999999"], ["999999999999999.99999999"]),

@@ -13,6 +13,7 @@ import asyncio
 import hashlib
 from collections import OrderedDict
 from functools import cached_property
+from threading import Lock
 from typing import Any
 
 import msgspec
@@ -31,7 +32,9 @@ from .spelling import spelled
 
 _NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 _SCHEMA = "response_format.json_schema.schema"
-_KEPT = 64
+_KEPT_STEPS = 400_000
+"""Steps that the grammars which are kept have taken, all together: they stand for memory, about 100 MB of it."""
+_REFUSED_STEPS = 100  # what keeping anything costs
 _LONG_BYTES = 4096
 """Schemas beyond this size are compiled on a thread of their own."""
 
@@ -68,21 +71,37 @@ def _printed(form: Grammar, start: Node | None) -> str:
 
 
 class _Kept:
-    """Grammars of late, by what they were made of."""
+    """Grammars of late, and refusals, by what they were made of; threads share it."""
 
     def __init__(self) -> None:
-        self._grammars: OrderedDict[bytes, OutputGrammar] = OrderedDict()
+        self._found: OrderedDict[bytes, tuple[OutputGrammar | InvalidRequest, int]] = OrderedDict()
+        self._steps = 0
+        self._lock = Lock()
 
     def get(self, key: bytes) -> OutputGrammar | None:
-        found = self._grammars.get(key)
-        if found is not None:
-            self._grammars.move_to_end(key)
+        """The grammar.
+
+        Raises:
+            InvalidRequest: it was refused.
+        """
+        with self._lock:
+            if key not in self._found:
+                return None
+            self._found.move_to_end(key)
+            found, _ = self._found[key]
+        if isinstance(found, InvalidRequest):
+            raise InvalidRequest(found.message, param=found.param, code=found.code)
         return found
 
-    def put(self, key: bytes, grammar: OutputGrammar) -> None:
-        self._grammars[key] = grammar
-        while len(self._grammars) > _KEPT:
-            self._grammars.popitem(last=False)
+    def put(self, key: bytes, found: OutputGrammar | InvalidRequest, steps: int) -> None:
+        with self._lock:
+            if key in self._found:
+                return
+            self._found[key] = found, steps
+            self._steps += steps
+            while self._steps > _KEPT_STEPS:
+                _, (_, freed) = self._found.popitem(last=False)
+                self._steps -= freed
 
 
 _kept = _Kept()
@@ -102,8 +121,13 @@ def output_grammar(request: GenerationRequest, thinking: State = "never") -> Out
     key = hashlib.sha256(_content(request, thinking)).digest()
     found = _kept.get(key)
     if found is None:
-        found = _Compiler(request, thinking).grammar()
-        _kept.put(key, found)
+        compiler = _Compiler(request, thinking)
+        try:
+            found = compiler.grammar()
+        except InvalidRequest as refused:
+            _kept.put(key, InvalidRequest(refused.message, param=refused.param, code=refused.code), _REFUSED_STEPS)
+            raise
+        _kept.put(key, found, compiler.steps + _REFUSED_STEPS)
     return found
 
 
@@ -152,6 +176,11 @@ class _Compiler:
         self._writer = Writer(self._budget)
         self._ignored: list[str] = []
 
+    @property
+    def steps(self) -> int:
+        """Steps that were taken."""
+        return sum(self._budget.spent.values())
+
     def grammar(self) -> OutputGrammar:
         """The whole.
 
@@ -172,6 +201,7 @@ class _Compiler:
                 behind = None
         root = either([content, calls])
         form.close(root if behind is not None else sequence(thinking_rule(self._writer, self._thinking), root))
+        self._writer.algebra.forget()
         self._budget.left = 10**12  # what follows reads a text, whose length is bounded elsewhere
         return OutputGrammar(form, behind, tuple(self._ignored))
 

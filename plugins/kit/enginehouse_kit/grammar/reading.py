@@ -253,13 +253,14 @@ class Reader:
         return self.both(found, self._bounded(options, path), path)
 
     def _one(self, found: list[Shape], schema: dict[str, Any], keyword: str, path: str) -> list[Shape]:
-        groups = [self.both(found, self.shapes(part), path) for part in self._parts(schema, keyword, path)]
+        parts = self._parts(schema, keyword, path)
+        groups = [self.both(found, self.shapes(part), path) for part in parts]
         overlaps = self.disjoint.overlaps(groups)
         out: list[Shape] = []
         for at, group in enumerate(groups):
             for other in overlaps[at]:
                 try:
-                    group = self.both(group, self.opposite(groups[other], path), path)
+                    group = self.both(group, self.opposite(self.shapes(parts[other]), path), path)
                 except CannotTell as error:
                     raise Unsupported(path, keyword, "has alternatives that may fit at once; use 'anyOf'") from error
             out += group

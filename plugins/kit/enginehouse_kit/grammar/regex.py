@@ -327,6 +327,10 @@ class Algebra:
         state = language.start() if state is None else state
         return self._make("step", (language, state), (language.is_end(state), 0, None, False))
 
+    def forget(self) -> None:
+        """Forget derivatives, which are made again when they are needed."""
+        self._derivatives.clear()
+
     # ---- asking ----
 
     def derivative(self, item: Regex, character: str) -> Regex:
