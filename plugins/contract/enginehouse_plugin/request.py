@@ -165,7 +165,11 @@ OutputFormat = JsonObject | JsonSchema
 
 
 class Tool(msgspec.Struct, frozen=True):
-    """A function that the model may call. `parameters` is a JSON Schema; None: no parameters."""
+    """A function that the model may call. `parameters` is a JSON Schema; None: no parameters.
+
+    If *strict*, the schema is enforced whole or the request refused; otherwise as far as possible, and `Started` names
+    the rest.
+    """
 
     name: str
     description: str | None = None
