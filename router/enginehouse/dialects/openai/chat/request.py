@@ -41,7 +41,10 @@ class FunctionDefinition(Strict, frozen=True):
     name: Annotated[Name, Meta(description="1 to 64 characters of a-z, A-Z, 0-9, '_' and '-'.")]
     description: Annotated[str | None, Meta(description="What it does, for the model.")] = None
     parameters: Annotated[Json | None, Meta(description="A JSON Schema; absent: it takes none.")] = None
-    strict: Annotated[bool | None, Meta(description="Honoured: a schema is enforced with and without it.")] = None
+    strict: Annotated[
+        bool | None,
+        Meta(description="Honoured: with it the schema is enforced whole or refused, without it as far as possible."),
+    ] = None
 
 
 class FunctionTool(Strict, frozen=True, tag_field="type", tag="function"):
@@ -107,10 +110,7 @@ class JsonSchemaSpec(Strict, frozen=True):
     name: Annotated[Name, Meta(description="1 to 64 characters of a-z, A-Z, 0-9, '_' and '-'.")]
     schema: Annotated[Json, Meta(description="The JSON Schema that the answer satisfies.")]
     description: str | None = None
-    strict: Annotated[
-        bool | None,
-        Meta(description="Honoured: with it the schema is enforced whole or refused, without it as far as possible."),
-    ] = None
+    strict: Annotated[bool | None, Meta(description="Honoured: a schema is enforced with and without it.")] = None
 
 
 class JsonSchemaFormat(Strict, frozen=True, tag_field="type", tag="json_schema"):
