@@ -1,4 +1,4 @@
-"""A plugin for the bench: a backend that relays to the instant upstream through the hosting kit."""
+"""A plugin for the bench: a backend that relays to the instant upstream through the kit."""
 
 from __future__ import annotations
 

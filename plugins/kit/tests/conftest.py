@@ -8,6 +8,11 @@ import tempfile
 import pytest
 import uvloop
 
+from enginehouse_kit.http.client import LocalClient
+from enginehouse_kit.http.openai import OpenAIDialect
+
+from .openai_answers import request
+
 
 def pytest_asyncio_loop_factories(config, item):
     return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
@@ -98,3 +103,19 @@ async def server():
         scripted = ScriptedServer(os.path.join(folder, "http.sock"))
         async with serving(scripted.serve, path=scripted.address):
             yield scripted
+
+
+@pytest.fixture
+async def client(server):
+    made = LocalClient(server.address)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def ask(server, client):
+    async def ask(answer, **fields):
+        server.scripts = [[answer]]
+        return [event async for event in OpenAIDialect().generate(client, request(**fields), "m")]
+
+    return ask

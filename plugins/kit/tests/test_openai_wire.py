@@ -4,9 +4,7 @@ import json
 import msgspec
 import pytest
 
-from enginehouse_kit.http.client import LocalClient
 from enginehouse_kit.http.openai import OpenAIDialect
-from enginehouse_kit.http.openai_schema import Chunk, WireUsage
 from enginehouse_plugin import (
     AssistantMessage,
     Chat,
@@ -31,69 +29,12 @@ from enginehouse_plugin import (
     UserMessage,
 )
 from enginehouse_plugin.errors import (
-    ContextTooLong,
-    EngineDied,
-    EngineFailure,
-    EngineOverloaded,
-    EngineProtocolError,
-    EngineUnavailable,
     InvalidRequest,
 )
 from enginehouse_plugin.request import FunctionCall, ToolCall
 
-from .conftest import CLOSE, STALL
-
-CHAT = Chat((UserMessage("Hi"),))
-
-
-def request(**fields):
-    return GenerationRequest(id="r", prompt=fields.pop("prompt", CHAT), **fields)
-
-
-def http(body, status=200):
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return [b"HTTP/1.1 %d X\r\ncontent-length: %d\r\n\r\n" % (status, len(data)) + data]
-
-
-def sse(*payloads, end=(b"data: [DONE]\n\n",)):
-    pieces = [b"data: " + json.dumps(payload).encode() + b"\n\n" for payload in payloads]
-    chunks = [b"%x\r\n" % len(piece) + piece + b"\r\n" for piece in (*pieces, *end)]
-    return [b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", *chunks, b"0\r\n\r\n"]
-
-
-def chunk(index=0, finish=None, usage=None, logprobs=None, stop_reason=None, **delta):
-    choice = {"index": index, "delta": delta, "finish_reason": finish, "logprobs": logprobs, "stop_reason": stop_reason}
-    return {"object": "chat.completion.chunk", "choices": [choice], "usage": usage}
-
-
-def usage(prompt, completion, cached=None, reasoning=None):
-    counts = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
-    if cached is not None:
-        counts["prompt_tokens_details"] = {"cached_tokens": cached}
-    if reasoning is not None:
-        counts["completion_tokens_details"] = {"reasoning_tokens": reasoning}
-    return counts
-
-
-def total(*counts, **more):
-    return {"choices": [], "usage": usage(*counts, **more)}
-
-
-@pytest.fixture
-async def client(server):
-    made = LocalClient(server.address)
-    yield made
-    await made.close()
-
-
-@pytest.fixture
-def ask(server, client):
-    async def ask(answer, **fields):
-        server.scripts = [[answer]]
-        return [event async for event in OpenAIDialect().generate(client, request(**fields), "m")]
-
-    return ask
-
+from .conftest import STALL
+from .openai_answers import chunk, request, sse, total, usage, whole
 
 # ---- the request ----
 
@@ -361,10 +302,6 @@ async def test_closing_a_stream_closes_the_connection(server, client, is_pending
 # ---- whole answers ----
 
 
-def whole(*choices, usage_=None):
-    return http({"object": "chat.completion", "choices": list(choices), "usage": usage_ or usage(3, 4, cached=2)})
-
-
 async def test_a_whole_answer_becomes_events(ask):
     message = {"role": "assistant", "content": "Paris", "reasoning_content": "hm"}
     choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
@@ -394,116 +331,3 @@ async def test_the_counts_of_several_whole_choices_add_up_to_no_more_than_the_to
 async def test_an_empty_answer_still_starts_and_finishes(ask):
     events = await ask(whole({"index": 0, "message": {"content": ""}, "finish_reason": "length"}))
     assert events == [Started(3, 2), Finished(0, "length"), UsageReport(3, 4, 2)]
-
-
-# ---- faults ----
-
-
-@pytest.mark.parametrize(
-    ("answer", "error", "words"),
-    [
-        (http({"error": {"message": "bad n", "param": "n"}}, 400), InvalidRequest, "bad n"),
-        (http({"error": {"message": "bad", "type": "BadRequestError", "code": 400}}, 422), InvalidRequest, "bad"),
-        (http({"detail": [{"loc": ["body"]}]}, 422), InvalidRequest, "loc"),
-        (http({"object": "error", "message": "old form", "code": 500}, 500), EngineFailure, "old form"),
-        (http({"error": "text"}, 404), EngineFailure, "text"),
-        (http({"error": {"message": "busy"}}, 429), EngineOverloaded, "busy"),
-        (http({"error": {"message": "Loading model"}}, 503), EngineUnavailable, "Loading"),
-        (http(b"<html>oh</html>", 502), EngineFailure, "<html>"),
-        (http(b"", 500), EngineFailure, "status 500"),
-        (http(b"not json"), EngineProtocolError, "cannot be read"),
-        (http(b"\xff"), EngineProtocolError, "cannot be read"),
-        (http(b"[" * 100_000), EngineProtocolError, "cannot be read"),
-        (http({"choices": [{"message": {"content": 3}}]}), EngineProtocolError, "cannot be read"),
-        (http({"choices": []}), EngineProtocolError, "before its choices"),
-        (http({"choices": [{"message": {}, "finish_reason": "stop"}]}), EngineProtocolError, "no usage"),
-        (whole({"index": 1, "message": {}, "finish_reason": "stop"}), EngineProtocolError, "choice 1"),
-        (whole({"index": -1, "message": {}, "finish_reason": "stop"}), EngineProtocolError, "choice -1"),
-        (whole({"index": 0, "message": {}, "finish_reason": "abort"}), EngineFailure, "abort"),
-        (
-            whole({"message": {"tool_calls": [{"function": {"arguments": "{}"}}]}}),
-            EngineProtocolError,
-            "without a name",
-        ),
-        (
-            whole({"message": {}, "logprobs": {"content": [{"token": "x", "logprob": 0, "bytes": [256]}]}}),
-            EngineProtocolError,
-            "cannot be read",
-        ),
-        ([b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{", CLOSE], EngineDied, "in the middle"),
-    ],
-)
-async def test_a_faulty_answer_is_an_error_of_the_contract(ask, answer, error, words):
-    with pytest.raises(error, match=words):
-        await ask(answer)
-
-
-async def test_the_field_of_an_engines_error_is_passed_on(ask):
-    with pytest.raises(InvalidRequest) as refused:
-        await ask(http({"error": {"message": "bad", "param": "stop"}}, 400))
-    assert refused.value.param == "stop"
-
-
-async def test_a_context_that_is_exceeded_has_both_numbers_where_the_engine_gives_them(ask):
-    error = {"message": "x", "type": "exceed_context_size_error", "n_prompt_tokens": 50, "n_ctx": 40}
-    with pytest.raises(ContextTooLong) as known:
-        await ask(http({"error": error}, 400))
-    assert (known.value.prompt_tokens, known.value.limit_tokens) == (50, 40)
-
-
-async def test_a_context_that_is_exceeded_without_numbers_is_one_all_the_same(ask):
-    with pytest.raises(ContextTooLong) as unknown:
-        await ask(http({"error": {"message": "x", "code": "context_length_exceeded"}}, 400))
-    assert (unknown.value.prompt_tokens, unknown.value.limit_tokens, unknown.value.param) == (None, None, "messages")
-
-
-@pytest.mark.parametrize(
-    ("answer", "error", "words"),
-    [
-        (sse(chunk(content="x"), {"error": {"message": "out of memory", "code": 500}}), EngineFailure, "memory"),
-        (sse(chunk(content="x"), {"error": "just text"}), EngineFailure, "just text"),
-        (sse(chunk(content="x"), {"error": {"message": "bad", "code": 400}}), InvalidRequest, "bad"),
-        (sse(chunk(content="x"), total(1, 1)), EngineProtocolError, "before its choices"),
-        (sse(chunk(content="x", finish="stop")), EngineProtocolError, "no usage"),
-        (sse(chunk(finish="stop"), chunk(content="more")), EngineProtocolError, "went on"),
-        (sse(chunk(finish="stop"), total(1, 1), end=[b"data: {"]), EngineProtocolError, "middle of an event"),
-        (sse(end=[b"data: {\n\n"]), EngineProtocolError, "cannot be read"),
-        ([*sse(chunk(content="x"))[:-2], CLOSE], EngineDied, "in the middle"),
-        (http({"error": {"message": "no"}}, 400), InvalidRequest, "no"),
-    ],
-)
-async def test_a_faulty_stream_is_an_error_of_the_contract(ask, answer, error, words):
-    with pytest.raises(error, match=words):
-        await ask(answer, stream=True)
-
-
-async def test_a_stream_without_done_is_whole_if_its_choices_and_usage_are(ask):
-    events = await ask(sse(chunk(content="x", finish="stop"), total(1, 1), end=[]), stream=True)
-    assert events[-1] == UsageReport(1, 1)
-
-
-async def test_comments_and_events_without_choice_or_counts_say_nothing(ask):
-    answer = sse({"prompt_progress": {"total": 3}}, chunk(content="x", finish="stop"), total(1, 1))
-    answer.insert(1, b"8\r\n: ping\n\n\r\n")
-    assert len(await ask(answer, stream=True)) == 4
-
-
-async def test_a_dialect_overrides_what_differs(server, client):
-    class TimedChunk(Chunk, frozen=True, kw_only=True):
-        timings: dict[str, int] | None = None
-
-    class Timed(OpenAIDialect):
-        chunk_type = TimedChunk
-        path = "/chat"
-
-        def usage_of(self, chunk):
-            if chunk.timings is None:
-                return chunk.usage
-            return WireUsage(chunk.timings["prompt"], chunk.timings["predicted"])
-
-    server.scripts = [
-        [sse({**chunk(content="x", finish="stop"), "timings": {"prompt": 5, "predicted": 8}}, total(5, 8))]
-    ]
-    events = [event async for event in Timed().generate(client, request(stream=True), "m")]
-    assert events[:2] == [Started(5), TextDelta(0, "x", 8)]
-    assert server.requests[0].startswith(b"POST /chat ")

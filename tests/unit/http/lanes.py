@@ -119,3 +119,13 @@ async def listening(
             while shared.connections or shared.refused:  # noqa: ASYNC110 - the server tells nobody
                 await asyncio.sleep(0)
             server.close()
+
+
+async def answers(reader: asyncio.StreamReader, number: int) -> list[bytes]:
+    """The bodies of that many answers."""
+    found = []
+    for _ in range(number):
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
+        found.append(await reader.readexactly(int(length)))
+    return found
