@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from enginehouse_kit.grammar import output_grammar, ready_grammar, schema_grammar
+from enginehouse_kit.grammar import output_grammar, ready_grammar, schema_form
+from enginehouse_kit.grammar.gbnf import gbnf
 from enginehouse_kit.grammar.progress import GrammarProgress
 from enginehouse_plugin import GenerationRequest, JsonSchema, NamedTool, Text, Tool
 from enginehouse_plugin.errors import InvalidRequest
@@ -119,13 +120,13 @@ async def test_the_same_schemas_are_compiled_once() -> None:
 )
 def test_no_count_is_written_that_llama_cpp_takes_for_none(schema: Any) -> None:
     """From 2000 on it counts no further; pieces are counted one after the other."""
-    text = schema_grammar(schema, "s")
+    text = gbnf(schema_form(schema, "s"))
     counts = [int(count) for pair in re.findall(r"\{(\d+)(?:,(\d*))?\}", text) for count in pair if count]
     assert counts
     assert max(counts) < 2000
 
 
 def test_no_escape_is_written_that_xgrammar_reads_on_beyond() -> None:
-    text = schema_grammar({"type": "string", "pattern": "^[_a-]\\x1b?é$", "format": "x"}, "s")
+    text = gbnf(schema_form({"type": "string", "pattern": "^[_a-]\\x1b?é$", "format": "x"}, "s"))
     assert "\\u005F" in text
     assert "\\x" not in text
