@@ -36,15 +36,16 @@ def choose(
         if hosted is avoid:
             continue
         problem = hosted.refusal()
-        if problem is not None:
-            refusal = problem
-        elif (lack := first_unmet(request, hosted.capabilities)) is not None:
+        if (lack := first_unmet(request, hosted.capabilities)) is not None:
             unmet = unmet or hosted.explained(lack)
+        elif problem is not None:
+            refusal = problem
         else:
             fit.append(hosted)
     if not fit:
-        if (problem := unmet or refusal) is not None:
-            raise problem
+        # One that has the features and takes nothing now may take the request later: that goes before.
+        if (reason := refusal or unmet) is not None:
+            raise reason
         return None
     if len(fit) == 1:
         return fit[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.unit.conftest import a_request, hello
 
-from enginehouse.fleet import HostedInstance, InstanceUnavailable, choose
+from enginehouse.fleet import Draining, HostedInstance, InstanceUnavailable, choose
 from enginehouse.plugins import Plugins
 from enginehouse_plugin import (
     Capabilities,
@@ -18,6 +18,7 @@ from enginehouse_plugin.errors import (
     EngineDied,
     EngineFailure,
     EngineMissing,
+    UnsupportedFeature,
 )
 
 from .desk import Desk, dies_before_the_first_delta
@@ -231,6 +232,20 @@ async def test_instances_without_a_needed_feature_are_set_aside(house):
     )
     assert choose(a_request(seed=1), [first, second]) is second
     assert choose(a_request(stop=("x",)), [first, second]) is first
+
+
+async def test_what_an_instance_that_has_failed_could_do_is_not_refused_as_a_feature(house):
+    """It may be back when the client comes again; what no instance can do stays refused, also by one that failed."""
+    desk = Desk(house)
+    first, second = await two_instances(house, desk)
+    second.capabilities = Capabilities(
+        context_tokens=1, max_concurrent_requests=1, features=frozenset({"streaming", "seed"})
+    )
+    second.stop_admitting()
+    with pytest.raises(Draining):
+        choose(a_request(seed=1), [first, second])
+    with pytest.raises(UnsupportedFeature):
+        choose(a_request(min_p=0.5), [first, second])
 
 
 async def test_an_instance_that_restarts_is_passed_over_for_one_that_is_ready(house):
