@@ -11,7 +11,7 @@ from enginehouse_plugin import Finished, Started, TextDelta, UsageReport
 from enginehouse_plugin.errors import EngineDied, EngineFailure, EngineProtocolError, EngineUnavailable, InvalidRequest
 
 from .conftest import CLOSE, STALL, serving
-from .test_openai_wire import chunk, http, request, sse, total
+from .openai_answers import chunk, http, request, sse, total
 
 WHOLE = http(
     {
