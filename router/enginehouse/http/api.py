@@ -27,6 +27,9 @@ from .exchange import Exchange
 IGNORED_HEADER = b"x-enginehouse-ignored"
 """Names what a request asked for and did not get, where the profile or the configuration says `report`."""
 
+_MOST_IGNORED_BYTES = 3000  # proxies take heads of 4 KiB at least
+_LONGEST_IGNORED = 200
+
 _STREAM_HEADERS: tuple[Header, ...] = (
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),  # nginx in front would hold chunks back
@@ -218,5 +221,15 @@ class Answering:
 
 
 def _ignored_header(names: tuple[str, ...]) -> Header:
-    shown = ", ".join(quote(name[:64], safe="") for name in names[:32])
-    return IGNORED_HEADER, shown.encode()
+    """*names* in a header that any proxy takes; how many more there are is its last word."""
+    shown: list[str] = []
+    room_bytes = _MOST_IGNORED_BYTES
+    for name in names:
+        quoted = quote(name[:_LONGEST_IGNORED], safe="")
+        room_bytes -= len(quoted) + 2
+        if room_bytes < 0:
+            break
+        shown.append(quoted)
+    if len(shown) < len(names):
+        shown.append(f"+{len(names) - len(shown)}")
+    return IGNORED_HEADER, ", ".join(shown).encode()

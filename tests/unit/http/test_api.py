@@ -303,6 +303,19 @@ async def test_what_the_engine_cannot_enforce_is_named_in_the_header(stream: boo
     assert bench.exchange.all("x-enginehouse-ignored") == ["tools%5B0%5D%2FuniqueItems"]
 
 
+async def test_a_header_of_many_names_is_bounded_and_says_how_many_it_lacks() -> None:
+    bench = Bench()
+    bench.endpoint.ignored = tuple(f"field_{number}" for number in range(10_000))
+    bench.asked()
+    bench.say("one")
+    bench.service.sink.end(None)
+    (header,) = bench.exchange.all("x-enginehouse-ignored")
+    *named, more = header.split(", ")
+    assert len(header) < 4096
+    assert named == [f"field_{number}" for number in range(len(named))]
+    assert more == f"+{10_000 - len(named)}"
+
+
 async def test_a_body_that_failed_is_answered() -> None:
     bench = Bench()
     assert bench.exchange.listener is not None
