@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from typing import Any
 
 import pytest
@@ -108,11 +110,11 @@ async def test_presence_penalty_keeps_a_schema_and_its_stop(model: LlamaCppInsta
     value = {"city": "Paris Paris", "capital of": "France"}
     output = JsonSchema(name="x", schema={"const": value})
     answer = await ask(model, "city capital of Paris France", output=output, presence_penalty=1.0, n=2, max_tokens=40)
-    assert {choice.text for choice in answer.choices} == {'{"city":"Paris Paris","capital of":"France"}'}
+    assert all(json.loads(choice.text) == value for choice in answer.choices)
     cut = await ask(
         model, "city capital of Paris", output=output, presence_penalty=1.0, stop=("capital",), max_tokens=40
     )
-    assert cut.text == '{"city":"Paris Paris","'
+    assert re.fullmatch(r'\{"city": ?"Paris Paris", ?"', cut.text)
     assert cut.choices[0].matched_stop == "capital"
 
 
