@@ -19,7 +19,7 @@ from enginehouse.accounts import KeyRing
 from enginehouse.certificates import Standing
 from enginehouse.config import Defaults
 from enginehouse.dialects.endpoint import Endpoint
-from enginehouse.dialects.openai import models as wire
+from enginehouse.dialects.openai import models as bodies
 from enginehouse.dialects.openai.openapi import document
 from enginehouse.fleet import ModelSnapshot
 from enginehouse.live import Live
@@ -51,31 +51,31 @@ def small_routes(live: Live, service: Service, keys: KeyRing, endpoints: Sequenc
 
     @_read("/v1/models", guards=[ask_key], sync_to_thread=False)
     def list_models() -> Response[bytes]:
-        return _json(wire.model_list([_card(model, created) for model in snapshot().models.values()]))
+        return _json(bodies.model_list([_card(model, created) for model in snapshot().models.values()]))
 
     @_read("/v1/models/{model_id:path}", guards=[ask_key], sync_to_thread=False)
     def show_model(request: Request[Any, Any, Any]) -> Response[bytes]:
         # Not a parameter of its own: how one is declared differs between Litestar's versions.
         name = str(request.path_params["model_id"]).removeprefix("/")
-        return _json(wire.model_card(_card(service.model(name), created)))
+        return _json(bodies.model_card(_card(service.model(name), created)))
 
     @_read("/health", sync_to_thread=False)
     def health() -> Response[bytes]:
-        return _json(wire.health(__version__))
+        return _json(bodies.health(__version__))
 
     @_read("/ready", sync_to_thread=False)
     def ready() -> Response[bytes]:
         fleet = snapshot()
-        readiness = wire.Readiness(
+        readiness = bodies.Readiness(
             status=fleet.state,
             models={name: model.state for name, model in fleet.models.items()},
             loading={
-                name: wire.Loading(stage=progress.stage, fraction=progress.fraction)
+                name: bodies.Loading(stage=progress.stage, fraction=progress.fraction)
                 for name, model in fleet.models.items()
                 if (progress := model.loading) is not None
             },
         )
-        return _json(wire.readiness(readiness), is_ok=fleet.state == "ready")
+        return _json(bodies.readiness(readiness), is_ok=fleet.state == "ready")
 
     @_read("/metrics", guards=[check_metrics_key], sync_to_thread=False)
     def metrics() -> Response[bytes]:
@@ -94,7 +94,7 @@ def _documentation(endpoints: Sequence[Endpoint]) -> list[HTTPRouteHandler]:
 
     @_read("/openapi.json", sync_to_thread=False)
     def openapi() -> Response[bytes]:
-        return _json(wire.encode(described()))
+        return _json(bodies.encode(described()))
 
     @_read("/docs", sync_to_thread=False)
     def docs() -> Response[bytes]:
@@ -104,15 +104,15 @@ def _documentation(endpoints: Sequence[Endpoint]) -> list[HTTPRouteHandler]:
 
 
 def _json(body: bytes, *, is_ok: bool = True) -> Response[bytes]:
-    return Response(body, media_type=MediaType.JSON, status_code=wire.OK if is_ok else wire.NOT_READY)
+    return Response(body, media_type=MediaType.JSON, status_code=bodies.OK if is_ok else bodies.NOT_READY)
 
 
-def _card(model: ModelSnapshot, created: int) -> wire.ModelCard:
+def _card(model: ModelSnapshot, created: int) -> bodies.ModelCard:
     instance = model.described
     capabilities = instance.capabilities if instance else None
     declared = instance.declared if instance else None
     standing = instance.standing if instance else None
-    return wire.ModelCard(
+    return bodies.ModelCard(
         id=model.name,
         created=created,
         owned_by=model.config.owned_by,
@@ -130,11 +130,11 @@ def _card(model: ModelSnapshot, created: int) -> wire.ModelCard:
     )
 
 
-def _certificate(standing: Standing) -> wire.CertificateCard:
+def _certificate(standing: Standing) -> bodies.CertificateCard:
     certificate = standing.certificate
     if certificate is None:
-        return wire.CertificateCard(state=standing.state, reason=standing.reason)
-    return wire.CertificateCard(
+        return bodies.CertificateCard(state=standing.state, reason=standing.reason)
+    return bodies.CertificateCard(
         state=standing.state,
         reason=standing.reason,
         certified_at=certificate.certified_at,

@@ -13,7 +13,7 @@ import msgspec
 from enginehouse_plugin import GenerationRequest
 from enginehouse_plugin.errors import EnginehouseError
 
-from .measures import Measured
+from .logprobs import RawLogprobs
 
 
 class Begun(msgspec.Struct, frozen=True, gc=False):
@@ -27,7 +27,7 @@ class Sampled(msgspec.Struct, frozen=True, gc=False):
 
     choice: int
     token_id: int
-    measured: Measured | None
+    raw: RawLogprobs | None
     end: Literal["stop", "length"] | None
 
 

@@ -26,7 +26,7 @@ from enginehouse_plugin import (
 )
 
 from .jobs import Sampled
-from .measures import Measured
+from .logprobs import RawLogprobs
 from .templates import CallFormat, ModelTemplate
 from .vocabulary import Vocabulary
 
@@ -65,8 +65,8 @@ class TokenReader:
         self._count += 1
         data = b"" if self._vocabulary.is_hidden(sampled.token_id) else self._vocabulary.piece(sampled.token_id)
         logprobs: tuple[TokenLogprob, ...] = ()
-        if data and sampled.measured is not None:
-            logprobs = (self._logprob(sampled.token_id, sampled.measured),)
+        if data and sampled.raw is not None:
+            logprobs = (self._logprob(sampled.token_id, sampled.raw),)
         text = self._decoder.decode(data)  # at the end too: a character that was never completed is no text
         passed, matched = self._stops.push(text)
         if matched is None and sampled.end is not None:
@@ -77,13 +77,13 @@ class TokenReader:
             reason: FinishReason = "stop" if matched is not None else sampled.end or "stop"
             yield from self._events.finish(reason, self._count, matched)
 
-    def _logprob(self, token_id: int, measured: Measured) -> TokenLogprob:
+    def _logprob(self, token_id: int, raw: RawLogprobs) -> TokenLogprob:
         piece = self._vocabulary.piece(token_id)
         top = tuple(
             TopLogprob(_shown(self._vocabulary.piece(other)), other, self._vocabulary.piece(other), logprob)
-            for other, logprob in measured.top
+            for other, logprob in raw.top
         )
-        return TokenLogprob(_shown(piece), token_id, piece, measured.logprob, top)
+        return TokenLogprob(_shown(piece), token_id, piece, raw.logprob, top)
 
 
 class FormatReader:

@@ -19,7 +19,7 @@ import numpy as np
 from enginehouse_kit.text.bounds import GREEDY_BELOW
 from enginehouse_plugin import GenerationRequest
 
-from .measures import Measured
+from .logprobs import RawLogprobs
 
 Sampler = Callable[[mx.array], mx.array]
 Processor = Callable[[mx.array, mx.array], mx.array]
@@ -83,7 +83,7 @@ class RowSampling:
         is_needed = self._request.logprobs or any(part is not None for part in parts)
         return (self._process,) if is_needed else ()
 
-    def measured(self, token_id: int) -> Measured:
+    def measured(self, token_id: int) -> RawLogprobs:
         """Logprobs of the oldest token that was sampled and not yet asked for, which is *token_id*."""
         own, ids, values = self._measured.popleft()
         logprob = max(_number(own), _LOGPROB_FLOOR)
@@ -93,7 +93,7 @@ class RowSampling:
             top = [(identity, max(value, _LOGPROB_FLOOR)) for identity, value in zip(*likeliest, strict=True)]
             # Of equal ones the sampled token stands first.
             top.sort(key=lambda pair: (-pair[1], pair[0] != token_id, pair[0]))
-        return Measured(logprob, tuple(top))
+        return RawLogprobs(logprob, tuple(top))
 
     # ---- processing ----
 
