@@ -151,7 +151,7 @@ class StubInstance(Instance):
         limit = self.capabilities.context_tokens
         if prompt_tokens >= limit:
             raise ContextTooLong(prompt_tokens=prompt_tokens, limit_tokens=limit)
-        if request.max_tokens is not None and prompt_tokens + request.max_tokens > limit:
+        if request.max_tokens_must_fit and prompt_tokens + (request.max_tokens or 1) > limit:
             raise ContextTooLong(prompt_tokens=prompt_tokens, limit_tokens=limit, max_tokens=request.max_tokens)
 
     def _armed_for(self, request: GenerationRequest) -> Armed | None:

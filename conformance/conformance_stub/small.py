@@ -70,9 +70,9 @@ class SmallInstance(Instance):
         await self.check_ready()
         prompt = self._tokens(request)
         self._require_known(request)
-        limit, wanted = self.capabilities.context_tokens, request.max_tokens
-        if len(prompt) + (wanted or 1) > limit:
-            raise ContextTooLong(prompt_tokens=len(prompt), limit_tokens=limit, max_tokens=wanted)
+        limit = self.capabilities.context_tokens
+        if len(prompt) >= limit:
+            raise ContextTooLong(prompt_tokens=len(prompt), limit_tokens=limit)
         yield Started(prompt_tokens=len(prompt))
         counts = [0] * request.n
         for choice in range(request.n):
@@ -90,7 +90,8 @@ class SmallInstance(Instance):
     ) -> AsyncGenerator[AnyEvent, None]:
         tokens: list[int] = []
         held: list[TextDelta] = []  # what may be the beginning of a stop string
-        room = request.max_tokens or self.capabilities.context_tokens - len(prompt)
+        left = self.capabilities.context_tokens - len(prompt)
+        room = min(request.max_tokens or left, left)
         while len(tokens) < room:
             await asyncio.sleep(0)
             raw = _logits((*prompt, *tokens)[-3:], self._end + 1, len(tokens))

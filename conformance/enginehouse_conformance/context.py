@@ -144,14 +144,14 @@ class Context:
     async def ask(self, body: Body) -> Answer:
         """The answer, not streamed. A refusal ends the check: it fails."""
         with self._room_for(body):
-            return await self.target.ask(body, self.recording)
+            return self._whole(body, await self.target.ask(body, self.recording))
 
     async def stream(self, body: Body) -> Answer:
         """The answer, streamed and assembled; `.deltas` keeps the pieces."""
         with self._room_for(body):
             stream = await self.target.open_stream(body, self.recording)
             try:
-                return assemble([delta async for delta in stream])
+                return self._whole(body, assemble([delta async for delta in stream]))
             finally:
                 await stream.drop()
 
@@ -179,6 +179,15 @@ class Context:
             if limit is not None and longest > limit and exc.refusal.is_of_context:
                 raise NoRoom(exc.refusal) from exc
             raise
+
+    def _whole(self, body: Body, answer: Answer) -> Answer:
+        """*answer*, unless the context ended it before the length that *body* asks for: `NoRoom`."""
+        limit, wanted, usage = self.declared.context_tokens, body.get("max_tokens") or 0, answer.usage
+        if limit is not None and usage is not None and len(answer.choices) == 1 and answer.finish == "length":
+            count = usage.completion_tokens or 0
+            if count < wanted and (usage.prompt_tokens or 0) + count >= limit:
+                raise NoRoom(Refusal(status=None, message=f"the context ended the answer after {count} tokens"))
+        return answer
 
     async def attempt(self, body: Body) -> Answer | Refusal:
         """The answer, or the refusal as a value."""

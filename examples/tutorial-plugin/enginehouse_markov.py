@@ -34,11 +34,11 @@ class MarkovInstance(eh.Instance):
     async def generate(self, request: eh.GenerationRequest):
         self.refuse_unsupported(request)
         await self.check_ready()
-        prompt, limit, wanted = words_of(request), self.capabilities.context_tokens, request.max_tokens
-        if len(prompt) + (wanted or 1) > limit:
-            raise ContextTooLong(prompt_tokens=len(prompt), limit_tokens=limit, max_tokens=wanted)
+        prompt, limit = words_of(request), self.capabilities.context_tokens
+        if len(prompt) >= limit:
+            raise ContextTooLong(prompt_tokens=len(prompt), limit_tokens=limit)
         yield eh.Started(prompt_tokens=len(prompt))
-        count, room, dice = 0, wanted or limit - len(prompt), random.Random(request.seed)
+        count, room, dice = 0, min(request.max_tokens or limit, limit - len(prompt)), random.Random(request.seed)
         word = next((known for known in reversed(prompt) if any(self._followers.get(known, ()))), EDGE)  # leads on
         while count < room and (follower := draw(self._followers[word], request, dice)) != EDGE:
             await asyncio.sleep(self._options.step_s)  # a request that is cancelled ends here

@@ -57,7 +57,10 @@ def test_it_is_served_without_any_change_to_the_router(installed: Environment) -
         assert streamed == text
         refused = client.post("/chat/completions", json={**body, "logprobs": True})
         assert (refused.status_code, refused.json()["error"]["param"]) == (400, "logprobs")
-        too_long = client.post("/chat/completions", json={**body, "max_tokens": 9999})
+        asks_for_much = client.post("/chat/completions", json={**body, "max_tokens": 9999})
+        assert asks_for_much.status_code == 200, asks_for_much.text
+        long = [{"role": "user", "content": "The fox " * 9999}]
+        too_long = client.post("/chat/completions", json={**body, "messages": long})
         assert too_long.json()["error"]["code"] == "context_length_exceeded"
         chat = installed.run("enginehouse", "chat", "--url", url, "--max-tokens", "5", "The fox")
         assert chat.strip()

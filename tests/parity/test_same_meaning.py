@@ -269,7 +269,7 @@ async def test_what_does_not_fit_is_refused_with_the_same_counts(
 ) -> None:
     seen = []
     for engine in pair:
-        asked = greedy(Chat((UserMessage(text),)), max_tokens=max_tokens)
+        asked = greedy(Chat((UserMessage(text),)), max_tokens=max_tokens, max_tokens_must_fit=True)
         with pytest.raises(ContextTooLong) as refused:
             await anext(aiter((await engines.instance(engine)).generate(asked)))
         error = refused.value

@@ -111,12 +111,18 @@ async def test_words_that_lead_nowhere_are_passed_over(tmp_path: Path, text: str
     assert begun == ("." if text == "mat." else "The")
 
 
-async def test_a_request_that_does_not_fit_is_refused_with_both_numbers(tmp_path: Path) -> None:
-    instance = await loaded(tmp_path, context_tokens=4)
+async def test_a_prompt_that_leaves_no_room_is_refused_with_both_numbers(tmp_path: Path) -> None:
+    instance = await loaded(tmp_path, context_tokens=3)
     with pytest.raises(ContextTooLong) as caught:
         await events_of(instance, asking(max_tokens=2))
-    assert (caught.value.prompt_tokens, caught.value.limit_tokens) == (3, 4)
-    assert len(text_of(await events_of(instance, asking(seed=1))).split()) == 1, "the rest of the context is the limit"
+    assert (caught.value.prompt_tokens, caught.value.limit_tokens) == (3, 3)
+
+
+@pytest.mark.parametrize("max_tokens", [None, 2, 32_000])
+async def test_the_rest_of_the_context_is_the_limit(tmp_path: Path, max_tokens: int | None) -> None:
+    events = await events_of(await loaded(tmp_path, context_tokens=4), asking(seed=1, max_tokens=max_tokens))
+    assert len(text_of(events).split()) == 1
+    assert events[-2] == eh.Finished(choice=0, reason="length")
 
 
 @pytest.mark.parametrize(

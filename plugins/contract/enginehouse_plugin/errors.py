@@ -4,7 +4,7 @@
     ├── RequestError                 the request's fault: another instance would say the same
     │   ├── InvalidRequest           a field has a value that cannot be used
     │   ├── UnsupportedFeature       the instance does not have the feature that a field needs
-    │   └── ContextTooLong           prompt (and asked-for completion) exceed the context
+    │   └── ContextTooLong           the prompt (or what must fit behind it) exceeds the context
     ├── LoadError                    an instance could not be made
     │   ├── SourceNotFound           no weights at the source
     │   ├── DoesNotFit               the device has too little memory
@@ -86,7 +86,7 @@ class UnsupportedFeature(RequestError):
 
 
 class ContextTooLong(RequestError):
-    """The prompt, with the completion asked for, exceeds the model's context (all in tokens).
+    """The prompt, or with `max_tokens_must_fit` what is asked for behind it, exceeds the context (all in tokens).
 
     An engine that gives no numbers leaves them None.
     With *is_lower_bound* the prompt was too long to be tokenized, and has *prompt_tokens* or more.

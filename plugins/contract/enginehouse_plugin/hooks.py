@@ -35,7 +35,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """One documented API on a dialect, as data: its limits, and what holds where a request is silent.
 
     A default of None is the API's own: temperature 1, top_p 1, tokens up to the context. A field that nobody knows
-    is refused, or with `report` left out and named.
+    is refused, or with `report` left out and named. `max_tokens` is an upper bound, or must fit into the context.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     default_temperature: float | None = None
     default_top_p: float | None = None
     default_max_tokens: int | None = None
+    max_tokens_must_fit: bool = False
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):

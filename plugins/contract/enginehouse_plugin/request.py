@@ -1,7 +1,7 @@
 """What the router asks of an instance: one engine-neutral request, with every default already decided.
 
 An instance never fills in a default of its own: `temperature`, `top_p` and the rest always hold the value
-to use. `max_tokens` None means "up to the context".
+to use. `max_tokens` None means "up to the context", and so does one that is larger than the room left there.
 """
 
 from __future__ import annotations
@@ -200,6 +200,8 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The client reads the answer as it is made; an adapter may ask the engine for one body otherwise."""
     n: int = 1
     max_tokens: int | None = None
+    max_tokens_must_fit: bool = False
+    """A `max_tokens` larger than the room left is refused; else the answer ends at the context's end, by `length`."""
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0

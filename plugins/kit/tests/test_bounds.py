@@ -11,15 +11,23 @@ def request(**fields):
     return GenerationRequest(id="r", prompt=Text(""), **fields)
 
 
-@pytest.mark.parametrize(("prompt", "max_tokens", "room"), [(10, None, 90), (10, 90, 90), (10, 5, 5), (99, 1, 1)])
-def test_room_is_what_the_context_leaves(prompt: int, max_tokens: int | None, room: int) -> None:
+@pytest.mark.parametrize(
+    ("prompt", "max_tokens", "room"),
+    [(10, None, 90), (10, 90, 90), (10, 5, 5), (99, 1, 1), (10, 91, 90), (99, 2**31, 1)],
+)
+def test_room_is_what_is_asked_for_and_at_most_what_the_context_leaves(
+    prompt: int, max_tokens: int | None, room: int
+) -> None:
     assert bounds.room_for(request(max_tokens=max_tokens), prompt, 100) == room
 
 
-@pytest.mark.parametrize(("prompt", "max_tokens"), [(100, None), (100, 1), (10, 91), (500, 1)])
-def test_what_does_not_fit_is_refused_with_both_numbers(prompt: int, max_tokens: int | None) -> None:
+@pytest.mark.parametrize(
+    ("prompt", "max_tokens", "must_fit"),
+    [(100, None, False), (100, 1, False), (500, 1, False), (10, 91, True), (100, None, True)],
+)
+def test_what_does_not_fit_is_refused_with_both_numbers(prompt: int, max_tokens: int | None, must_fit: bool) -> None:
     with pytest.raises(ContextTooLong) as refused:
-        bounds.room_for(request(max_tokens=max_tokens), prompt, 100)
+        bounds.room_for(request(max_tokens=max_tokens, max_tokens_must_fit=must_fit), prompt, 100)
     assert (refused.value.prompt_tokens, refused.value.limit_tokens) == (prompt, 100)
 
 

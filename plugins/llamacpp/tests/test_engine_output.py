@@ -100,20 +100,20 @@ async def test_a_prompt_that_fills_the_context_leaves_no_room(model: LlamaCppIns
     assert refused.value.prompt_tokens > 3000
 
 
-async def test_prompt_and_max_tokens_together_must_fit(model: LlamaCppInstance) -> None:
+async def test_max_tokens_beyond_the_context_are_refused_where_they_must_fit(model: LlamaCppInstance) -> None:
     prompt_tokens = await model.count_tokens(request())
     with pytest.raises(ContextTooLong) as refused:
-        await ask(model, max_tokens=2048 - prompt_tokens + 1)
+        await ask(model, max_tokens=2048 - prompt_tokens + 1, max_tokens_must_fit=True)
     assert (refused.value.prompt_tokens, refused.value.limit_tokens) == (prompt_tokens, 2048)
     assert refused.value.param == "max_tokens"
 
 
-async def test_without_max_tokens_the_answer_may_fill_the_context(load: Load) -> None:
+async def test_without_max_tokens_or_with_more_than_is_left_the_answer_may_fill_the_context(load: Load) -> None:
     instance = await load(context_tokens=256, slots=1)
     assert instance.capabilities.context_tokens == 256
     (token,) = await instance.tokenize(" blue")
-    for fields in ({}, {"presence_penalty": 0.1}):
-        answer = await ask(instance, "blue " * 150, max_tokens=None, logit_bias={token: 100.0}, **fields)
+    for fields in ({"max_tokens": None}, {"max_tokens": 32_000}, {"max_tokens": None, "presence_penalty": 0.1}):
+        answer = await ask(instance, "blue " * 150, logit_bias={token: 100.0}, **fields)
         assert answer.usage is not None
         assert answer.usage.prompt_tokens > 150
         assert answer.usage.prompt_tokens + answer.usage.completion_tokens == 256

@@ -128,7 +128,7 @@ async def test_what_does_not_fit_the_context_is_refused_with_both_numbers(model:
     assert refused.value.limit_tokens == model.capabilities.context_tokens == 2048
     assert refused.value.prompt_tokens > OVER_THE_END
     with pytest.raises(ContextTooLong) as refused:
-        await ask(model, max_tokens=2048)
+        await ask(model, max_tokens=2048, max_tokens_must_fit=True)
     assert refused.value.param == "max_tokens"
 
 

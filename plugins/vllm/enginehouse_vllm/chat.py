@@ -87,8 +87,8 @@ class ChatDialect(OpenAIDialect):
         body["model"] = model
         messages = template_messages(request.prompt.messages, facts, told)
         body["messages"] = [message_body(message) for message in messages]
-        if request.max_tokens is not None:
-            body["max_tokens"] = request.max_tokens
+        if request.max_tokens is not None and request.max_tokens < self._model.context_tokens:
+            body["max_tokens"] = request.max_tokens  # cut to the room left; one above the context is an error of vLLM's
         if request.logprobs:
             body.update(logprobs=True, top_logprobs=request.top_logprobs, return_tokens_as_token_ids=True)
         if facts.thinking and self._model.has_control_marks:
@@ -206,7 +206,7 @@ class _ChatReader:
 
     def _read(self, event: AnyEvent) -> Iterable[AnyEvent]:
         if isinstance(event, Started):
-            if event.prompt_tokens is not None:  # newer vLLM cuts `max_tokens`
+            if event.prompt_tokens is not None:
                 room_for(self._request, event.prompt_tokens, self._model.context_tokens)
             return (msgspec.structs.replace(event, ignored=self._ignored) if self._ignored else event,)
         if isinstance(event, UsageReport):

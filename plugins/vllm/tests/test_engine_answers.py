@@ -108,11 +108,14 @@ async def test_what_does_not_fit_the_context_is_refused_with_its_counts(model: V
     assert caught.value.limit_tokens == 2048
     assert caught.value.prompt_tokens == await model.count_tokens(request("word " * 3000))
     with pytest.raises(ContextTooLong):
-        await ask(model, max_tokens=2048)
+        await ask(model, max_tokens=2048, max_tokens_must_fit=True)
 
 
-async def test_without_a_limit_the_answer_goes_to_the_end_of_the_context(model: VllmInstance) -> None:
-    answer = await ask(model, "word " * 1950, max_tokens=None, logit_bias=NO_END)
+@pytest.mark.parametrize("max_tokens", [None, 1000, 32_000])
+async def test_without_a_lower_limit_the_answer_goes_to_the_end_of_the_context(
+    model: VllmInstance, max_tokens: int | None
+) -> None:
+    answer = await ask(model, "word " * 1950, max_tokens=max_tokens, logit_bias=NO_END)
     assert answer.reason == "length"
     assert answer.usage is not None
     assert answer.usage.prompt_tokens + answer.usage.completion_tokens == 2048

@@ -119,9 +119,15 @@ async def test_calls_and_reasoning_in_a_form_of_vllms_own_are_read_by_its_parser
         assert free.started.prompt_tokens > plain.started.prompt_tokens + 20
 
         with pytest.raises(ContextTooLong) as caught:  # vLLM itself would cut the number
-            await ask(instance, max_tokens=2048)
+            await ask(instance, max_tokens=2048, max_tokens_must_fit=True)
         assert caught.value.max_tokens == 2048
         assert caught.value.is_lower_bound or caught.value.prompt_tokens == plain.started.prompt_tokens
+
+        for much in (2000, 32_000):
+            whole = await ask(instance, "word " * 1950, max_tokens=much, logit_bias=ENDLESS)
+            assert whole.usage is not None
+            assert whole.reason == "length"
+            assert whole.usage.prompt_tokens + whole.usage.completion_tokens == 2048
 
         processes = below(instance._child.pid)
         assert len(processes) >= 2  # engine core and worker

@@ -13,15 +13,16 @@ by a much smaller one is no number any more."""
 
 
 def room_for(request: GenerationRequest, prompt_tokens: int, context_tokens: int) -> int:
-    """Tokens that the completion may have.
+    """Tokens that the completion may have: as many as are asked for, at most what the prompt leaves.
 
     Raises:
-        ContextTooLong: the prompt leaves no room, or less than the request asks for.
+        ContextTooLong: the prompt leaves no room, or less than what the request asks for and must fit.
     """
     room = context_tokens - prompt_tokens
-    if room < 1 or (request.max_tokens is not None and request.max_tokens > room):
+    wanted = room if request.max_tokens is None else request.max_tokens
+    if room < 1 or (request.max_tokens_must_fit and wanted > room):
         raise ContextTooLong(prompt_tokens=prompt_tokens, limit_tokens=context_tokens, max_tokens=request.max_tokens)
-    return room if request.max_tokens is None else request.max_tokens
+    return min(wanted, room)
 
 
 def check_length(texts: Iterable[str], context_tokens: int, longest_token_bytes: int) -> None:

@@ -55,6 +55,7 @@ def generation_request(
         said["n"] = chat.n
     if chat.max_completion_tokens is not None or chat.max_tokens is not None:
         said["max_tokens"] = _limit(chat)
+        said["max_tokens_must_fit"] = profile.max_tokens_must_fit
     if chat.temperature is not None:
         if chat.temperature > profile.max_temperature:
             raise _above("temperature", "decimal", chat.temperature, profile.max_temperature)

@@ -191,7 +191,11 @@ class ChatRequest(Strict, frozen=True, kw_only=True):
 
     # length and number
     max_completion_tokens: (
-        Annotated[TokenCount, Meta(description="Most tokens of the answer, reasoning included.")] | None
+        Annotated[
+            TokenCount,
+            Meta(description="Most tokens of the answer, reasoning included; at most what the context has left."),
+        ]
+        | None
     ) = None
     max_tokens: (
         Annotated[TokenCount, Meta(description="The older name; where both are given the smaller holds.")] | None

@@ -153,6 +153,13 @@ def test_limits_come_from_the_profile() -> None:
         assert refusal(body, profile=narrow).param == param
 
 
+def test_where_the_api_documents_it_max_tokens_must_fit_and_a_default_need_not() -> None:
+    strict = Profile(name="p", max_tokens_must_fit=True, default_max_tokens=4096)
+    assert asked(body_of(max_tokens=5), profile=strict).max_tokens_must_fit
+    assert not asked(body_of(), profile=strict).max_tokens_must_fit
+    assert not asked(body_of(max_tokens=5)).max_tokens_must_fit
+
+
 def test_of_two_limits_of_length_the_smaller_holds() -> None:
     assert asked(body_of(max_tokens=5, max_completion_tokens=9)).max_tokens == 5
     assert asked(body_of(max_tokens=9, max_completion_tokens=5)).max_tokens == 5
