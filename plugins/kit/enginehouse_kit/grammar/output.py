@@ -171,7 +171,7 @@ class _Compiler:
 
     def __init__(self, request: GenerationRequest, thinking: State) -> None:
         self._request = request
-        self._thinking = thinking
+        self._thinking: State = thinking
         self._budget = Budget()
         self._writer = Writer(self._budget)
         self._ignored: list[str] = []

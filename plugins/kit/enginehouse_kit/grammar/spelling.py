@@ -36,7 +36,7 @@ class Spelling:
         algebra, kind, parts = self._algebra, language.kind, language.parts
         if kind == "set":
             direct = algebra.set(characters.shared(parts[0], _DIRECT))
-            short = [(ord(letter),) * 2 for point, letter in _SHORT.items() if characters.has(parts[0], point)]
+            short = [(ord(letter), ord(letter)) for point, letter in _SHORT.items() if characters.has(parts[0], point)]
             return algebra.either([direct, algebra.seq(algebra.text("\\"), algebra.set(short))])
         if kind == "text":
             return algebra.text(spelled(parts[0]))
