@@ -41,7 +41,7 @@ from enginehouse_plugin.errors import (
 
 from .errors import Draining, InstanceUnavailable
 from .gate import Gate
-from .loader import Loader, unload
+from .loader import Loader, drain, unload
 from .plan import InstancePlan
 from .planner import Planner
 from .restart import RestartPolicy
@@ -222,7 +222,7 @@ class HostedInstance:
     async def _drain(self, timeout_s: float) -> None:
         await self.gate.wait_idle()
         if self.instance is not None:
-            await self.instance.drain(timeout_s)
+            await drain(self.instance, self.id, timeout_s)
 
     async def _run(self) -> None:
         while True:

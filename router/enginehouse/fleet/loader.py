@@ -1,4 +1,4 @@
-"""Loading one instance: it is planned once more, its weights are fetched, its backend makes it."""
+"""Loading one instance: it is planned once more, its weights are fetched, its backend makes it, and ends it again."""
 
 from __future__ import annotations
 
@@ -78,6 +78,16 @@ class Loader:
             name = planned.backend.name
             log.exception("backend broke while loading", model=planned.model, backend=name)
             raise LoadFailed(f"the backend '{name}' broke: {type(error).__name__}: {error}", retryable=False) from error
+
+
+async def drain(instance: Instance, instance_id: str, timeout_s: float) -> None:
+    """Let what runs on *instance* finish, whatever its backend makes of that."""
+    try:
+        await instance.drain(timeout_s)
+    except EnginehouseError as error:
+        log.warning("instance did not drain", instance=instance_id, error=error.message)
+    except Exception:  # a plugin's fault must not cut other instances short
+        log.exception("backend broke while draining", instance=instance_id)
 
 
 async def unload(instance: Instance, instance_id: str) -> None:

@@ -312,6 +312,26 @@ async def test_draining_ends_at_its_deadline(house):
     assert house.hosted.state == "closed"
 
 
+@pytest.mark.parametrize("error", [EngineDied("gone"), RuntimeError("oops")])
+async def test_a_backend_that_fails_to_drain_is_unloaded_and_cuts_no_other_short(house, error):
+    async def fails(timeout_s):
+        raise error
+
+    fleet = house.build(house.config("m", "other"))
+    fleet.start()
+    first, second = fleet.instances()
+    await house.until("ready", first)
+    await house.until("ready", second)
+    house.script.instances[0].drain = fails
+    second.gate.enter(1)
+    closing = asyncio.create_task(fleet.close(drain_s=60))
+    await house.until("closed", first)
+    assert (second.state, closing.done()) == ("draining", False)
+    second.gate.leave(1)
+    await closing
+    assert [instance.unloads for instance in house.script.instances] == [1, 1]
+
+
 async def test_an_instance_that_dies_while_draining_is_not_started_again(house, eventually):
     fleet = house.build()
     fleet.start()
