@@ -52,7 +52,13 @@ class Loader:
         async def find_weights(planned: InstancePlan) -> str | None:
             source = planned.placement.source
             if source not in paths:
-                paths[source] = await self._fetch(planned.backend, source, on_progress)
+                try:
+                    paths[source] = await self._fetch(planned.backend, source, on_progress)
+                except EnginehouseError:
+                    raise
+                except Exception as error:  # a full disk must not end the task that watches over the instance
+                    log.exception("weights cannot be had", model=planned.model, source=source)
+                    raise LoadFailed(f"its weights cannot be had: {type(error).__name__}: {error}") from error
             return paths[source]
 
         plan = await self._planner.settle(before.model, find_weights)

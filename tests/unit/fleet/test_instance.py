@@ -15,6 +15,17 @@ from enginehouse_plugin import LoadProgress
 from enginehouse_plugin.errors import EngineDied, EngineFailure, EngineMissing, LoadFailed
 
 
+@pytest.mark.parametrize("kinds", [("cpu",), ()])
+async def test_a_fetch_that_breaks_fails_the_load_and_leaves_nobody_waiting(house, kinds):
+    async def fetch(backend, source, on_progress):
+        raise OSError("no space left")
+
+    house.build(fetch=fetch, needs_weights=True, kinds=kinds).start()
+    await house.until("failed")
+    assert "no space left" in house.hosted.reason
+    assert "broke" not in house.hosted.reason, "it is no fault of the backend"
+
+
 async def test_models_load_at_start_in_the_background(house):
     house.script.may_load.clear()
     fleet = house.build()
