@@ -117,7 +117,7 @@ class _Guest:
 
     def _set_writable(self, is_writable: bool) -> None:
         self._is_writable = is_writable
-        for generation in self._generations.values():
+        for generation in list(self._generations.values()):  # one may end in the call
             generation.flow(is_writable=is_writable)
 
     def _begin(self, identity: int, work: Callable[[], Awaitable[object]]) -> None:
