@@ -35,8 +35,19 @@ class Service:
         """Start the notes on a request, and its clock."""
         return Facts(request_id)
 
-    def open(self, request: GenerationRequest, model: str, *, client: str, facts: Facts, sink: Sink) -> Lease:
+    def open(
+        self,
+        request: GenerationRequest,
+        model: str,
+        *,
+        client: str,
+        facts: Facts,
+        sink: Sink,
+        is_lenient: bool = False,
+    ) -> Lease:
         """Begin to generate for *request* of *client*; events and the end go to *sink*, once this has returned.
+
+        With *is_lenient* what the model lacks is left out and noted in `facts.ignored`, where that is possible.
 
         Raises:
             ModelNotFound: there is no such model.
@@ -46,7 +57,7 @@ class Service:
         """
         facts.model = model
         facts.is_stream = request.stream
-        lease = Lease(request, self.fleet.model(model), client, facts, sink)
+        lease = Lease(request, self.fleet.model(model), client, facts, sink, is_lenient=is_lenient)
         lease.open()
         if self.ledger is not None:
             self.ledger.track(facts)

@@ -101,6 +101,16 @@ async def test_the_policy_for_unknown_fields_changes_while_it_serves(house, serv
         assert (answer.status_code, answer.headers["x-enginehouse-ignored"]) == (200, "odd")
 
 
+async def test_the_policy_for_what_a_model_lacks_changes_while_it_serves(house, serving):
+    old = house.config()
+    asked = HELLO | {"seed": 1}
+    async with serving(old) as (built, client):
+        assert (await client.post("/v1/chat/completions", json=asked)).status_code == 400
+        built.live.apply(house.config(unsupported="report"))
+        answer = await client.post("/v1/chat/completions", json=asked)
+        assert (answer.status_code, answer.headers["x-enginehouse-ignored"]) == (200, "seed")
+
+
 async def test_a_models_defaults_change_while_it_serves(house, serving):
     old = house.config(defaults=Defaults(max_tokens=5))
     async with serving(old) as (built, client):

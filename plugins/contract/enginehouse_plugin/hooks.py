@@ -34,13 +34,15 @@ hookimpl = pluggy.HookimplMarker("enginehouse")
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One documented API on a dialect, as data: its limits, and what holds where a request is silent.
 
-    A default of None is the API's own: temperature 1, top_p 1, tokens up to the context. A field that nobody knows
-    is refused, or with `report` left out and named. `max_tokens` is an upper bound, or must fit into the context.
+    A default of None is the API's own: temperature 1, top_p 1, tokens up to the context. A field that nobody knows,
+    and what a model lacks (`unsupported`), is refused, or with `report` left out and named. `max_tokens` is an upper
+    bound, or must fit into the context.
     """
 
     name: str
     description: str = ""
     unknown_fields: Literal["refuse", "report"] = "refuse"
+    unsupported: Literal["refuse", "report"] = "refuse"
     max_temperature: float = 2.0
     max_n: int = 128
     max_stop: int = 4

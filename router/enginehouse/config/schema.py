@@ -45,6 +45,8 @@ class ServerConfig(Section, frozen=True):
     profile: Name = "openai"
     unknown_fields: Literal["refuse", "report"] | None = None
     """None: as the profile has it."""
+    unsupported: Literal["refuse", "report"] | None = None
+    """None: as the profile has it."""
     metrics_public: bool = False
     docs: bool = True
 
@@ -153,6 +155,8 @@ class ModelConfig(Section, frozen=True):
     queue_timeout_s: Seconds = 30.0
     trust: Trust | None = None
     """None: as the whole configuration has it."""
+    unsupported: Literal["refuse", "report"] | None = None
+    """None: as the server has it."""
     defaults: Defaults = Defaults()
 
 

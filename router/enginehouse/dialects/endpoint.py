@@ -76,6 +76,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     encoder: Encoder
     recorded: dict[str, Any] | None = None
     ignored: tuple[str, ...] = ()
+    is_lenient: bool = False
+    """What the model lacks is left out and named, too."""
 
 
 class Endpoint(Protocol):

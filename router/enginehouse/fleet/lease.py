@@ -33,6 +33,7 @@ class Notes(Protocol):
 
     instance_id: str | None
     queue_s: float
+    ignored: tuple[str, ...]
     is_complete: bool
     is_cancelled: bool
 
@@ -65,6 +66,7 @@ class Lease(Run):
         "_has_begun",
         "_heard_at",
         "_hosted",
+        "_is_lenient",
         "_is_over",
         "_judged",
         "_loop",
@@ -83,12 +85,22 @@ class Lease(Run):
     )
     _hosted: HostedInstance
 
-    def __init__(self, request: GenerationRequest, model: Model, client: str, facts: Notes, sink: Sink) -> None:
+    def __init__(
+        self,
+        request: GenerationRequest,
+        model: Model,
+        client: str,
+        facts: Notes,
+        sink: Sink,
+        *,
+        is_lenient: bool = False,
+    ) -> None:
         self._request = request
         self._model = model
         self._client = client
         self._facts = facts
         self._sink = sink
+        self._is_lenient = is_lenient
         self._waiter: Waiter | None = None  # in a queue, and not admitted
         self._run: Run | None = None
         self._weight = 0  # slots held
@@ -273,10 +285,15 @@ class Lease(Run):
             self._run.pause()
 
     def _leaves_out(self, lack: UnsupportedFeature) -> bool:
-        """Whether what *lack* is about may be left out, and has been: it asks for nothing of this model."""
-        if lack.turns_off is None:
+        """Whether what *lack* is about may be left out, and has been: it asks for nothing here, or is reported."""
+        if lack.turns_off is None and not self._is_lenient:
             return False
-        self._request = without(self._request, lack)
+        request = without(self._request, lack)
+        if request is None:
+            return False
+        self._request = request
+        if lack.turns_off is None:
+            self._facts.ignored += (str(lack.param),)
         return True
 
     def _fail(self, error: Exception) -> None:

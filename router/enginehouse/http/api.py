@@ -90,7 +90,9 @@ class Answering:
             self._take(call)
             # In a queue a key's holder takes turns with others, or an address where keys are not asked for.
             client = f"{facts.key}@{exchange.client}"
-            lease = route.service.open(call.request, call.model, client=client, facts=facts, sink=self)
+            lease = route.service.open(
+                call.request, call.model, client=client, facts=facts, sink=self, is_lenient=call.is_lenient
+            )
         except Exception as error:  # noqa: BLE001  # the outermost handler of a request
             self.fail(error)
             return

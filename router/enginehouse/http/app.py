@@ -115,7 +115,8 @@ def create_app(live: Live, service: Service, *, layers: Sequence[Layer] = ()) ->
             routes[endpoint.path].server = config.server
 
     live.observe(("keys",), lambda config: keys.replace(config.keys))
-    live.observe(("server.unknown_fields", "server.keep_alive_s", "models.*.defaults"), follow)
+    keys_of_routes = ("server.unknown_fields", "server.unsupported", "server.keep_alive_s")
+    live.observe((*keys_of_routes, "models.*.defaults", "models.*.unsupported"), follow)
 
     async def start() -> None:
         service.fleet.start()

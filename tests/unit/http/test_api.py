@@ -93,7 +93,16 @@ class Service:
         self.facts = Facts(request_id)
         return self.facts
 
-    def open(self, request: GenerationRequest, model: str, *, client: str, facts: Facts, sink: Any) -> Lease:
+    def open(
+        self,
+        request: GenerationRequest,
+        model: str,
+        *,
+        client: str,
+        facts: Facts,
+        sink: Any,
+        is_lenient: bool,
+    ) -> Lease:
         if self.error is not None:
             raise self.error
         self.sink, self.client = sink, client

@@ -219,11 +219,27 @@ async def test_a_body_above_the_limit_is_refused_announced_and_not(lane: Serve) 
         assert answer.json()["error"]["code"] == "invalid_json"
 
 
+IMAGE = {"type": "image_url", "image_url": {"url": "data:,"}}
+
+
 async def test_unknown_fields_are_named_where_that_is_wanted(lane: Serve) -> None:
     async with lane(unknown_fields="report") as here:
         for stream in (False, True):
             answer = await here.ask(foo=1, stream=stream)
             assert (answer.status_code, answer.headers["x-enginehouse-ignored"]) == (200, "foo")
+
+
+async def test_what_the_model_lacks_is_left_out_and_named_where_that_is_wanted(lane: Serve) -> None:
+    async with lane(unsupported="report", unknown_fields="report") as here:
+        for stream in (False, True):
+            answer = await here.ask(foo=1, seed=1, reasoning_effort="none", logprobs=True, stream=stream)
+            assert (answer.status_code, answer.headers["x-enginehouse-ignored"]) == (200, "foo, seed, logprobs")
+            request = here.house.script.requests[-1]
+            assert (request.seed, request.logprobs, request.reasoning_effort) == (None, False, None)
+        refused = await here.ask(messages=[{"role": "user", "content": [IMAGE]}])
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "unsupported_parameter")
+    async with lane() as here:
+        assert (await here.ask(seed=1)).status_code == 400
 
 
 async def test_a_silent_stream_is_kept_open_by_comments(lane: Serve) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from enginehouse.config import Config, ConfigError, Defaults, ModelConfig, PlacementConfig, ServerConfig
 from enginehouse.dialects.endpoints import endpoints
@@ -45,6 +46,22 @@ def test_the_endpoints_are_as_the_named_profile_has_them() -> None:
         chat.decode(a_body(n="2"), "r")
     call = chat.decode(a_body(foo="1"), "r")
     assert (call.ignored, call.request.temperature) == (("foo",), 0.0)
+
+
+def test_what_a_model_lacks_is_reported_as_the_model_the_server_or_the_profile_has_it() -> None:
+    def is_lenient(of_profile: str, of_server: str | None, of_model: str | None) -> bool:
+        config = a_config(profile="own", unsupported=of_server)
+        model = replace(config.models["m"], unsupported=of_model)
+        own = Profile(name="own", unsupported=of_profile)  # type: ignore[arg-type]
+        (chat,) = endpoints(replace(config, models={"m": model}), {"own": own})
+        return chat.decode(a_body(), "r").is_lenient
+
+    assert not is_lenient("refuse", None, None)
+    assert is_lenient("report", None, None)
+    assert not is_lenient("report", "refuse", None)
+    assert is_lenient("refuse", "report", None)
+    assert not is_lenient("report", "report", "refuse")
+    assert is_lenient("refuse", "refuse", "report")
 
 
 def test_the_configuration_has_the_last_word_on_unknown_fields() -> None:

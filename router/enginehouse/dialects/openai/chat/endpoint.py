@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import Literal
 
 from enginehouse.config import Defaults
 from enginehouse.dialects.endpoint import Call, Encoder, Errors
@@ -24,7 +25,7 @@ class ChatEndpoint:
 
     *defaults* are those of each model, by its name. With *unknown_fields* "report" a field that nobody knows is left
     out and named in `Call.ignored`, each place once for all items of an array: `messages[].id`; None leaves that to
-    the profile.
+    the profile. *unsupported* is the same for what a model lacks, *unsupported_by* that of single models.
     """
 
     name = "chat"
@@ -37,10 +38,14 @@ class ChatEndpoint:
         *,
         defaults: Mapping[str, Defaults] | None = None,
         unknown_fields: UnknownFields | None = None,
+        unsupported: Literal["refuse", "report"] | None = None,
+        unsupported_by: Mapping[str, Literal["refuse", "report"]] | None = None,
     ) -> None:
         self.operation = chat_operation(profile)
         self._profile = profile
         self._unknown_fields: UnknownFields = unknown_fields or profile.unknown_fields
+        self._is_lenient = (unsupported or profile.unsupported) == "report"
+        self._is_lenient_by = {name: own == "report" for name, own in (unsupported_by or {}).items()}
         self._unsaid = {name: unsaid(own, profile) for name, own in (defaults or {}).items()}
         self._unsaid_elsewhere = unsaid(Defaults(), profile)
 
@@ -55,6 +60,7 @@ class ChatEndpoint:
             encoder=_encoder(chat, request),
             recorded=recorded(chat) or None,
             ignored=ignored,
+            is_lenient=self._is_lenient_by.get(chat.model, self._is_lenient),
         )
 
 
