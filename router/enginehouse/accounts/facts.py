@@ -46,6 +46,7 @@ class Facts:
         "cached_tokens",
         "endpoint",
         "error_code",
+        "fingerprint",
         "finish_reasons",
         "ignored",
         "instance_id",
@@ -70,6 +71,7 @@ class Facts:
         self.ignored: tuple[str, ...] = ()
         self.key: str | None = None
         self.instance_id: str | None = None
+        self.fingerprint: str | None = None  # of what answers
         self.is_stream = False
         self.is_cancelled = False
         self.is_complete = False

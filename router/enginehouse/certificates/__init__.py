@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from .assess import Certificates
 from .certificate import Certificate, CertificatesUnusable, Proof, ProofState
+from .fingerprint import fingerprint_of
 from .folder import CertificateFolder, default_folder
 from .judge import Finding, Outcome, judge
-from .key import Key, changes
+from .key import Key, changes, engine_of
 from .standing import NO_STANDING, Standing, explained, standing_of, usable
 
 __all__ = [
@@ -33,7 +34,9 @@ __all__ = [
     "Standing",
     "changes",
     "default_folder",
+    "engine_of",
     "explained",
+    "fingerprint_of",
     "judge",
     "standing_of",
     "usable",

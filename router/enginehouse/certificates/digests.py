@@ -57,7 +57,7 @@ class Digests:
             OSError: something cannot be read.
         """
         if path.is_dir():
-            return self._listing(path, [name for name in _files_in(path) if counts(Path(name).name)], on_bytes)
+            return self._listing(path, [name for name in files_in(path) if counts(Path(name).name)], on_bytes)
         if part := _PART.fullmatch(path.name):
             pattern = re.compile(rf"{re.escape(part['stem'])}-\d+-of-{re.escape(part['rest'])}")
             names = [other.name for other in path.parent.iterdir() if pattern.fullmatch(other.name)]
@@ -114,7 +114,7 @@ def _identity(found: os.stat_result) -> tuple[int, int, int, int]:
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
-def _files_in(folder: Path) -> Iterator[str]:
+def files_in(folder: Path) -> Iterator[str]:
     """Names of the files below *folder*, relative to it, links followed once."""
     seen: set[str] = set()
     for parent, folders, files in os.walk(folder, followlinks=True):

@@ -35,6 +35,12 @@ class Errors(Protocol):
         ...
 
 
+class Origin(Protocol):
+    """Tells what an answer is from, once it has started."""
+
+    fingerprint: str | None
+
+
 class Encoder(Protocol):
     """Writes one answer. Fed each batch of events in order, then asked for its end, or told why there is none."""
 
@@ -42,6 +48,7 @@ class Encoder(Protocol):
     is_stream: bool
     keep_alive: bytes
     """What may be sent while a stream is silent; empty where the format has nothing of the kind."""
+    origin: Origin | None
 
     def events(self, batch: Sequence[AnyEvent]) -> bytes:
         """Return the bytes that *batch* adds to the body, in one piece; none where the answer is sent as a whole.

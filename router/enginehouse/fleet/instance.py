@@ -41,7 +41,7 @@ from enginehouse_plugin.errors import (
 
 from .errors import Draining, InstanceUnavailable
 from .gate import Gate
-from .loader import Loader, drain, unload
+from .loader import Loader, drain, identified, unload
 from .plan import InstancePlan
 from .planner import Planner
 from .restart import RestartPolicy
@@ -60,7 +60,8 @@ class HostedInstance:
 
     `declared` is what the backend says of it and `capabilities` what requests may use, which is less where only
     proven features are trusted; both are known from the first load on. `reason` says why it is in the state it is
-    in, `standing` how it stands to its certificate (None: not compared yet).
+    in, `standing` how it stands to its certificate (None: not compared yet), `fingerprint` names engine, weights,
+    template and options as they were loaded last.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class HostedInstance:
         self.capabilities: Capabilities | None = None
         self.trust = trust
         self.standing: Standing | None = None
+        self.fingerprint: str | None = None
         self.instance: Instance | None = None
         self.restarts = 0
         self.gate = Gate(planned.model, max_queue=config.max_queue, queue_timeout_s=config.queue_timeout_s)
@@ -266,6 +268,7 @@ class HostedInstance:
         """Compare the instance with its certificate: before the block where requests depend on it, else beside it."""
         task = asyncio.create_task(self._assess(placement))
         try:
+            self.fingerprint = await identified(self.planned, placement)
             if self.trust == "proven":
                 await task
             self.declared = declared

@@ -32,6 +32,7 @@ class Notes(Protocol):
     """What a lease writes down of its request; who keeps account brings it."""
 
     instance_id: str | None
+    fingerprint: str | None
     queue_s: float
     ignored: tuple[str, ...]
     is_complete: bool
@@ -277,6 +278,7 @@ class Lease(Run):
                     if not self._leaves_out(lack):
                         raise lack
             self._facts.instance_id = hosted.id
+            self._facts.fingerprint = hosted.fingerprint
             self._run = instance.start(self._request, self)
         except BaseException:
             self._leave()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+
+from enginehouse.certificates import engine_of, fingerprint_of
 from enginehouse.telemetry import get_logger
 from enginehouse_plugin import Capabilities, Instance, OnProgress, Placement
 from enginehouse_plugin.errors import EnginehouseError, LoadFailed
@@ -9,6 +12,8 @@ from enginehouse_plugin.errors import EnginehouseError, LoadFailed
 from .plan import InstancePlan
 from .planner import Planner
 from .sources import Fetch
+
+_PROBE_S = 2.0
 
 log = get_logger()
 
@@ -84,6 +89,17 @@ class Loader:
             name = planned.backend.name
             log.exception("backend broke while loading", model=planned.model, backend=name)
             raise LoadFailed(f"the backend '{name}' broke: {type(error).__name__}: {error}", retryable=False) from error
+
+
+async def identified(planned: InstancePlan, placement: Placement) -> str:
+    """The fingerprint of what *planned* has loaded for *placement*."""
+    engine: tuple[str, str | None] = (planned.backend.name, None)
+    try:
+        async with asyncio.timeout(_PROBE_S):
+            engine = await engine_of(planned.backend, placement.python)
+    except Exception as error:  # noqa: BLE001  # a plugin's probe costs no more than the engine's version
+        log.debug("engine's version not told", instance=planned.id, problem=str(error))
+    return await asyncio.to_thread(fingerprint_of, planned.backend, placement, planned.devices, engine)
 
 
 async def drain(instance: Instance, instance_id: str, timeout_s: float) -> None:

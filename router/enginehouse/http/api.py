@@ -182,6 +182,7 @@ class Answering:
         facts, encoder = self._facts, call.encoder
         facts.recorded = call.recorded
         self._encoder = encoder
+        encoder.origin = facts
         self._headers = ((b"content-type", encoder.content_type),)
         if encoder.is_stream:
             self._headers += _STREAM_HEADERS

@@ -160,3 +160,13 @@ async def test_a_full_queue_refuses(house):
     desk.gate.enter(2)
     with pytest.raises(QueueFull):
         await desk.ask()
+
+
+async def test_what_answers_is_noted_by_a_fingerprint_that_lasts_as_long_as_what_was_loaded(house):
+    desk = Desk(house)
+    await house.until("ready")
+    await desk.ask()
+    first = desk.facts.fingerprint
+    assert first is not None
+    await desk.ask()
+    assert desk.facts.fingerprint == first == house.hosted.fingerprint

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from enginehouse.dialects.endpoint import Origin
 from enginehouse.dialects.openai import errors
 from enginehouse.dialects.openai.chat.answers import (
     AnswerMessage,
@@ -49,6 +50,7 @@ _USAGE_TO_COME = (
 )
 """Ends of a chunk: after its choices, and after the delta of a choice that goes on."""
 
+_NO_FINGERPRINT = b',"system_fingerprint":null'
 _encode = msgspec.json.Encoder().encode
 _LOWEST_LOGPROB = -9999.0  # stands for minus infinity, which JSON does not have
 _OBFUSCATION_STEP = 64
@@ -63,7 +65,6 @@ class AnswerHead(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     service_tier: str | None = None
     """Only where the request named one: the tier that served it."""
-    system_fingerprint: str | None = None
 
 
 class ChatStream:
@@ -80,6 +81,7 @@ class ChatStream:
         "_plain",
         "_prefix",
         "_wants_usage",
+        "origin",
     )
     content_type = sse.CONTENT_TYPE
     is_stream = True
@@ -94,8 +96,8 @@ class ChatStream:
         tier = b"" if head.service_tier is None else b',"service_tier":' + _encode(head.service_tier)
         self._prefix = (
             sse.BEGIN
-            + b'{"id":%b,"object":"chat.completion.chunk","created":%d,"model":%b,"system_fingerprint":%b%b,"choices":['
-            % (_encode(head.id), head.created, _encode(head.model), _encode(head.system_fingerprint), tier)
+            + b'{"id":%b,"object":"chat.completion.chunk","created":%d,"model":%b%b%b,"choices":['
+            % (_encode(head.id), head.created, _encode(head.model), _NO_FINGERPRINT, tier)
         )
         self._choices = [self._prefix + b'{"index":0,"delta":']
         for index in range(1, n):
@@ -104,6 +106,7 @@ class ChatStream:
         self._ended = [False] * n
         self._end, self._plain = _USAGE_TO_COME if usage else _NO_USAGE
         self._has_failed = False
+        self.origin: Origin | None = None
 
     def events(self, batch: Sequence[AnyEvent]) -> bytes:
         """See `Encoder.events`. The first chunk of a choice brings its role."""
@@ -159,6 +162,10 @@ class ChatStream:
         return self._begun[choice]
 
     def _open(self, choice: int, has_text: bool) -> bytes:
+        if self.origin is not None and True not in self._begun:  # no other instance is tried from here on
+            named = b',"system_fingerprint":' + _encode(self.origin.fingerprint)
+            self._prefix = self._prefix.replace(_NO_FINGERPRINT, named, 1)
+            self._choices = [beginning.replace(_NO_FINGERPRINT, named, 1) for beginning in self._choices]
         self._begun[choice] = True
         content = b'""' if has_text else b"null"
         return self._choices[choice] + b'{"role":"assistant","content":' + content + b"}" + self._plain
@@ -185,13 +192,14 @@ class ChatStream:
 class ChatBody:
     """Writes one answer as a whole."""
 
-    __slots__ = ("_choices", "_head", "_logprobs", "_usage")
+    __slots__ = ("_choices", "_head", "_logprobs", "_usage", "origin")
     content_type = b"application/json"
     is_stream = False
     keep_alive = b""
 
     def __init__(self, head: AnswerHead, *, n: int = 1, logprobs: bool = False) -> None:
         self._head = head
+        self.origin: Origin | None = None
         self._logprobs = logprobs
         self._choices = [_GatheredChoice() for _ in range(n)]
         self._usage: UsageReport | None = None
@@ -227,7 +235,7 @@ class ChatBody:
                 model=head.model,
                 choices=choices,
                 usage=_usage(self._usage),
-                system_fingerprint=head.system_fingerprint,
+                system_fingerprint=self.origin.fingerprint if self.origin is not None else None,
                 service_tier=msgspec.UNSET if head.service_tier is None else head.service_tier,
             )
         )

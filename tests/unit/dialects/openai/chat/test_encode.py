@@ -249,9 +249,31 @@ def test_a_body_needs_the_usage() -> None:
 def test_the_tier_is_named_only_where_the_request_named_one() -> None:
     events = [Started(7), Finished(0, "stop"), USAGE]
     assert "service_tier" not in whole(events)
-    stream = ChatStream(msgspec.structs.replace(HEAD, service_tier="default", system_fingerprint="fp"))
+    stream = ChatStream(msgspec.structs.replace(HEAD, service_tier="default"))
     chunk = json.loads(stream.events((Finished(0, "stop"),)).split(b"\n\n")[0][6:])
-    assert (chunk["service_tier"], chunk["system_fingerprint"]) == ("default", "fp")
+    assert chunk["service_tier"] == "default"
+
+
+class Origin:
+    def __init__(self, fingerprint: str | None) -> None:
+        self.fingerprint = fingerprint
+
+
+@pytest.mark.parametrize("fingerprint", ["fp_1", None])
+def test_every_chunk_and_the_body_name_what_the_answer_is_from(fingerprint: str | None) -> None:
+    """It is known once the instance has started, and no other one is tried from the first delta on."""
+    events = [Started(7), TextDelta(0, "a", 1), TextDelta(1, "b", 1), Finished(0, "stop"), Finished(1, "stop"), USAGE]
+    head = msgspec.structs.replace(HEAD, model='x,"system_fingerprint":null')
+    stream, body = ChatStream(head, n=2, usage=True), ChatBody(head, n=2)
+    for encoder in (stream, body):
+        encoder.origin = Origin("fp_of_the_first_try")
+        encoder.events(events[:1])
+        encoder.origin.fingerprint = fingerprint
+    chunks = [json.loads(part[6:]) for part in stream.events(events[1:]).split(b"\n\n")[:-1]]
+    body.events(events[1:])
+    assert len(chunks) == 7
+    for written in (*chunks, json.loads(body.end())):
+        assert (written["system_fingerprint"], written["model"]) == (fingerprint, head.model)
 
 
 def test_a_batch_is_written_in_one_piece_that_is_the_same_as_one_by_one() -> None:
