@@ -19,13 +19,14 @@ def endpoints(config: Config, profiles: Mapping[str, Profile]) -> tuple[Endpoint
     """
     profile = chosen(config, profiles)
     defaults = {name: model.defaults for name, model in config.models.items()}
-    unsupported = {name: model.unsupported for name, model in config.models.items() if model.unsupported is not None}
     return (
         ChatEndpoint(
             profile,
             defaults=defaults,
             unknown_fields=config.server.unknown_fields,
             unsupported=config.server.unsupported,
-            unsupported_by=unsupported,
+            unsupported_by={
+                name: said for name, model in config.models.items() if (said := model.unsupported) is not None
+            },
         ),
     )
