@@ -21,9 +21,8 @@ from .store import CHECKPOINT_S, TIMES, Row, Store, StoreError, row
 SETTLE_S: Final = 30.0
 """How often a router looks for others that are gone."""
 GATHER_S: Final = 0.02
-"""How long a row waits for others: a commit takes the interpreter's lock from the event loop, so there are few. A
-router
-that is killed may lose what ended within this time."""
+"""How long a row waits for others: a commit takes the interpreter's lock from the event loop, so there are few of them.
+A router that is killed may lose what ended within this time."""
 _RETRY_S: Final = 1.0
 _MAX_BATCH: Final = 1000
 

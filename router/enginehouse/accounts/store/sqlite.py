@@ -74,7 +74,9 @@ _MOST: Final = 2**40
 # Rows go in as one text of JSON, an array each that begins with the serial: one statement for all of them lets go of
 # the interpreter's lock once, and takes it once, beside the event loop.
 _VALUES: Final = ", ".join(
-    f"min(json_extract(value, '$[{at}]'), {_MOST})" if name.endswith("_tokens") else f"json_extract(value, '$[{at}]')"
+    f"max(0, min(json_extract(value, '$[{at}]'), {_MOST}))"
+    if name.endswith("_tokens")
+    else f"json_extract(value, '$[{at}]')"
     for at, name in enumerate(COLUMNS, 1)
 )
 _PUT: Final = (
@@ -226,7 +228,15 @@ def totals(path: str, *, since: float = 0.0) -> list[UsageTotal]:
 
 def _listed(rows: Mapping[int, Row]) -> str:
     """*rows* as JSON, each behind its serial."""
-    return _encode([(serial, *row) for serial, row in rows.items()]).decode()
+    listed = [(serial, *row) for serial, row in rows.items()]
+    try:
+        return _encode(listed).decode()
+    except UnicodeEncodeError:  # half a character in one row, behind which all others would wait
+        return _encode([[_whole(value) for value in row] for row in listed]).decode()
+
+
+def _whole(value: float | str | None) -> float | str | None:
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _migrate(connection: sqlite3.Connection, path: str) -> None:

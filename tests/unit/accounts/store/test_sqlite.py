@@ -56,6 +56,15 @@ def test_a_count_that_no_engine_can_mean_holds_up_no_other_row(path, store):
     assert [(total.model, total.requests) for total in totals(path)] == [("lies", 2), ("m", 1)]
 
 
+def test_half_a_character_holds_up_no_other_row_and_no_count_is_negative(path, store):
+    odd = ended(model="odd")
+    odd.error_code = "bad \ud800"
+    odd.prompt_tokens = -5
+    store.commit({1: row(odd), 2: row(ended())}, {})
+    assert [(total.model, total.requests) for total in totals(path)] == [("m", 1), ("odd", 1)]
+    assert totals(path)[1].prompt_tokens == 0
+
+
 def test_a_router_that_lives_is_not_settled(path, store):
     store.commit({}, {1: row(facts_of())})
     other = SQLiteStore(path)
