@@ -59,7 +59,7 @@ class Generation:
 
     def start(self, sink: Sink) -> Run:
         """Begin to generate; what the engine sends goes straight on, except where more must be asked of it."""
-        if runs.are_needed(self._request) or runs.need_vocabulary(self._request):
+        if self._is_run_by_choice or runs.need_vocabulary(self._request):
             return GeneratedRun(self.events(), sink)
         return self._server.start(self._body(), self, sink)
 
@@ -126,6 +126,10 @@ class Generation:
 
     # ---- inside ----
 
+    @property
+    def _is_run_by_choice(self) -> bool:
+        return runs.are_needed(self._request, self._model.capabilities.max_concurrent_requests)
+
     def _body(self) -> dict[str, Any]:  # JSON
         request, prompt_ids, model = self._request, self._prompt_ids, self._model
         max_tokens = room_for(request, len(prompt_ids), model.context_tokens)
@@ -141,7 +145,7 @@ class Generation:
         )
 
     def _chunks(self, body: dict[str, Any]) -> AsyncGenerator[Chunk, None]:  # JSON
-        if not runs.are_needed(self._request):
+        if not self._is_run_by_choice:
             return self._server.complete(body, blame_of(self._request))
         choices = [
             runs.ChoiceRun(self._server, self._vocabulary, self._request, body, self._grammar, choice).chunks()

@@ -50,7 +50,7 @@ async def describe(server: Server, header: Gguf, context_tokens: int, options: L
             context_tokens=min(context_tokens, props.default_generation_settings.n_ctx),
             max_concurrent_requests=slots,
             features=features_of(template, has_effort=has_effort, prefix_cache=options.prefix_cache),
-            limits={"n": min(slots, MAX_N), "top_logprobs": 20},
+            limits={"n": MAX_N, "top_logprobs": 20},
             vocabulary_size=header.vocabulary_size,
         ),
         template=template,

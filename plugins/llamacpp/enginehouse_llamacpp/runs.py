@@ -1,6 +1,6 @@
 """Runs of the engine for one choice each, where one run for all would not mean the same.
 
-Two things need this.
+Three things need this.
 
 - Stop strings: a choice that has ended at one must not run on beside the others, and the engine cannot be left
   to match them. Seen in build 11549: text that it held back is lost when the limit ends the answer, and tokens
@@ -8,6 +8,7 @@ Two things need this.
 - A presence penalty counts the output alone, but the engine counts the prompt too. For tokens of the prompt a
   bias gives the penalty back, and once such a token is in the output the run is begun again behind it without
   that bias; the engine still has everything before in its cache.
+- More choices than the engine has slots are refused as one task; as tasks of their own they are run in turns.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ from .vocabulary import Vocabulary
 _NEXT_SEED = 1_000_003  # a prime: later runs of one choice do not meet the first runs of its neighbours
 
 
-def are_needed(request: GenerationRequest) -> bool:
-    """Whether *request* must be run choice by choice."""
-    return bool(request.presence_penalty) or any(request.stop)
+def are_needed(request: GenerationRequest, slots: int) -> bool:
+    """Whether *request* must be run choice by choice on an engine with *slots*."""
+    return bool(request.presence_penalty) or any(request.stop) or request.n > slots
 
 
 def need_vocabulary(request: GenerationRequest) -> bool:

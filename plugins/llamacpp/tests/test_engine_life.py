@@ -88,7 +88,7 @@ async def test_loading_tells_its_stages_and_ends_ready(placement: Callable[..., 
 async def test_capabilities_are_of_the_loaded_model(model: LlamaCppInstance) -> None:
     has = model.capabilities
     assert has.context_tokens == 2048
-    assert has.max_concurrent_requests == has.limits["n"] == 4
+    assert (has.max_concurrent_requests, has.limits["n"]) == (4, 128)
     assert has.vocabulary_size == 49152
     assert has.features >= {
         "streaming", "n", "stop", "seed", "frequency_penalty", "presence_penalty", "repetition_penalty", "logit_bias",

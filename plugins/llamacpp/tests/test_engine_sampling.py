@@ -180,9 +180,25 @@ async def test_usage_sums_over_choices_and_counts_the_prompt_once(model: LlamaCp
     assert [choice.reason for choice in answer.choices] == ["length"] * 3
 
 
-async def test_more_choices_than_slots_are_refused(model: LlamaCppInstance) -> None:
+async def test_more_choices_than_slots_are_made_in_turns(model: LlamaCppInstance) -> None:
+    """Those that one run could make are the ones that it makes, with the same seed."""
+    slots = model.capabilities.max_concurrent_requests
+    few, many = [
+        await ask(model, LIST, temperature=1.0, seed=11, n=n, max_tokens=5, logit_bias=NO_END)
+        for n in (slots, 2 * slots + 1)
+    ]
+    assert [choice.text for choice in many.choices][:slots] == [choice.text for choice in few.choices]
+    assert len({choice.text for choice in many.choices}) > slots
+    assert [choice.reason for choice in many.choices] == ["length"] * (2 * slots + 1)
+    assert many.usage is not None
+    assert few.usage is not None
+    assert many.usage.completion_tokens == 5 * (2 * slots + 1)
+    assert many.usage.prompt_tokens == few.usage.prompt_tokens
+
+
+async def test_more_choices_than_the_limit_are_refused(model: LlamaCppInstance) -> None:
     with pytest.raises(UnsupportedFeature) as refused:
-        await ask(model, n=5)
+        await ask(model, n=129)
     assert refused.value.param == "n"
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 
 from enginehouse.certificates import NO_STANDING, Certificates, Standing, explained, usable
 from enginehouse.config import ModelConfig, Trust
@@ -35,13 +35,12 @@ from enginehouse_plugin.errors import (
     EnginehouseError,
     EngineProtocolError,
     EngineUnavailable,
-    LoadFailed,
     UnsupportedFeature,
 )
 
 from .errors import Draining, InstanceUnavailable
 from .gate import Gate
-from .loader import Loader, drain, identified, unload
+from .loader import Loader, drain, identified, unload, why_not_loaded, with_last_words
 from .plan import InstancePlan
 from .planner import Planner
 from .restart import RestartPolicy
@@ -58,10 +57,9 @@ log = get_logger()
 class HostedInstance:
     """One instance of a model, as *planned*, through all its loads and ends; at its `gate` requests wait.
 
-    `declared` is what the backend says of it and `capabilities` what requests may use, which is less where only
-    proven features are trusted; both are known from the first load on. `reason` says why it is in the state it is
-    in, `standing` how it stands to its certificate (None: not compared yet), `fingerprint` names engine, weights,
-    template and options as they were loaded last.
+    `declared` is what the backend says of it and `capabilities` what requests may use, which is less where only proven
+    features are trusted; both are known from the first load on. `reason` is why it is in its state, `standing` how it
+    stands to its certificate (None: not compared yet), `fingerprint` what was loaded last.
     """
 
     def __init__(
@@ -233,7 +231,7 @@ class HostedInstance:
             except EnginehouseError as error:
                 self._failed_loads += 1
                 hopeless = not error.retryable or self._failed_loads >= self._policy.max_failures
-                self._note_failure(_why_not_loaded(error))
+                self._note_failure(why_not_loaded(error))
                 if hopeless:
                     self._give_up()
                     return
@@ -385,19 +383,10 @@ def _tenth(progress: LoadProgress) -> int | None:
     return None if progress.fraction is None else int(progress.fraction * 10)
 
 
-def _why_not_loaded(error: EnginehouseError) -> str:
-    last_words = error.last_words if isinstance(error, LoadFailed) else ()
-    return _with_last_words(error.message, last_words)
-
-
-def _with_last_words(reason: str, last_words: Sequence[str]) -> str:
-    return f"{reason}; last words: {last_words[-1]}" if last_words else reason
-
-
 def _why(closed: asyncio.Future[ExitReport]) -> str:
     if closed.cancelled():
         return "its end could not be told"
     if error := closed.exception():
         return f"its end could not be told: {type(error).__name__}: {error}"
     report = closed.result()
-    return _with_last_words(report.reason, report.last_words)
+    return with_last_words(report.reason, report.last_words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from enginehouse.certificates import engine_of, fingerprint_of
 from enginehouse.telemetry import get_logger
@@ -120,3 +121,14 @@ async def unload(instance: Instance, instance_id: str) -> None:
         log.warning("instance did not unload", instance=instance_id, error=error.message)
     except Exception:  # a plugin's fault must not end the task that watches over it
         log.exception("backend broke while unloading", instance=instance_id)
+
+
+def why_not_loaded(error: EnginehouseError) -> str:
+    """Why there is no instance, with the engine's last words."""
+    last_words = error.last_words if isinstance(error, LoadFailed) else ()
+    return with_last_words(error.message, last_words)
+
+
+def with_last_words(reason: str, last_words: Sequence[str]) -> str:
+    """*reason*, and the last line that the engine wrote."""
+    return f"{reason}; last words: {last_words[-1]}" if last_words else reason
