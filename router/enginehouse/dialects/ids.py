@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import random
+import secrets
+from itertools import count
 
-_ids = random.Random()  # noqa: S311  # seeded by the operating system; ids are to be unique, not secret
+_BITS = 96
+_MASK = (1 << _BITS) - 1
+_STEP = secrets.randbits(_BITS) | 1
+"""Odd, so that a step leads to every number before it leads to one again; large and unknown, so that neighbours do not
+tell how many came between them."""
+_next = count(secrets.randbits(_BITS), _STEP).__next__
 
 
 def unique_hex() -> str:
     """Make 24 hexadecimal digits that nobody else has."""
-    return _ids.randbytes(12).hex()
+    return f"{_next() & _MASK:024x}"

@@ -30,9 +30,11 @@ class Lines:
         self._lost = 0
         self._told = 0
         self._lock = threading.RLock()
-        # Adding must be possible at any point of any thread, also while an object ends in the midst of adding:
-        # a simple queue is made for that.
-        self._waiting: queue.SimpleQueue[bytes | threading.Event] = queue.SimpleQueue()
+        # Adding must be possible at any point of any thread, also while an object ends in the midst of adding. So
+        # lines are appended to a list, which one step does, and a simple queue wakes the thread: it is made for that.
+        self._waiting: list[bytes] = []
+        self._signals: queue.SimpleQueue[threading.Event | None] = queue.SimpleQueue()
+        self._is_awake = False  # it will look at the list again
         self._thread: threading.Thread | None = None
 
     @property
@@ -42,19 +44,22 @@ class Lines:
 
     def add(self, line: bytes) -> None:
         """Have *line* written, which has no line break."""
-        if self._waiting.qsize() >= MAX_WAITING:
+        if len(self._waiting) >= MAX_WAITING:
             self._lose(1)
             return
-        self._waiting.put(line)
-        if self._thread is None:
-            self._start()
+        self._waiting.append(line)
+        if not self._is_awake:
+            self._is_awake = True
+            self._signals.put(None)
+            if self._thread is None:
+                self._start()
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until the lines that were added before are written or lost; returns whether they are."""
         if self._thread is None:
             return True
         written = threading.Event()
-        self._waiting.put(written)
+        self._signals.put(written)
         return written.wait(timeout_s)
 
     def _start(self) -> None:
@@ -69,21 +74,24 @@ class Lines:
 
     def _write_all(self) -> None:
         while True:
-            batch = [self._waiting.get()]
-            if isinstance(batch[0], bytes):
+            signals = [self._signals.get()]
+            if signals[0] is None:
                 time.sleep(GATHER_S)
-            batch += (self._waiting.get_nowait() for _ in range(self._waiting.qsize()))
-            lines = [item for item in batch if isinstance(item, bytes)]
+            signals += [self._signals.get_nowait() for _ in range(self._signals.qsize())]
+            self._is_awake = False  # before the look: who adds after it signals again
+            lines = self._waiting[:]
+            del self._waiting[: len(lines)]
             if lines:
+                lines.append(b"")
                 try:
-                    self._write(b"\n".join([*lines, b""]))
+                    self._write(b"\n".join(lines))
                 except (OSError, ValueError):  # a full disk, a broken pipe; a stream that was closed
-                    self._lose(len(lines))
+                    self._lose(len(lines) - 1)
                 else:
                     self._tell()
-            for item in batch:
-                if isinstance(item, threading.Event):
-                    item.set()
+            for signal in signals:
+                if signal is not None:
+                    signal.set()
 
     def _tell(self) -> None:
         untold = self._lost - self._told

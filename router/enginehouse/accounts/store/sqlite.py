@@ -29,7 +29,6 @@ from enginehouse.config import ConfigError
 
 from . import COLUMNS, Row, Store, StoreError, UsageTotal
 
-_encode: Final = msgspec.json.Encoder().encode
 _COLUMNS: Final = ", ".join(COLUMNS)
 _OLD: Final = (
     "ended_at, request_id, key, model, instance_id, status, is_cancelled, duration_s, prompt_tokens, cached_tokens, "
@@ -71,19 +70,16 @@ _STEPS: Final = (
 _VERSION: Final = len(_STEPS)
 _MOST: Final = 2**40
 """The most tokens that a row holds: a count that no engine can mean must not stop all rows behind it."""
-# Rows go in as one text of JSON, an array each that begins with the serial: one statement for all of them lets go of
-# the interpreter's lock once, and takes it once, beside the event loop.
-_VALUES: Final = ", ".join(
-    f"max(0, min(json_extract(value, '$[{at}]'), {_MOST}))"
-    if name.endswith("_tokens")
-    else f"json_extract(value, '$[{at}]')"
-    for at, name in enumerate(COLUMNS, 1)
-)
-_PUT: Final = (
-    f"(router, serial, {_COLUMNS}) SELECT ?, json_extract(value, '$[0]'), {_VALUES} FROM json_each(?) WHERE true"  # noqa: S608
-)
-_END: Final = f"INSERT OR REPLACE INTO usage {_PUT}"
-_NOTE: Final = f"INSERT OR REPLACE INTO running {_PUT}"
+_CHUNKS: Final = (256, 64, 16, 4, 1)
+"""How many rows a statement puts in: few statements for many rows, because each lets go of the interpreter's lock and
+takes it again, beside the event loop; and few different ones, because each is compiled once."""
+_PUT: Final = f"INTO {{table}} (router, serial, {_COLUMNS}) VALUES "
+_PLACES: Final = f"({', '.join('?' * (len(COLUMNS) + 2))})"
+_STATEMENTS: Final = {
+    (table, size): f"INSERT OR REPLACE {_PUT.format(table=table)}{', '.join([_PLACES] * size)}"
+    for table in ("usage", "running")
+    for size in _CHUNKS
+}
 _HAS_NOTES: Final = "SELECT 1 FROM running WHERE router = ? LIMIT 1"
 _FORGET: Final = "DELETE FROM running WHERE router = ? AND serial IN (SELECT value FROM json_each(?))"
 _SETTLE: Final = (
@@ -115,7 +111,10 @@ class SQLiteStore(Store):
         if not ended and not running:
             return
         try:
-            self._put(connection, ended, running)
+            try:
+                self._put(connection, ended, running)
+            except (OverflowError, UnicodeEncodeError):  # of one row, behind which all others would wait
+                self._put(connection, _possible(ended), _possible(running))
         except sqlite3.Error as error:
             raise StoreError(str(error)) from error
 
@@ -123,12 +122,10 @@ class SQLiteStore(Store):
         router = self._router
         with connection:
             connection.execute("BEGIN IMMEDIATE")
-            if ended:
-                connection.execute(_END, (router, _listed(ended)))
-            if running:
-                connection.execute(_NOTE, (router, _listed(running)))
+            _insert(connection, "usage", router, ended)
+            _insert(connection, "running", router, running)
             if ended and connection.execute(_HAS_NOTES, (router,)).fetchone():  # short requests leave none
-                connection.execute(_FORGET, (router, _encode([*ended]).decode()))
+                connection.execute(_FORGET, (router, msgspec.json.encode([*ended]).decode()))
 
     def settle(self) -> int:
         """See `Store.settle`."""
@@ -226,17 +223,25 @@ def totals(path: str, *, since: float = 0.0) -> list[UsageTotal]:
     return [UsageTotal(**dict(zip(UsageTotal.__struct_fields__, row, strict=True))) for row in rows]
 
 
-def _listed(rows: Mapping[int, Row]) -> str:
-    """*rows* as JSON, each behind its serial."""
-    listed = [(serial, *row) for serial, row in rows.items()]
-    try:
-        return _encode(listed).decode()
-    except UnicodeEncodeError:  # half a character in one row, behind which all others would wait
-        return _encode([[_whole(value) for value in row] for row in listed]).decode()
+def _insert(connection: sqlite3.Connection, table: str, router: str, rows: Mapping[int, Row]) -> None:
+    waiting = [(router, serial, *row) for serial, row in rows.items()]
+    at = 0
+    for size in _CHUNKS:
+        while len(waiting) - at >= size:
+            values = [value for row in waiting[at : at + size] for value in row]
+            connection.execute(_STATEMENTS[table, size], values)
+            at += size
 
 
-def _whole(value: float | str | None) -> float | str | None:
-    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
+def _possible(rows: Mapping[int, Row]) -> dict[int, Row]:
+    """*rows* with what the file can hold: numbers of which many can be added up, and whole characters."""
+    return {serial: tuple(map(_bounded, row)) for serial, row in rows.items()}
+
+
+def _bounded(value: float | str | None) -> float | str | None:
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    return max(0, min(value, _MOST)) if isinstance(value, int) else value
 
 
 def _migrate(connection: sqlite3.Connection, path: str) -> None:
