@@ -74,9 +74,9 @@ _CHUNKS: Final = (256, 64, 16, 4, 1)
 """How many rows a statement puts in: few statements for many rows, because each lets go of the interpreter's lock and
 takes it again, beside the event loop; and few different ones, because each is compiled once."""
 _PUT: Final = f"INTO {{table}} (router, serial, {_COLUMNS}) VALUES "
-_PLACES: Final = f"({', '.join('?' * (len(COLUMNS) + 2))})"
+_PLACES: Final = ", ".join(f"max(0, min(?, {_MOST}))" if name.endswith("_tokens") else "?" for name in COLUMNS)
 _STATEMENTS: Final = {
-    (table, size): f"INSERT OR REPLACE {_PUT.format(table=table)}{', '.join([_PLACES] * size)}"
+    (table, size): f"INSERT OR REPLACE {_PUT.format(table=table)}{', '.join([f'(?, ?, {_PLACES})'] * size)}"
     for table in ("usage", "running")
     for size in _CHUNKS
 }
