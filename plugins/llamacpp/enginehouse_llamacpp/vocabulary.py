@@ -25,6 +25,7 @@ class Vocabulary:
         self._silent = max(control_ids, default=None)  # one that ends nothing: those have the lowest ids
         self._pieces: list[bytes] = []
         self._ids: dict[bytes, int] = {}
+        self._longest = 0  # bytes of a token
 
     async def load(self) -> None:
         """Ask the engine for all tokens, the first time."""
@@ -33,6 +34,7 @@ class Vocabulary:
         pieces = await self._server.pieces(range(self._size))
         # Of tokens with the same bytes the first stands for all.
         self._ids = {pieces[token_id]: token_id for token_id in range(len(pieces) - 1, -1, -1)}
+        self._longest = max(map(len, pieces), default=0)
         self._pieces = pieces
 
     def piece(self, token_id: int) -> bytes:
@@ -53,10 +55,10 @@ class Vocabulary:
         last = chunk.tokens[-1]
         sent = bytes(chunk.completion_probabilities[0].bytes)  # as sampled: in `content` a broken character is U+FFFD
         before = sent.removesuffix(self.piece(last))
-        found = self._splits(before, count - 1) or self._with_silent(before, count - 1)
-        if not found:
+        found = self._split(before, count - 1)
+        if found is None:
             raise EngineProtocolError(f"llama.cpp sent a text that {count} tokens of its vocabulary do not make.")
-        return [*found[0], last]
+        return [*found, last]
 
     async def probability(self, prompt_ids: list[int], token_id: int) -> Probability:
         """The logprob of *token_id* behind *prompt_ids*, and the alternatives to it."""
@@ -80,22 +82,36 @@ class Vocabulary:
             "cache_prompt": True,
         }
 
-    def _with_silent(self, data: bytes, count: int) -> list[list[int]]:
-        """Ways to write *data* as *count* tokens some of which have no text, with as few of those as can be."""
-        if self._silent is not None:
-            for silent in range(1, count):
-                found = self._splits(data, count - silent)
-                if found:  # what is held back begins with text
-                    return [[ids[0], *[self._silent] * silent, *ids[1:]] for ids in found]
-        return []
+    def _split(self, data: bytes, count: int) -> list[int] | None:
+        """Write *data* as *count* tokens, some of which have no text if need be, but as few of those as can be.
 
-    def _splits(self, data: bytes, count: int) -> list[list[int]]:
-        """All ways to write *data* as exactly *count* tokens, those with a longer first token first."""
-        if count == 1:
-            return [[self._ids[data]]] if data in self._ids else []
-        found = []
-        for end in range(len(data) - count + 1, 0, -1):
-            first = self._ids.get(data[:end])
-            if first is not None:
-                found += [[first, *rest] for rest in self._splits(data[end:], count - 1)]
-        return found
+        Of several ways the one with longer tokens first. Takes time in proportion to the length of *data*, however
+        many ways there are.
+        """
+        # For each place in the text, the numbers of tokens that can make the rest of it, as bits.
+        possible = [0] * (len(data) + 1)
+        possible[len(data)] = 1
+        for at in range(len(data) - 1, -1, -1):
+            for end in range(at + 1, min(at + self._longest, len(data)) + 1):
+                if possible[end] and data[at:end] in self._ids:
+                    possible[at] |= possible[end] << 1
+        for silent in range(count if self._silent is not None else 1):
+            left = count - silent
+            if possible[0] >> left & 1:
+                ids = self._taken(data, left, possible)
+                # What is held back begins with text.
+                return [*ids[:1], *[self._silent or 0] * silent, *ids[1:]]
+        return None
+
+    def _taken(self, data: bytes, count: int, possible: list[int]) -> list[int]:
+        """Take *count* tokens from *data*, the longest that leaves a rest that the others can make each time."""
+        ids = []
+        at = 0
+        for left in range(count - 1, -1, -1):
+            for end in range(min(at + self._longest, len(data)), at, -1):
+                token_id = self._ids.get(data[at:end])
+                if token_id is not None and possible[end] >> left & 1:
+                    ids.append(token_id)
+                    at = end
+                    break
+        return ids

@@ -1,0 +1,64 @@
+"""Which tokens a text was made of, where the engine does not tell."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import pytest
+
+from enginehouse_llamacpp.server import Chunk, Probability
+from enginehouse_llamacpp.vocabulary import Vocabulary
+from enginehouse_plugin.errors import EngineProtocolError
+
+
+class Pieces:
+    """A server that knows nothing but its tokens."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self._pieces = pieces
+
+    async def pieces(self, token_ids: range) -> list[bytes]:
+        return [self._pieces[token_id] for token_id in token_ids]
+
+
+async def vocabulary(pieces: list[bytes], control_ids: tuple[int, ...] = ()) -> Vocabulary:
+    server: Any = Pieces(pieces)
+    made = Vocabulary(server, len(pieces), control_ids)
+    await made.load()
+    return made
+
+
+def chunk(data: bytes, last: int) -> Chunk:
+    return Chunk(tokens=[last], completion_probabilities=[Probability(last, -1.0, list(data))])
+
+
+HALF = b"\xf0\x9f"
+PIECES = [b"<s>", HALF, b"\xf0", b"\x9f", b"\xf0\x9f\xf0", b"a"]
+
+
+async def test_a_token_inside_a_character_that_repeats_is_found_at_once():
+    """Each of its bytes is a token, too: as many ways as there are subsets, and far too many to look at."""
+    tokens = await vocabulary([*PIECES[:4], b"a"])
+    assert tokens.tokens_of(chunk(HALF * 999 + b"a", 4), 1000) == [1] * 999 + [4]
+
+
+async def test_of_several_ways_longer_tokens_come_first():
+    tokens = await vocabulary(PIECES)
+    every = {
+        ids for ids in product(range(1, 5), repeat=3) if b"".join(PIECES[token_id] for token_id in ids) == HALF * 2
+    }
+    assert len(every) > 1
+    expected = max(every, key=lambda ids: [len(PIECES[token_id]) for token_id in ids])
+    assert tokens.tokens_of(chunk(HALF * 2 + b"a", 5), 4) == [*expected, 5]
+
+
+async def test_a_control_token_stands_for_what_has_no_text():
+    tokens = await vocabulary(PIECES, control_ids=(0,))
+    assert tokens.tokens_of(chunk(HALF + b"a", 5), 4) == [2, 0, 3, 5]
+
+
+async def test_a_text_that_no_tokens_make_is_an_error_of_the_protocol():
+    tokens = await vocabulary(PIECES)
+    with pytest.raises(EngineProtocolError, match="do not make"):
+        tokens.tokens_of(chunk(b"zz" * 500 + b"a", 5), 700)
