@@ -273,8 +273,7 @@ async def test_the_events_of_one_read_are_one_batch_and_the_end_comes_after_them
 
     class Heard:
         def events(self, batch):
-            if not batches:
-                time.sleep(1)  # nothing is read meanwhile, and the worker floods the socket
+            time.sleep(0 if batches else 1)  # nothing is read meanwhile, and the worker floods the socket
             batches.append(len(batch))
 
         def end(self, error):
@@ -387,14 +386,12 @@ def empty_python(tmp_path_factory):
 
 
 async def test_an_engine_environment_without_the_contract_gets_it(load, bare_python):
-    instance = await load(backend(python=str(bare_python)))
-    assert len(await collect(instance.generate(request("x")))) == 4
+    assert len(await collect((await load(backend(python=str(bare_python)))).generate(request("x")))) == 4
 
 
 async def test_an_engine_environment_without_the_plugin_gets_it(load, bare_python, monkeypatch):
     monkeypatch.syspath_prepend(GUESTS)
-    instance = await load(backend(python=str(bare_python), env={}))
-    assert len(await collect(instance.generate(request("x")))) == 4
+    assert len(await collect((await load(backend(python=str(bare_python), env={}))).generate(request("x")))) == 4
 
 
 async def test_an_interpreter_without_msgspec_is_told_what_to_install(empty_python):
