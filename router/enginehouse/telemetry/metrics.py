@@ -121,8 +121,7 @@ class Metrics:
             "enginehouse_ignored_total", "counter", "What requests asked for that was left out, and named to them."
         )
         for model, counts in self._models.items():
-            if counts.ignored:
-                text.sample(counts.ignored, model=model)
+            text.sample(counts.ignored, model=model)
         known = {model: counts for model, counts in self._models.items() if model}
         text.histograms(
             "enginehouse_request_duration_seconds",
