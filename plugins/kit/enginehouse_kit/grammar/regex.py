@@ -7,6 +7,7 @@ identity. The derivative of a language by a character is what may follow that ch
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -38,20 +39,20 @@ class Regex:
         # is_plain: without `and`, `not` and steps, so that any grammar can say it as it is
 
 
-class Steps:
+class Steps(ABC):
     """A language given by a function from state to state; see `Algebra.steps`."""
 
+    @abstractmethod
     def start(self) -> Any:  # Any: a state, of the language's own kind
         """The first state."""
-        raise NotImplementedError
 
+    @abstractmethod
     def next(self, state: Any, character: str) -> Any | None:
         """The state behind *character*; None where it cannot stand."""
-        raise NotImplementedError
 
+    @abstractmethod
     def is_end(self, state: Any) -> bool:
         """Whether the text may end here."""
-        raise NotImplementedError
 
     alphabet: str = ""
 

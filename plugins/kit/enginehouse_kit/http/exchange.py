@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from enginehouse_plugin.errors import EngineError, EngineProtocolError, EngineUnavailable
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 _PAUSE_AT_BYTES = 256 * 1024
 
 
-class Incoming:
+class Incoming(ABC):
     """An answer that arrives on a connection, which fills it and calls `advance`, `complete` and `fail`."""
 
     __slots__ = ("buffered_bytes", "chunks", "connection", "has_answer", "is_complete", "raw_headers", "status")
@@ -46,17 +47,17 @@ class Incoming:
         self.buffered_bytes = 0
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
+    @abstractmethod
     def advance(self) -> None:
         """Hear that a read has brought more, the head or parts of the body."""
-        raise NotImplementedError
 
+    @abstractmethod
     def complete(self) -> None:
         """Hear that the answer is whole, which the connection does not belong to any more."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fail(self, error: EngineError) -> None:
         """Hear that the answer has ended early with *error*, and its connection with it."""
-        raise NotImplementedError
 
 
 class Exchange(Incoming):
