@@ -7,11 +7,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
+# Two processes, which conftest.py gives one module after another. ARGS='-n0' is one process. Rules of the suite that
+# give a target seconds give it five times as many: two engines may share two cores.
+PYTEST := $(BIN)/python -m pytest -n 2 --no-loadscope-reorder --conformance-time-scale 5
+
 # The first Python that is new enough; name another with `make PYTHON=…`.
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
 
-DISTRIBUTIONS := -e . -e plugins/contract -e plugins/kit -e 'plugins/llamacpp[engine]' -e plugins/vllm -e conformance
+DISTRIBUTIONS := -e . -e plugins/contract -e plugins/kit -e 'plugins/llamacpp[engine]' -e plugins/upstream -e plugins/vllm -e conformance
 # MLX's own packages are many and only some models need them: a first start does without, the tests do not.
 SERVED := $(DISTRIBUTIONS) -e plugins/mlx
 TESTED := $(DISTRIBUTIONS) -e 'plugins/mlx[engine]'
@@ -20,17 +24,23 @@ CHECKED := router plugins conformance tests examples
 
 INSTALLED := $(VENV)/installed
 DEV_INSTALLED := $(VENV)/dev-installed
+CLIENTS := .cache/clients/node_modules/.package-lock.json
 NODE_MODULES := tests/integration/node/node_modules/.package-lock.json
 
 VLLM_ENV := .cache/vllm-venv
+VLLM_PYTHON := $(abspath $(VLLM_ENV))/bin/python
 SCHEMA_NODE := .cache/schemas/node
 SCHEMA_SUITE := .cache/schemas/jsonschema-4.26.0
+# The compiler before schemas were read as the standard reads them, which is measured beside the one that is.
+SCHEMA_BEFORE := .cache/schemas/before
+SCHEMA_BEFORE_COMMIT := 6ea7a4e78328ec9f5658f007fb8e96607ba46d04
 
 # What `make check` runs of the tests: no engine, no real server, no rule of the suite that waits for a clock.
 UNIT := tests/unit tests/docs plugins/contract plugins/kit \
 	$(addprefix conformance/selftest/test_,rules.py docs.py report.py wire.py cli.py cut_json.py)
 
-.PHONY: help serve setup check test unit test-vllm vllm-env parity schemas conformance lint format bench bench-engines clean
+.PHONY: help serve setup clients check test tests unit test-vllm vllm-env parity promises schemas conformance siege \
+	lint style mypy pyright layers format bench bench-engines clean
 .DEFAULT_GOAL := help
 
 help:
@@ -39,13 +49,17 @@ help:
 	@echo "make check    style, types, layers and the unit tests, in under two minutes"
 	@echo "make test     set up everything, check style, types and layers, run the tests"
 	@echo "make test-vllm  build vLLM's environment for processors (3.4 GB) and run the tests that need it"
+	@echo "make clients  install coding agents (0.4 GB), for the tests that need them"
 	@echo "make parity   compare the answers of the three engines on the same real weights, prompt by prompt"
+	@echo "make promises  put what real clients send to the three engines, with a model of 8,192 tokens"
 	@echo "make conformance  run the conformance suite on every engine that is here and write the reports;"
 	@echo "              WEIGHTS=real takes SmolLM2-135M instead of the tiny random model"
 	@echo "make unit     the tests of 'make check' without the other checks"
+	@echo "make tests    the tests of 'make test' without the other checks"
 	@echo "make lint     the checks of 'make test' without the tests"
 	@echo "make format   rewrite the code in the project's style"
-	@echo "make schemas  judge the compiler of JSON Schema: the standard's test suite, bombs, random schemas"
+	@echo "make schemas  judge the compiler of JSON Schema beside llguidance and xgrammar (builds vLLM's environment)"
+	@echo "make siege    besiege a running router: hostile requests, clients and days; ARGS='stalls --minutes 5' names some"
 	@echo "make bench    measure the router beside others"
 	@echo "make bench-engines  measure MLX and vLLM behind it beside their own servers (about half an hour)"
 	@echo "make clean    remove what these commands made here; downloaded weights stay"
@@ -66,26 +80,31 @@ $(INSTALLED): $(VENV)/pyvenv.cfg $(MANIFESTS)
 
 # ---- test ----
 
-# Types on one core, tests on the other: each takes about as long, so that tests in several processes would gain nothing.
 check: $(DEV_INSTALLED)
-	@$(MAKE) --no-print-directory -j2 lint unit
+	@$(MAKE) --no-print-directory -j3 lint unit
 
 unit: $(DEV_INSTALLED)
-	$(BIN)/python -m pytest -q $(UNIT) $(ARGS)
+	$(PYTEST) -q $(UNIT) $(ARGS)
 
-test: lint $(NODE_MODULES)
-	$(BIN)/python -m pytest $(ARGS)
+test: lint tests
+
+tests: $(DEV_INSTALLED) $(NODE_MODULES)
+	$(PYTEST) $(ARGS)
 
 # vLLM's own environment, for processors: built anew when its recipe changes, or when a build was interrupted.
 vllm-env: $(VENV)/pyvenv.cfg
 	@$(BIN)/python plugins/vllm/environment/build.py $(VLLM_ENV)
 
 test-vllm: $(DEV_INSTALLED) vllm-env
-	ENGINEHOUSE_VLLM_PYTHON=$(abspath $(VLLM_ENV))/bin/python $(BIN)/python -m pytest plugins/vllm/tests tests/parity $(ARGS)
+	ENGINEHOUSE_VLLM_PYTHON=$(VLLM_PYTHON) $(PYTEST) plugins/vllm/tests tests/parity $(ARGS)
 
 # The same requests to every engine with the same real weights in f32.
 parity: $(DEV_INSTALLED) vllm-env
-	ENGINEHOUSE_VLLM_PYTHON=$(abspath $(VLLM_ENV))/bin/python $(BIN)/python -m tests.parity
+	ENGINEHOUSE_VLLM_PYTHON=$(VLLM_PYTHON) $(BIN)/python -m tests.parity
+
+# What real clients send, and what the API promises them, on every engine; prints a table.
+promises: $(DEV_INSTALLED) vllm-env
+	ENGINEHOUSE_VLLM_PYTHON=$(VLLM_PYTHON) $(BIN)/python -m tests.promises
 
 # vLLM is left out where its environment is not there: `make vllm-env` builds it.
 conformance: $(DEV_INSTALLED)
@@ -93,21 +112,37 @@ conformance: $(DEV_INSTALLED)
 
 setup: $(DEV_INSTALLED) $(NODE_MODULES)
 
-# pip reads dependency groups from 25.1 on, and a fresh environment may hold an older one.
+# uv takes a tenth of pip's processor time for what the tests need.
 $(DEV_INSTALLED): $(VENV)/pyvenv.cfg $(MANIFESTS)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev $(TESTED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --group dev $(TESTED)
 	@touch $(INSTALLED) $@
 
 $(NODE_MODULES): tests/integration/node/package-lock.json $(DEV_INSTALLED)
 	$(BIN)/npm ci --prefix tests/integration/node --no-audit --no-fund --loglevel=error
 	@touch $@
 
-lint: $(DEV_INSTALLED)
+# Coding agents are large, and only their own tests need them.
+clients: $(CLIENTS)
+
+$(CLIENTS): tests/integration/clients/package-lock.json $(DEV_INSTALLED)
+	mkdir -p .cache/clients && cp tests/integration/clients/package*.json .cache/clients/
+	$(BIN)/npm ci --prefix .cache/clients --no-audit --no-fund --loglevel=error
+	@touch $@
+
+lint: style mypy pyright layers
+
+style: $(DEV_INSTALLED)
 	$(BIN)/ruff check $(CHECKED)
 	$(BIN)/ruff format --check $(CHECKED)
+
+mypy: $(DEV_INSTALLED)
 	$(BIN)/mypy
+
+pyright: $(DEV_INSTALLED)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pyright
+
+layers: $(DEV_INSTALLED)
 	$(BIN)/lint-imports
 
 format: $(DEV_INSTALLED)
@@ -121,14 +156,22 @@ $(SCHEMA_SUITE):
 		--dest $(dir $(SCHEMA_SUITE)) $(subst jsonschema-,jsonschema==,$(notdir $(SCHEMA_SUITE)))
 	tar -xzf $(SCHEMA_SUITE).tar.gz -C $(dir $(SCHEMA_SUITE))
 
-schemas: $(DEV_INSTALLED) $(SCHEMA_SUITE)
-	$(BIN)/python -m tests.schemas.suite $(SCHEMA_SUITE)/json/tests/draft2020-12
-	$(BIN)/python -m tests.schemas.pydantic_types
+$(SCHEMA_BEFORE):
+	mkdir -p $@
+	-git archive $(SCHEMA_BEFORE_COMMIT) plugins/kit plugins/contract | tar -x -C $@
+
+# About five minutes on two quiet cores, once vLLM's environment, which has xgrammar, and the packages are there.
+schemas: $(DEV_INSTALLED) $(SCHEMA_SUITE) $(SCHEMA_BEFORE) vllm-env
+	timeout 1800 $(BIN)/python -m tests.schemas.suite $(SCHEMA_SUITE)/json/tests/draft2020-12
 	mkdir -p $(SCHEMA_NODE) && cp tests/schemas/node/package.json $(SCHEMA_NODE)/
 	npm install --prefix $(SCHEMA_NODE) --no-audit --no-fund --ignore-scripts --silent
-	$(BIN)/python -m tests.schemas.generated $(SCHEMA_NODE)
-	$(BIN)/python -m tests.schemas.bombs
-	$(BIN)/python -m tests.schemas.fuzz $(or $(COUNT),2000)
+	timeout 1200 $(BIN)/python -m tests.schemas.generated $(SCHEMA_NODE)
+	timeout 300 $(BIN)/python -m tests.schemas.bombs
+	timeout 3000 $(BIN)/python -m tests.schemas.fuzz $(or $(COUNT),2000)
+
+# Scenarios by name in ARGS, all without; --full for the sizes of a campaign.
+siege: $(DEV_INSTALLED)
+	$(BIN)/python -m tests.siege $(ARGS)
 
 bench: $(DEV_INSTALLED)
 	$(BIN)/python -m tests.bench $(ARGS)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+import structlog
 from hypothesis import settings
 
 # A busy machine is no counterexample: what must be quick has a test of its own that says how quick.
@@ -19,3 +21,36 @@ def _data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.delenv("ENGINEHOUSE_DATA", raising=False)
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _loggers() -> Iterator[None]:
+    """Loggers that keep nothing of how they were configured first: a process tests more than one command."""
+    configure = structlog.configure
+
+    def without_cache(**settings: Any) -> None:
+        configure(**{**settings, "cache_logger_on_first_use": False})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(structlog, "configure", without_cache)
+        yield
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where several processes test, one takes a whole module, or more where they share what takes long to start."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Modules(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            return SHARED.get(path, path)
+
+    return Modules(config, log)
+
+
+SHARED = {
+    "plugins/vllm/tests/test_engine_conformance.py": "plugins/vllm/tests/test_engine_answers.py",
+    "tests/packaging/test_wheels.py": "tests/packaging/test_third_party.py",
+}
+"""Modules that use what another has started."""

@@ -36,6 +36,7 @@ class Choice:
         self.reasoning_tokens = 0
         self._parts = parts
         self._request = request
+        self._prompt = prompt
         self._state = model.feed(model.start(), prompt)
         self._entropy = entropy
         self._rng = parts.rng(request, index, entropy)
@@ -114,6 +115,7 @@ class Choice:
         position = len(self._output)
         raw = self._parts.logits(self._state, position, self._request, state is not None)
         values = self._parts.adjusted(raw, self._request, self._output)
+        values = self._parts.repeated(values, self._request, self._prompt, self._output)
         if state is not None:
             _mask(values, state)
         token = self._parts.sampled(values, self._request, self._rng)

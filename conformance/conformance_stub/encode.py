@@ -99,6 +99,7 @@ class Encoder:
             "object": "chat.completion",
             "choices": [choices[index] for index in sorted(choices)],
             "usage": usage,
+            "system_fingerprint": "fp_stub",
         }
         return self._parts.answer(answer, self._body)
 
@@ -126,6 +127,7 @@ class Encoder:
             "prompt_tokens": event.prompt_tokens,
             "completion_tokens": event.completion_tokens,
             "total_tokens": event.prompt_tokens + event.completion_tokens,
+            "prompt_tokens_details": {"cached_tokens": event.cached_tokens},
             "completion_tokens_details": {"reasoning_tokens": event.reasoning_tokens},
         }
         return self._parts.usage(usage, self._body)

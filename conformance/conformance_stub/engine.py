@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 
 import msgspec
@@ -40,6 +41,7 @@ STUB_FEATURES = frozenset(feature for rule in RULES.values() for feature in rule
 CONTEXT_TOKENS = 2048
 GROWTH_S = 20e-6
 """Seconds that a token takes for each token before it."""
+_KEPT_PROMPTS = 8
 _TIMER_S = 1e-3  # a timer is no finer than this
 
 
@@ -63,7 +65,8 @@ class Armed(msgspec.Struct, frozen=True):
 class StubInstance(Instance):
     """A loaded toy model; *seed* makes its unseeded sampling repeatable.
 
-    A token costs time in proportion to its position, as attention does: short answers come at once, long ones last.
+    A token of a stream costs time in proportion to its position, as attention does: short ones come at once, long
+    ones last. What is not streamed comes at once: nobody watches, and tests are quick.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class StubInstance(Instance):
         )
         self.armed: list[Armed] = []
         self._entropy = random.Random(f"stub/{seed}")  # noqa: S311  # sampling
+        self._prompts: deque[list[int]] = deque(maxlen=_KEPT_PROMPTS)
         self._slots = asyncio.Semaphore(slots)
         self._active = 0
         self._growth_s = growth_s
@@ -115,6 +119,9 @@ class StubInstance(Instance):
                 if fault is not None and fault.after_chunks is None:
                     raise ArmedFault(fault.status, fault.retry_after_s)
                 yield Started(prompt_tokens=len(prompt))
+                has_cache = "prefix_cache" in self.capabilities.features
+                cached = self.parts.cached_tokens(prompt, self._prompts if has_cache else ())
+                self._prompts.append(prompt)
                 counts = Counts()
                 deltas = 0
                 async for event in self._choices(request, prompt, counts):
@@ -125,6 +132,7 @@ class StubInstance(Instance):
                 yield UsageReport(
                     prompt_tokens=len(prompt),
                     completion_tokens=counts.completion,
+                    cached_tokens=cached,
                     reasoning_tokens=counts.reasoning,
                 )
             finally:
@@ -172,7 +180,7 @@ class StubInstance(Instance):
         for position in itertools.count():
             if not running:
                 break
-            step_s = position * self._growth_s
+            step_s = position * self._growth_s if request.stream else 0.0
             await asyncio.sleep(step_s if step_s > _TIMER_S else 0)
             for index, steps in list(running.items()):
                 events = next(steps, None)
@@ -227,8 +235,11 @@ class StubOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class StubBackend(Backend):
     """Makes instances of the stub."""
 
-    def __init__(self, parts: EngineParts | None = None, *, seed: int = 0) -> None:
+    def __init__(
+        self, parts: EngineParts | None = None, features: frozenset[str] = STUB_FEATURES, seed: int = 0
+    ) -> None:
         self._parts = parts
+        self._features = features
         self._seed = seed
 
     async def probe(self, python: str | None = None) -> ProbeReport:
@@ -239,15 +250,17 @@ class StubBackend(Backend):
     async def load(self, placement: Placement, devices: tuple[Device, ...], progress: OnProgress) -> Instance:
         """Load nothing."""
         del placement, devices, progress
-        return StubInstance(self._parts, seed=self._seed)
+        return StubInstance(self._parts, features=self._features, seed=self._seed)
 
 
-def stub_backend(parts: EngineParts | None = None, *, seed: int = 0) -> BackendType:
+def stub_backend(
+    parts: EngineParts | None = None, *, features: frozenset[str] = STUB_FEATURES, seed: int = 0
+) -> BackendType:
     """The stub as a backend type, with *parts* in place of the right ones."""
     return BackendType(
         name="stub",
         version="1",
-        create=lambda: StubBackend(parts, seed=seed),
+        create=lambda: StubBackend(parts, features, seed),
         options=StubOptions,
         needs_weights=False,
     )

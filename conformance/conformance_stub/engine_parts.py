@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 
 from enginehouse_plugin import (
     AnyEvent,
@@ -40,7 +40,11 @@ class EngineParts:
         """The prompt after the chat template."""
         if not isinstance(request.prompt, Chat):
             raise TypeError("the stub reads chats")
-        return render(request.prompt, request.tools)
+        return render(request.prompt, request.tools, request.chat_template_kwargs or {})
+
+    def cached_tokens(self, prompt: Sequence[int], earlier: Iterable[Sequence[int]]) -> int:
+        """How many tokens at the beginning of *prompt* need not be computed again, after *earlier* prompts."""
+        return max((_common(prompt, other) for other in earlier), default=0)
 
     def fit_prompt(self, tokens: list[int], context_tokens: int) -> list[int]:
         """The prompt to use; a mutant cuts it here. The right engine refuses instead, later."""
@@ -61,6 +65,14 @@ class EngineParts:
         for token in output:
             counts[token] = counts.get(token, 0) + 1
         return sampling.penalised(values, counts, request.frequency_penalty, request.presence_penalty)
+
+    def repeated(
+        self, logits: list[float], request: GenerationRequest, prompt: Sequence[int], output: Sequence[int]
+    ) -> list[float]:
+        """*logits* with repetition_penalty, over *prompt* and *output*."""
+        if request.repetition_penalty == 1.0:
+            return logits
+        return sampling.repeated(logits, (*prompt, *output), request.repetition_penalty)
 
     def rng(self, request: GenerationRequest, choice: int, entropy: random.Random) -> random.Random:
         """The source of chance of a choice; *entropy* where no seed is given."""
@@ -88,8 +100,10 @@ class EngineParts:
         return None
 
     def arguments_grammar(self, tool: Tool) -> grammar.Node:
-        """The grammar of a call's arguments."""
-        return grammar.Lit(b"{}") if tool.parameters is None else schema.grammar_of(tool.parameters)
+        """The grammar of a call's arguments; what it cannot say is left out where the tool is not strict."""
+        if tool.parameters is None:
+            return grammar.Lit(b"{}")
+        return schema.grammar_of(tool.parameters, is_lenient=not tool.strict)
 
     def tools_to_call(self, request: GenerationRequest, rng: random.Random) -> tuple[Tool, ...]:
         """The tools of the calls that will be made.
@@ -134,3 +148,8 @@ class EngineParts:
                 yield event
         finally:
             await events.aclose()
+
+
+def _common(left: Sequence[int], right: Sequence[int]) -> int:
+    """Length of what *left* and *right* begin with alike."""
+    return next((at for at, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))

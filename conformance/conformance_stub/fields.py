@@ -13,6 +13,7 @@ FieldCheck = Callable[[Any, Body], Problem]
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _ROLES = ("system", "developer", "user", "assistant", "tool")
+_PARTS: dict[str, type] = {"text": str, "image_url": dict, "input_audio": dict, "file": dict}
 _INT64 = 2**63
 
 
@@ -77,6 +78,11 @@ def _message(message: Body) -> Problem:
     for name in ("name", "tool_call_id", "refusal", "reasoning_content"):
         if message.get(name) is not None and not isinstance(message[name], str):
             return f".{name} must be a string"
+    for call in message.get("tool_calls") or ():
+        function = call.get("function") if call.get("type") == "function" else None
+        told = [call.get("id"), *([function.get("name"), function.get("arguments")] if function else [None])]
+        if not all(isinstance(each, str) for each in told):
+            return ".tool_calls must have id, type, function.name and function.arguments"
     content = message.get("content")
     if content is None:
         return None if role == "assistant" else ".content is required"
@@ -85,8 +91,9 @@ def _message(message: Body) -> Problem:
     if not isinstance(content, list):
         return ".content must be a string or an array of parts"
     for at, part in enumerate(content):
-        if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
-            return f".content[{at}] must be a part of type text"
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind not in _PARTS or not isinstance(part.get(kind), _PARTS[kind]):
+            return f".content[{at}] must be a part of type {', '.join(_PARTS)}"
     return None
 
 
@@ -194,6 +201,12 @@ def metadata(value: Any, body: Body) -> Problem:
     return None
 
 
+def template_variables(value: Any, body: Body) -> Problem:
+    """An object."""
+    del body
+    return None if isinstance(value, dict) else "must be an object"
+
+
 def reasoning_effort(value: Any, body: Body) -> Problem:
     """One of the documented efforts."""
     del body
@@ -210,6 +223,9 @@ FIELDS: dict[str, FieldCheck] = {
     "n": integer(1, 8),
     "temperature": number(0, 2),
     "top_p": number(0, 1),
+    "top_k": integer(-1),
+    "min_p": number(0, 1),
+    "repetition_penalty": number(0.01, 10),
     "frequency_penalty": number(-2, 2),
     "presence_penalty": number(-2, 2),
     "seed": integer(-_INT64, _INT64 - 1),
@@ -222,6 +238,7 @@ FIELDS: dict[str, FieldCheck] = {
     "tool_choice": tool_choice,
     "parallel_tool_calls": boolean,
     "reasoning_effort": reasoning_effort,
+    "chat_template_kwargs": template_variables,
     "user": text,
     "metadata": metadata,
 }

@@ -30,7 +30,8 @@ class Mutant(msgspec.Struct, frozen=True, kw_only=True):
 
     `kills` are the rules that must fail on it; `may_kill` those that fail too, by chance or as a consequence
     ("STOP*" stands for a whole section, "@stream" for all rules about the parameter stream).
-    `absent` are features that the target declares absent. `in_process` runs it as a backend too.
+    `absent` are features that the target declares absent. `in_process` runs it as a backend too. `time_scale` is below
+    one for a mutant that is caught by what never comes: rules need not wait long for that.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Mutant(msgspec.Struct, frozen=True, kw_only=True):
     absent: frozenset[str]
     engine_lacks: frozenset[str]
     in_process: bool
+    time_scale: float
 
     @property
     def engine_features(self) -> frozenset[str]:
@@ -62,6 +64,7 @@ def mutant(
     absent: tuple[str, ...] = (),
     engine_lacks: tuple[str, ...] = (),
     in_process: bool = False,
+    time_scale: float = 1.0,
 ) -> Callable[[_T], _T]:
     """Register the decorated behaviour; its docstring says what the fault is."""
 
@@ -80,6 +83,7 @@ def mutant(
             absent=frozenset(absent),
             engine_lacks=frozenset(engine_lacks),
             in_process=in_process,
+            time_scale=time_scale,
         )
         return behaviour
 

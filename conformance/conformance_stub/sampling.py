@@ -1,10 +1,10 @@
-"""From raw logits to a token: bias, penalties, mask, temperature, top_p, seed; and log probabilities."""
+"""From raw logits to a token: bias, penalties, mask, temperature, min_p, top_k, top_p; and log probabilities."""
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from enginehouse_plugin import GenerationRequest, TokenLogprob, TopLogprob
 
@@ -33,13 +33,25 @@ def penalised(logits: list[float], counts: dict[int, int], frequency: float, pre
     return logits
 
 
+def repeated(logits: list[float], seen: Iterable[int], penalty: float) -> list[float]:
+    """*logits* with those of the tokens in *seen* made less by *penalty*: divided where above 0, else multiplied."""
+    for token in set(seen):
+        logits[token] = logits[token] / penalty if logits[token] > 0 else logits[token] * penalty
+    return logits
+
+
 def sampled(logits: list[float], request: GenerationRequest, rng: random.Random) -> int:
-    """A token by the request's temperature and top_p; temperature 0 takes the likeliest."""
+    """A token by the request's temperature, min_p, top_k and top_p; temperature 0 takes the likeliest."""
     top, heat = max(logits), request.temperature
     if heat == 0:
         return logits.index(top)
     least = top - _NEVER * heat
     weights = [math.exp((value - top) / heat) if value > least else 0.0 for value in logits]
+    if request.min_p:
+        weights = [weight if weight >= request.min_p else 0.0 for weight in weights]  # the likeliest has 1
+    if 0 < request.top_k < len(weights):
+        least_kept = sorted(weights, reverse=True)[request.top_k - 1]
+        weights = [weight if weight >= least_kept else 0.0 for weight in weights]
     if request.top_p < 1:
         weights = nucleus(weights, request.top_p)
     return rng.choices(range(len(weights)), weights)[0]

@@ -1,4 +1,4 @@
-"""JSON Schema to grammar. What cannot be enforced is refused, never ignored."""
+"""JSON Schema to grammar. What cannot be enforced is refused, and ignored only where that is asked for."""
 
 from __future__ import annotations
 
@@ -9,14 +9,21 @@ from typing import Any
 import msgspec
 
 from .grammar import Alt, Lit, Node, OneOf, Ref, Rep, Seq, mask_of
+from .pattern import strings_of
 
 Schema = dict[str, Any]
 _TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
-_NOTES = {"title", "description", "$schema", "$id", "default", "examples"}
-_KNOWN = _NOTES | {
-    "type", "const", "enum", "properties", "required", "additionalProperties", "items", "minItems", "maxItems",
-    "minLength", "maxLength", "anyOf", "$ref", "$defs", "definitions",
-}  # fmt: skip
+_UNENFORCED = frozenset({
+    "allOf", "oneOf", "not", "if", "then", "else", "multipleOf", "minimum", "maximum", "exclusiveMinimum",
+    "exclusiveMaximum", "uniqueItems", "prefixItems", "contains", "minContains", "maxContains", "propertyNames",
+    "patternProperties", "minProperties", "maxProperties", "dependentRequired", "dependentSchemas", "dependencies",
+    "additionalItems", "unevaluatedItems", "unevaluatedProperties", "$dynamicRef",
+})  # fmt: skip
+"""Keywords that demand something which is not enforced here. What has any other name demands nothing."""
+_FORMATS = frozenset({
+    "date-time", "date", "time", "duration", "email", "idn-email", "hostname", "idn-hostname", "ipv4", "ipv6", "uri",
+    "uri-reference", "iri", "iri-reference", "uuid", "uri-template", "json-pointer", "relative-json-pointer", "regex",
+})  # fmt: skip
 
 
 class SchemaRefused(Exception):
@@ -53,7 +60,11 @@ def any_value() -> Node:
 @cache
 def any_object() -> Node:
     """Any JSON object."""
-    pair = Seq((_string(), Lit(b":"), Ref(any_value)))
+    return _object_of(Ref(any_value))
+
+
+def _object_of(value: Node) -> Node:
+    pair = Seq((_string(), Lit(b":"), value))
     return Seq((Lit(b"{"), _listed(pair, 0, None), Lit(b"}")))
 
 
@@ -73,18 +84,19 @@ def _listed(item: Node, least: int, most: int | None) -> Node:
 # ---- schemas ----
 
 
-def grammar_of(schema: Schema) -> Node:
-    """The grammar of the JSON texts, without blanks, that satisfy *schema*.
+def grammar_of(schema: Schema, *, is_lenient: bool = False) -> Node:
+    """The grammar of the JSON texts, without blanks, that satisfy *schema*; if *is_lenient*, as far as it can say.
 
     Raises:
         SchemaRefused: it is no valid schema, or cannot be enforced.
     """
-    return _Compiler(schema).node(schema)
+    return _Compiler(schema, is_lenient=is_lenient).node(schema)
 
 
 class _Compiler:
-    def __init__(self, root: Any) -> None:
+    def __init__(self, root: Any, *, is_lenient: bool) -> None:
         self._root = root
+        self._is_lenient = is_lenient
         self._refs: dict[str, Node] = {}
 
     def node(self, schema: Any) -> Node:
@@ -92,9 +104,13 @@ class _Compiler:
             return any_value()
         if not isinstance(schema, dict):
             raise SchemaRefused(f"a schema is an object, not {schema!r}")
-        unknown = schema.keys() - _KNOWN
-        if unknown:
-            raise SchemaRefused(f"the keyword {sorted(unknown)[0]!r} cannot be enforced")
+        unenforced = sorted(schema.keys() & _UNENFORCED)
+        if schema.get("format") in _FORMATS:
+            unenforced.append("format")
+        if "pattern" in schema and (schema.keys() & {"enum", "const", "minLength", "maxLength"}):
+            unenforced.append("pattern")
+        if unenforced and not self._is_lenient:
+            raise SchemaRefused(f"the keyword {unenforced[0]!r} cannot be enforced")
         if "$ref" in schema:
             return self._ref(schema["$ref"])
         if "const" in schema:
@@ -114,13 +130,22 @@ class _Compiler:
         makers: dict[str, Callable[[], Node]] = {
             "object": lambda: self._object(schema),
             "array": lambda: self._array(schema),
-            "string": lambda: _string(*_bounds(schema, "minLength", "maxLength")),
+            "string": lambda: self._string(schema),
             "integer": lambda: _INTEGER,
             "number": lambda: _NUMBER,
             "boolean": lambda: Alt((Lit(b"true"), Lit(b"false"))),
             "null": lambda: Lit(b"null"),
         }
         return makers[kind]()
+
+    def _string(self, schema: Schema) -> Node:
+        free = _string(*_bounds(schema, "minLength", "maxLength"))
+        if "pattern" not in schema:
+            return free
+        matched = strings_of(schema["pattern"]) if isinstance(schema["pattern"], str) else None
+        if matched is None and not self._is_lenient:
+            raise SchemaRefused("the keyword 'pattern' cannot be enforced")
+        return matched or free
 
     def _ref(self, ref: Any) -> Node:
         if not isinstance(ref, str) or not ref.startswith("#"):
@@ -141,16 +166,15 @@ class _Compiler:
         if not isinstance(properties, dict) or not isinstance(required, list):
             raise SchemaRefused("`properties` is an object and `required` an array")
         extra = schema.get("additionalProperties", True)
-        if not isinstance(extra, bool):
-            raise SchemaRefused("the keyword 'additionalProperties' can only be enforced as true or false")
-        missing = [name for name in required if name not in properties]
-        if missing:
-            raise SchemaRefused(f"`required` names {missing[0]!r}, which is no property")
-        if not properties and extra:
-            return any_object()
+        unnamed = [name for name in required if name not in properties]
+        if unnamed and extra is False:
+            raise SchemaRefused(f"`required` names {unnamed[0]!r}, which 'additionalProperties' forbids")
+        members = {**properties, **dict.fromkeys(unnamed, extra)}
+        if not members and extra is not False:
+            return _object_of(self.node(extra))
         pairs = [
             (Seq((Lit(msgspec.json.encode(name) + b":"), self.node(value))), name in required)
-            for name, value in properties.items()
+            for name, value in members.items()
         ]
         return Seq((Lit(b"{"), _members(pairs), Lit(b"}")))
 
@@ -171,7 +195,7 @@ def _members(pairs: Sequence[tuple[Node, bool]]) -> Node:
 
 
 def _guessed(schema: Schema) -> str:
-    return "array" if "items" in schema else "string" if "maxLength" in schema else "object"
+    return "array" if "items" in schema else "string" if schema.keys() & {"maxLength", "pattern"} else "object"
 
 
 def _array(schema: Schema, name: str) -> list[Any]:

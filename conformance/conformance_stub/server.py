@@ -22,6 +22,7 @@ from .listener import Listener
 from .wire_parts import Rejected
 
 _ROOTS = ("/v1", "/api/v1")
+_CHAT = "/chat/completions"
 
 
 class StubServer:
@@ -74,7 +75,7 @@ class StubServer:
             request = await http.read_request(reader, self.behaviour.max_body_bytes)
         except http.TooLarge:
             rejected = Rejected("The body is too large.", code="request_too_large", status=413)
-            writer.write(self._rejected(rejected))
+            writer.write(self._rejected(rejected, is_of_chat=True))
             await writer.drain()
             return
         if request is None:
@@ -96,7 +97,7 @@ class StubServer:
         try:
             reply = await self._route(request, writer)
         except Rejected as exc:
-            reply = self._rejected(exc)
+            reply = self._rejected(exc, is_of_chat=request.path.endswith(_CHAT))
         except EnginehouseError as exc:
             reply = self._failed(exc)
         if reply is not None:
@@ -111,7 +112,7 @@ class StubServer:
             raise Rejected("There is nothing here.", code="not_found", status=404)
         path = request.path.removeprefix(root)
         self.behaviour.check_key(request.headers.get("authorization"), self._key)
-        if path == "/chat/completions":
+        if path == _CHAT:
             if request.method != "POST":
                 raise Rejected("The method is not allowed.", code="method_not_allowed", status=405)
             return await self._chat(request, writer)
@@ -128,7 +129,7 @@ class StubServer:
         body = parts.decode(request.body)
         parts.check_query(request.query, self.profile)
         parts.check_fields(body, self.profile)
-        prepared = parts.prepare(body)
+        prepared = parts.prepare(parts.within(body, self.profile))
         number = next(self._numbers)
         stream = bool(prepared.get("stream"))
         events = self.instance.generate(to_request(prepared, request_id=str(number), stream=stream))
@@ -168,10 +169,11 @@ class StubServer:
 
     # ---- errors ----
 
-    def _rejected(self, exc: Rejected) -> bytes:
+    def _rejected(self, exc: Rejected, *, is_of_chat: bool) -> bytes:
         kind = "authentication_error" if exc.status == 401 else "invalid_request_error"
         error = {"error": {"message": exc.message, "type": kind, "param": exc.param, "code": exc.code}}
-        return self._encode_error(exc.status, error, [])
+        status = self.behaviour.status_of(exc.status, self.profile) if is_of_chat else exc.status
+        return self._encode_error(status, error, [])
 
     def _failed(self, exc: EnginehouseError) -> bytes:
         status, error, headers = self._error(exc)
@@ -185,6 +187,8 @@ class StubServer:
         return status, error, retry
 
     def _encode_error(self, status: int, error: Body, headers: list[tuple[str, str]]) -> bytes:
+        message = f"{self.behaviour.words_of(status, self.profile)}{error['error']['message']}"
+        error = {"error": {**error["error"], "message": message}}
         status, error, headers = self.behaviour.error(status, error, headers)
         return http.whole(status, msgspec.json.encode(error), [("content-type", "application/json"), *headers])
 

@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
+
 import msgspec
 
 from enginehouse_plugin import AssistantMessage, Chat, DeveloperMessage, Message, TextPart, Tool, ToolMessage
+from enginehouse_plugin.request import AudioPart, ContentPart, FilePart, ImagePart
 
 from . import vocabulary
 
+VARIABLE = "style"
+"""The one variable that the template reads."""
 
-def render(chat: Chat, tools: tuple[Tool, ...]) -> list[int]:
+
+def render(chat: Chat, tools: tuple[Tool, ...], variables: Mapping[str, object]) -> list[int]:
     """Token ids of *chat*, with *tools* shown first, up to where the assistant's turn begins."""
     tokens: list[int] = []
+    if VARIABLE in variables:
+        tokens += _turn(VARIABLE, str(variables[VARIABLE]))
     if tools:
         tokens += _turn("tools", "\n".join(_shown(tool) for tool in tools))
     for message in chat.messages:
         tokens += _turn(_role(message), _text(message))
     return [*tokens, vocabulary.TURN, *vocabulary.encode("assistant\n")]
+
+
+def _shown_part(part: ContentPart) -> str:
+    """A text as it is; of other parts what stands for them: this model sees a picture as eight letters."""
+    match part:
+        case TextPart():
+            return part.text
+        case ImagePart():
+            data = part.image_url.url
+        case AudioPart():
+            data = part.input_audio.data
+        case FilePart():
+            data = part.file.file_data or ""
+    return hashlib.sha256(data.encode()).hexdigest()[:8]
 
 
 def _shown(tool: Tool) -> str:
@@ -36,9 +59,7 @@ def _role(message: Message) -> str:
 
 def _text(message: Message) -> str:
     content = message.content
-    text = content if isinstance(content, str) else ""
-    if content is not None and not isinstance(content, str):
-        text = "".join(part.text for part in content if isinstance(part, TextPart))
+    text = content if isinstance(content, str) else "".join(map(_shown_part, content or ()))
     if isinstance(message, AssistantMessage):
         text = (message.reasoning_content or "") + text + (message.refusal or "")
         text += "".join(f"{call.function.name}({call.function.arguments})" for call in message.tool_calls or ())

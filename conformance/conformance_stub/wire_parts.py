@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from enginehouse_conformance.documented import documented
 from enginehouse_conformance.rules import ProfileData
 from enginehouse_plugin import TokenLogprob
 
@@ -68,6 +69,10 @@ class WireParts:
                 raise Rejected(f"{name} is required", param=name, code="missing_required_parameter")
         for name in body.keys() - self.known_fields(profile):
             raise Rejected(f"{name} is no field of this API", param=name, code="unknown_parameter")
+        roles = self.roles_of(profile)
+        for message in body["messages"] if isinstance(body["messages"], list) else ():
+            if isinstance(message, dict) and roles and message.get("role") not in roles:
+                raise Rejected(f"role must be one of {', '.join(roles)}", param="messages", code="invalid_value")
         for name, value in body.items():
             problem = None if value is None else self.problem(name, value, body, profile)
             if problem is not None:
@@ -80,6 +85,35 @@ class WireParts:
         if name == "temperature":
             return number(0, profile.max_temperature)(value, body)
         return FIELDS[name](value, body)
+
+    def roles_of(self, profile: ProfileData) -> tuple[str, ...]:
+        """Roles that the document of *profile* lists; none: all."""
+        return documented(profile.name).roles
+
+    def limit_of(self, profile: ProfileData) -> int | None:
+        """The tokens that an answer has where the request does not say; None: as many as come."""
+        field = documented(profile.name).fields.get("max_tokens")
+        return None if field is None else field.default
+
+    def shared(self, limit: int, choices: int, profile: ProfileData) -> int:
+        """What each of *choices* gets of the *limit* of a run."""
+        return limit // choices if documented(profile.name).max_completion_tokens_spans == "run" else limit
+
+    def within(self, body: Body, profile: ProfileData) -> Body:
+        """The checked request with the bounds of *profile*."""
+        limit, newer = self.limit_of(profile), body.get("max_completion_tokens")
+        if newer is not None:
+            body = {**body, "max_completion_tokens": self.shared(newer, body.get("n") or 1, profile)}
+        return body if limit is None or body.get("max_tokens") or newer else {**body, "max_tokens": limit}
+
+    def status_of(self, status: int, profile: ProfileData) -> int:
+        """The documented status for *status*."""
+        return documented(profile.name).statuses.get(status, status)
+
+    def words_of(self, status: int, profile: ProfileData) -> str:
+        """What the document says of *status*."""
+        said = documented(profile.name).errors.get(status)
+        return "" if said is None else f"{said.words} "
 
     def prepare(self, body: Body) -> Body:
         """The checked request as it goes on to the engine, nulls left out. A mutant that ignores a field drops it."""

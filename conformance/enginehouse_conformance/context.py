@@ -42,9 +42,13 @@ _WORDS = [
 
 
 class Shared:
-    """What the checks of one run share: results that many of them need and that cost requests to get."""
+    """What the checks of one run share: results that many of them need and that cost requests to get.
+
+    `refused` are the fields that the target refused although it was not said to lack what they ask for.
+    """
 
     def __init__(self) -> None:
+        self.refused: set[str] = set()
         self._kept: dict[object, Any] = {}
         self._locks: dict[object, asyncio.Lock] = {}
 

@@ -11,6 +11,9 @@ reasoning_efforts = ["low", "medium", "high"]
 [limits]
 n = 4
 
+[template_variables]
+enable_thinking = [true, false]
+
 [hooks]
 url = "http://127.0.0.1:9000/hooks"
 """
@@ -18,11 +21,16 @@ url = "http://127.0.0.1:9000/hooks"
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from enginehouse_plugin import FEATURES
+
+from .rules import SECTIONS
+
+NAMED = frozenset(entry.name for section in SECTIONS.values() for entry in section.feature if entry.named)
+"""Features that a target has only where it says so by name: in `features`, or as a backend's own."""
 
 
 class Hooks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,7 +41,10 @@ class Hooks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Declared(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A target's declaration. Without `features` and `absent` it claims everything its profile describes."""
+    """A target's declaration. Without `features` and `absent` it claims everything its profile describes.
+
+    `template_variables` are variables that the model's chat template reads, each with two values that it shows.
+    """
 
     features: frozenset[str] | None = None
     absent: frozenset[str] = frozenset()
@@ -47,13 +58,18 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keys: bool | None = None
     eos_ids: tuple[int, ...] = ()
     reasoning_efforts: tuple[str, ...] = ()
+    template_variables: dict[str, tuple[Any, Any]] = {}  # any JSON
     hooks: Hooks | None = None
 
     def has(self, feature: str) -> bool:
         """Whether *feature* is declared present."""
         if self.features is not None:
             return feature in self.features
-        return feature not in self.absent
+        return feature not in self.absent | NAMED
+
+    def denies(self, feature: str) -> bool:
+        """Whether *feature* is declared absent, so that it must be refused."""
+        return feature in self.absent if self.features is None else feature not in self.features
 
     def present(self) -> tuple[str, ...]:
         """The names of all declared features, sorted."""

@@ -13,7 +13,7 @@ import msgspec
 from enginehouse_plugin.errors import ContextTooLong, EnginehouseError
 
 from .context import Context, Shared
-from .probes import probe_absent
+from .probes import advice, probe_absent, refused_means
 from .registry import Check, all_checks
 from .results import REPORT_VERSION, Report, Result, SuiteFacts, Transcript, summarise
 from .rules import PROFILES, RULES, ProfileData, Rule
@@ -132,6 +132,7 @@ class Run:
                 is_cut_short=self._fault is not None,
             ),
             results=ordered,
+            notes=advice(self.target.declared, self._shared.refused),
             opening=self._vitals.opening,
         )
 
@@ -155,6 +156,7 @@ class Run:
                 if rule not in alone:
                     group.create_task(run_shared(rule))
         for rule in alone:
+            await self._vitals.settle()
             results[rule.id] = await self._run_one(rule)
         return results
 
@@ -198,11 +200,13 @@ class Run:
             return Verdict.ERROR, "the suite has no check for this rule", "", ""
         limit_s = (check.time_limit_s or self.options.check_timeout_s) * self.options.time_scale
         try:
-            async with asyncio.timeout(limit_s):
+            async with asyncio.timeout(limit_s) as limit:
+                context.recording.limit = limit
                 return await self._check(rule, check, context)
         except TimeoutError:
             return Verdict.ERROR, f"the check was not done within {limit_s:g} s", "", ""
         except Closed as exc:
+            context.recording.limit = None
             return await self._again(rule, check, context, str(exc), limit_s)
         except TransportFault as exc:
             return Verdict.ERROR, str(exc), "", ""
@@ -225,10 +229,13 @@ class Run:
     async def _check(self, rule: Rule, check: Check, context: Context) -> Judgement:
         try:
             absent = [feature for feature in rule.features if not context.declared.has(feature)]
-            if rule.when_absent and not absent:
-                return Verdict.NOT_APPLICABLE, f"the target declares {', '.join(rule.features)}", "", ""
+            denied = [feature for feature in rule.features if context.declared.denies(feature)]
+            if rule.when_absent and not denied:
+                return Verdict.NOT_APPLICABLE, f"the target does not say that it has no {rule.features[0]}", "", ""
+            if absent and not denied:
+                return Verdict.NOT_APPLICABLE, f"the target does not say that it has {', '.join(absent)}", "", ""
             if absent and not rule.when_absent:
-                return await self._unsupported(context, absent)
+                return await self._unsupported(context, denied)
             await check.function(context)
         except Failed as exc:
             return Verdict.FAIL, exc.message, exc.expected, exc.seen
@@ -241,6 +248,9 @@ class Run:
                 return self._no_room(str(exc))
             return _failed("an answer", f"the target failed: {exc}")
         except Refused as exc:
+            if (means := refused_means(context, exc.refusal)) is not None:
+                why = f"what the rule needs cannot be tried: {means} is refused, which it uses and is not about: {exc}"
+                return Verdict.INCONCLUSIVE, why, "", ""
             return _failed("the request to be served: nothing in it is declared absent", f"refused: {exc}")
         except (ServerFailure, EnginehouseError) as exc:
             return _failed("an answer", f"the target failed: {exc}")

@@ -72,6 +72,11 @@ class Vitals:
         if was_served:
             self._suspects = dict(self._running)
 
+    async def settle(self) -> None:
+        """Free checks that are over of suspicion, where the target is well: none runs beside those that run alone."""
+        if self._suspects and self._was_well and await self._sign() is None:
+            self._suspects = dict(self._running)
+
     async def look(self, rule: str) -> Illness | None:
         """Ask whether the target is well, after the check of *rule* did not pass; waits for it to come back."""
         async with self._lock:

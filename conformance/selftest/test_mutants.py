@@ -48,6 +48,7 @@ async def test_a_mutant_is_caught_by_the_right_rules(mutant) -> None:
             absent=mutant.absent,
             engine_features=mutant.engine_features,
             check_timeout_s=CHECK_TIMEOUT_S,
+            time_scale=mutant.time_scale,
         )
 
     await judge(mutant, run, over_http(mutant))
@@ -56,7 +57,13 @@ async def test_a_mutant_is_caught_by_the_right_rules(mutant) -> None:
 @pytest.mark.parametrize("mutant", [m for m in MUTANTS.values() if m.in_process], ids=lambda m: m.name)
 async def test_a_mutant_of_the_engine_is_caught_without_http(mutant) -> None:
     async def run(rules):
-        return await run_on_stub_backend(mutant.behaviour(), rules=rules, check_timeout_s=CHECK_TIMEOUT_S)
+        return await run_on_stub_backend(
+            mutant.behaviour(),
+            rules=rules,
+            engine_features=mutant.engine_features,
+            check_timeout_s=CHECK_TIMEOUT_S,
+            time_scale=mutant.time_scale,
+        )
 
     await judge(mutant, run, frozenset(rule for rule in mutant.kills if RULES[rule].scope != "wire"))
 

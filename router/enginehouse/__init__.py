@@ -1,5 +1,12 @@
 """Enginehouse: one OpenAI-compatible chat API in front of every inference engine."""
 
-from importlib.metadata import version
+__version__: str
 
-__version__ = version("enginehouse")
+
+def __getattr__(name: str) -> str:
+    """`__version__`, looked up when it is asked for: that takes longer than importing all the rest of this package."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import version
+
+    return version("enginehouse")

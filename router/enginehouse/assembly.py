@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from enginehouse import hardware
-from enginehouse.accounts import Ledger, SQLiteStore
+from enginehouse.accounts import Credits, KeyRing, Ledger, Limiter, StoreError, open_store
+from enginehouse.accounts.meters import DAY_S
 from enginehouse.certificates import Certificates
-from enginehouse.config import Config
-from enginehouse.fleet import Deadlines, Fleet
+from enginehouse.config import Config, ConfigError
+from enginehouse.dialects.mounts import mounts
+from enginehouse.dialects.profiles import defaults_of
+from enginehouse.fleet import Fleet, disk_of, fetch_in_thread
 from enginehouse.http.app import App, create_app
 from enginehouse.http.layers import Layer
 from enginehouse.http.server import listen
@@ -16,7 +21,10 @@ from enginehouse.http.server import serve as serve_on
 from enginehouse.live import Live
 from enginehouse.plugins import Plugins
 from enginehouse.service import Service
-from enginehouse_plugin import Device
+from enginehouse.telemetry import get_logger
+from enginehouse_plugin import BackendType, Device, OnProgress
+
+log = get_logger()
 
 
 class House:
@@ -30,57 +38,105 @@ class House:
         self._ledger = ledger
 
     def close(self) -> None:
-        """Write the usage that waits. Call it once, when nothing is served any more; it blocks."""
+        """Write what waits to be accounted for. Call it once, when nothing is served any more; it blocks."""
+        self.service.settle()
         if self._ledger is not None:
             self._ledger.close()
 
 
 def build(
-    config: Config, plugins: Plugins, *, devices: Sequence[Device] | None = None, layers: Sequence[Layer] = ()
+    config: Config,
+    plugins: Plugins,
+    *,
+    devices: Sequence[Device] | None = None,
+    layers: Sequence[Layer] = (),
+    read: Callable[[], Config] | None = None,
 ) -> House:
     """Build the house that *config*, bound to *plugins*, describes, on *devices* (None: those of this host).
 
-    Nothing is loaded before the application's lifespan begins.
+    Nothing is loaded before the application's lifespan begins. *read* reads the configuration anew for a reload.
 
     Raises:
         ConfigError: usage cannot be kept where the configuration says.
     """
-    live = Live(config)
+    live = Live(config, read)
+
+    def survey() -> tuple[Device, ...]:
+        return hardware.merged(hardware.devices(), plugins.devices())
+
+    async def fetch(backend: BackendType, source: str, on_progress: OnProgress) -> str | None:
+        return await fetch_in_thread(backend, source, on_progress, disk_of(live.config))
+
     fleet = Fleet(
         config,
         plugins.backends,
-        hardware.merged(hardware.devices(), plugins.devices()) if devices is None else devices,
+        survey() if devices is None else devices,
+        survey=survey if devices is None else None,
         on_change=plugins.instance_changed,
         select=plugins.select if plugins.has_selectors else None,
         certificates=Certificates.of(config),
+        profiles=_defaults(config, plugins),
+        fetch=fetch,
     )
-    ledger = Ledger(SQLiteStore(config.usage.path)) if config.usage.path else None
-    service = Service(plugins, fleet, ledger=ledger)
-    app = create_app(live, service, layers=layers)
-
-    def set_deadlines(config: Config) -> None:
-        deadlines = Deadlines.of(config.server)
-        for model in fleet.models.values():
-            model.deadlines = deadlines
-
-    def describe(config: Config) -> None:
-        for name, model in fleet.models.items():
-            model.config = config.models[name]
-
-    live.observe(("models.*.defaults", "models.*.description", "models.*.owned_by"), describe)
-    live.observe(("server.first_token_timeout_s", "server.total_timeout_s"), set_deadlines)
+    live.observe(("weights.disk",))
+    limiter = Limiter()
+    limiter.set_models(config.models)
+    keys = KeyRing(config.keys, is_closed=config.accounts.keys, limiter=limiter)
+    credit = Credits(are_all=config.accounts.credits == "all")
+    credit.set_prices(config.models)
+    ledger = _ledger(config, keys, limiter, credit)
+    service = Service(plugins, fleet, ledger=ledger, limiter=limiter, credit=credit)
+    live.observe(("models",), lambda config: limiter.set_models(config.models))
+    live.observe(("models",), lambda config: credit.set_prices(config.models))
+    times = [f"server.{name}_timeout_s" for name in ("first_token", "idle", "total", "try", "hang")]
+    tries = ("server.retry_budget", "server.breaker_failures", "server.breaker_open_s")
+    # Before the application, which asks the fleet for the models that it has routes to.
+    followed = ("models", "trust", "mounts", "budget", *times, *tries)
+    live.observe(followed, lambda config: fleet.follow(config, _defaults(config, plugins)))
+    live.reread(fleet.compare)
+    app = create_app(live, service, keys, layers=layers)
     return House(live, fleet, service, app, ledger)
 
 
-def serve(config: Config, plugins: Plugins) -> None:
-    """Build the house and serve it until a signal ends it; returns when everything has ended.
+def _defaults(config: Config, plugins: Plugins) -> dict[str, dict[str, Any]]:
+    """The defaults of the profiles that *config* mounts, by their labels."""
+    return {mount.label: defaults_of(mount.profile) for mount in mounts(config, plugins.profiles)}
+
+
+def _ledger(config: Config, keys: KeyRing, limiter: Limiter, credit: Credits) -> Ledger | None:
+    """What keeps usage where *config* says; *keys*, *limiter* and *credit* are told what is there for them."""
+    store = open_store(config)
+    if store is None:
+        return None
+    now = time.time()
+    try:
+        if config.accounts.keys:
+            keys.follow(store.changed_keys(0))
+        credit.learn(store.known_credits(0))
+        if not store.is_shared:  # where it is, what others had is counted there
+            limiter.remember((key, model, now - at, tokens) for key, model, at, tokens in store.had(now - DAY_S))
+    except StoreError as error:
+        store.close()
+        raise ConfigError(f"accounts cannot be read: {error}.", file=config.file, where="accounts.url") from error
+    return Ledger(
+        store,
+        keys=keys if config.accounts.keys else None,
+        limiter=limiter,
+        credit=credit,
+        refuses=config.accounts.on_store_failure == "refuse",
+    )
+
+
+def serve(config: Config, plugins: Plugins, read: Callable[[], Config] | None = None) -> None:
+    """Build the house and serve it until a signal ends it; returns when everything has ended. *read*: see `build`.
 
     Raises:
         ConfigError: the address cannot be listened on, or something of the configuration cannot be used.
     """
     with listen(config.server.host, config.server.port) as listener:
-        house = build(config, plugins)
+        house = build(config, plugins, read=read)
         try:
-            serve_on(listener, house.app, house.fleet, config)
+            serve_on(listener, house.app, house.fleet, house.live)
         finally:
             house.close()
+        log.info("stopped")

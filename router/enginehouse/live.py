@@ -6,12 +6,14 @@ restart, so that what is said of a change is what happens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
 
-from .config import Config, ModelConfig, refuse_open_listener
+from .config import Config, ConfigError, ModelConfig, refuse_open_listener
+from .telemetry import get_logger
 
 Path = tuple[str, ...]
 """A key: `("server", "port")`, `("models", "m", "defaults")`, a whole model `("models", "m")`, `("keys", "alice")`."""
@@ -21,6 +23,7 @@ _DEFAULT: Final = Config()
 _SECTIONS: Final = tuple(
     name for name in Config.__struct_fields__ if isinstance(getattr(_DEFAULT, name), msgspec.Struct)
 )
+log = get_logger()
 _TOP: Final = tuple(name for name in Config.__struct_fields__ if name not in (*_SECTIONS, "models", "keys", "file"))
 
 
@@ -47,11 +50,18 @@ class Changes(msgspec.Struct, frozen=True):
 
 
 class Live:
-    """Holds the configuration in force, `config`; *config* is the one to begin with, bound to the plugins."""
+    """Holds the configuration in force, `config`; *config* is the one to begin with, bound to the plugins.
 
-    def __init__(self, config: Config) -> None:
+    *read* reads it anew where it is from, bound and checked; None: it is from nowhere.
+    """
+
+    def __init__(self, config: Config, read: Callable[[], Config] | None = None) -> None:
         self.config = config
+        self._read = read
         self._observers: list[tuple[tuple[Path, ...], Callable[[Config], None] | None]] = []
+        self._checks: list[Callable[[Config], None]] = []
+        self._rereads: list[Callable[[], Awaitable[None]]] = []
+        self._lock = asyncio.Lock()
 
     def observe(self, keys: Sequence[str], apply: Callable[[Config], None] | None = None) -> None:
         """Follow *keys*: `server.keep_alive_s`, `keys`, `models.*.defaults`, or `models` for all of them.
@@ -67,6 +77,61 @@ class Live:
             if not any(_leads_to(path, known) for known in _known()):
                 raise ValueError(f"there is no key '{key}'")
         self._observers.append((paths, apply))
+
+    def check(self, check: Callable[[Config], None]) -> None:
+        """Have *check* look at a configuration before it is reloaded, in a thread; it raises `ConfigError`.
+
+        It sees what was read, and what would be in force, where keys that need a restart stay as they are.
+        """
+        self._checks.append(check)
+
+    def reread(self, again: Callable[[], Awaitable[None]]) -> None:
+        """Call *again* at each reload: it reads again what the configuration only names, and does not fail."""
+        self._rereads.append(again)
+
+    async def reload(self, *, is_trial: bool = False) -> Changes:
+        """Read the configuration anew where it is from, and put in force what needs no restart; returns what changes.
+
+        *is_trial*: change nothing, only say what would be.
+
+        Raises:
+            ConfigError: it cannot be used, or is from no file; nothing is changed.
+        """
+        async with self._lock:
+            new = await asyncio.to_thread(self._read_checked)
+            if is_trial:
+                return self.diff(new)
+            changes = self.apply(new)
+            for again in self._rereads:
+                await again()
+        log.info(
+            "configuration reloaded",
+            changed=[change.where for change in changes.now],
+            needs_restart=[change.where for change in changes.at_restart],
+        )
+        return changes
+
+    def _read_checked(self) -> Config:
+        if self._read is None:
+            raise ConfigError(
+                "this server was started without a file that could be read again.",
+                fix="Start it with --config FILE.",
+            )
+        new = self._read()
+        for config in (new, self._in_force(new)):
+            for check in self._checks:
+                check(config)
+        return new
+
+    def _in_force(self, new: Config) -> Config:
+        """What would be in force of *new*.
+
+        Raises:
+            ConfigError: the listener would be open to the network.
+        """
+        config = _keeping(self.config, new, {change.path for change in self.diff(new).at_restart})
+        refuse_open_listener(config)
+        return config
 
     def diff(self, new: Config) -> Changes:
         """What *new*, bound to the same plugins, would change; changes nothing itself."""
@@ -86,9 +151,7 @@ class Live:
             ConfigError: the listener would be open to the network; nothing is changed.
         """
         changes = self.diff(new)
-        config = _keeping(self.config, new, {change.path for change in changes.at_restart})
-        refuse_open_listener(config)
-        self.config = config
+        self.config = config = self._in_force(new)
         for paths, apply in self._observers:
             if apply is not None and any(_is_followed(change.path, paths) for change in changes.now):
                 apply(config)
@@ -118,7 +181,7 @@ def _values(config: Config) -> dict[Path, Any]:  # the type of a value is its ke
     for name, model in config.models.items():
         values |= _fields(("models", name), model)
     for key in config.keys:
-        values["keys", key.name] = key.sha256
+        values["keys", key.name] = key
     return values
 
 

@@ -8,11 +8,27 @@ service.finish(facts, status)
 
 from __future__ import annotations
 
-from enginehouse.accounts import Facts, Ledger
-from enginehouse.fleet import Fleet, FleetSnapshot, Lease, ModelSnapshot
+import asyncio
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+
+from enginehouse.accounts import AccountsState, Credits, Facts, Ledger, Limiter
+from enginehouse.fleet import CountLease, Fleet, FleetSnapshot, Lease, ModelSnapshot
 from enginehouse.plugins import Plugins
 from enginehouse.telemetry import InstanceGauge, Metrics, log_request
-from enginehouse_plugin import GenerationRequest, RequestFacts, Sink
+from enginehouse_plugin import GenerationRequest, Sink
+
+SETTLE_S: Final = 0.05
+"""Requests that end within this time are accounted for together, beside the way of those that run. A router that is
+killed may lose what ended within it, but for requests that are paid for."""
+PAID_SETTLE_S: Final = 0.005
+"""The same for requests of keys with credit: the end of an answer is held back until it is committed."""
+HOLD_S: Final = 10.0
+"""How long the end of an answer is held back at most, where the database neither commits nor fails: under a campaign
+on a busy machine a commit took more than a second, and a kill then cost the charges of answers that had gone out."""
 
 
 class Service:
@@ -25,15 +41,52 @@ class Service:
         *,
         metrics: Metrics | None = None,
         ledger: Ledger | None = None,
+        limiter: Limiter | None = None,
+        credit: Credits | None = None,
     ) -> None:
         self.fleet = fleet
         self.plugins = plugins
         self.metrics = metrics or Metrics()
         self.ledger = ledger
+        self.limiter = limiter or Limiter()
+        self.credits = credit or Credits()
+        self._ended: list[Facts] = []
+        self._held: list[Callable[[], None]] = []
+        self._is_due = self._is_paid_due = False
 
     def begin(self, request_id: str) -> Facts:
         """Start the notes on a request, and its clock."""
         return Facts(request_id)
+
+    def reserve(
+        self,
+        request: GenerationRequest,
+        model: str,
+        *,
+        facts: Facts,
+        said: Collection[str],
+        profile: str,
+        again: Callable[[], None],
+    ) -> bool:
+        """Reserve of the key's credit what *request* may cost, where its key pays and its model has prices.
+
+        False: the database is asked first, and *again* called when this is to be asked once more.
+
+        Raises:
+            InsufficientCredits: the key has too little.
+            AccountsUnavailable: that cannot be known now.
+        """
+        prices = self.credits.prices.get(model)
+        if prices is None or facts.credit is not None:  # a limit may have been asked for meanwhile
+            return True
+        facts.prices = prices
+        purse = self.credits.purse(facts.key)
+        if purse is None or self.ledger is None or model not in self.fleet.models:
+            return True
+        said_tokens, most_tokens = self.fleet.model(model).bounds(request.max_tokens, said, profile)
+        return self.credits.reserve(
+            facts, purse, choices=request.n, said_tokens=said_tokens, most_tokens=most_tokens, again=again
+        )
 
     def open(
         self,
@@ -43,38 +96,106 @@ class Service:
         client: str,
         facts: Facts,
         sink: Sink,
+        said: Collection[str] = (),
+        profile: str = "",
         is_lenient: bool = False,
+        is_from_host: bool = False,
+        counts: bool = False,
     ) -> Lease:
         """Begin to generate for *request* of *client*; events and the end go to *sink*, once this has returned.
 
-        With *is_lenient* what the model lacks is left out and noted in `facts.ignored`, where that is possible.
+        Fields of *request* that are not in *said* are left to the model's defaults, behind which those of the *profile*
+        with this label stand. With *is_lenient* what the model lacks is left out and noted in `facts.ignored`, where
+        that is possible. With *is_from_host* another host has sent it, and it goes no further than this one. If it
+        *counts*, nothing is generated, and the one event is a `UsageReport` of the prompt.
 
         Raises:
             ModelNotFound: there is no such model.
+            AccountsUnavailable: usage cannot be written down, and the owner wants nothing served then.
+            RateLimited: the key or the model has had as much as it may.
+            Undecided: that has to be asked for; call this again when the limiter knows it.
             UnsupportedFeature: no instance of it has what the request needs.
             FleetError: none takes requests now.
             EnginehouseError: an instance refused it at once.
         """
         facts.model = model
         facts.is_stream = request.stream
-        lease = Lease(request, self.fleet.model(model), client, facts, sink, is_lenient=is_lenient)
+        if facts.credit is not None and facts.credit.max_tokens is not None:
+            request = msgspec.structs.replace(request, max_tokens=facts.credit.max_tokens)
+            said = {*said, "max_tokens"}
+        chosen = self.fleet.model(model)
+        if is_from_host:
+            chosen = chosen.alone()
+        for sleeping in chosen.sleepers:
+            sleeping.wake()
+        if self.ledger is not None:
+            self.ledger.check()
+        self.limiter.enter(facts, request.n * (request.max_tokens or 0))
+        kind = CountLease if counts else Lease
+        lease = kind(request, chosen, client, facts, sink, said=said, profile=profile, is_lenient=is_lenient)
         lease.open()
         if self.ledger is not None:
             self.ledger.track(facts)
         return lease
 
-    def finish(self, facts: Facts, status: int) -> RequestFacts | None:
-        """Account for a request that has ended with HTTP *status*, once: metrics, a log line, usage, observers."""
+    def finish(self, facts: Facts, status: int, then: Callable[[], None] | None = None) -> None:
+        """End a request with HTTP *status*, once; it is accounted for within `SETTLE_S`.
+
+        One that is paid for is accounted for sooner, and *then* is called when that is committed.
+        """
         if facts.is_ended:
-            return None
-        record = facts.end(status)
+            return
+        facts.end(status)
+        self.limiter.leave(facts)
+        self.credits.settle(facts)
+        self._ended.append(facts)
+        if facts.charged is not None:
+            if then is not None:
+                self._held.append(then)
+            if not self._is_paid_due:
+                self._is_paid_due = True
+                asyncio.get_running_loop().call_later(PAID_SETTLE_S, self.settle)
+        elif not self._is_due:
+            self._is_due = True
+            asyncio.get_running_loop().call_later(SETTLE_S, self.settle)
+
+    def settle(self) -> None:
+        """Account for the requests that have ended: metrics, a log line, usage, observers."""
+        self._is_due = self._is_paid_due = False
+        ended, self._ended = self._ended, []
         if self.ledger is not None:
-            self.ledger.add(facts)
-        self.metrics.count(record, record.model if record.model in self.fleet.models else "")
-        log_request(record, facts.recorded)
-        if self.plugins.has_request_observers:
-            self.plugins.request_finished(record)
-        return record
+            self.ledger.add(*ended, then=self._release() if self._held else None)
+        for facts in ended:
+            record = facts.record()
+            self.metrics.count(record, record.model if record.model in self.fleet.models else "")
+            log_request(record, facts.recorded)
+            if self.plugins.has_request_observers:
+                self.plugins.request_finished(record)
+
+    def _release(self) -> Callable[[], None]:
+        """What lets the ends of answers go that are held back now, by any thread; they go by themselves in time."""
+        held, self._held = self._held, []
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # it has ended, and with it whoever waits
+            return lambda: None
+
+        def let_go() -> None:
+            late.cancel()
+            while held:
+                loop.call_soon(held.pop())  # each by itself: one that breaks holds up no other
+
+        def release() -> None:
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(let_go)
+
+        late = loop.call_later(HOLD_S, let_go)
+        return release
+
+    @property
+    def accounts(self) -> AccountsState:
+        """Whether usage is written down, where it is kept at all."""
+        return "written" if self.ledger is None else self.ledger.state
 
     def snapshot(self) -> FleetSnapshot:
         """The fleet as it is now."""
@@ -90,15 +211,24 @@ class Service:
 
     def metrics_text(self) -> str:
         """All metrics in Prometheus' text format."""
+        self.settle()
         return self.metrics.render(
-            InstanceGauge(
-                instance_id=instance.id,
-                model=instance.planned.model,
-                backend=instance.planned.backend.name,
-                state=instance.state,
-                running=instance.running,
-                waiting=instance.waiting,
-                restarts=instance.restarts,
-            )
-            for instance in self.snapshot().instances
+            (
+                InstanceGauge(
+                    instance_id=instance.id,
+                    model=instance.planned.model,
+                    backend=instance.planned.backend.name,
+                    state=instance.state,
+                    running=instance.running,
+                    waiting=instance.waiting,
+                    restarts=instance.restarts,
+                    hangs=instance.hangs,
+                    breaker=instance.breaker,
+                    breaker_opened=instance.breaker_opened,
+                    retried=instance.retried,
+                )
+                for instance in self.snapshot().instances
+            ),
+            lost_rows=0 if self.ledger is None else self.ledger.lost,
+            is_written=self.accounts == "written",
         )

@@ -14,9 +14,10 @@ Step = str | int
 ANY = "..."
 """msgspec's step to "some value of this object"."""
 
-_PLACE = re.compile(r"(?P<problem>.*) - at `(?P<key>key` in `)?\$(?P<path>[^`]*)`", re.DOTALL)
+_AT = " - at `"
+_PLACE = re.compile(r"(?P<key>key` in `)?\$(?P<path>[^`]*)`")
 _STEP = re.compile(r"\[(\d+|\.\.\.)\]|([^.\[]+)")
-_LONGEST_PATH = 500  # what is longer is no path of ours, but somebody's text that reads like one
+_LONGEST_PLACE = 500  # what is longer is no path of ours, but somebody's text that reads like one
 
 _UNKNOWN = "Object contains unknown field `"
 _MISSING = "Object missing required field `"
@@ -60,9 +61,10 @@ def taken_apart(error: msgspec.ValidationError, data: Any = None) -> Violation:
     message = str(error)
     problem, is_of_key = message, False
     steps: tuple[Step, ...] = ()
-    place = _PLACE.fullmatch(message)
-    if place is not None and len(place["path"]) <= _LONGEST_PATH:
-        problem, steps, is_of_key = place["problem"], _steps(place["path"]), place["key"] is not None
+    at = message.rfind(_AT)  # names in it may be megabytes long, and a pattern would look at each character
+    place = _PLACE.fullmatch(message, at + len(_AT)) if at >= 0 and len(message) - at <= _LONGEST_PLACE else None
+    if place is not None:
+        problem, steps, is_of_key = message[:at], _steps(place["path"]), place["key"] is not None
     if message.startswith(_UNKNOWN):
         name = problem.removeprefix(_UNKNOWN)[:-1]
         whole = message.removeprefix(_UNKNOWN)[:-1]

@@ -23,6 +23,7 @@ SERVER = """
 port = {port}
 max_connections = 32768
 idle_timeout_s = 3600
+send_timeout_s = 3600
 
 [[keys]]
 name = "bench"
@@ -34,7 +35,7 @@ path = "usage.db"
 MODEL = """
 [models.m]
 load = "start"
-placements = [{{ backend = "instant", source = "instant", options = {{ port = {port} }} }}]
+placements = [{{ backend = "relay", source = "instant", options = {{ port = {port}, slots = 32768 }} }}]
 """
 
 
@@ -132,13 +133,13 @@ def vllm_router_program() -> str:
 
 
 def install_plugin(folder: Path) -> Path:
-    """Make a folder that, on PYTHONPATH, offers the backend of `instant_backend.py` as an installed plugin would."""
+    """Make a folder that, on PYTHONPATH, offers the backend of `relay_backend.py` as an installed plugin would."""
     site = folder / "site"
     info = site / "enginehouse_bench-0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: enginehouse-bench\nVersion: 0\n")
-    (info / "entry_points.txt").write_text("[enginehouse.plugins]\nbench = instant_backend\n")
-    shutil.copy(HERE / "instant_backend.py", site)
+    (info / "entry_points.txt").write_text("[enginehouse.plugins]\nbench = relay_backend\n")
+    shutil.copy(HERE.parent / "relay_backend.py", site)
     return site
 
 

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import get_args
 
 from tests.conformance.engines import ENGINES, REPORTS, WANTED, Missing, Way, Weights, folder_of, target_of
+from tests.integration.served import LoopBlocked
 
 from enginehouse_conformance import (
+    PROFILES,
     Options,
     Report,
     SelectionError,
@@ -45,6 +47,7 @@ def main() -> int:
     for name in given.engines or ENGINES:
         print(f"{name} on {given.weights} weights: loading", file=sys.stderr)
         options = Options(
+            profile=given.profile,
             seed=given.seed,
             only=only,
             concurrency=given.concurrency,
@@ -53,19 +56,26 @@ def main() -> int:
             reproduce=_command(name, given),
         )
         try:
-            with target_of(name, given.weights, given.over) as target:
-                report = _watched(target, options)
+            with target_of(name, given.weights, given.over, given.profile) as target:
+                # Written while the target is up: what its end tells about it costs no report.
+                codes.append(_reported(name, given, _watched(target, options)))
         except Missing as exc:
             print(f"{name}: left out: {exc}", file=sys.stderr)
             codes.append(_CUT_SHORT if given.engines else 0)
-            continue
-        folder = (given.into or REPORTS) / folder_of(name, given.weights, given.over)
-        print(f"{folder.name}:\n{summary_text(report)}")
-        # A run of some rules, or one that was cut short, must not take the place of a whole one.
-        if given.into or (report.fault is None and not report.summary.partial):
-            write_report(report, folder, is_compact=True)
-        codes.append(max(exit_code(report), _undeclared(name, report)))
+        except LoopBlocked as exc:
+            print(f"{name}: {exc}", file=sys.stderr)
+            codes.append(1)
     return max(codes)
+
+
+def _reported(name: str, given: argparse.Namespace, report: Report) -> int:
+    """Show and write *report*; returns the run's exit code."""
+    folder = (given.into or REPORTS) / folder_of(name, given.weights, given.over, given.profile)
+    print(f"{folder.name}:\n{summary_text(report)}")
+    # A run of some rules, or one that was cut short, must not take the place of a whole one.
+    if given.into or (report.fault is None and not report.summary.partial):
+        write_report(report, folder, is_compact=True)
+    return max(exit_code(report), _undeclared(name, report))
 
 
 def _watched(target: Target, options: Options) -> Report:
@@ -87,6 +97,7 @@ def _undeclared(name: str, report: Report) -> int:
 
 def _command(name: str, given: argparse.Namespace) -> str:
     words = ["python", "-m", "tests.conformance", name, "--weights", given.weights, "--over", given.over]
+    words += [] if given.profile == "openai" else ["--profile", given.profile]
     words += ["--seed", str(given.seed)]
     words += ["--rules", given.rules] if given.rules else []
     words += ["--concurrency", str(given.concurrency), "--timeout", f"{given.timeout:g}"]
@@ -100,6 +111,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("engines", metavar="ENGINE", nargs="*", help=", ".join(ENGINES))
     parser.add_argument("--weights", choices=get_args(Weights), default="tiny", help="random and tiny, or SmolLM2-135M")
     parser.add_argument("--over", choices=get_args(Way), default="contract", help="the plugin contract, or HTTP")
+    parser.add_argument("--profile", choices=list(PROFILES), default="openai", help="the API that is asked, over HTTP")
     parser.add_argument("--rules", help="only these rules: ids, sections or patterns, with commas; a partial report")
     parser.add_argument("--seed", type=int, default=0, help="of nonces and prompts")
     parser.add_argument("--concurrency", type=int, default=4, help="checks at a time")
@@ -111,6 +123,8 @@ def _arguments() -> argparse.Namespace:
         "--into", type=Path, help="folder for the reports, also partial ones; default: conformance/reports"
     )
     given = parser.parse_args()
+    if given.profile != "openai" and given.over != "http":
+        parser.error("a profile is asked over HTTP: --over http")
     for name in given.engines:
         if name not in ENGINES:
             parser.error(f"there is no engine '{name}'; there are: {', '.join(ENGINES)}")

@@ -16,8 +16,9 @@ from tests.integration.served import Served
 import enginehouse_llamacpp
 import enginehouse_mlx
 import enginehouse_vllm
+from enginehouse.dialects.profiles import built_in
 from enginehouse_conformance import BackendTarget, Declared, Target, UrlTarget, read_declared
-from enginehouse_plugin import BackendType, Device, Placement
+from enginehouse_plugin import BackendType, Device, Placement, Profile
 from enginehouse_vllm.environment import PYTHON_VARIABLE
 from tests.weights import smollm2_gguf_f32, smollm2_hf, tiny_gguf, tiny_hf
 
@@ -32,6 +33,7 @@ Way = Literal["contract", "http"]
 
 MODELS: dict[Weights, str] = {"tiny": "tiny", "real": "smollm2-135m-f32"}
 CONTEXT_TOKENS: dict[Weights, int] = {"tiny": 2048, "real": 8192}
+_OWN = "openai"
 _SLOTS = 4
 _READY_S = 900.0
 _VLLM_PYTHON = ROOT / ".cache/vllm-venv/bin/python"
@@ -68,7 +70,7 @@ ENGINES: dict[str, Engine] = {
         title="llama.cpp",
         backends=enginehouse_llamacpp.enginehouse_backends,
         paths={"tiny": tiny_gguf, "real": smollm2_gguf_f32},
-        options={"slots": _SLOTS},
+        options={"slots": _SLOTS, "reproducible": True},
     ),
     "mlx": Engine(
         title="MLX",
@@ -86,14 +88,15 @@ ENGINES: dict[str, Engine] = {
 }
 
 
-def folder_of(engine: str, weights: Weights, way: Way) -> str:
+def folder_of(engine: str, weights: Weights, way: Way, profile: str = _OWN) -> str:
     """The name of the folder of a run's report."""
-    return f"{engine}-{weights}" if way == "contract" else f"{engine}-{weights}-http"
+    folder = f"{engine}-{weights}" if way == "contract" else f"{engine}-{weights}-http"
+    return folder if profile == _OWN else f"{folder}-{profile}"
 
 
 @contextmanager
-def target_of(name: str, weights: Weights, way: Way) -> Iterator[Target]:
-    """The engine called *name* with *weights* in float32; the weights are made if needed.
+def target_of(name: str, weights: Weights, way: Way, profile: str = _OWN) -> Iterator[Target]:
+    """The engine called *name* with *weights* in float32, over HTTP by *profile*; the weights are made if needed.
 
     Raises:
         Missing: the engine is not installed here.
@@ -107,7 +110,7 @@ def target_of(name: str, weights: Weights, way: Way) -> Iterator[Target]:
     with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
         served = Served(_configuration(name, weights, path, python), Path(folder))
         try:
-            yield _url_target(served.wait_ready(timeout_s=_READY_S), weights)
+            yield _url_target(served.wait_ready(timeout_s=_READY_S), weights, built_in()[profile])
         finally:
             served.close()
 
@@ -129,10 +132,16 @@ def _backend_target(name: str, weights: Weights, path: Path, python: str | None)
     return BackendTarget(backend, placement, devices=(cpu,), declared=WANTED, hardware=_hardware())
 
 
-def _url_target(served: Served, weights: Weights) -> UrlTarget:
+def _url_target(served: Served, weights: Weights, profile: Profile) -> UrlTarget:
     declared = msgspec.structs.replace(WANTED, context_tokens=CONTEXT_TOKENS[weights])
+    under = "" if profile.name == _OWN else f"/{profile.name}"
     return UrlTarget(
-        f"{served.url}/v1", model=MODELS[weights], declared=declared, timeout_s=_READY_S, hardware=_hardware()
+        f"{served.url}{under}{profile.base_path}",
+        model=MODELS[weights],
+        query=profile.query,
+        declared=declared,
+        timeout_s=_READY_S,
+        hardware=_hardware(),
     )
 
 
@@ -146,6 +155,8 @@ def _configuration(name: str, weights: Weights, path: Path, python: str | None) 
         f"options = {{ {options} }}",
     ]
     lines += [f"python = {json.dumps(python)}"] if python else []
+    chats = [name for name, profile in built_in().items() if "chat" in profile.endpoints and name != _OWN]
+    lines += [f'[[mounts]]\nprofile = "{name}"\npath = "/{name}"' for name in chats]
     return "\n".join([*lines, ""])
 
 

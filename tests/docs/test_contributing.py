@@ -77,10 +77,3 @@ def test_each_target_of_make_is_there(target: str) -> None:
 def test_the_life_of_a_request_is_told_in_ten_lines() -> None:
     told = PAGE.partition("## The life of a request")[2].partition("\n## ")[0]
     assert re.findall(r"^(\d+)\. ", told, re.MULTILINE) == [str(number) for number in range(1, 11)]
-
-
-def test_no_module_has_more_than_400_lines() -> None:
-    parts = ("router", "plugins", "conformance", "tests", "examples")
-    modules = [path for part in parts for path in (ROOT / part).rglob("*.py") if "node_modules" not in path.parts]
-    lines = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in modules}
-    assert {name: number for name, number in lines.items() if number > 400} == {}

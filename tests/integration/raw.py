@@ -60,7 +60,7 @@ class Raw:
         body = {"model": MODEL, "messages": [{"role": "user", "content": "Tell me a story."}], **fields}
         data = json.dumps(body).encode() + b" " * padding
         lines = {
-            "host": "test",
+            "host": "localhost",
             "content-type": "application/json",
             "content-length": str(len(data)),
             "x-request-id": request_id,
@@ -72,7 +72,7 @@ class Raw:
 
     def get(self, path: str) -> None:
         """Send a GET request."""
-        self._socket.sendall(f"GET {path} HTTP/1.1\r\nhost: test\r\n\r\n".encode())
+        self._socket.sendall(f"GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
 
     # ---- reading ----
 

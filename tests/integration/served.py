@@ -29,6 +29,7 @@ path = "usage.db"
 
 [models."{MODEL}"]
 context_tokens = 2048
+reproducible = true
 description = "small and quick"
 
 [[models."{MODEL}".placements]]
@@ -37,6 +38,7 @@ source = "demo:smollm2-135m"
 
 [models."{SLASHED}"]
 load = "first_request"
+reproducible = true
 placements = [{{ backend = "llamacpp", source = "demo:smollm2-135m" }}]
 """
 
@@ -50,6 +52,7 @@ placements = [{{ backend = "llamacpp", source = "demo:smollm2-135m" }}]
 """
 """For tests that need no model, or want to see it load."""
 
+MOST_BLOCKED_MS = 50
 _START_S = 120.0
 _END_S = 60.0
 LogLine = dict[str, Any]  # what a line of the log holds depends on its event
@@ -60,8 +63,15 @@ def locked(key: str, config: str = LAZY) -> str:
     return f'{config}\n[[keys]]\nname = "tests"\nsha256 = "{hashlib.sha256(key.encode()).hexdigest()}"\n'
 
 
+class LoopBlocked(AssertionError):
+    """The router's watchdog saw its event loop blocked; the message says by what."""
+
+
 class Served:
-    """A running server. `log` grows while it runs; each item is a line, parsed."""
+    """A running server. `log` grows while it runs; each item is a line, parsed.
+
+    Its event loop must not compute for longer than `MOST_BLOCKED_MS` at a stretch: `close` fails where it did.
+    """
 
     def __init__(self, config: str, folder: Path, *options: str) -> None:
         self.folder = folder
@@ -76,7 +86,10 @@ class Served:
                 *("--log-format", "json", *options),
             ],
             cwd=folder,
-            env={name: value for name, value in os.environ.items() if not name.startswith("ENGINEHOUSE_")},
+            env={
+                **{name: value for name, value in os.environ.items() if not name.startswith("ENGINEHOUSE_")},
+                "ENGINEHOUSE_BLOCKED_LOOP_MS": str(MOST_BLOCKED_MS),
+            },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -163,6 +176,9 @@ class Served:
             self._reader.join()
             assert self._process.stderr is not None
             self._process.stderr.close()
+        blocked = [line for line in self.log if line.get("event") == "event loop blocked"]
+        if blocked:
+            raise LoopBlocked(f"the event loop was blocked: {blocked}")
 
     def _read_log(self) -> None:
         assert self._process.stderr is not None

@@ -69,7 +69,7 @@ def _receive(connection: socket.socket) -> bytes:
 
 
 def head(*lines: str, first: str = f"POST {CHAT} HTTP/1.1") -> bytes:
-    return "\r\n".join([first, "host: x", *lines, "", ""]).encode()
+    return "\r\n".join([first, "host: localhost", *lines, "", ""]).encode()
 
 
 JSON_TYPE = "content-type: application/json"
@@ -104,7 +104,7 @@ def test_after_all_of_them_the_server_answers(client: httpx.Client, server: Serv
         b"GET /health HTTP/9.9\r\n\r\n",
         b"GET\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        b"GET /\xff\xfe HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"GET /\xff\xfe HTTP/1.1\r\nhost: localhost\r\n\r\n",
         head("bad header line without a colon\x01"),
         head(JSON_TYPE, "content-length: -1"),
         head(JSON_TYPE, "content-length: ten"),
@@ -212,19 +212,14 @@ def is_healthy(connection: socket.socket) -> bool:
     return received.startswith(b"HTTP/1.1 200")
 
 
-def test_connections_above_the_limit_get_503_and_the_others_go_on(small: Served) -> None:
+def test_idle_connections_at_the_limit_give_way_to_one_that_asks(small: Served) -> None:
     held: list[socket.socket] = []
     try:
-        while len(held) < 3:
-            connection = socket.create_connection(small.address, timeout=30)
-            held.append(connection)
-            if not is_healthy(connection):
-                held.pop().close()  # one of the tests before has not yet gone
-        (answer,) = send(small, b"")
-        assert answer.status == 503
-        assert error_of(answer.body)["code"] == "too_many_connections"
-        assert answer.headers["retry-after"] == "1"
-        assert is_healthy(held[0])
+        for _ in range(10):
+            held.append(socket.create_connection(small.address, timeout=30))
+            assert is_healthy(held[-1])
+        assert _receive(held[0]) == b""
+        assert is_healthy(held[-1])
     finally:
         for connection in held:
             connection.close()
@@ -234,9 +229,7 @@ def test_connections_above_the_limit_get_503_and_the_others_go_on(small: Served)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PATCH"])
-@pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/", "/v1/completions", "/v1/embeddings", "/v2/models", "/%00", "/..%2f.."]
-)
+@pytest.mark.parametrize("path", ["/v1", "/v1/", "/v1/embeddings", "/v2/models", "/%00", "/..%2f.."])
 def test_an_unknown_path_is_404_for_every_method(client: httpx.Client, method: str, path: str) -> None:
     reply = client.request(method, path)
     assert reply.status_code == 404

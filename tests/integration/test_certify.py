@@ -37,6 +37,7 @@ path = "certificates"
 
 [models."{MODEL}"]
 context_tokens = 1024
+reproducible = true
 placements = [{{ backend = "llamacpp", source = "demo:smollm2-135m" }}]
 """
 FORCED = {"json_schema", "n", "logit_bias", "tool_choice_named"}

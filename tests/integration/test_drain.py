@@ -22,6 +22,7 @@ drain_timeout_s = {drain_timeout_s}
 
 [models."{MODEL}"]
 context_tokens = 4096
+reproducible = true
 [[models."{MODEL}".placements]]
 backend = "llamacpp"
 source = "demo:{MODEL}"
@@ -107,7 +108,7 @@ def test_a_stream_that_outlasts_the_drain_timeout_ends_with_an_error(serve: Serv
         rest = list(events)
         assert "[DONE]" not in rest
         *parts, last = chunks(rest)
-        assert last["error"]["type"] == "server_error"
+        assert (last["error"]["type"], last["error"]["code"]) == ("server_error", "draining")
         assert not any(choice["finish_reason"] for chunk in parts for choice in chunk["choices"])
     assert_ended(served, below)
 

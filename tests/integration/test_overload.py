@@ -28,6 +28,7 @@ def model(name: str, *, slots: int, max_queue: int, queue_timeout_s: float) -> s
     return f"""
 [models."{name}"]
 context_tokens = {CONTEXT_TOKENS}
+reproducible = true
 max_queue = {max_queue}
 queue_timeout_s = {queue_timeout_s}
 [[models."{name}".placements]]

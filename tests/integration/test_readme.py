@@ -60,10 +60,9 @@ def test_there_is_a_command_for_everything_that_is_promised() -> None:
 
 
 def test_the_conversation(server: Served) -> None:
-    plain = next(command for command in COMMANDS if "max_tokens" in command)
-    answer = json.loads(curl(server, plain))
+    answer = answers(server, "gravity")
     assert answer["choices"][0]["message"]["content"]
-    assert answer["usage"]["completion_tokens"] <= 40
+    assert answer["usage"]["completion_tokens"] > 0
 
 
 def test_the_stream(server: Served) -> None:

@@ -190,7 +190,7 @@ def test_a_model_that_takes_too_long_to_begin_gets_504(serve: Serve) -> None:
 
 @pytest.mark.engine
 def test_the_total_time_ends_a_stream_with_an_error_and_no_success(serve: Serve) -> None:
-    served = serve(with_settings("total_timeout_s = 3"), ready=False)
+    served = serve(with_settings("total_timeout_s = 5"), ready=False)
     httpx.post(served.url + CHAT, json=HI, timeout=60)  # loads the model, in time or not
     served.wait_for_log("instance ready")
     events: list[str] = []

@@ -21,6 +21,7 @@ DISTRIBUTIONS = (
     "plugins/kit",
     "plugins/llamacpp",
     "plugins/mlx",
+    "plugins/upstream",
     "plugins/vllm",
     "conformance",
     "examples/tutorial-plugin",
@@ -95,8 +96,14 @@ def environment(wheels: Mapping[str, Path], tmp_path_factory: pytest.TempPathFac
     made = Environment(folder, tmp_path_factory.mktemp("away"))
     extras = {"plugins/llamacpp": "[engine]", "conformance": "[pytest]"}
     installed = [f"{wheels[name]}{extras.get(name, '')}" for name in DISTRIBUTIONS if not name.startswith("examples/")]
-    made.run("python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *installed)
+    fill("--python", str(made.bin / "python"), *installed)
     return made
+
+
+def fill(*where_and_what: str) -> None:
+    """Install as `pip` does, from what uv has fetched for the environment of the tests where that is enough."""
+    uv = [str(Path(sys.executable).with_name("uv")), "pip", "install", "--quiet"]
+    subprocess.run([*uv, *where_and_what], check=True, env=clean_environment())
 
 
 @contextmanager

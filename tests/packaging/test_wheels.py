@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from .conftest import Environment, clean_environment, serving
+from .conftest import Environment, clean_environment, fill, serving
 
 OF_THE_TREE = ("tests", "plugins", "router", "examples", "docs")
 
@@ -23,6 +23,7 @@ OF_THE_TREE = ("tests", "plugins", "router", "examples", "docs")
         ("plugins/kit", "enginehouse_kit"),
         ("plugins/llamacpp", "enginehouse_llamacpp"),
         ("plugins/mlx", "enginehouse_mlx"),
+        ("plugins/upstream", "enginehouse_upstream"),
         ("plugins/vllm", "enginehouse_vllm"),
         ("conformance", "enginehouse_conformance"),
         ("examples/tutorial-plugin", "enginehouse_markov.py"),
@@ -55,7 +56,7 @@ import importlib, pkgutil
 for part in ("", "_plugin", "_llamacpp", "_vllm", "_conformance"):
     name = "enginehouse" + part
     for module in pkgutil.walk_packages(importlib.import_module(name).__path__, name + "."):
-        if not module.name.endswith("__main__"):
+        if not module.name.endswith((".__main__", ".migrations.env")):  # which others run
             importlib.import_module(module.name)
 """
     environment.run("python", "-W", "error", "-c", script)
@@ -70,8 +71,7 @@ def test_the_command_and_the_plugins_are_found(environment: Environment) -> None
 
 def test_the_contract_needs_nothing_of_the_router(wheels: Mapping[str, Path], tmp_path: Path) -> None:
     """An engine's own environment holds the contract, msgspec and pluggy."""
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]
-    subprocess.run([*install, str(tmp_path), str(wheels["plugins/contract"])], check=True, env=clean_environment())
+    fill("--python", sys.executable, "--target", str(tmp_path), str(wheels["plugins/contract"]))
     script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import enginehouse_plugin"
     subprocess.run([sys.executable, "-I", "-S", "-c", script], check=True)
 

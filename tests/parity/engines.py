@@ -51,7 +51,7 @@ ENGINES = (
     # Everything in f32: the KV cache too, which llama.cpp would keep in f16.
     Engine(
         backend="llamacpp",
-        options={"slots": SLOTS, "cache_type_k": "f32", "cache_type_v": "f32"},
+        options={"slots": SLOTS, "cache_type_k": "f32", "cache_type_v": "f32", "reproducible": True},
         tiny=tiny_gguf,
         real=smollm2_gguf_f32,
     ),

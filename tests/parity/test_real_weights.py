@@ -27,7 +27,12 @@ from enginehouse_plugin import (
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
 
-CITY = {"type": "object", "properties": {"city": {"enum": ["London", "Paris", "Rome"]}}, "required": ["city"]}
+CITY = {
+    "type": "object",
+    "properties": {"city": {"enum": ["London", "Paris", "Rome"]}},
+    "required": ["city"],
+    "additionalProperties": False,
+}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=ENGINES, ids=lambda engine: engine.backend)

@@ -25,7 +25,7 @@ from . import random_schemas
 TEXTS = 6
 VALUES = 10
 SLOW_S = 1.0
-_READ_OTHERWISE = re.compile(r"\\r|[\u2028\u2029]")
+READ_OTHERWISE = re.compile(r"\\r|[\u2028\u2029]")
 """Ends of lines that `.` has in the validator's regular expressions, and not in ECMA-262's."""
 
 
@@ -40,7 +40,7 @@ def faults(schema: Any, rng: random.Random) -> list[str]:  # Any: JSON
     found = []
     for _ in range(TEXTS):
         text = random_schemas.text(rng, grammar)
-        if text is not None and not _READ_OTHERWISE.search(text) and not validator.is_valid(json.loads(text)):
+        if text is not None and not READ_OTHERWISE.search(text) and not validator.is_valid(json.loads(text)):
             found.append(text)
     for _ in range(VALUES):
         text = json.dumps(random_schemas.value(rng), ensure_ascii=False, separators=(",", ":"))

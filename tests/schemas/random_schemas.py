@@ -8,6 +8,7 @@ from typing import Any
 from enginehouse_kit.grammar.characters import Ranges
 from enginehouse_kit.grammar.form import Either, Grammar, Literal, Many, Node, Regular, Rule, Series
 from enginehouse_kit.grammar.regex import Regex
+from enginehouse_kit.grammar.spelling import spelled
 
 _NAMES = ("a", "b", "ab", "c", 'q"', "é")
 _PATTERNS = ("^a", "b$", "^[a-c]+$", "a|b", "^(?!ab)", r"^\w{1,3}$", "[^a]", "^(a|bc)*$", "^.{2}$")
@@ -61,10 +62,10 @@ def text(rng: random.Random, grammar: Grammar, most: int = 300) -> str | None:
             high = node.low + 3 if node.high is None else min(node.high, node.low + 3)
             todo += [node.item] * rng.randint(node.low, high)
         elif isinstance(node, Regular):
-            found = _of_language(rng, grammar, node.regex)
+            found = _of_language(rng, grammar, node.regex if node.strings is None else node.strings)
             if found is None:
                 return None
-            out.append(found)
+            out.append(found if node.strings is None else f'"{spelled(found)}"')
     return "".join(out)
 
 
@@ -76,6 +77,8 @@ def _of_language(rng: random.Random, grammar: Grammar, regex: Regex) -> str | No
     out, at = [], 0
     for _ in range(60):
         state = states[at]
+        if state.rest is not None:
+            return "".join([*out, _of_plain(rng, state.rest)])
         if state.is_end and (not state.onward or rng.random() < 0.4):
             return "".join(out)
         at = rng.choice(list(state.onward))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -29,6 +29,8 @@ from enginehouse_plugin import (
     LoadProgress,
     Placement,
     ProbeReport,
+    Run,
+    Sink,
     Started,
     TextDelta,
     UsageReport,
@@ -70,8 +72,16 @@ class ScriptedInstance(Instance):
         finally:
             self.active -= 1
 
+    def start(self, request: GenerationRequest, sink: Sink) -> Run:
+        self.script.starts(request)
+        return super().start(request, sink)
+
     async def count_tokens(self, request: GenerationRequest) -> int:
         return 7
+
+    async def check(self, request: GenerationRequest) -> None:
+        await super().check(request)
+        self.script.checks(request)
 
     async def check_ready(self) -> None:
         if not self.is_answering:
@@ -100,6 +110,9 @@ class Script(Backend):
             limits={"n": 4},
         )
         self.answer: Answer = hello
+        self.starts: Callable[[GenerationRequest], None] = lambda _: None
+        self.checks: Callable[[GenerationRequest], None] = lambda _: None
+        self.recommends: Mapping[str, Any] | Exception = {}
         self.load_errors: list[Exception] = []
         self.may_load = asyncio.Event()
         self.may_load.set()
@@ -115,6 +128,11 @@ class Script(Backend):
 
     async def probe(self, python: str | None = None) -> ProbeReport:
         return ProbeReport(available=True, engine="scripted")
+
+    async def recommended(self, placement: Placement) -> Mapping[str, Any]:
+        if isinstance(self.recommends, Exception):
+            raise self.recommends
+        return self.recommends
 
     async def load(self, placement, devices, progress) -> Instance:
         self.placements.append(placement)
@@ -214,6 +232,8 @@ class House:
         fetch=None,
         devices=(CPU,),
         select=None,
+        profiles=None,
+        survey=None,
         **backend,
     ) -> Fleet:
         self.fleet = Fleet(
@@ -223,6 +243,8 @@ class House:
             on_change=self._changed,
             select=select,
             policy=policy,
+            profiles=profiles,
+            survey=survey,
             **({"fetch": fetch} if fetch else {}),
         )
         return self.fleet
@@ -253,13 +275,8 @@ async def turn_until(holds: Callable[[], bool]) -> None:
 
 @pytest.fixture(autouse=True)
 def loggers_of_one_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What a test makes of the logs ends with it: a logger that is cached would go on writing to its stream."""
-    configure = structlog.configure
-
-    def without_cache(**settings: Any) -> None:
-        configure(**{**settings, "cache_logger_on_first_use": False})
-
-    monkeypatch.setattr(structlog, "configure", without_cache)
+    """What a test makes of the logs ends with it, and what tests elsewhere made of them ends before it."""
+    structlog.reset_defaults()
     monkeypatch.setattr(logs_module, "_json_lines", None)
     yield
     structlog.reset_defaults()

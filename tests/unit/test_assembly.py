@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from enginehouse.accounts import hash_secret
 from enginehouse.assembly import build
-from enginehouse.config import ConfigError, Defaults, KeyConfig, UsageConfig
+from enginehouse.config import AgentConfig, ConfigError, Defaults, KeyConfig, MountConfig, UsageConfig
 from enginehouse.plugins import Plugins
 from enginehouse_plugin import API_VERSION, hookimpl
 
@@ -47,7 +47,7 @@ def serving(plugins):
         built.fleet.start()
         transport = httpx.ASGITransport(built.app)
         try:
-            async with httpx.AsyncClient(transport=transport, base_url="http://house", timeout=20) as client:
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=20) as client:
                 yield built, client
         finally:
             await built.fleet.close()
@@ -119,7 +119,8 @@ async def test_a_models_defaults_change_while_it_serves(house, serving):
         built.live.apply(replace(old, models={"m": model}))
         await client.post("/v1/chat/completions", json=HELLO)
         assert [request.max_tokens for request in house.script.requests] == [5, 9]
-        assert (await client.get("/v1/models/m")).json()["defaults"] == {"max_tokens": 9}
+        card = (await client.get("/v1/models/m")).json()
+        assert (card["defaults"]["max_tokens"], card["defaults_from"]["max_tokens"]) == (9, "configuration")
 
 
 async def test_whether_metrics_are_public_changes_while_it_serves(house, serving):
@@ -143,11 +144,51 @@ async def test_deadlines_change_while_it_serves(house, serving):
         assert (await client.post("/v1/chat/completions", json=HELLO)).status_code == 504
 
 
+async def test_models_come_and_go_while_it_serves(house, serving):
+    async with serving(house.config()) as (built, client):
+        built.live.apply(house.config("n", "o"))
+        listed = (await client.get("/v1/models")).json()["data"]
+        assert [card["id"] for card in listed] == ["n", "o"]
+        assert (await client.post("/v1/chat/completions", json=HELLO | {"model": "o"})).status_code == 200
+        gone = await client.post("/v1/chat/completions", json=HELLO)
+        assert (gone.status_code, gone.json()["error"]["code"]) == (404, "model_not_found")
+
+
+async def test_mounts_and_agents_come_and_go_while_it_serves(house, serving):
+    old = house.config()
+    async with serving(old) as (built, client):
+        built.live.apply(
+            replace(
+                old,
+                agents={"guide": AgentConfig(model="m", instructions="Be brief.")},
+                mounts=(MountConfig(profile="openai", path="/team", models={"small": "m", "guide": "guide"}),),
+            )
+        )
+        answer = await client.post("/team/v1/chat/completions", json=HELLO | {"model": "guide"})
+        assert answer.status_code == 200
+        assert house.script.requests[-1].prompt.messages[0].content == "Be brief."
+        assert {card["id"] for card in (await client.get("/team/v1/models")).json()["data"]} == {"small", "guide"}
+        built.live.apply(old)
+        for path in ("/team/v1/chat/completions", "/team/v1/models"):
+            gone = await client.post(path, json=HELLO) if "chat" in path else await client.get(path)
+            assert (gone.status_code, gone.json()["error"]["code"]) == (404, "not_found")
+        built.live.apply(replace(old, mounts=(MountConfig(profile="openai", path="/team"),)))
+        assert (await client.post("/team/v1/chat/completions", json=HELLO)).status_code == 200
+
+
+async def test_origins_that_are_allowed_change_while_it_serves(house, serving):
+    old = house.config()
+    page = {"origin": "https://chat.example.org"}
+    async with serving(old) as (built, client):
+        assert (await client.post("/v1/chat/completions", json=HELLO, headers=page)).status_code == 403
+        built.live.apply(replace(old, server=replace(old.server, cors_origins=("https://chat.example.org",))))
+        answer = await client.post("/v1/chat/completions", json=HELLO, headers=page)
+        assert answer.headers["access-control-allow-origin"] == "https://chat.example.org"
+
+
 async def test_what_nobody_follows_is_said_to_need_a_restart_and_stays(house, serving):
     old = house.config()
     async with serving(old) as (built, _):
-        changes = built.live.apply(replace(old, models={}, server=replace(old.server, port=1, max_body_bytes=1)))
-        assert {change.where for change in changes.at_restart} == {
-            "server.port", "server.max_body_bytes", 'models."m"',
-        }  # fmt: skip
+        changes = built.live.apply(replace(old, server=replace(old.server, port=1, max_body_bytes=1)))
+        assert {change.where for change in changes.at_restart} == {"server.port", "server.max_body_bytes"}
         assert built.live.config == old

@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from enginehouse.config import (
+    AgentConfig,
     CertificatesConfig,
     Config,
     ConfigError,
@@ -14,6 +15,7 @@ from enginehouse.config import (
     KeyConfig,
     LogConfig,
     ModelConfig,
+    MountConfig,
     PlacementConfig,
     ServerConfig,
     UsageConfig,
@@ -33,11 +35,15 @@ NEW = Config(
     log=LogConfig(level="debug"),
     models={"m": replace(MODEL, defaults=Defaults(seed=1), max_queue=1), "new": MODEL},
     keys=(BOB, replace(ALICE, sha256="c" * 64)),
+    agents={"helper": AgentConfig(model="m")},
+    mounts=(MountConfig(profile="openai", path="/other"),),
     usage=UsageConfig(path="u"),
     certificates=CertificatesConfig(path="c"),
 )
 CHANGES = {
     "trust": "changed",
+    "agents": "changed",
+    "mounts": "changed",
     "server.port": "changed",
     "server.keep_alive_s": "changed",
     "server.tls_cert": "changed",
@@ -114,7 +120,7 @@ def test_applying_puts_in_force_what_is_followed_and_leaves_the_rest():
 
 
 def test_with_everything_followed_the_new_configuration_is_in_force():
-    live = following("trust", "server", "log", "models", "keys", "usage", "certificates")
+    live = following("trust", "server", "log", "models", "agents", "mounts", "keys", "usage", "certificates")
     live.apply(NEW)
     assert live.config == NEW
 

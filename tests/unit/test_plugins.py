@@ -99,11 +99,11 @@ enginehouse_api = "{API_VERSION}"
 
 @hookimpl
 def enginehouse_profiles():
-    return [Profile(name="terse", default_max_tokens=5)]
+    return [Profile(name="terse", max_tokens_must_fit=True)]
 """,
     )
     plugins = Plugins.load([point])
-    assert plugins.profiles["terse"].default_max_tokens == 5
+    assert plugins.profiles["terse"].max_tokens_must_fit
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_a_profile_of_the_routers_own_name_is_refused():
     class Own(Good):
         @hookimpl
         def enginehouse_profiles(self):
-            return [Profile(name="openai", max_n=1)]
+            return [Profile(name="openai", unsupported="report")]
 
     plugins = Plugins(built_in())
     plugins.add(Own("a"), "own")

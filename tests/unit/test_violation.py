@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -74,6 +75,14 @@ def test_a_number_out_of_range_is_told_as_that() -> None:
 def test_an_unknown_field_whose_name_reads_like_a_path_is_told_from_one(name: str) -> None:
     assert violation(**{name: 1}).unknown == name
     assert violation(**{name: 1}).steps == ()
+
+
+def test_an_unknown_field_with_a_name_of_megabytes_is_told_at_once() -> None:
+    name = " - at `$" * 1_000_000
+    error = msgspec.ValidationError(f"Object contains unknown field `{name}`")
+    began = time.process_time()
+    assert taken_apart(error, {name: 1}).unknown == name
+    assert time.process_time() - began < 0.2
 
 
 def test_a_value_of_a_check_of_ones_own_keeps_its_words() -> None:

@@ -6,6 +6,8 @@
 | `smollm2_gguf_f32()` | the same f32 weights as one GGUF file | 540 MB |
 | `tiny_hf()` | a small random model with the same tokenizer and template, f32 | 15 MB |
 | `tiny_gguf()` | the same random weights as one GGUF file | 15 MB |
+| `brief_hf()` | the random model with a context of 8,192 tokens and answers that end soon | 15 MB |
+| `brief_gguf()` | the same as one GGUF file | 15 MB |
 
 Each is made once on a machine, into the cache of the weights, and is there whole or not at all; the name of its folder
 holds a digest of what makes it, so a changed recipe makes it anew. `python -m tests.weights NAME` makes one (`NAMES`)
@@ -23,7 +25,7 @@ from enginehouse.weights import Progress, cache_folder, resolve
 from enginehouse.weights.cache import writing
 from enginehouse.weights.demo import DEMOS
 
-__all__ = ["NAMES", "PATHS", "make", "smollm2_gguf_f32", "smollm2_hf", "tiny_gguf", "tiny_hf"]
+__all__ = ["NAMES", "PATHS", "brief_gguf", "brief_hf", "make", "smollm2_gguf_f32", "smollm2_hf", "tiny_gguf", "tiny_hf"]
 
 _SOURCE = DEMOS["smollm2-135m"]
 _SILENT = Progress()
@@ -49,10 +51,20 @@ def tiny_gguf() -> Path:
     return make("tiny-gguf") / "tiny-f32.gguf"
 
 
+def brief_hf() -> Path:
+    """The folder of a random model of 8,192 tokens that ends its answers soon."""
+    return make("brief-hf")
+
+
+def brief_gguf() -> Path:
+    """The file of the model of `brief_hf`, weight by weight the same."""
+    return make("brief-gguf") / "brief-f32.gguf"
+
+
 def make(name: str, progress: Progress = _SILENT) -> Path:
     """The folder called *name* (one of `NAMES`), made if it is not in the cache yet; other processes wait meanwhile."""
     build = NAMES[name]
-    target = cache_folder() / "tests" / name / _recipe_digest()
+    target = cache_folder() / "tests" / name / _recipe_digest(name)
     if target.is_dir():
         return target
     source = resolve(_SOURCE.source, progress=progress)
@@ -65,10 +77,11 @@ def make(name: str, progress: Progress = _SILENT) -> Path:
     return target
 
 
-def _recipe_digest() -> str:
+def _recipe_digest(name: str) -> str:
     """Of the weights' source and of the modules that make them: when either changes, so does the folder."""
     digest = hashlib.sha256(_SOURCE.sha256.encode())
-    for module in ("gguf_files.py", "hugging_face.py", "llama.py"):
+    of_brief = ("brief.py",) if name.startswith("brief-") else ()
+    for module in ("gguf_files.py", "hugging_face.py", "llama.py", *of_brief):
         digest.update(Path(__file__).with_name(module).read_bytes())
     return digest.hexdigest()[:16]
 
@@ -106,12 +119,26 @@ def _tiny_gguf(source: Path, folder: Path) -> None:
     gguf_files.write(llama.random_model(gguf_files.read(source)), folder / "tiny-f32.gguf")
 
 
+def _brief_hf(source: Path, folder: Path) -> None:
+    from . import brief, gguf_files, hugging_face
+
+    hugging_face.write(brief.brief_model(gguf_files.read(source)), folder, dtype="f32")
+
+
+def _brief_gguf(source: Path, folder: Path) -> None:
+    from . import brief, gguf_files
+
+    gguf_files.write(brief.brief_model(gguf_files.read(source)), folder / "brief-f32.gguf")
+
+
 NAMES: dict[str, Callable[[Path, Path], None]] = {
     "smollm2-hf-f32": _smollm2_hf_f32,
     "smollm2-hf-bf16": _smollm2_hf_bf16,
     "smollm2-gguf-f32": _smollm2_gguf_f32,
     "tiny-hf": _tiny_hf,
     "tiny-gguf": _tiny_gguf,
+    "brief-hf": _brief_hf,
+    "brief-gguf": _brief_gguf,
 }
 """What can be made, and what makes it in an empty folder."""
 
@@ -121,5 +148,7 @@ PATHS: dict[str, Callable[[], Path]] = {
     "smollm2-gguf-f32": smollm2_gguf_f32,
     "tiny-hf": tiny_hf,
     "tiny-gguf": tiny_gguf,
+    "brief-hf": brief_hf,
+    "brief-gguf": brief_gguf,
 }
 """The same names, and what an engine is given of each."""

@@ -13,10 +13,13 @@ from enginehouse_conformance.primitives import (
     baseline,
     forced_token,
     greedy,
+    id_among,
     only,
     printable_tokens,
+    require_order,
     require_same_greedy,
     small_vocabulary,
+    vocabulary_size,
 )
 from enginehouse_conformance.registry import check
 from enginehouse_conformance.targets import Body
@@ -24,9 +27,7 @@ from enginehouse_conformance.verdicts import Unclear
 
 _REPEATS = 8
 _FIRST_WORDS = ("Answer with one letter, A or B.", "Say yes.", "Count to three.")
-_GROUP = 256
 _COMMON_IDS = 4096
-_MAX_IDS = 65_536
 _MARGIN_STEPS = 9
 
 
@@ -61,7 +62,7 @@ async def _natural_token(ctx: Context) -> NaturalToken:
 
     async def find() -> NaturalToken:
         bodies = [greedy(ctx, prompt, max_tokens=1) for prompt in _FIRST_WORDS]
-        all_ids = await small_vocabulary(ctx) or range(min(ctx.declared.vocabulary_size or _MAX_IDS, _MAX_IDS))
+        all_ids = await small_vocabulary(ctx) or range(await vocabulary_size(ctx))
         for body, ids in [*((body, all_ids[:_COMMON_IDS]) for body in bodies), (bodies[0], all_ids)]:
             text = (await ctx.ask(body)).text
             found = await _id_of(ctx, body, text, ids) if text.strip() and "\ufffd" not in text else None
@@ -78,16 +79,9 @@ async def _id_of(ctx: Context, body: Body, text: str, ids: Sequence[int]) -> int
 
     async def has_it(ids: Sequence[int]) -> bool:
         answer = await ctx.attempt({**body, "logit_bias": {str(token): 100 for token in ids}})
-        return isinstance(answer, Answer) and answer.text == text  # refused: over an undeclared vocabulary
+        return isinstance(answer, Answer) and answer.text == text
 
-    for start in range(0, len(ids), _GROUP):
-        group = ids[start : start + _GROUP]
-        if await has_it(group):
-            while len(group) > 1:
-                half = group[: len(group) // 2]
-                group = half if await has_it(half) else group[len(half) :]
-            return group[0]
-    return None
+    return await id_among(ids, has_it)
 
 
 @check("BIAS2")
@@ -122,7 +116,7 @@ async def _margin(ctx: Context, natural: NaturalToken, rival: KnownToken, bias: 
 @check("BIAS3")
 async def a_bias_of_0_changes_nothing(ctx: Context) -> None:
     base = await baseline(ctx)
-    ids = await small_vocabulary(ctx) or range(32, min(320, ctx.declared.vocabulary_size or 320))
+    ids = await small_vocabulary(ctx) or range(32, min(320, await vocabulary_size(ctx)))
     answer = await ctx.ask({**base.body, "logit_bias": {str(token): 0 for token in ids}})
     await require_same_greedy(ctx, base, answer.text, f"the answer with a bias of 0 on {len(ids)} tokens")
 
@@ -172,3 +166,8 @@ async def a_forced_stop_string_leaves_nothing(ctx: Context) -> None:
     answer = await ctx.ask(ctx.body(logit_bias=only(token), stop=token.text))
     ctx.equal(answer.text, "", f"where {token.text!r} is forced and is the stop string, content")
     ctx.equal(answer.finish, "stop", "finish_reason")
+
+
+@check("BIAS10")
+async def each_entry_counts(ctx: Context) -> None:
+    await require_order(ctx)

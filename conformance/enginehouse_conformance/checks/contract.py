@@ -34,7 +34,6 @@ _DELTAS = (TextDelta, ReasoningDelta, RefusalDelta, ToolCallDelta)
 _HELD_TOKENS = 4  # the end of the turn, and tokens of a character that never became whole
 _FREE_WITHIN_S = 2.0
 _END_WITHIN_S = 30.0  # generous: it is long over where a cancellation has an effect at all
-_TOLD_WITHIN_S = 10.0
 _LONG_TOKENS = 1000
 _MOST_SLOTS = 16
 _UNDER_WAY_S = 0.3  # what an engine had sent before it was paused comes within this time
@@ -65,8 +64,9 @@ async def _pushed(ctx: Context, request: GenerationRequest) -> list[AnyEvent]:
     heard = Heard(ctx)
     run = heard.start(request)
     try:
-        async with asyncio.timeout(ctx.time_for(_TOLD_WITHIN_S)):
-            await heard.over.wait()
+        while not heard.over.is_set():  # however slow it is, it says something now and then
+            async with asyncio.timeout(ctx.time_for(_END_WITHIN_S)):
+                await heard.wait_for(heard.batches + 1)
     except TimeoutError:
         ctx.fail("`Sink.end` once nothing follows", f"no end after {len(heard.events_heard)} events")
     finally:

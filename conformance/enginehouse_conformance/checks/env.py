@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import msgspec
 
@@ -11,6 +12,7 @@ from enginehouse_conformance.context import Context
 from enginehouse_conformance.primitives import baseline, require_same_greedy
 from enginehouse_conformance.registry import check
 from enginehouse_conformance.targets.replies import read_refusal
+from enginehouse_plugin import FEATURES
 
 _KEYS = ("id", "object", "created", "model", "choices", "usage")
 _REASONS = ("stop", "length", "tool_calls", "content_filter", "function_call")
@@ -18,6 +20,19 @@ _CLOCK_SKEW_S = 3600
 _NULLABLE = ("frequency_penalty", "presence_penalty", "logit_bias", "logprobs", "top_logprobs", "n", "seed", "stop",
              "stream", "stream_options", "top_p", "tools", "tool_choice", "response_format", "user", "metadata",
              "reasoning_effort", "parallel_tool_calls", "max_completion_tokens")  # fmt: skip
+
+_DEFAULTS: dict[str, Any] = {
+    "stream": False, "logprobs": False, "n": 1, "top_p": 1, "frequency_penalty": 0, "presence_penalty": 0,
+    "logit_bias": {}, "metadata": {},
+}  # fmt: skip
+
+
+_MAY_BE_NULL = ("content", "refusal", "audio", "function_call")
+_MISTYPED: dict[str, Any] = {
+    "temperature": "1", "top_p": "1", "n": "1", "seed": "7", "stream": "yes", "max_tokens": 2.5,
+    "presence_penalty": "0", "frequency_penalty": "0", "logprobs": "yes", "logit_bias": [], "tools": {"a": 1},
+    "user": 7, "metadata": "x", "parallel_tool_calls": "no",
+}  # fmt: skip
 
 
 @check("ENV1")
@@ -40,8 +55,10 @@ async def object_is_chat_completion(ctx: Context) -> None:
 async def ids_differ(ctx: Context) -> None:
     body = ctx.body()
     ids = [(await ctx.ask(body)).raw.get("id") for _ in range(2)]
+    if ctx.has("streaming") and ctx.speaks("stream"):
+        ids += [(await ctx.trace(body)).chunks[0].get("id") for _ in range(2)]
     ctx.require(all(isinstance(value, str) and value for value in ids), "ids that are non-empty strings", ids)
-    ctx.require(ids[0] != ids[1], "another id for each call", ids)
+    ctx.require(len(set(ids)) == len(ids), "another id for each call", ids)
 
 
 @check("ENV4")
@@ -79,6 +96,9 @@ async def model_is_an_advertised_id(ctx: Context) -> None:
     ids = [entry.get("id") for entry in models if isinstance(entry, dict)]
     answer = await ctx.ask(ctx.body())
     ctx.require(answer.model in ids, f"`model` to be one of {ids}", answer.raw.get("model"))
+    if ctx.has("streaming") and ctx.speaks("stream"):
+        streamed = (await ctx.trace(ctx.body())).chunks[0].get("model")
+        ctx.equal(streamed, answer.model, "`model` in a stream")
 
 
 @check("ENV8")
@@ -140,3 +160,37 @@ async def metadata_has_limits(ctx: Context) -> None:
         "metadata at its limits to be accepted",
         f"{reply.status}: {msgspec.json.encode(reply.json())[:200]!r}",
     )
+
+
+@check("ENV13")
+async def a_default_said_aloud_is_the_default(ctx: Context) -> None:
+    base = await baseline(ctx)
+    said = {
+        name: default
+        for name, default in _DEFAULTS.items()
+        if ctx.speaks(name) and (name not in FEATURES or ctx.has(name))
+    }
+    answer = await ctx.ask({**base.body, **said})
+    await require_same_greedy(ctx, base, answer.text, f"the answer with {said}")
+    ctx.require(answer.first.logprobs is None, "no log probabilities with `logprobs: false`", answer.first.logprobs)
+    ctx.equal(len(answer.choices), 1, "the number of choices")
+
+
+@check("ENV14")
+async def a_value_of_another_type_is_refused(ctx: Context) -> None:
+    for name, value in _MISTYPED.items():
+        if ctx.speaks(name):
+            await ctx.refused(ctx.body(**{"max_tokens": 1, name: value}), name)
+
+
+@check("ENV16")
+async def what_a_message_has_not_is_left_out(ctx: Context) -> None:
+    body = ctx.body()
+    messages = [choice["message"] for choice in (await ctx.ask(body)).raw["choices"]]
+    if ctx.has("streaming") and ctx.speaks("stream"):
+        messages += [entry["delta"] for entry in (await ctx.trace(body)).entries()]
+    for message in messages:
+        calls = message.get("tool_calls", "absent")
+        ctx.require(calls == "absent" or calls, "no `tool_calls` where there is no call", message)
+        nulls = [name for name, value in message.items() if value is None and name not in _MAY_BE_NULL]
+        ctx.require(not nulls, "fields that are not used left out", nulls)

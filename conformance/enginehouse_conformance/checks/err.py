@@ -165,6 +165,7 @@ async def models_are_listed_and_usable(ctx: Context) -> None:
         ctx.require(isinstance(model, dict) and isinstance(model.get("id"), str), "each model with an id", model)
         ctx.equal(model.get("object"), "model", "`object` of a model")
     ids = [model["id"] for model in models]
+    ctx.require(len(set(ids)) == len(ids), "each id once", ids)
     chosen = ctx.url.model if ctx.url.model in ids else ids[0]
     answered = await ctx.post(ctx.body(model=chosen, max_tokens=1))
     ctx.equal(answered.status, 200, f"a request to the listed model {chosen!r} answered with status")
@@ -181,3 +182,22 @@ async def an_unknown_models_route_is_404(ctx: Context) -> None:
     reply = await ctx.get(f"/models/no-such-model-{ctx.nonce()}")
     ctx.equal(reply.status, 404, "status")
     require_error_form(ctx, reply)
+
+
+@check("ERR15")
+async def what_is_not_there_is_told(ctx: Context) -> None:
+    for path, allowed in ((f"/{ctx.nonce()}", (404,)), ("/chat/completions", (404, 405))):
+        reply = await ctx.get(path)
+        ctx.require(reply.status in allowed, f"status {' or '.join(map(str, allowed))} for GET {path}", reply.status)
+
+
+@check("ERR16")
+async def a_model_of_the_list_is_whole(ctx: Context) -> None:
+    listing = (await ctx.get("/models")).json()
+    listed = listing.get("data") if isinstance(listing, dict) else None
+    if not isinstance(listed, list):
+        ctx.unclear("`data` is no array, which ERR13 is about")
+    for model in listed:
+        ctx.require(isinstance(model, dict), "a model, an object", model)
+        ctx.require(type(model.get("created")) is int, "`created` of a model, an integer", model)
+        ctx.require(isinstance(model.get("owned_by"), str), "`owned_by` of a model, a string", model)

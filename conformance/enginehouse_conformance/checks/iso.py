@@ -19,10 +19,12 @@ from enginehouse_conformance.primitives import (
     nonce_tool,
     require_same_greedy,
     saying,
+    with_gaps,
 )
 from enginehouse_conformance.registry import check
 from enginehouse_conformance.targets import Body
 from enginehouse_conformance.targets.base import now_s
+from enginehouse_plugin import FEATURES
 
 _AT_ONCE = 8
 _DROPS = 50
@@ -146,3 +148,29 @@ async def streamed_calls_keep_apart(ctx: Context) -> None:
     ]
     if not all(are_whole):
         ctx.unclear("a call was cut short before it was complete")
+
+
+@check("ISO7", exclusive=True)  # what others set meanwhile might stay, too
+async def what_a_request_sets_ends_with_it(ctx: Context) -> None:
+    base = await baseline(ctx, ctx.topic())
+    told = await with_gaps(ctx, base)
+    sampling = {
+        "temperature": ctx.hottest, "top_p": 0.5, "seed": 7, "frequency_penalty": 2, "presence_penalty": 2, "n": 2,
+        "logprobs": True, "stop": base.text[:2] or "a", "max_tokens": 4, "repetition_penalty": 2, "top_k": 2,
+    }  # fmt: skip
+    known = {
+        name: value for name, value in sampling.items() if ctx.speaks(name) and (name not in FEATURES or ctx.has(name))
+    }
+    setting: list[Body] = [ctx.body(**known)]
+    if ctx.has("tools", "tool_choice_named") and ctx.speaks("tools", "tool_choice.named"):
+        name, _, given = nonce_tool(ctx)
+        setting.append(ctx.body(tools=[given], tool_choice=named(name), max_tokens=_TOKENS))
+    if ctx.has("json_schema") and ctx.speaks("response_format.json_schema"):
+        setting.append(ctx.body(response_format=saying(ctx.nonce()), max_tokens=_TOKENS))
+    for body in setting:
+        await ctx.attempt(body)
+        answer = await ctx.ask(base.body)
+        await require_same_greedy(ctx, base, answer.text, f"the answer after a request with {sorted(body)}", told=told)
+        ctx.equal(answer.finish, base.answer.finish, "finish_reason")
+        ctx.require(answer.first.logprobs is None, "no log probabilities, which were not asked for", answer.first)
+        ctx.equal(len(answer.choices), 1, "the number of choices")

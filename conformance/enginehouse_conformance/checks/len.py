@@ -4,16 +4,41 @@ from __future__ import annotations
 
 from typing import Any
 
-from enginehouse_conformance.answer import Refusal
+from enginehouse_conformance.answer import Answer, Refusal
 from enginehouse_conformance.context import Context
-from enginehouse_conformance.primitives import baseline, endless, require_same_greedy, saying
+from enginehouse_conformance.primitives import (
+    Baseline,
+    are_apart,
+    baseline,
+    decoded,
+    endless,
+    forced_token,
+    greedy,
+    named,
+    object_of,
+    only,
+    require_same_greedy,
+    saying,
+    tool,
+)
 from enginehouse_conformance.registry import check
 from enginehouse_conformance.targets import Body, NoRoom, Refused
+from enginehouse_conformance.verdicts import Unclear
 
 _FEW = 5
 _HUGE = (1_000_000, 2**31, 2**63 - 1)
 _MAX_GUESSED_CONTEXT = 32_768
 _UNIT = " stone"
+_LONG = (300, 1024)
+_CALL_CHARACTERS = 240
+_CALL_TOKENS = 24
+_SENTENCE = "The lighthouse keeper counts the ships that pass at night. "
+_SENTENCES = 20
+_UNLIMITED_CHARACTERS = 480
+"""More than 256 tokens of letters that make no words."""
+_WITHIN_TOKENS = 700
+_OTHER_UNIT = " river"
+_NEARLY = 0.9  # to count exactly is what LEN1 asks
 
 
 async def _going_on(ctx: Context, **fields: object) -> Body:
@@ -44,6 +69,9 @@ async def max_tokens_ends_the_answer(ctx: Context) -> None:
 @check("LEN2")
 async def max_completion_tokens_ends_the_answer(ctx: Context) -> None:
     await _require_length(ctx, _FEW, max_completion_tokens=_FEW)
+    if ctx.has("streaming") and ctx.speaks("stream"):
+        streamed = await ctx.stream(await _going_on(ctx, max_completion_tokens=_FEW))
+        ctx.equal(streamed.finish, "length", "finish_reason of a stream")
 
 
 @check("LEN3")
@@ -111,8 +139,14 @@ async def _context_tokens(ctx: Context) -> int | None:
 
 @check("LEN9")
 async def a_prompt_over_the_context_is_refused(ctx: Context) -> None:
-    each = await _tokens_of_units(ctx)
     context = await _context_tokens(ctx)
+    try:
+        each = await _tokens_of_units(ctx)
+    except Refused as exc:
+        if context is None and exc.refusal.is_of_context:  # a very short one
+            ctx.require(exc.refusal.status == 400, "status 400 for a prompt over the context", str(exc.refusal))
+            return
+        raise
     sizes = [1024 * 2**power for power in range(6)] if context is None else [context + context // 16 + 64]
     for tokens in sizes:
         answer = await ctx.attempt(_long(ctx, int(tokens / each)))
@@ -170,3 +204,136 @@ async def completion_tokens_are_those_of_the_logprobs(ctx: Context) -> None:
         f"{len(answer.logprobs)} completion_tokens, as many as logprobs has entries, give or take one",
         counted,
     )
+
+
+async def _ends_with_the_context(ctx: Context, fields: Body, answer: Answer) -> bool:
+    """Whether it was the context that ended *answer*: then one to a longer prompt is shorter by as much."""
+    body = greedy(ctx, _SENTENCE * 3, **{**fields, "max_tokens": _LONG[-1]})
+    other = await ctx.ask(body)
+    totals = [each.prompt_tokens + each.completion_tokens for each in (answer, other)]
+    return other.prompt_tokens > answer.prompt_tokens and abs(totals[0] - totals[1]) <= 2
+
+
+@check("LEN14")
+async def max_tokens_has_no_cap(ctx: Context) -> None:
+    try:
+        fields: Body = {"logit_bias": only(await forced_token(ctx))} if ctx.has("logit_bias") else await endless(ctx)
+    except Unclear:
+        fields = await endless(ctx)
+    for tokens in _LONG:
+        try:
+            outcome = await ctx.attempt(greedy(ctx, **{**fields, "max_tokens": tokens}))
+        except NoRoom:
+            if tokens == _LONG[0]:
+                raise
+            return
+        if isinstance(outcome, Refusal):
+            ctx.require(outcome.status in (400, None), f"{tokens} tokens, or a refusal with 400", str(outcome))
+            continue
+        if not fields and outcome.finish == "stop":
+            ctx.not_in_scope(
+                f"nothing can keep the model from ending by itself, after {outcome.completion_tokens} tokens"
+            )
+        counted = outcome.completion_tokens
+        if counted < _NEARLY * tokens and await _ends_with_the_context(ctx, fields, outcome):
+            if tokens == _LONG[0]:
+                ctx.unclear(f"what the rule needs has no room: the context ends the answer after {counted} tokens")
+            return
+        ctx.require(counted >= _NEARLY * tokens, f"{tokens} tokens, which were asked for", counted)
+        ctx.equal(outcome.finish, "length", "finish_reason")
+
+
+@check("LEN15", exclusive=True)  # what others ask meanwhile may take a prompt's place in the cache
+async def a_prompt_that_was_seen_is_cached(ctx: Context) -> None:
+    bodies = [greedy(ctx, f"{ctx.nonce()} {_SENTENCE * _SENTENCES}") for _ in range(2)]
+    first, again, other = [await ctx.ask(body) for body in (bodies[0], bodies[0], bodies[1])]
+    counts = [(answer.usage.cached_tokens if answer.usage else None) or 0 for answer in (first, again, other)]
+    half = first.prompt_tokens / 2
+    ctx.require(
+        counts[1] > half, f"most of {first.prompt_tokens} tokens cached when they are asked again", f"{counts[1]}"
+    )
+    ctx.require(counts[1] <= again.prompt_tokens, f"no more than {again.prompt_tokens} tokens cached", counts[1])
+    ctx.require(max(counts[0], counts[2]) < half, "little cached of prompts that begin as none before", counts)
+    await require_same_greedy(ctx, Baseline(body=bodies[0], answer=first), again.text, "the answer from the cache")
+
+
+@check("LEN16")
+async def no_cache_tells_nothing(ctx: Context) -> None:
+    body = ctx.body(_SENTENCE * 6, max_tokens=1)
+    for _ in range(2):
+        usage = (await ctx.ask(body)).usage
+        ctx.require(not (usage and usage.cached_tokens), "no cached tokens: no prefix cache is declared", usage)
+
+
+@check("LEN17")
+async def tokens_of_a_call_count(ctx: Context) -> None:
+    name = f"t_{ctx.nonce()}"
+    given = tool(name, object_of(v={"type": "string", "enum": [ctx.nonce(_CALL_CHARACTERS)]}))
+    body = ctx.body(tools=[given], tool_choice=named(name), max_tokens=_CALL_TOKENS)
+    answer = await ctx.ask(body)
+    if answer.finish != "length":
+        ctx.unclear(f'the call does not end with "length" (TOOL9), but with {answer.finish!r}')
+    ctx.equal(answer.completion_tokens, _CALL_TOKENS, "completion_tokens of a call that the limit cut")
+
+
+@check("LEN18")
+async def no_limit_is_no_limit(ctx: Context) -> None:
+    value = ctx.nonce(_UNLIMITED_CHARACTERS)
+    body = greedy(ctx, response_format=saying(value))
+    del body["max_tokens"]
+    answer = await ctx.ask(body)
+    context = await _context_tokens(ctx)
+    if context is not None and answer.prompt_tokens + answer.completion_tokens >= context - 1:
+        ctx.unclear("what the rule needs has no room in the context")
+    what = f"an answer of {_UNLIMITED_CHARACTERS} characters, whole, where no limit is given"
+    ctx.require(answer.finish != "length", what, f"{answer.completion_tokens} tokens, and finish_reason 'length'")
+    ctx.equal(decoded(ctx, answer.text), {"v": value}, "the answer")
+
+
+def _with_middle(ctx: Context, topic: str, unit: str, units: int) -> Body:
+    """A prompt of so many units, of which the middle fifth are *unit*."""
+    fifth = units // 5
+    words = f"{_UNIT * 2 * fifth}{unit * fifth}{_UNIT * 2 * fifth}"
+    # The words in a turn of their own: right after many equal ones, small models end before their first token.
+    turns = [("user", f"Words:{words}"), ("assistant", "I have read them."), ("user", topic)]
+    return ctx.body(topic, messages=[{"role": role, "content": text} for role, text in turns], max_tokens=1)
+
+
+@check("LEN19")
+async def a_prompt_within_the_context_is_read_whole(ctx: Context) -> None:
+    topic = ctx.topic()
+    few, more = [(await ctx.ask(_with_middle(ctx, topic, _UNIT, units))).prompt_tokens for units in (10, 30)]
+    ctx.require(more > few, "more prompt_tokens for a longer prompt", (few, more))
+    each = (more - few) / 20
+    context = await _context_tokens(ctx)
+    units = int(min(_WITHIN_TOKENS, (context or 2 * _WITHIN_TOKENS) / 2) / each)
+    whole = _with_middle(ctx, topic, _UNIT, units)
+    answer = await ctx.attempt(whole)
+    if isinstance(answer, Refusal):
+        if context is not None or not answer.is_of_context:
+            raise Refused(answer)
+        ctx.unclear(f"the context has no room for {_WITHIN_TOKENS} tokens, and nothing declares how many it has")
+    counted = answer.prompt_tokens - few
+    grown = _NEARLY * each * (units // 5 * 5 - 10)
+    ctx.require(counted > grown, f"at least {grown:.0f} prompt_tokens more with {units - 10} more words", counted)
+    if not (ctx.has("logprobs") and ctx.speaks("logprobs", "top_logprobs")):
+        return
+    if not await are_apart(ctx, *(_with_middle(ctx, topic, unit, 30) for unit in (_UNIT, _OTHER_UNIT))):
+        ctx.note("the model does not tell one middle from another even in a short prompt")
+        return
+    other = _with_middle(ctx, topic, _OTHER_UNIT, units)
+    ctx.require(await are_apart(ctx, whole, other), "another prompt with another middle", "the same prompt")
+
+
+@check("LEN20")
+async def usage_of_a_stopped_answer_ends_where_it_does(ctx: Context) -> None:
+    base = await baseline(ctx)
+    at = len(base.text) // 3
+    stop = base.text[at : at + 4]
+    if not stop.strip() or "\ufffd" in stop:
+        ctx.unclear(f"the baseline {base.text!r} gives no stop string")
+    answer = await ctx.ask({**base.body, "stop": [stop]})
+    if answer.text != base.text[: base.text.index(stop)]:
+        ctx.unclear(f"the answer {answer.text!r} did not end at {stop!r}, as the baseline would")
+    fewer = f"fewer than {base.answer.completion_tokens} completion_tokens, where a stop string ends the answer"
+    ctx.require(answer.completion_tokens < base.answer.completion_tokens, fewer, answer.completion_tokens)

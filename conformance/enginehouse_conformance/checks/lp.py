@@ -26,6 +26,8 @@ _MULTI_BYTE = "日本 é 👩‍👩‍👧‍👦"
 _SIGNS = ("\u0120", "\u2581")
 _REPLACEMENT = "\ufffd"
 _TOP = 5
+_MOST = 20
+_ALL = 0.999
 _ROUNDING = 1e-6
 _SAME = 1e-3
 """Two values of one forward pass, after rounding to a few digits."""
@@ -48,7 +50,8 @@ async def _hot_entries(ctx: Context, count: int = _TOP) -> tuple[TokenEntry, ...
 def _entries(ctx: Context, choice: Choice) -> tuple[TokenEntry, ...]:
     """The entries, which a choice with text must have."""
     if choice.logprobs is None:
-        ctx.fail("log probabilities, which were asked for", "none")
+        ctx.require(not choice.text, "log probabilities, which were asked for", "none")
+        return ()  # an answer that ends at once has none
     ctx.require(choice.logprobs or not choice.text, "entries for the text", f"none for {choice.text!r}")
     return choice.logprobs
 
@@ -89,8 +92,10 @@ async def present_if_asked_for(ctx: Context) -> None:
 
 @check("LP2")
 async def bytes_are_the_content(ctx: Context) -> None:
-    answer = await ctx.ask(ctx.body(logprobs=True))
-    _require_bytes_of(ctx, answer.first)
+    # What is hot holds blanks and newlines, at its ends too.
+    for fields in ({}, {"temperature": ctx.hottest, "max_tokens": 48}):
+        answer = await ctx.ask(ctx.body(logprobs=True, **fields))
+        _require_bytes_of(ctx, answer.first)
     if ctx.has("json_schema") and ctx.speaks("response_format.json_schema"):
         forced = await ctx.ask(ctx.body(logprobs=True, response_format=saying(_MULTI_BYTE), max_tokens=96))
         _require_bytes_of(ctx, forced.first)
@@ -228,3 +233,41 @@ async def they_work_with_tools_and_streams(ctx: Context) -> None:
         if not called.calls and called.finish == "length" and not called.text.strip():
             ctx.unclear("the answer was cut short before the call began")
         ctx.equal([call.name for call in called.calls], [name], "the call, with log probabilities asked for,")
+
+
+@check("LP16")
+async def values_are_the_models(ctx: Context) -> None:
+    body = _with_top(ctx, max_tokens=1)
+    tops = [(await ctx.ask({**body, "temperature": heat})).logprobs for heat in (0, 0.5, ctx.hottest)]
+    if not all(tops):
+        ctx.unclear("an answer ends before its first token")
+    cool, *others = [{other.token: other.logprob for other in entries[0].top} for entries in tops]
+    for told in others:
+        shared = cool.keys() & told.keys()
+        apart = max((abs(cool[token] - told[token]) for token in shared), default=math.inf)
+        ctx.require(apart <= _CLOSE, "the same values of the first position at every temperature", (cool, told))
+
+
+@check("LP17")
+async def as_many_alternatives_as_asked_for(ctx: Context) -> None:
+    body = _with_top(ctx, _MOST, temperature=ctx.hottest, max_tokens=24)
+    answers = [await ctx.ask(body)]
+    if ctx.has("streaming") and ctx.speaks("stream"):
+        answers.append(await ctx.stream(body))
+    for answer in answers:
+        for entry in _entries(ctx, answer.first):
+            # A vocabulary may have fewer tokens: then they are all.
+            are_all = sum(math.exp(min(other.logprob, 0.0)) for other in entry.top) > _ALL
+            what = f"{body['top_logprobs']} alternatives, which were asked for"
+            ctx.require(len(entry.top) >= body["top_logprobs"] or are_all, what, len(entry.top))
+
+
+@check("LP18")
+async def the_token_is_told_alike_among_the_alternatives(ctx: Context) -> None:
+    for entry in await _hot_entries(ctx):
+        if not entry.top or entry.logprob <= entry.top[-1].logprob + _SAME:
+            continue  # it is none of the likeliest
+        alike = [other for other in entry.top if abs(other.logprob - entry.logprob) <= _SAME]
+        told = [(other.token, other.token_bytes) for other in alike]
+        what = "the sampled token among the likeliest, with the same logprob, token and bytes"
+        ctx.require((entry.token, entry.token_bytes) in told, what, entry)

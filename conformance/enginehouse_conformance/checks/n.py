@@ -11,6 +11,7 @@ from enginehouse_conformance.registry import check
 
 _CHOICES = 3
 _TOKENS = 4
+_WARM = 1.5
 
 
 def _count(ctx: Context) -> int:
@@ -40,10 +41,13 @@ async def greedy_choices_are_equal(ctx: Context) -> None:
 
 @check("N3")
 async def hot_choices_differ(ctx: Context) -> None:
-    answer = await ctx.ask(ctx.body(n=_count(ctx), temperature=ctx.hottest, max_tokens=32))
-    _require_all(ctx, answer)
-    texts = {choice.text for choice in answer.choices}
-    ctx.require(len(texts) > 1, f"different choices at temperature {ctx.hottest:g}", f"all are {answer.text!r}")
+    seeded = ctx.has("seed") and ctx.speaks("seed")
+    for fields in ({}, {"seed": ctx.random.randrange(2**31)}) if seeded else ({},):
+        answer = await ctx.ask(ctx.body(n=_count(ctx), temperature=ctx.hottest, max_tokens=32, **fields))
+        _require_all(ctx, answer)
+        texts = {choice.text for choice in answer.choices}
+        what = f"different choices at temperature {ctx.hottest:g} {fields or ''}"
+        ctx.require(len(texts) > 1, what.strip(), f"all are {answer.text!r}")
 
 
 @check("N4")
@@ -53,6 +57,8 @@ async def usage_counts_all_choices(ctx: Context) -> None:
     several = await ctx.ask({**body, "n": _count(ctx)})
     _require_all(ctx, several)
     ctx.equal(several.prompt_tokens, one.prompt_tokens, "the prompt counted once:")
+    cached = (several.usage.cached_tokens if several.usage else None) or 0
+    ctx.require(cached <= several.prompt_tokens, f"no more than {several.prompt_tokens} tokens cached", cached)
     ends = {choice.finish for choice in several.choices}
     if ends != {"length"}:
         ctx.unclear(f"choices ended with {sorted(map(str, ends))} before {_TOKENS} tokens: their length is not known")
@@ -82,3 +88,14 @@ async def what_is_not_offered_is_refused(ctx: Context) -> None:
     if not isinstance(outcome, Refusal):
         ctx.fail("400 naming n: several choices are declared absent", f"{len(outcome.choices)} choice(s)")
     ctx.require(outcome.status in (400, None) and outcome.names("n"), "400 naming n", str(outcome))
+
+
+@check("N9", exclusive=True)  # as SMP7
+async def streamed_choices_are_those_of_the_answer(ctx: Context) -> None:
+    body = greedy(ctx, n=_count(ctx))
+    if ctx.has("seed") and ctx.speaks("seed"):  # then they differ from each other
+        body |= {"seed": ctx.random.randrange(2**31), "temperature": min(_WARM, ctx.hottest)}
+    told, streamed = await ctx.ask(body), await ctx.stream(body)
+    _require_all(ctx, streamed)
+    texts = [[choice.text for choice in answer.choices] for answer in (told, streamed)]
+    ctx.equal(texts[1], texts[0], "the texts of the streamed choices")

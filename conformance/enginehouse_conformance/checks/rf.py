@@ -10,18 +10,20 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from enginehouse_conformance.answer import Choice, Refusal
+from enginehouse_conformance.answer import Answer, Refusal
 from enginehouse_conformance.context import Context
 from enginehouse_conformance.primitives import (
-    TRIES,
-    begins_json,
+    constrained,
     decoded,
     json_schema,
-    never_complete,
+    json_value,
     object_of,
+    poem,
+    require_clear_refusal,
     saying,
 )
 from enginehouse_conformance.registry import check
+from enginehouse_conformance.targets import Body
 
 _TOKENS = 128
 _LONG = 60
@@ -39,63 +41,40 @@ def _string(**keywords: object) -> dict[str, Any]:
     return {"type": "string", **keywords}
 
 
-def _poem(ctx: Context) -> str:
-    """A prompt that asks for what no schema here allows."""
-    return f"{ctx.topic()} Answer with a haiku in plain words, not with JSON."
-
-
-def _value(ctx: Context, choice: Choice) -> tuple[bool, Any]:
-    """Whether the choice is complete, and its content as JSON; fails where it neither is JSON nor begins some."""
-    if choice.finish != "length":
-        return True, decoded(ctx, choice.text)
-    ctx.require(begins_json(choice.text), "an answer cut short that begins as JSON", choice.text)
-    return False, None
-
-
-async def _constrained(ctx: Context, schema: dict[str, Any], prompt: str | None = None, **fields: object) -> Any:
-    """The answer under *schema* as JSON."""
-    body = ctx.body(prompt or _poem(ctx), **{"response_format": json_schema(schema), "max_tokens": _TOKENS, **fields})
-    for _ in range(TRIES):
-        answer = await (ctx.stream(body) if fields.get("stream") else ctx.ask(body))
-        is_complete, value = _value(ctx, answer.first)
-        if is_complete:
-            return value
-    raise never_complete(body["max_tokens"])
-
-
 def _require_object(ctx: Context, value: Any, *keys: str) -> dict[str, Any]:
     ctx.require(isinstance(value, dict) and sorted(value) == sorted(keys), f"an object of {sorted(keys)}", value)
     found: dict[str, Any] = value
     return found
 
 
-def _refusal_is_clear(ctx: Context, refusal: Refusal) -> None:
-    """Require 400 that names the field."""
-    ctx.require(refusal.status in (400, None), "an answer, or 400", str(refusal))
-    ctx.require(refusal.names("response_format"), "a refusal that names response_format", str(refusal))
+async def _both(ctx: Context, body: Body) -> list[Answer]:
+    """The JSON answer to *body*, and the streamed one where there are streams."""
+    can_stream = ctx.has("streaming") and ctx.speaks("stream")
+    return [await ctx.ask(body), *([await ctx.stream(body)] if can_stream else [])]
 
 
 @check("RF1")
 async def json_object_gives_an_object(ctx: Context) -> None:
-    answer = await ctx.ask(ctx.body(_poem(ctx), response_format={"type": "json_object"}, max_tokens=64))
-    is_complete, value = _value(ctx, answer.first)
-    if is_complete:
-        ctx.require(isinstance(value, dict), "one JSON object", answer.text)
-    else:
-        ctx.require(answer.text.lstrip()[:1] in ("{", ""), "the beginning of an object", answer.text)
+    body = ctx.body(poem(ctx), response_format={"type": "json_object"}, max_tokens=64)
+    for answer in await _both(ctx, body):
+        is_complete, value = json_value(ctx, answer.first)
+        if is_complete:
+            ctx.require(isinstance(value, dict), "one JSON object", answer.text)
+        else:
+            ctx.require(answer.text.lstrip()[:1] in ("{", ""), "the beginning of an object", answer.text)
 
 
 @check("RF2")
 async def const_is_enforced(ctx: Context) -> None:
     expected = {"v": ctx.nonce(), "number": ctx.random.randrange(1000, 9999)}
     schema = object_of(v=_string(const=expected["v"]), number={"type": "integer", "const": expected["number"]})
-    ctx.equal(await _constrained(ctx, schema), expected, "the answer")
+    ctx.equal(await constrained(ctx, schema), expected, "the answer")
 
 
 @check("RF3")
 async def enum_is_enforced(ctx: Context) -> None:
     words = [ctx.nonce() for _ in range(3)]
-    value = await _constrained(ctx, object_of(v=_string(enum=words)))
+    value = await constrained(ctx, object_of(v=_string(enum=words)))
     ctx.require(_require_object(ctx, value, "v")["v"] in words, f"one of {words}", value)
 
 
@@ -103,7 +82,7 @@ async def enum_is_enforced(ctx: Context) -> None:
 async def string_lengths_are_enforced(ctx: Context) -> None:
     lengths = {"a": 7, "b": 12, "c": 19}
     schema = object_of(**{key: _string(minLength=length, maxLength=length) for key, length in lengths.items()})
-    value = _require_object(ctx, await _constrained(ctx, schema), *lengths)
+    value = _require_object(ctx, await constrained(ctx, schema), *lengths)
     ctx.equal({key: len(value[key]) for key in lengths}, lengths, f"in {value!r} the lengths")
 
 
@@ -117,7 +96,7 @@ async def array_lengths_are_enforced(ctx: Context) -> None:
             for key, length in lengths.items()
         }
     )
-    value = _require_object(ctx, await _constrained(ctx, schema), *lengths)
+    value = _require_object(ctx, await constrained(ctx, schema), *lengths)
     ctx.equal({key: len(value[key]) for key in lengths}, lengths, f"in {value!r} the lengths")
 
 
@@ -126,13 +105,13 @@ async def keys_are_enforced(ctx: Context) -> None:
     keys = [ctx.nonce(5) for _ in range(4)]
     schema = object_of(**{key: _string(enum=["x", "y"]) for key in keys})
     prompt = f'{ctx.topic()} Answer with a JSON object that has the one key "mood".'
-    _require_object(ctx, await _constrained(ctx, schema, prompt), *keys)
+    _require_object(ctx, await constrained(ctx, schema, prompt), *keys)
 
 
 @check("RF7")
 async def types_are_enforced(ctx: Context) -> None:
     schema = object_of(whole={"type": "integer"}, truth={"type": "boolean"}, nothing={"type": "null"})
-    value = _require_object(ctx, await _constrained(ctx, schema), "whole", "truth", "nothing")
+    value = _require_object(ctx, await constrained(ctx, schema), "whole", "truth", "nothing")
     whole = value["whole"]
     is_whole = type(whole) is int or (isinstance(whole, float) and whole.is_integer())
     ctx.require(is_whole, "an integer", value)
@@ -144,7 +123,7 @@ async def types_are_enforced(ctx: Context) -> None:
 async def inner_levels_are_enforced(ctx: Context) -> None:
     word = ctx.nonce()
     inner = object_of(b=object_of(c=_string(enum=[word])))
-    value = await _constrained(ctx, object_of(a={"type": "array", "items": inner, "minItems": 2, "maxItems": 2}))
+    value = await constrained(ctx, object_of(a={"type": "array", "items": inner, "minItems": 2, "maxItems": 2}))
     ctx.equal(value, {"a": [{"b": {"c": word}}] * 2}, "the answer")
 
 
@@ -152,14 +131,14 @@ async def inner_levels_are_enforced(ctx: Context) -> None:
 async def references_are_followed(ctx: Context) -> None:
     word = ctx.nonce()
     schema = {**object_of(v={"$ref": "#/$defs/word"}), "$defs": {"word": _string(enum=[word])}}
-    ctx.equal(await _constrained(ctx, schema), {"v": word}, "the answer")
+    ctx.equal(await constrained(ctx, schema), {"v": word}, "the answer")
 
 
 @check("RF10")
 async def one_branch_holds(ctx: Context) -> None:
     left, right = ctx.nonce(), ctx.nonce()
     schema = object_of(v={"anyOf": [object_of(a=_string(enum=[left])), object_of(b=_string(enum=[right]))]})
-    value = await _constrained(ctx, schema)
+    value = await constrained(ctx, schema)
     branches = ({"v": {"a": left}}, {"v": {"b": right}})
     ctx.require(value in branches, f"one of {branches}", value)
 
@@ -168,21 +147,21 @@ async def one_branch_holds(ctx: Context) -> None:
 async def schemas_hold_when_hot(ctx: Context) -> None:
     words = [ctx.nonce(), ctx.nonce()]
     for _ in range(5):
-        value = await _constrained(ctx, object_of(v=_string(enum=words)), temperature=ctx.hottest)
+        value = await constrained(ctx, object_of(v=_string(enum=words)), temperature=ctx.hottest)
         ctx.require(_require_object(ctx, value, "v")["v"] in words, f"one of {words}", value)
 
 
 @check("RF12")
 async def schemas_hold_in_a_stream(ctx: Context) -> None:
     word = ctx.nonce()
-    value = await _constrained(ctx, object_of(v=_string(enum=[word])), stream=True)
+    value = await constrained(ctx, object_of(v=_string(enum=[word])), stream=True)
     ctx.equal(value, {"v": word}, "the joined deltas")
 
 
 @check("RF13")
 async def a_cut_answer_says_so(ctx: Context) -> None:
-    answer = await ctx.ask(ctx.body(_poem(ctx), response_format=saying(ctx.nonce(_LONG)), max_tokens=5))
-    ctx.equal(answer.finish, "length", f"{answer.text!r} with finish_reason")
+    for answer in await _both(ctx, ctx.body(poem(ctx), response_format=saying(ctx.nonce(_LONG)), max_tokens=5)):
+        ctx.equal(answer.finish, "length", f"{answer.text!r} with finish_reason")
 
 
 @check("RF14")
@@ -208,24 +187,24 @@ async def invalid_schemas_are_refused(ctx: Context) -> None:
 @check("RF17")
 async def a_pattern_with_lengths_is_enforced_or_refused(ctx: Context) -> None:
     schema = object_of(v=_string(pattern="^[a-c]+$", minLength=5, maxLength=5))
-    outcome = await ctx.attempt(ctx.body(_poem(ctx), response_format=json_schema(schema), max_tokens=64))
+    outcome = await ctx.attempt(ctx.body(poem(ctx), response_format=json_schema(schema), max_tokens=64))
     if isinstance(outcome, Refusal):
-        _refusal_is_clear(ctx, outcome)
+        require_clear_refusal(ctx, outcome)
         ctx.note("refused, not enforced")
         return
-    value = _require_object(ctx, await _constrained(ctx, schema), "v")
+    value = _require_object(ctx, await constrained(ctx, schema), "v")
     ctx.require(re.fullmatch("[a-c]{5}", str(value["v"])), "five letters of a to c", value)
 
 
 @check("RF18")
 async def a_large_length_works_or_is_refused(ctx: Context) -> None:
     schema = object_of(v=_string(maxLength=5000))
-    outcome = await ctx.attempt(ctx.body(_poem(ctx), response_format=json_schema(schema), max_tokens=64))
+    outcome = await ctx.attempt(ctx.body(poem(ctx), response_format=json_schema(schema), max_tokens=64))
     if isinstance(outcome, Refusal):
-        _refusal_is_clear(ctx, outcome)
+        require_clear_refusal(ctx, outcome)
         ctx.note("refused, not enforced")
         return
-    is_complete, value = _value(ctx, outcome.first)
+    is_complete, value = json_value(ctx, outcome.first)
     if is_complete:
         ctx.require(isinstance(_require_object(ctx, value, "v")["v"], str), "a string", value)
 
@@ -233,15 +212,15 @@ async def a_large_length_works_or_is_refused(ctx: Context) -> None:
 @check("RF19")
 async def an_empty_object_stays_empty(ctx: Context) -> None:
     prompt = 'Answer with a JSON object that has the keys "mood" and "place".'
-    ctx.equal(await _constrained(ctx, object_of(), prompt), {}, "the answer")
-    ctx.equal(await _constrained(ctx, object_of(v=object_of()), prompt), {"v": {}}, "the answer")
+    ctx.equal(await constrained(ctx, object_of(), prompt), {}, "the answer")
+    ctx.equal(await constrained(ctx, object_of(v=object_of()), prompt), {"v": {}}, "the answer")
 
 
 @check("RF20")
 async def keys_arrive_as_they_are(ctx: Context) -> None:
     expected = {"naïve 日本": ctx.nonce(5), 'a "quoted" key': ctx.nonce(5), "back\\slash": ctx.nonce(5)}
     schema = object_of(**{key: _string(const=word) for key, word in expected.items()})
-    ctx.equal(await _constrained(ctx, schema), expected, "the answer")
+    ctx.equal(await constrained(ctx, schema), expected, "the answer")
 
 
 @check("RF21")
@@ -254,9 +233,9 @@ async def lengths_count_code_points(ctx: Context) -> None:
     if isinstance(control, Refusal):
         ctx.note("enum with lengths is refused, so that only a free string could be judged")
     else:
-        value = await _constrained(ctx, object_of(v=_string(enum=[_FOUR_CODE_POINTS], **four)))
+        value = await constrained(ctx, object_of(v=_string(enum=[_FOUR_CODE_POINTS], **four)))
         ctx.equal(value, {"v": _FOUR_CODE_POINTS}, "the only value of four code points")
-    free = _require_object(ctx, await _constrained(ctx, object_of(v=_string(**four)), _JAPANESE), "v")["v"]
+    free = _require_object(ctx, await constrained(ctx, object_of(v=_string(**four)), _JAPANESE), "v")["v"]
     ctx.equal(len(free), 4, f"code points of {free!r}")
 
 
@@ -264,17 +243,17 @@ async def lengths_count_code_points(ctx: Context) -> None:
 async def there_is_nothing_but_json(ctx: Context) -> None:
     word = ctx.nonce()
     prompt = f"First explain what JSON is. Then give {word} as JSON inside a ```json fence. End with a greeting."
-    ctx.equal(await _constrained(ctx, object_of(v=_string(enum=[word])), prompt), {"v": word}, "the answer")
+    ctx.equal(await constrained(ctx, object_of(v=_string(enum=[word])), prompt), {"v": word}, "the answer")
 
 
 @check("RF23")
 async def both_choices_satisfy_the_schema(ctx: Context) -> None:
     word = ctx.nonce()
-    body = ctx.body(_poem(ctx), response_format=json_schema(object_of(v=_string(enum=[word]))), n=2, max_tokens=_TOKENS)
+    body = ctx.body(poem(ctx), response_format=json_schema(object_of(v=_string(enum=[word]))), n=2, max_tokens=_TOKENS)
     answer = await ctx.ask(body)
     ctx.equal(len(answer.choices), 2, "choices")
     for choice in answer.choices:
-        is_complete, value = _value(ctx, choice)
+        is_complete, value = json_value(ctx, choice)
         if not is_complete:
             ctx.unclear(f"the choice {choice.index} was not complete within {_TOKENS} tokens")
         ctx.equal(value, {"v": word}, f"the choice {choice.index}")
@@ -285,9 +264,9 @@ async def an_enum_behind_a_reference_is_enforced_or_refused(ctx: Context) -> Non
     word = ctx.nonce()
     listed = {"type": "array", "items": {"$ref": "#/$defs/word"}, "minItems": 2, "maxItems": 2}
     schema = {**object_of(v=listed), "$defs": {"word": {"enum": [word]}}}
-    outcome = await ctx.attempt(ctx.body(_poem(ctx), response_format=json_schema(schema), max_tokens=_TOKENS))
+    outcome = await ctx.attempt(ctx.body(poem(ctx), response_format=json_schema(schema), max_tokens=_TOKENS))
     if isinstance(outcome, Refusal):
-        _refusal_is_clear(ctx, outcome)
+        require_clear_refusal(ctx, outcome)
         ctx.note("refused, not enforced")
         return
     if outcome.finish == "length":
@@ -295,3 +274,15 @@ async def an_enum_behind_a_reference_is_enforced_or_refused(ctx: Context) -> Non
         ctx.require(f'{{"v":["{word}","{word}"]}}'.startswith(begun), f"a beginning with {word!r} alone", outcome.text)
         ctx.unclear("the answer was cut short before it was complete")
     ctx.equal(decoded(ctx, outcome.text), {"v": [word, word]}, "the answer")
+
+
+@check("RF25")
+async def an_enum_keeps_its_types(ctx: Context) -> None:
+    number = ctx.random.randrange(1000, 9999)
+    allowed: dict[str, list[Any]] = {"number": [number, -number], "flag": [False], "word": [str(number)]}
+    kinds = {"number": "integer", "flag": "boolean", "word": "string"}
+    schema = object_of(**{key: {"type": kinds[key], "enum": values} for key, values in allowed.items()})
+    value = _require_object(ctx, await constrained(ctx, schema), *allowed)
+    for key, values in allowed.items():
+        is_one = any(value[key] == other and type(value[key]) is type(other) for other in values)
+        ctx.require(is_one, f"{key}, one of {values}", value[key])

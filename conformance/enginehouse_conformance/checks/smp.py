@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 
-from enginehouse_conformance.answer import Refusal
+from enginehouse_conformance.answer import Answer, Refusal, TokenEntry
 from enginehouse_conformance.context import Context
-from enginehouse_conformance.primitives import (
-    KnownToken,
-    baseline,
-    only,
-    printable_tokens,
-    require_same_greedy,
-    tally,
-)
+from enginehouse_conformance.primitives import baseline, require_same_greedy
 from enginehouse_conformance.registry import check
 from enginehouse_conformance.targets import Body
 
 _SEEDED = 1.5
 _INT64 = (-(2**63), 2**63 - 1)
-_HORIZON_TOKENS = 64
-_ALPHABET = 8
-_PAIRS = 24
+_ROUNDING = 1e-3
+_NEVER = 1e-6
+_DRAWS = 8
+_BETWEEN = 0.25  # of the highest temperature
+_HALF = 0.5
+_SLACK = 0.02
+_MOST = 20
 _TINY_TOP_P = 0.000001
 """Less than the likeliest token has even where a vocabulary of 200,000 is nearly equally likely."""
-
-Statistic = Callable[[list[str]], float]
 
 
 def _varied(ctx: Context, **fields: object) -> Body:
@@ -70,15 +65,13 @@ async def temperatures_out_of_range_are_refused(ctx: Context) -> None:
 
 @check("SMP5")
 async def a_tiny_top_p_is_greedy(ctx: Context) -> None:
-    base = await baseline(ctx)
-    answer = await ctx.ask({**base.body, "temperature": ctx.hottest, "top_p": _TINY_TOP_P})
-    who = f"the answer at temperature {ctx.hottest} with top_p {_TINY_TOP_P:f}"
-    await require_same_greedy(ctx, base, answer.text, who)
+    await _require_greedy(ctx, top_p=_TINY_TOP_P)
 
 
 @check("SMP6")
 async def top_p_over_1_is_refused(ctx: Context) -> None:
-    await ctx.refused(ctx.body(top_p=1.1), "top_p")
+    for top_p in (1.1, -0.1):
+        await ctx.refused(ctx.body(top_p=top_p), "top_p")
 
 
 def _seeded(ctx: Context, seed: int, **fields: object) -> Body:
@@ -87,9 +80,15 @@ def _seeded(ctx: Context, seed: int, **fields: object) -> Body:
 
 @check("SMP7", exclusive=True)  # what other requests do to seeds is the question of ISO5
 async def a_seed_repeats_its_answer(ctx: Context) -> None:
-    body = _seeded(ctx, ctx.random.randrange(2**31))
-    texts = [(await ctx.ask(body)).text for _ in range(3)]
-    ctx.require(len(set(texts)) == 1, f"three identical answers with the seed {body['seed']}", texts)
+    for seed in (ctx.random.randrange(2**31), 0, -1):
+        body = _seeded(ctx, seed)
+        outcome = await ctx.attempt(body)
+        if isinstance(outcome, Refusal) and seed < 0:
+            ctx.require(outcome.status in (400, None), "the seed -1 used, or refused with 400", str(outcome))
+            continue
+        first = outcome if isinstance(outcome, Answer) else await ctx.ask(body)
+        texts = [first.text, *[(await ctx.ask(body)).text for _ in range(2)]]
+        ctx.require(len(set(texts)) == 1, f"three identical answers with the seed {seed}", texts)
 
 
 @check("SMP8")
@@ -113,129 +112,6 @@ async def a_seed_means_the_same_in_a_stream(ctx: Context) -> None:
     ctx.equal((await ctx.stream(body)).text, (await ctx.ask(body)).text, f"with the seed {body['seed']}, the stream")
 
 
-# ---- penalties: what is chosen from a closed alphabet ----
-
-
-async def _chosen(ctx: Context, tokens: tuple[KnownToken, ...], body: Body) -> list[str]:
-    """The tokens of the answer to *body*, in which nothing but *tokens* can come."""
-    text = (await ctx.ask(body)).text
-    if tally(text, tokens) is None:
-        ctx.unclear(f"the alphabet is not closed: {text!r}")
-    chosen = []
-    while text:
-        chosen.append(next(token.text for token in tokens if text.startswith(token.text)))
-        text = text.removeprefix(chosen[-1])
-    return chosen
-
-
-async def _pair(ctx: Context, lead: int) -> tuple[tuple[KnownToken, ...], dict[str, int]]:
-    """Two tokens, and the bias by which greedy choice takes the first, *lead* ahead of the second."""
-    tokens = await printable_tokens(ctx, 2)
-    return tokens, {str(tokens[0].id): 100, str(tokens[1].id): 100 - lead}
-
-
-@check("SMP11")
-async def a_frequency_penalty_evens_out(ctx: Context) -> None:
-    length = 32
-    for lead in (6, 14):
-        tokens, bias = await _pair(ctx, lead)
-        body = ctx.body("Go on.", temperature=0, max_tokens=length, logit_bias=bias)
-        control = await _chosen(ctx, tokens, body)
-        if _share(control) < 0.9:
-            continue
-        evened = await _chosen(ctx, tokens, {**body, "frequency_penalty": 2})
-        ctx.require(
-            _share(evened) <= 1 - 1 / 6,
-            "both of two tokens under frequency_penalty 2, each a sixth of the answer at least",
-            "".join(evened),
-        )
-        return
-    ctx.unclear("the model does not keep to one of two tokens even without a penalty")
-
-
-def _share(chosen: list[str]) -> float:
-    """The share of the token that comes most often."""
-    return max((chosen.count(text) for text in set(chosen)), default=0) / max(1, len(chosen))
-
-
-async def _require_ahead(
-    ctx: Context, body: Body, penalty: Body, statistic: Statistic, *, enough: float, has_room: Callable[[float], bool]
-) -> None:
-    """Compare *statistic* without and with *penalty*, pair by pair, until the second is *enough* ahead in sum.
-
-    Fails where it is not ahead at all after the last pair, unless the mean without the penalty leaves no room. A
-    pair shares its seed where there are seeds, so that a penalty which is ignored changes nothing.
-    """
-    tokens = await printable_tokens(ctx, _ALPHABET)
-    has_seeds = ctx.has("seed") and ctx.speaks("seed")
-    ahead, control = 0.0, 0.0
-    for _ in range(_PAIRS):
-        seed = {"seed": ctx.random.randrange(2**31)} if has_seeds else {}
-        asked = {**body, **seed, "logit_bias": only(*tokens)}
-        plain = statistic(await _chosen(ctx, tokens, asked))
-        ahead += statistic(await _chosen(ctx, tokens, {**asked, **penalty})) - plain
-        control += plain / _PAIRS
-        if ahead >= enough:
-            return
-    if not has_room(control):
-        ctx.unclear(f"without a penalty the mean is {control:.2f} already: there is no room for an effect")
-    ctx.require(ahead > 0, f"an effect of {penalty} in {_PAIRS} pairs of answers", f"{ahead / _PAIRS:+.2f} in the mean")
-    ctx.unclear(f"{penalty} has an effect of {ahead / _PAIRS:+.2f} in the mean: too little to tell")
-
-
-@check("SMP12")
-async def a_negative_frequency_penalty_concentrates(ctx: Context) -> None:
-    body = ctx.body("Go on.", temperature=ctx.hottest, max_tokens=24)
-
-    def late_share(chosen: list[str]) -> float:
-        return _share(chosen[-8:])
-
-    await _require_ahead(
-        ctx, body, {"frequency_penalty": -2}, late_share, enough=1.0, has_room=lambda mean: mean < 0.85
-    )
-
-
-@check("SMP13")
-async def a_presence_penalty_widens(ctx: Context) -> None:
-    body = ctx.body("Go on.", temperature=min(1, ctx.hottest), max_tokens=_ALPHABET)
-
-    def distinct(chosen: list[str]) -> float:
-        return len(set(chosen))
-
-    await _require_ahead(ctx, body, {"presence_penalty": 2}, distinct, enough=8.0, has_room=lambda mean: mean > 1.25)
-
-
-@check("SMP14")
-async def penalties_of_0_are_none(ctx: Context) -> None:
-    base = await baseline(ctx)
-    answer = await ctx.ask({**base.body, "frequency_penalty": 0, "presence_penalty": 0})
-    await require_same_greedy(ctx, base, answer.text, "the answer with penalties of 0")
-
-
-@check("SMP15")
-async def penalties_out_of_range_are_refused(ctx: Context) -> None:
-    for name in ("frequency_penalty", "presence_penalty"):
-        for penalty in (2.1, -2.1):
-            await ctx.refused(ctx.body(**{name: penalty}), name)
-
-
-@check("SMP16")
-async def penalties_count_the_whole_output(ctx: Context) -> None:
-    # The first token leads by 40, so that it comes 50 times more often before the penalty has made up for it. From
-    # then on the two are even, unless old tokens are forgotten: then it leads by 50 in every stretch that is seen.
-    tokens, bias = await _pair(ctx, 40)
-    body = ctx.body("Go on.", temperature=0, max_tokens=2 * _HORIZON_TOKENS, logit_bias=bias, frequency_penalty=0.8)
-    chosen = await _chosen(ctx, tokens, body)
-    late = chosen[_HORIZON_TOKENS:]
-    lead = late.count(tokens[0].text) - late.count(tokens[1].text)
-    ctx.require(len(late) == _HORIZON_TOKENS, f"{2 * _HORIZON_TOKENS} tokens", len(chosen))
-    ctx.require(
-        lead < _HORIZON_TOKENS / 2,
-        f"penalties to even out {tokens[0].text!r} and {tokens[1].text!r} after {_HORIZON_TOKENS} tokens",
-        "".join(late),
-    )
-
-
 @check("SMP17")
 async def the_upper_half_of_a_seed_counts(ctx: Context) -> None:
     lower = ctx.random.randrange(2**31)
@@ -251,3 +127,97 @@ async def the_upper_half_of_a_seed_counts(ctx: Context) -> None:
         if len(texts) > 1:
             return
     ctx.fail("different answers with seeds that differ in their upper half", "five times the same")
+
+
+# ---- top_k and min_p ----
+
+
+async def _require_greedy(ctx: Context, **fields: float) -> None:
+    """The highest temperature with *fields* leaves nothing but the likeliest token."""
+    base = await baseline(ctx)
+    body = {**base.body, "temperature": ctx.hottest, **fields}
+    what = f"at temperature {ctx.hottest} with {fields}"
+    await require_same_greedy(ctx, base, (await ctx.ask(body)).text, f"the answer {what}")
+    if ctx.has("streaming") and ctx.speaks("stream"):
+        await require_same_greedy(ctx, base, (await ctx.stream(body)).text, f"the stream {what}")
+
+
+async def _drawn(ctx: Context, temperature: float, **fields: float) -> tuple[TokenEntry, ...]:
+    """What came at *temperature* with *fields*, each token with the two likeliest."""
+    return (await ctx.ask(_varied(ctx, temperature=temperature, logprobs=True, top_logprobs=2, **fields))).logprobs
+
+
+@check("SMP18")
+async def top_k_1_is_greedy(ctx: Context) -> None:
+    await _require_greedy(ctx, top_k=1)
+
+
+@check("SMP19")
+async def top_k_2_is_two_tokens(ctx: Context) -> None:
+    never_second = 1.0
+    for _ in range(_DRAWS):
+        for entry in await _drawn(ctx, ctx.hottest, top_k=2):
+            ctx.require(len(entry.top) == 2, "the two likeliest tokens, which were asked for", entry)
+            first, second = (other.logprob for other in entry.top)
+            ctx.require(entry.logprob >= second - _ROUNDING, "one of the two likeliest tokens with top_k 2", entry)
+            if entry.logprob < first - _ROUNDING:
+                return
+            never_second *= 1 - 1 / (1 + math.exp((first - second) / ctx.hottest))
+        ctx.require(never_second > _NEVER, "the second of the two likeliest now and then with top_k 2", "none")
+    ctx.unclear("the likeliest token leads so far that the second would not be expected either")
+
+
+@check("SMP20")
+async def min_p_1_is_greedy(ctx: Context) -> None:
+    await _require_greedy(ctx, min_p=1)
+
+
+@check("SMP21")
+async def min_p_is_a_share_of_the_likeliest(ctx: Context) -> None:
+    for _ in range(_DRAWS // 2):
+        for entry in await _drawn(ctx, 1, min_p=0.5):
+            ctx.require(entry.top, "alternatives, which were asked for", entry)
+            least = entry.top[0].logprob - math.log(2)
+            ctx.require(
+                entry.logprob >= least - _ROUNDING, "no token under half of the likeliest with min_p 0.5", entry
+            )
+
+
+@check("SMP25")
+async def temperatures_above_1_count(ctx: Context) -> None:
+    if ctx.hottest <= 1:
+        ctx.not_in_scope("no temperature above 1 is allowed")
+    for _ in range(5):
+        body = _seeded(ctx, ctx.random.randrange(2**31))
+        texts = {(await ctx.ask({**body, "temperature": heat})).text for heat in (1, ctx.hottest)}
+        if len(texts) > 1:
+            return
+    ctx.fail(f"another answer at temperature {ctx.hottest} than at 1, with the same seed", "five times the same")
+
+
+@check("SMP27")
+async def temperatures_between_count(ctx: Context) -> None:
+    for other in (0, min(1, ctx.hottest)):
+        for _ in range(5):
+            body = _seeded(ctx, ctx.random.randrange(2**31))
+            texts = {(await ctx.ask({**body, "temperature": heat})).text for heat in (_BETWEEN * ctx.hottest, other)}
+            if len(texts) > 1:
+                break
+        else:
+            what = f"another answer at temperature {_BETWEEN * ctx.hottest:g} than at {other:g}, with the same seed"
+            ctx.fail(what, "five times the same")
+
+
+@check("SMP28")
+async def top_p_is_a_share_of_all(ctx: Context) -> None:
+    never_another, others = 1.0, 0
+    top = min(_MOST, ctx.declared.limits.get("top_logprobs", _MOST))
+    for _ in range(_DRAWS // 2):
+        body = _varied(ctx, temperature=1, top_p=_HALF, logprobs=True, top_logprobs=top)
+        for entry in (await ctx.ask(body)).logprobs:
+            likelier = [math.exp(one.logprob) for one in entry.top if one.logprob > entry.logprob + _ROUNDING]
+            ctx.require(sum(likelier) < _HALF + _SLACK, "no token beyond the likeliest that make half of all", entry)
+            others += bool(likelier)
+            never_another *= min(1.0, math.exp(entry.logprob) / _HALF)
+    what = f"another than the likeliest token now and then with top_p {_HALF}"
+    ctx.require(others or never_another > _NEVER, what, "none")

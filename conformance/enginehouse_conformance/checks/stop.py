@@ -58,8 +58,10 @@ async def the_answer_ends_at_the_stop_string(ctx: Context) -> None:
 async def the_earliest_of_four_ends_it(ctx: Context) -> None:
     base = await baseline(ctx)
     later, earlier = _piece(ctx, base.text, 0.7, 4), _piece(ctx, base.text, 0.3, 4)
-    answer = await ctx.ask({**base.body, "stop": [ctx.nonce(), later, earlier, ctx.nonce()]})
-    await _require_cut(ctx, base, answer, later, earlier)
+    body = {**base.body, "stop": [ctx.nonce(), later, earlier, ctx.nonce()]}
+    await _require_cut(ctx, base, await ctx.ask(body), later, earlier)
+    if ctx.has("streaming") and ctx.speaks("stream"):
+        await _require_cut(ctx, base, await ctx.stream(body), later, earlier)
 
 
 @check("STOP3")

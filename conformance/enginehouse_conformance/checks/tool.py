@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Any
 
 from enginehouse_conformance.answer import Answer, Call, Refusal
 from enginehouse_conformance.context import Context
-from enginehouse_conformance.primitives import begins_json, decoded, named, nonce_tool, object_of, tool
+from enginehouse_conformance.primitives import (
+    TRIES,
+    are_apart,
+    begins_json,
+    decoded,
+    ids_of,
+    named,
+    nonce_tool,
+    object_of,
+    tool,
+)
 from enginehouse_conformance.registry import check
 from enginehouse_conformance.targets import Body
+from enginehouse_conformance.verdicts import Unclear
 
 _TOKENS = 128
 _LONG = 120
+_HEATS_TO_CALL_AGAIN = (0, 0.5, 1, 2) * 8
 _MANY = 64
 _MARKERS = re.compile(
     r"</?tool_calls?>|<\|tool_calls?|<\|python_tag\|>|\[/?TOOL_CALLS?\]|</?function[=_ >]|functools\[|"
     "<\uff5ctool|\u273fFUNCTION\u273f"  # DeepSeek, Qwen 2
 )
-_SAME = 1e-3
-_NOISE = 0.05
+_ORDERS = (("call_a", "call_b"), ("call_b", "call_a"))
 _BAD_NAMES = ("two words", "a.b", "näme", "", "x" * 65)
 
 
@@ -98,6 +108,9 @@ async def calls_have_ids_of_their_own(ctx: Context) -> None:
     for _ in range(2):
         _, _, answer = await _named_call(ctx)
         calls += _called(ctx, answer)
+    if ctx.has("streaming") and ctx.speaks("stream"):
+        _, _, answer = await _named_call(ctx, stream=True)
+        calls += _called(ctx, answer)
     ids = [call.id for call in calls]
     ctx.require(all(ids), "an id for each call", ids)
     ctx.require(len(set(ids)) == len(ids), "distinct ids", ids)
@@ -122,11 +135,15 @@ async def the_reason_tool_calls_comes_with_calls(ctx: Context) -> None:
 async def a_forced_call_ends_with_tool_calls(ctx: Context) -> None:
     _, _, given = nonce_tool(ctx)
     body = ctx.body(tools=[given], tool_choice="required", max_tokens=2 * _TOKENS, **_one_call(ctx))
-    answer = await ctx.ask(body)
-    _called(ctx, answer)
-    if answer.finish == "length":
-        ctx.unclear("the call was cut short")
-    ctx.equal(answer.finish, "tool_calls", "finish_reason of a required call")
+    answers = [await ctx.ask(body)]
+    if ctx.has("streaming") and ctx.speaks("stream"):
+        answers.append(await ctx.stream(body))
+    for answer in answers:
+        _called(ctx, answer)
+        if answer.finish == "length":
+            ctx.unclear("the call was cut short")
+        kind = "streamed " if answer.deltas else ""
+        ctx.equal(answer.finish, "tool_calls", f"finish_reason of a {kind}required call")
     if ctx.has("tool_choice_named"):
         _, _, other = await _named_call(ctx)
         ctx.note(f"a named call ended with {other.finish}")
@@ -186,10 +203,13 @@ async def auto_is_accepted(ctx: Context) -> None:
 
 @check("TOOL14")
 async def no_parameters_are_an_empty_object(ctx: Context) -> None:
+    can_stream = ctx.has("streaming") and ctx.speaks("stream")
     for parameters in (None, object_of()):
         name = f"t_{ctx.nonce()}"
-        _, _, answer = await _named_call(ctx, tools=[tool(name, parameters)], tool_choice=named(name))
-        ctx.equal(_arguments(ctx, answer), {}, "the arguments of a tool without parameters")
+        asked: Body = {"tools": [tool(name, parameters)], "tool_choice": named(name)}
+        for fields in ({}, {"stream": True}) if can_stream else ({},):
+            _, _, answer = await _named_call(ctx, **asked, **fields)
+            ctx.equal(_arguments(ctx, answer), {}, "the arguments of a tool without parameters")
 
 
 @check("TOOL15")
@@ -235,13 +255,47 @@ async def markers_stay_out_of_the_content(ctx: Context) -> None:
         ctx.require(name not in answer.text and value not in answer.text, "no call in the content", answer.text)
 
 
+async def _as_a_list(ctx: Context, fields: Body) -> Body:
+    """The bias that makes a list of the calls, and goes on with it, where calls may be written as a list in JSON."""
+    if not (ctx.has("logit_bias") and ctx.speaks("logit_bias")):
+        return {}
+    bias = {str(token): 100 for token in (await ids_of(ctx, "[,")).values()}
+    return {"logit_bias": {**fields.get("logit_bias", {}), **bias}} if bias else {}
+
+
+async def _calling_again(ctx: Context) -> Body:
+    """A request that was answered with more than one call, shared by the run; no verdict where none is found."""
+
+    async def find() -> Body:
+        tools = [nonce_tool(ctx)[2] for _ in range(2)]
+        names = " and ".join(given["function"]["name"] for given in tools)
+        fields: Body = {"tools": tools, "tool_choice": "required", "max_tokens": 2 * _TOKENS}
+        if "eos_ids" in ctx.hooks.names and ctx.has("logit_bias") and ctx.speaks("logit_bias"):
+            fields["logit_bias"] = {str(token): -100 for token in await ctx.hooks.eos_ids()}  # who may go on, does
+        prompt = f"{ctx.topic()} Call both {names}."
+        lists = await _as_a_list(ctx, fields)
+        has_seeds = ctx.has("seed") and ctx.speaks("seed")  # then who calls again does so each time
+        for seed, heat in enumerate(_HEATS_TO_CALL_AGAIN):
+            seeded = {"seed": seed} if has_seeds else {}
+            body = ctx.body(prompt, temperature=min(heat, ctx.hottest), **seeded, **fields)
+            for asked in (body, {**body, **lists}) if lists else (body,):
+                if len((await ctx.ask(asked)).calls) > 1:
+                    return asked
+        raise Unclear("the model calls once also where it may call again: what several calls are like cannot be told")
+
+    found: Body = await ctx.shared.once("calling again", find)
+    return found
+
+
 @check("TOOL17")
 async def parallel_false_is_one_call(ctx: Context) -> None:
-    tools = [nonce_tool(ctx)[2] for _ in range(2)]
-    names = " and ".join(given["function"]["name"] for given in tools)
-    body = ctx.body(f"Call both {names} now.", tools=tools, tool_choice="required", max_tokens=2 * _TOKENS)
-    answer = await ctx.ask({**body, "parallel_tool_calls": False})
-    ctx.require(len(_called(ctx, answer)) == 1, "one call", answer.calls)
+    # A model that calls once anyway says nothing: this one was seen to call again where that is allowed.
+    body = {**await _calling_again(ctx), "parallel_tool_calls": False}
+    has_streams = ctx.has("streaming") and ctx.speaks("stream")
+    for _ in range(TRIES):
+        for answer in [await ctx.ask(body), *([await ctx.stream(body)] if has_streams else [])]:
+            kind = "streamed " if answer.deltas else ""
+            ctx.require(len(_called(ctx, answer)) == 1, f"one {kind}call", answer.calls)
 
 
 @check("TOOL18")
@@ -280,31 +334,44 @@ def _two_results(name: str, *ids: str) -> list[dict[str, Any]]:
     ]
 
 
-def _distance(ctx: Context, left: Answer, right: Answer) -> float:
-    """How far apart the likeliest first tokens of two answers are: the largest difference of a logprob."""
-    entries = [answer.first.logprobs for answer in (left, right)]
-    if not (entries[0] and entries[1]):
-        ctx.unclear("the first token has no log probability: nothing tells the prompts apart")
-    values = [{other.token: other.logprob for other in told[0].top} for told in entries if told]
-    shared = values[0].keys() & values[1].keys()
-    return max((abs(values[0][token] - values[1][token]) for token in shared), default=math.inf)
-
-
 @check("TOOL21")
 async def results_belong_to_their_calls(ctx: Context) -> None:
     name = f"t_{ctx.nonce()}"
-    fields = {"tools": [tool(name, object_of(city={"type": "string"}))], "tool_choice": "none", "temperature": 0}
-    top = min(5, ctx.declared.limits.get("top_logprobs", 5))
-    straight = ctx.body(
-        messages=_two_results(name, "call_a", "call_b"), max_tokens=1, logprobs=True, top_logprobs=top, **fields
-    )
-    crossed = {**straight, "messages": _two_results(name, "call_b", "call_a")}
-    first, again, other = await ctx.ask(straight), await ctx.ask(straight), await ctx.ask(crossed)
-    noise, distance = _distance(ctx, first, again), _distance(ctx, first, other)
-    if noise > _NOISE:
-        ctx.unclear(f"the same prompt gives values {noise:.3f} apart")
+    body = ctx.body(tools=[tool(name, object_of(city={"type": "string"}))], tool_choice="none")
+    straight, crossed = [{**body, "messages": _two_results(name, *ids)} for ids in _ORDERS]
     ctx.require(
-        distance > max(_SAME, 2 * noise),
+        await are_apart(ctx, straight, crossed),
         "another prompt where the ids of two results are exchanged",
-        f"the same values of the first token, {distance:.2g} apart at most",
+        "the same values of the first token",
     )
+
+
+@check("TOOL22")
+async def streamed_calls_have_indices_of_their_own(ctx: Context) -> None:
+    body = await _calling_again(ctx)
+    for _ in range(TRIES):
+        ids: dict[int, set[str]] = {}
+        for piece in (piece for delta in (await ctx.stream(body)).deltas for piece in delta.calls):
+            ids.setdefault(piece.index, set()).update([piece.id] if piece.id else [])
+        shared = {index: sorted(found) for index, found in ids.items() if len(found) > 1}
+        ctx.require(not shared, "an index for each call", f"calls that share one: {shared}")
+        ctx.equal(list(ids), list(range(len(ids))), "the indices of the calls, as they come,")
+        if len(ids) > 1:
+            return
+    ctx.unclear(f"none of {TRIES} streams had a second call, as an answer without a stream had")
+
+
+@check("TOOL23")
+async def arguments_keep_their_types(ctx: Context) -> None:
+    number = ctx.random.randrange(1000, 9999)
+    inner = object_of(flag={"type": "boolean"}, number={"type": "integer", "enum": [number]})
+    given = tool(f"t_{ctx.nonce()}", object_of(inner=inner, word={"type": "string", "enum": [str(number)]}))
+    body = ctx.body(tools=[given], tool_choice=named(given["function"]["name"]), max_tokens=_TOKENS)
+    has_streams = ctx.has("streaming") and ctx.speaks("stream")
+    for answer in [await ctx.ask(body), *([await ctx.stream(body)] if has_streams else [])]:
+        arguments = _arguments(ctx, answer)
+        inner_of = arguments.get("inner") if isinstance(arguments, dict) else None
+        flag = inner_of.get("flag") if isinstance(inner_of, dict) else None
+        ctx.require(isinstance(flag, bool), "`flag`, a boolean", arguments)
+        expected = {"inner": {"flag": flag, "number": number}, "word": str(number)}
+        ctx.equal(arguments, expected, "the arguments")

@@ -190,12 +190,13 @@ async def penalised_and_biased_output_is_the_same_streamed(ctx: Context) -> None
 async def a_named_tool_beside_a_response_format(ctx: Context) -> None:
     name, value, made = nonce_tool(ctx)
     body = ctx.body(tools=[made], tool_choice=named(name), response_format=saying(ctx.nonce()), max_tokens=200)
-    outcome = await ctx.attempt(body)
-    if isinstance(outcome, Refusal):
-        ctx.require(outcome.status in (400, None), "the pair served, or refused with 400", str(outcome))
-        return
-    if not is_whole_call(ctx, outcome.first, name, value):
-        ctx.unclear("the call was cut short before it was complete")
+    for seed in (1, 2, 3):  # a model that may choose between the two calls by chance
+        outcome = await ctx.attempt({**body, "temperature": 1, "seed": seed})
+        if isinstance(outcome, Refusal):
+            ctx.require(outcome.status in (400, None), "the pair served, or refused with 400", str(outcome))
+            return
+        if not is_whole_call(ctx, outcome.first, name, value):
+            ctx.unclear("the call was cut short before it was complete")
 
 
 @check("X12")
@@ -261,3 +262,24 @@ async def an_answer_beside_tools_keeps_the_format(ctx: Context) -> None:
                 break
         else:
             raise never_complete(body["max_tokens"])
+
+
+@check("X17")
+async def bias_and_penalties_are_each_choices_own(ctx: Context) -> None:
+    tokens = await printable_tokens(ctx, 2)
+    body = ctx.body("Go on.", temperature=0, max_tokens=24, frequency_penalty=1.5, logit_bias=only(*tokens))
+    one, several = await ctx.ask(body), await ctx.ask({**body, "n": _count(ctx)})
+    ctx.equal(len(several.choices), _count(ctx), "the number of choices")
+    for choice in several.choices:
+        ctx.equal(choice.text, one.text, f"greedy choice {choice.index} under a bias and a frequency_penalty")
+
+
+@check("X18")
+async def each_choice_has_its_own_call(ctx: Context) -> None:
+    name, value, made = nonce_tool(ctx)
+    answer = await ctx.ask(ctx.body(n=_count(ctx), tools=[made], tool_choice=named(name), max_tokens=128))
+    ctx.equal([choice.index for choice in answer.choices], list(range(_count(ctx))), "indices of the choices")
+    if not all(is_whole_call(ctx, choice, name, value, f" of choice {choice.index}") for choice in answer.choices):
+        ctx.unclear("a call was cut short before it was complete")
+    ids = [call.id for choice in answer.choices for call in choice.calls]
+    ctx.require(len(set(ids)) == len(ids), "ids that differ from choice to choice", ids)

@@ -13,7 +13,7 @@ import click
 
 from .compare import diff
 from .explain import explain
-from .listing import list_rules
+from .listing import list_features, list_rules
 from .render import render
 from .replay import replay
 from .run import run
@@ -30,7 +30,7 @@ def cli() -> None:
     """Which parts of the chat-completions API does an endpoint really honour?"""
 
 
-for command in (run, list_rules, explain, diff, render, replay):
+for command in (run, list_rules, list_features, explain, diff, render, replay):
     cli.add_command(command)
 
 

@@ -1,11 +1,13 @@
-"""`list`: the rules."""
+"""`list`: the rules; `features`: what a target can declare, and which rules a lie about it fails."""
 
 from __future__ import annotations
 
 import click
 import msgspec
 
+from enginehouse_conformance.probes import absence_of, rules_about
 from enginehouse_conformance.rules import PROFILES, RULES
+from enginehouse_plugin import FEATURES
 
 from .options import columns, profile_option, rules_option
 
@@ -33,3 +35,9 @@ def list_rules(profile: str, rules: frozenset[str] | None, level: str | None, qu
         return
     click.echo(columns((rule.id, levels[rule.id] or "", rule.scope, rule.requirement) for rule in chosen))
     click.echo(f"{len(chosen)} rules", err=True)
+
+
+@click.command("features")
+def list_features() -> None:
+    """List the features of the contract: how the absence of each shows, and the rules that a lie about it fails."""
+    click.echo(columns((name, absence_of(name), ", ".join(rules_about(name))) for name in FEATURES))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .constrained import constrained, constrained_or_refused, json_value, poem, require_clear_refusal
 from .cut_json import begins_json
 from .errors import require_error_form
 from .forced import (
@@ -19,35 +20,63 @@ from .forced import (
     tool,
     whole_answer,
 )
-from .greedy import TIE_GAP, Baseline, baseline, greedy, require_same_greedy
-from .tokens import KnownToken, endless, forced_token, only, printable_tokens, small_vocabulary, tally
+from .greedy import TIE_GAP, Baseline, baseline, greedy, require_same_greedy, with_gaps
+from .pace import arrives_as_made
+from .prompts import are_apart
+from .tokens import (
+    KnownToken,
+    alphabet,
+    endless,
+    forced_token,
+    id_among,
+    ids_of,
+    only,
+    printable_tokens,
+    require_order,
+    small_vocabulary,
+    tally,
+    vocabulary_size,
+)
 
 __all__ = [
     "TIE_GAP",
     "TRIES",
     "Baseline",
     "KnownToken",
+    "alphabet",
+    "are_apart",
+    "arrives_as_made",
     "baseline",
     "begins_json",
+    "constrained",
+    "constrained_or_refused",
     "decoded",
     "endless",
     "forced_token",
     "greedy",
+    "id_among",
+    "ids_of",
     "is_cut_short",
     "is_whole",
     "is_whole_call",
     "json_schema",
+    "json_value",
     "named",
     "never_complete",
     "nonce_tool",
     "object_of",
     "only",
+    "poem",
     "printable_tokens",
+    "require_clear_refusal",
     "require_error_form",
+    "require_order",
     "require_same_greedy",
     "saying",
     "small_vocabulary",
     "tally",
     "tool",
+    "vocabulary_size",
     "whole_answer",
+    "with_gaps",
 ]

@@ -54,24 +54,34 @@ async def baseline(ctx: Context, prompt: str = STORY, **fields: object) -> Basel
     return found
 
 
-async def require_same_greedy(ctx: Context, base: Baseline, other: str, what: str) -> None:
+async def require_same_greedy(
+    ctx: Context, base: Baseline, other: str, what: str, *, told: Answer | None = None
+) -> None:
     """Require that *other* is the baseline's content; *what* names where it came from.
 
-    A difference that begins where the two likeliest tokens are within `TIE_GAP` is `inconclusive`.
+    A difference that begins where the two likeliest tokens are within `TIE_GAP` is `inconclusive`. *told* is the
+    baseline with its log probabilities, where asking for it now may say something else.
     """
     if other == base.text:
         return
-    gap = await _gap_at_difference(ctx, base, other)
+    gap = await _gap_at_difference(ctx, base, other, told)
     if gap is not None and gap < TIE_GAP:
         ctx.unclear(f"{what} differs from the baseline where the two likeliest tokens are {gap:.3f} apart: a tie")
     ctx.fail(f"{what} to be the greedy answer {base.text!r}", other)
 
 
-async def _gap_at_difference(ctx: Context, base: Baseline, other: str) -> float | None:
-    """Gap of the two likeliest tokens where *other* leaves the baseline; None where it cannot be known."""
+async def with_gaps(ctx: Context, base: Baseline) -> Answer | None:
+    """The baseline with the two likeliest tokens at each position; None where they cannot be known."""
     if not ctx.has("logprobs") or not ctx.speaks("logprobs", "top_logprobs"):
         return None
-    answer = await ctx.ask({**base.body, "logprobs": True, "top_logprobs": 2})
+    return await ctx.ask({**base.body, "logprobs": True, "top_logprobs": 2})
+
+
+async def _gap_at_difference(ctx: Context, base: Baseline, other: str, told: Answer | None) -> float | None:
+    """Gap of the two likeliest tokens where *other* leaves the baseline; None where it cannot be known."""
+    answer = told or await with_gaps(ctx, base)
+    if answer is None:
+        return None
     if answer.text != base.text:
         return 0.0  # the baseline itself moved
     entry = _entry_at(answer.logprobs, _common_prefix(base.text, other))

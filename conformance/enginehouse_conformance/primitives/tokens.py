@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 
 import msgspec
@@ -18,6 +18,8 @@ _CANDIDATES = (
     *range(32, 101, 4), *range(110, 201, 10), *range(260, 401, 10), 450, 500, 600, 700, 800, 1000, 1200, 1500, 2000,
 )  # fmt: skip
 _REPEATS = 3
+_MAX_IDS = 65_536
+_GROUP = 256
 _SMALL = 200
 
 
@@ -44,6 +46,24 @@ async def small_vocabulary(ctx: Context) -> Sequence[int] | None:
     if not ids:
         raise Refused(refusal)
     return ids
+
+
+async def vocabulary_size(ctx: Context) -> int:
+    """How many ids a bias can be on: as declared, else by what is refused, and 65,536 at most."""
+    if ctx.declared.vocabulary_size is not None:
+        return min(ctx.declared.vocabulary_size, _MAX_IDS)
+
+    async def find() -> int:
+        low: int = _CANDIDATES[0]
+        high = _MAX_IDS
+        while low < high:
+            middle = (low + high + 1) // 2
+            is_taken = isinstance(await _forced(ctx, middle - 1), Answer)
+            low, high = (middle, high) if is_taken else (low, middle - 1)
+        return low
+
+    found: int = await ctx.shared.once("vocabulary size", find)
+    return found
 
 
 async def printable_tokens(ctx: Context, count: int = 1) -> tuple[KnownToken, ...]:
@@ -83,12 +103,60 @@ async def _forced(ctx: Context, token_id: int) -> Answer | Refusal:
     return answer
 
 
+async def ids_of(ctx: Context, characters: str) -> dict[str, int]:
+    """Ids of tokens that print each one of *characters* in ASCII, empty where they are not found.
+
+    Most vocabularies hold single bytes in their order, so that one that is known tells where the others are.
+    """
+    for token_id in _candidates(ctx):
+        answer = await _forced(ctx, token_id)
+        text = _repeated(answer.text) if isinstance(answer, Answer) else None
+        if text is None or len(text) != 1 or not text.isascii():
+            continue
+        ids = {character: token_id + ord(character) - ord(text) for character in characters}
+        told = [await _forced(ctx, guess) for guess in ids.values() if guess >= 0]
+        printed = [answer.text for answer in told if isinstance(answer, Answer)]
+        return ids if printed == [character * _REPEATS for character in characters] else {}
+    return {}
+
+
 def _repeated(text: str) -> str | None:
     """The visible text that *text* repeats; None where it does not."""
     unit = text[: len(text) // _REPEATS]
     if not unit.strip() or "\ufffd" in unit or unit * _REPEATS != text or not unit.isprintable():
         return None
     return unit
+
+
+async def alphabet(ctx: Context, count: int) -> tuple[KnownToken, ...]:
+    """*count* printable tokens of which the one with the largest bias comes, be it the first or the last.
+
+    Ends the check with `inconclusive` where that is not so: what is made of such tokens then tells nothing (BIAS10
+    judges it).
+    """
+    tokens = await printable_tokens(ctx, count)
+    wrong = await ctx.shared.once(("alphabet", count), partial(_wrong_order, ctx, tokens[0], tokens[-1]))
+    if wrong is not None:
+        ctx.unclear(f"what the rule needs cannot be tried: {wrong} (BIAS10)")
+    return tokens
+
+
+async def _wrong_order(ctx: Context, first: KnownToken, last: KnownToken) -> str | None:
+    """What is wrong where of two biases the larger does not win; None where nothing is."""
+    for lesser, greater in ((first, last), (last, first)):
+        for entries in ((lesser, greater), (greater, lesser)):
+            bias = {str(token.id): 100 if token is greater else 50 for token in entries}
+            text = (await ctx.ask(ctx.body("Say something.", temperature=0, max_tokens=2, logit_bias=bias))).text
+            if text != greater.text * 2:
+                return f"with the logit_bias {bias}, {text!r} comes and not {greater.text!r}"
+    return None
+
+
+async def require_order(ctx: Context) -> None:
+    """Require that of two tokens the one with the larger bias comes, in whichever order the two stand."""
+    first, last = await printable_tokens(ctx, 2)
+    wrong = await _wrong_order(ctx, first, last)
+    ctx.require(wrong is None, "the token with the larger bias", wrong)
 
 
 async def forced_token(ctx: Context) -> KnownToken:
@@ -135,3 +203,15 @@ async def endless(ctx: Context) -> dict[str, object]:
             if isinstance(answer, Answer) and answer.finish == "length":
                 return {"logit_bias": {str(token_id): 100}}
         raise
+
+
+async def id_among(ids: Sequence[int], has_it: Callable[[Sequence[int]], Awaitable[bool]]) -> int | None:
+    """The one of *ids* for which *has_it* holds of a group with it: group by group, then by halves."""
+    for start in range(0, len(ids), _GROUP):
+        group = ids[start : start + _GROUP]
+        if await has_it(group):
+            while len(group) > 1:
+                half = group[: len(group) // 2]
+                group = half if await has_it(half) else group[len(half) :]
+            return group[0]
+    return None

@@ -23,6 +23,7 @@ def summary_text(report: Report) -> str:
         lines.append(f"The run was cut short: {printable(report.fault)}")
     if report.opening is not None:
         lines.append(f"Not even a plain request was served: {printable(report.opening)}")
+    lines += [f"Note: {printable(note)}." for note in report.notes]
     return "\n".join([*lines, printable(headline(report))])
 
 

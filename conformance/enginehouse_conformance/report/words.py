@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from enginehouse_conformance.results import Report, Result, Transcript
+from enginehouse_conformance.results import Count, Report, Result, Transcript
+from enginehouse_conformance.rules import Level
 from enginehouse_conformance.verdicts import Verdict
 
 UNSETTLED = (Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE)
 """Verdicts that somebody must look at."""
 
+_FAILED, _OPEN = (Verdict.FAIL,), (Verdict.ERROR, Verdict.INCONCLUSIVE)
+_NAMED = 8
 _CONFORMS = {"yes": "{} conforms to", "no": "{} does not conform to", "unknown": "No verdict whether {} conforms to"}
 
 
@@ -20,9 +23,20 @@ def headline(report: Report) -> str:
     partial = " Partial: not all rules of the profile were run." if summary.partial else ""
     return (
         f"{_CONFORMS[summary.conforms].format(report.target.model)} the profile {report.profile} ({levels} rules): "
-        f"must {summary.must.passed}/{summary.must.total}, should {summary.should.passed}/{summary.should.total}, "
-        f"may {summary.may.passed}/{summary.may.total}.{partial}"
+        f"{_level(report, 'MUST', summary.must)}, {_level(report, 'SHOULD', summary.should)}, "
+        f"{_level(report, 'MAY', summary.may)}.{partial}"
     )
+
+
+def _level(report: Report, level: Level, count: Count) -> str:
+    """How many rules of *level* passed, and which of them failed or are open."""
+    told = [f"{level.lower()} {count.passed}/{count.total}"]
+    counted = [result for result in report.results if result.level == level and not result.provisional]
+    for word, verdicts in (("fail", _FAILED), ("open", _OPEN)):
+        rules = [result.rule for result in counted if result.verdict in verdicts]
+        more = f" and {len(rules) - _NAMED} more" if len(rules) > _NAMED else ""
+        told += [f"{word}: {', '.join(rules[:_NAMED])}{more}"] if rules else []
+    return told[0] if len(told) == 1 else f"{told[0]} ({'; '.join(told[1:])})"
 
 
 def facts(report: Report) -> list[tuple[str, str]]:

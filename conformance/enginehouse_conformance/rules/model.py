@@ -90,6 +90,9 @@ class RuleEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class FeatureEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A feature as written in the file of the rules about it.
 
+    `named`: a target has it only where it says so by name, because it depends on the model, or no profile's document
+    has it.
+
     `asks` are fields of a request that need it, over those of the feature `beside`. Empty: nothing in a request asks
     for it, so that nothing can be refused. `names` are the words of which the refusal must say one; the fields
     unless given.
@@ -99,6 +102,7 @@ class FeatureEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     asks: dict[str, Any] = {}
     beside: str | None = None
     names: tuple[str, ...] = ()
+    named: bool = False
 
 
 class SectionFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -155,6 +155,7 @@ class BackendStream(LiveStream):
         self._record = record
         self._first: AnyEvent | None = None
         self._began = now_s()
+        self._is_left = False
 
     async def begin(self) -> None:
         """Wait for the first event, so that a refusal is raised where a URL would answer with a status."""
@@ -182,9 +183,11 @@ class BackendStream(LiveStream):
         return to_delta(event, now_s() - self._began)
 
     async def drop(self) -> None:
-        """Leave."""
-        with _translated(self._record):
-            await self._events.aclose()
+        """Leave, once: whoever reads and whoever leaves may both say so."""
+        if not self._is_left:
+            self._is_left = True
+            with _translated(self._record):
+                await self._events.aclose()
 
 
 @contextlib.contextmanager

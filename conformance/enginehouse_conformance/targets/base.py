@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -58,6 +59,12 @@ class Recording:
     def __init__(self) -> None:
         self.exchanges: list[Exchange] = []
         self.connections = 0
+        self.limit: asyncio.Timeout | None = None
+
+    def allow(self, seconds: float) -> None:
+        """Let the check that is recorded go on for *seconds* from now, if its own limit is sooner."""
+        if self.limit is not None and (self.limit.when() or math.inf) < now_s() + seconds:
+            self.limit.reschedule(now_s() + seconds)
 
     def add(self, exchange: Exchange) -> Exchange:
         """Keep *exchange*, to which its answer is added as it arrives."""

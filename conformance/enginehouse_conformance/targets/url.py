@@ -30,6 +30,7 @@ from .base import (
     now_s,
 )
 from .http_hooks import HttpHooks
+from .pace import Pace
 from .replies import Reply, StreamTrace, decode_json, error_of, read_refusal
 
 _TRIES = 4
@@ -62,6 +63,7 @@ class UrlTarget(Target):
         self.extra_body = dict(extra_body or {})
         self.declared = declared or Declared()
         self.timeout_s = timeout_s
+        self.pace = Pace(timeout_s, self.declared.context_tokens)
         self.redactor = Redactor((key or "",))
         self._headers = tuple((name.lower(), value) for name, value in headers)
         self._server: str | None = None
@@ -107,7 +109,7 @@ class UrlTarget(Target):
         record = self.record(request, recording)
         began = now_s()
         try:
-            async with Connection(request, timeout_s=timeout_s or self.timeout_s) as connection:
+            async with Connection(request, timeout_s=timeout_s or self._time_for(request, recording)) as connection:
                 recording.connections += 1
                 await connection.send()
                 head = await connection.head()
@@ -133,7 +135,8 @@ class UrlTarget(Target):
         began = now_s()
         parser = SSEParser()
         received = bytearray()
-        async with Connection(request, timeout_s=self.timeout_s, read_buffer_bytes=2048 if pause_s else 2**16) as conn:
+        limit_s = self._time_for(request, recording)
+        async with Connection(request, timeout_s=limit_s, read_buffer_bytes=2048 if pause_s else 2**16) as conn:
             await conn.send()
             head = await conn.head()
             self.note_head(record, head)
@@ -164,6 +167,13 @@ class UrlTarget(Target):
             )
         )
 
+    def _time_for(self, request: Request, recording: Recording) -> float:
+        """Seconds to wait for *request*; where the target is that slow, its check may take as long."""
+        limit_s = self.pace.time_for(request.body)
+        if limit_s > self.timeout_s:
+            recording.allow(limit_s)
+        return limit_s
+
     def note_head(self, record: Exchange, head: Head) -> None:
         """Add the head of the answer to *record*."""
         record.status = head.status
@@ -190,6 +200,8 @@ class UrlTarget(Target):
             return None
         kind = reply.head.get("content-type") or "no content type"
         is_answer = reply.status == 200 and b'"choices"' in reply.body
+        if is_answer:
+            self.pace.note(request.body, 1, recording.exchanges[-1].duration_s)
         return None if is_answer else f"status {reply.status}, {kind}: {reply.body[:200]!r}"
 
     async def ask(self, body: Body, recording: Recording) -> Answer:
@@ -209,14 +221,17 @@ class UrlTarget(Target):
                 continue
             if reply.status != 200:
                 raise error_of(reply.status, reply.body)
-            return read_answer(reply.json())
+            answer = read_answer(reply.json())
+            count = answer.usage.completion_tokens if answer.usage else None
+            self.pace.note(request.body, count or 0, recording.exchanges[-1].duration_s)
+            return answer
 
     async def open_stream(self, body: Body, recording: Recording) -> LiveStream:
         """Begin a stream."""
         request = self.chat_request({**body, "stream": True})
         reasons: list[str] = []
         while True:
-            stream = UrlStream(self, request, recording)
+            stream = UrlStream(self, request, recording, self._time_for(request, recording))
             try:
                 busy = await stream.begin()
             except Unreachable as exc:
@@ -243,10 +258,10 @@ class UrlTarget(Target):
 class UrlStream(LiveStream):
     """A stream over HTTP while it runs."""
 
-    def __init__(self, target: UrlTarget, request: Request, recording: Recording) -> None:
+    def __init__(self, target: UrlTarget, request: Request, recording: Recording, limit_s: float) -> None:
         self._target = target
         self._record = target.record(request, recording)
-        self._connection = Connection(request, timeout_s=target.timeout_s)
+        self._connection = Connection(request, timeout_s=limit_s)
         self._head: Head | None = None
         self._began = now_s()
 

@@ -97,7 +97,7 @@ class RaisesWhatPythonRaises(Behaviour):
             raise ValueError(str(exc)) from exc
 
 
-@mutant(kills=("S3",), in_process=True)
+@mutant(kills=("S3",), engine_lacks=("top_k", "image_input"), in_process=True)
 class IgnoresWhatItLacks(Behaviour):
     """A request for a feature that is not declared is answered as if the field were not there."""
 
@@ -112,7 +112,7 @@ class IgnoresWhatItLacks(Behaviour):
             yield UsageReport(prompt_tokens=1, completion_tokens=1)
 
 
-@mutant(kills=("S3",), in_process=True)
+@mutant(kills=("S3",), engine_lacks=("top_k", "image_input"), in_process=True)
 class RefusesWithoutAParam(Behaviour):
     """A refusal names no field."""
 
@@ -204,7 +204,7 @@ class PushesBeforeItReturns(Behaviour):
         return Early(start, request, sink)
 
 
-@mutant(kills=("S1", "S2"), in_process=True)
+@mutant(kills=("S1", "S2"), in_process=True, time_scale=0.02)
 class NeverEnds(Behaviour):
     """The end is never told."""
 
@@ -280,7 +280,7 @@ class IgnoresPause(Behaviour):
         return Deaf(start, request, sink)
 
 
-@mutant(kills=("C3",), in_process=True)
+@mutant(kills=("C3",), in_process=True, time_scale=0.1)
 class IgnoresResume(Behaviour):
     """A run that was paused never goes on."""
 

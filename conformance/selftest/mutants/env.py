@@ -6,7 +6,7 @@ from conformance_stub import Behaviour, Rejected
 from conformance_stub.mutants import mutant
 
 
-@mutant(kills=("ENV1",), may_kill=("MSG*", "LEN*", "N4", "X*", "SSE*", "RSN5", "ISO3"))
+@mutant(kills=("ENV1",), may_kill=("MSG*", "LEN*", "N4", "X*", "SSE*", "RSN5", "ISO3", "ENV15"))
 class LeavesOutUsage(Behaviour):
     """The answer has no usage."""
 
@@ -125,7 +125,7 @@ class ShowsUserToTheModel(Behaviour):
         return prepared
 
 
-@mutant(kills=("ENV12",))
+@mutant(kills=("ENV12",), may_kill=("ENV14",))
 class KeepsAnyMetadata(Behaviour):
     """metadata has no limits."""
 

@@ -138,7 +138,7 @@ class ModelsAreNull(Behaviour):
         return {"object": "list", "data": None}
 
 
-@mutant(kills=("ERR14",), may_kill=("ERR8",))
+@mutant(kills=("ERR14",), may_kill=("ERR8", "ERR15"))
 class UnknownModelsRouteIs400(Behaviour):
     """What is not found gives 400."""
 

@@ -30,7 +30,7 @@ class CallsACutAnswerStopped(Behaviour):
         return "stop" if reason == "length" else super().finish(reason, is_call=is_call)
 
 
-@mutant(kills=("LEN1", "LEN2"), may_kill=("LEN3", "LEN7", "BIAS1", "BIAS7", "N4", "X13"), in_process=True)
+@mutant(kills=("LEN1", "LEN2"), may_kill=("LEN3", "LEN7", "BIAS1", "BIAS7", "LEN17", "N4", "X13"), in_process=True)
 class CountsOneTokenLess(Behaviour):
     """The limit is reached a token early."""
 
@@ -176,7 +176,7 @@ class CountsWhatIsNotCached(Behaviour):
         return {**usage, "prompt_tokens": tokens, "total_tokens": tokens + usage["completion_tokens"]}
 
 
-@mutant(kills=("LEN13",), may_kill=("LEN1", "LEN2", "LEN3", "N4", "SSE11"))
+@mutant(kills=("LEN13",), may_kill=("LEN1", "LEN2", "LEN3", "LEN17", "N4", "SSE11"))
 class CountsCharacters(Behaviour):
     """completion_tokens grows with the characters of the answer."""
 

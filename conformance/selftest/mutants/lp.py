@@ -41,7 +41,7 @@ class EmptyMultiByteTokens(Behaviour):
         return entry if entry.token_bytes.isascii() else changed(entry, token="", token_bytes=b"")
 
 
-@mutant(kills=("LP2",), may_kill=("X3", "X9", "X12"), origin="mlx_lm.server: no bytes")
+@mutant(kills=("LP2",), may_kill=("X3", "X9", "X12", "LP18"), origin="mlx_lm.server: no bytes")
 class BytesAreNull(Behaviour):
     """`bytes` is null."""
 
@@ -49,7 +49,7 @@ class BytesAreNull(Behaviour):
         return [{**entry, "bytes": None} for entry in super().entries(logprobs)]
 
 
-@mutant(kills=("LP2",), may_kill=("X3", "X9", "X12"), in_process=True)
+@mutant(kills=("LP2",), may_kill=("X3", "X9", "X12", "LP18"), in_process=True)
 class StripsTokens(Behaviour):
     """Tokens lose their blanks."""
 
@@ -134,7 +134,7 @@ class GreedyTakesTheSecond(Behaviour):
         return second if logits[second] > -math.inf else best
 
 
-@mutant(kills=("LP8",), in_process=True)
+@mutant(kills=("LP8",), may_kill=("LP18",), in_process=True)
 class TellsAnotherValueForTheSampledToken(Behaviour):
     """The sampled token's logprob comes from other logits than those of the alternatives."""
 
@@ -183,7 +183,7 @@ class TopWithoutLogprobs(Behaviour):
         return prepared
 
 
-@mutant(kills=("LP11",), in_process=True)
+@mutant(kills=("LP11",), may_kill=("LP18",), in_process=True)
 class TellsTokensOfTheTokenizer(Behaviour):
     """Tokens have the tokenizer's own sign for a blank."""
 
@@ -192,7 +192,7 @@ class TellsTokensOfTheTokenizer(Behaviour):
         return changed(entry, token=entry.token.replace(" ", "\u0120"))
 
 
-@mutant(kills=("LP11",), in_process=True)
+@mutant(kills=("LP11",), may_kill=("LP18",), in_process=True)
 class TellsAlternativesOfTheTokenizer(Behaviour):
     """Alternatives have the tokenizer's own sign for a blank."""
 
@@ -201,7 +201,7 @@ class TellsAlternativesOfTheTokenizer(Behaviour):
         return changed(entry, top=tuple(changed(top, token=top.token.replace(" ", "\u2581")) for top in entry.top))
 
 
-@mutant(kills=("LP12", "LP15"), may_kill=("SSE21", "X15"), origin="mlx-lm#1630: streams drop log probabilities")
+@mutant(kills=("LP12", "LP15"), may_kill=("SSE21", "X15", "LP17"), origin="mlx-lm#1630: streams drop log probabilities")
 class StreamsWithoutLogprobs(Behaviour):
     """A stream has no log probabilities."""
 

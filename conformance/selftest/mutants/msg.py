@@ -14,7 +14,7 @@ def with_messages(request, messages):
     return msgspec.structs.replace(request, prompt=Chat(tuple(messages)))
 
 
-@mutant(kills=("MSG1",), may_kill=("MSG2", "MSG16"), in_process=True)
+@mutant(kills=("MSG1", "MSG18", "MSG25"), may_kill=("MSG2", "MSG16"), in_process=True)
 class DropsTheSystemMessage(Behaviour):
     """The system message does not reach the model."""
 
@@ -23,7 +23,7 @@ class DropsTheSystemMessage(Behaviour):
         return with_messages(request, kept)
 
 
-@mutant(kills=("MSG2",), may_kill=("MSG16",), in_process=True)
+@mutant(kills=("MSG2", "MSG18", "MSG23"), may_kill=("MSG16",), in_process=True)
 class DropsTheDeveloper(Behaviour):
     """The developer's message does not reach the model."""
 
@@ -44,7 +44,7 @@ class TakesTheDeveloperForAUser(Behaviour):
         return with_messages(request, changed)
 
 
-@mutant(kills=("MSG3",), may_kill=("MSG4", "MSG16"), in_process=True)
+@mutant(kills=("MSG3",), may_kill=("MSG20", "MSG21", "MSG22", "MSG4", "MSG16"), in_process=True)
 class ReadsTheFirstPart(Behaviour):
     """Of an array of parts only the first is read."""
 
@@ -57,7 +57,15 @@ class ReadsTheFirstPart(Behaviour):
         return with_messages(request, changed)
 
 
-@mutant(kills=("MSG3", "MSG4"), may_kill=("MSG16",))
+@mutant(
+    kills=("MSG3", "MSG4"),
+    may_kill=(
+        "MSG20",
+        "MSG21",
+        "MSG22",
+        "MSG16",
+    ),
+)
 class RefusesParts(Behaviour):
     """Content must be a string."""
 
@@ -67,7 +75,12 @@ class RefusesParts(Behaviour):
         return super().problem(name, value, body, profile)
 
 
-@mutant(kills=("MSG4",), origin="Ollama: text parts become separate messages", in_process=True)
+@mutant(
+    kills=("MSG4",),
+    may_kill=("MSG20", "MSG21", "MSG22"),
+    origin="Ollama: text parts become separate messages",
+    in_process=True,
+)
 class AMessagePerPart(Behaviour):
     """Every text part is followed by another message."""
 
@@ -81,7 +94,7 @@ class AMessagePerPart(Behaviour):
         return with_messages(request, split)
 
 
-@mutant(kills=("MSG5",), may_kill=("MSG1", "MSG2", "MSG6"), in_process=True)
+@mutant(kills=("MSG5",), may_kill=("MSG1", "MSG2", "MSG6", "MSG25", "MSG27"), in_process=True)
 class ReadsTheLastMessages(Behaviour):
     """Only the last two messages are read."""
 
@@ -89,7 +102,7 @@ class ReadsTheLastMessages(Behaviour):
         return with_messages(request, request.prompt.messages[-2:])
 
 
-@mutant(kills=("MSG6",), may_kill=("MSG13", "TOOL*", "MSG16", "MSG17"))
+@mutant(kills=("MSG6",), may_kill=("MSG13", "TOOL*", "MSG16", "MSG17", "MSG26", "MSG28", "MSG29", "MSG8"))
 class NeedsContentBesideCalls(Behaviour):
     """An assistant's message must have content, calls or not."""
 
@@ -99,7 +112,7 @@ class NeedsContentBesideCalls(Behaviour):
         return super().problem(name, value, body, profile)
 
 
-@mutant(kills=("MSG6",), may_kill=("TOOL*", "MSG16", "MSG17"), in_process=True)
+@mutant(kills=("MSG6",), may_kill=("TOOL*", "MSG16", "MSG17", "MSG26", "MSG28", "MSG29", "MSG8"), in_process=True)
 class FailsOnTools(Behaviour):
     """A tool's reply breaks the chat template."""
 

@@ -74,7 +74,9 @@ class GivesAnArray(Behaviour):
 
 
 @mutant(
-    kills=("RF2", "RF20"), may_kill=("RF13", "SSE6", "SSE15", "STOP11", "LP2", "LEN*", "ISO1", "X*"), in_process=True
+    kills=("RF2", "RF20"),
+    may_kill=("RF13", "SSE6", "SSE15", "STOP11", "LP2", "LEN*", "ISO1", "X*", "RF27", "RF28"),
+    in_process=True,
 )
 class IgnoresConst(ReadsAnotherSchema):
     """`const` is ignored."""
@@ -85,7 +87,7 @@ class IgnoresConst(ReadsAnotherSchema):
 
 @mutant(
     kills=("RF3", "RF8", "RF9", "RF10", "RF11", "RF12", "RF22", "RF23"),
-    may_kill=("RF16", "RF21", "ISO1", "X*", "RF24"),
+    may_kill=("RF16", "RF21", "ISO1", "X*", "RF24", "RF25", "RF27"),
     in_process=True,
 )
 class IgnoresEnum(ReadsAnotherSchema):
@@ -175,7 +177,11 @@ class ForgetsTheSchemaWhenHot(Behaviour):
         return msgspec.structs.replace(request, output=None) if request.temperature > 1.5 else request
 
 
-@mutant(kills=("RF12",), may_kill=("SSE6", "SSE11", "SSE15", "STOP11", "X*", "ISO1", "SSE21"), in_process=True)
+@mutant(
+    kills=("RF12",),
+    may_kill=("SSE6", "SSE11", "SSE15", "STOP11", "X*", "ISO1", "SSE21", "RF1", "RF28"),
+    in_process=True,
+)
 class ForgetsTheSchemaInStreams(Behaviour):
     """In a stream the schema is not enforced."""
 

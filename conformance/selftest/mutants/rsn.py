@@ -9,7 +9,7 @@ from conformance_stub.mutants import mutant
 from enginehouse_plugin import ReasoningDelta, TextDelta, UsageReport
 
 
-@mutant(kills=("RSN1",), may_kill=("RSN3", "RSN4", "RSN5"))
+@mutant(kills=("RSN1",), may_kill=("RSN6", "RSN3", "RSN4", "RSN5"))
 class RefusesItsHighestEffort(Behaviour):
     """An effort that it declares is refused."""
 
@@ -66,7 +66,7 @@ class StreamsReasoningUnderAnotherName(Behaviour):
         return chunks
 
 
-@mutant(kills=("RSN4",), origin="LiteLLM#26501: reasoning is stripped from streams")
+@mutant(kills=("RSN4",), may_kill=("RSN8",), origin="LiteLLM#26501: reasoning is stripped from streams")
 class StreamsNoReasoning(Behaviour):
     """A stream lacks the reasoning."""
 
@@ -86,7 +86,7 @@ class DoesNotCountReasoning(Behaviour):
             yield msgspec.structs.replace(event, reasoning_tokens=0) if isinstance(event, UsageReport) else event
 
 
-@mutant(kills=("RSN5",), may_kill=("LEN*", "N4", "X13", "S2"), in_process=True)
+@mutant(kills=("RSN5", "RSN7"), may_kill=("LEN*", "N4", "X13", "S2"), in_process=True)
 class CountsReasoningBesideTheCompletion(Behaviour):
     """The tokens of reasoning are not among those of the completion."""
 

@@ -26,7 +26,11 @@ class NeverGreedy(Behaviour):
         return changed(request, temperature=request.temperature or 1.0)
 
 
-@mutant(kills=("SMP2", "SMP3", "SMP8"), may_kill=("N3", "SMP12", "SMP13", "X8", "SMP17"), in_process=True)
+@mutant(
+    kills=("SMP2", "SMP3", "SMP8"),
+    may_kill=("SMP19", "SMP25", "N3", "SMP12", "SMP13", "X8", "SMP17", "SMP27", "SMP28"),
+    in_process=True,
+)
 class IgnoresTemperature(Behaviour):
     """Every answer is greedy."""
 
@@ -67,7 +71,7 @@ class AllowsTemperatureTwo(Behaviour):
     check_fields = lenient("temperature", lambda value: min(1, value))
 
 
-@mutant(kills=("SMP5",), origin="servers that accept top_p and ignore it", in_process=True)
+@mutant(kills=("SMP5",), may_kill=("SMP28",), origin="servers that accept top_p and ignore it", in_process=True)
 class IgnoresTopP(Behaviour):
     """top_p is ignored."""
 
@@ -159,7 +163,7 @@ class NoNegativePenalties(Behaviour):
         return changed(request, frequency_penalty=max(0.0, request.frequency_penalty))
 
 
-@mutant(kills=("SMP13",), in_process=True)
+@mutant(kills=("SMP13", "SMP26"), in_process=True)
 class IgnoresPresence(Behaviour):
     """presence_penalty is ignored."""
 
@@ -167,7 +171,7 @@ class IgnoresPresence(Behaviour):
         return changed(request, presence_penalty=0.0)
 
 
-@mutant(kills=("SMP13",), in_process=True)
+@mutant(kills=("SMP13", "SMP26"), in_process=True)
 class RewardsPresence(Behaviour):
     """presence_penalty has the wrong sign."""
 

@@ -21,7 +21,7 @@ class StreamsAsJson(Behaviour):
         return [("content-type", "application/json")]
 
 
-@mutant(kills=("SSE2",), may_kill=("SSE*", "@stream", "ISO1", "TOOL9", "TOOL16", "RSN3"))
+@mutant(kills=("SSE2",), may_kill=("SSE*", "@stream", "ISO1", "TOOL9", "TOOL16", "RSN3", "RF1"))
 class PythonDictsInData(Behaviour):
     """Data lines are no JSON."""
 
@@ -29,7 +29,7 @@ class PythonDictsInData(Behaviour):
         return super().event(data.replace(b'"', b"'"))
 
 
-@mutant(kills=("SSE2",), may_kill=("SSE*", "@stream", "ISO1", "TOOL9", "TOOL16", "RSN3"))
+@mutant(kills=("SSE2",), may_kill=("SSE*", "@stream", "ISO1", "TOOL9", "TOOL16", "RSN3", "RF1"))
 class EndsEventsWithOneNewline(Behaviour):
     """Events are not told apart by an empty line."""
 
@@ -37,7 +37,7 @@ class EndsEventsWithOneNewline(Behaviour):
         return b"data: " + data + b"\n"
 
 
-@mutant(kills=("SSE3",), may_kill=("SSE*", "@stream", "ISO1", "TOOL9", "TOOL16", "RSN3"))
+@mutant(kills=("SSE3",), may_kill=("SSE*", "@stream", "ISO1", "TOOL9", "TOOL16", "RSN3", "RF1"))
 class NeverDone(Behaviour):
     """There is no [DONE]."""
 
@@ -80,7 +80,7 @@ class ChunksAreCompletions(Behaviour):
         return [{**chunk, "object": "chat.completion"} for chunk in chunks]
 
 
-@mutant(kills=("SSE6",), may_kill=("SSE11", "SSE14", "SSE15", "@stream", "ISO1"), in_process=True)
+@mutant(kills=("SSE6",), may_kill=("SSE11", "SSE14", "SSE15", "@stream", "ISO1", "RF1"), in_process=True)
 class LosesTheFirstPiece(Behaviour):
     """A stream lacks its first piece of text."""
 

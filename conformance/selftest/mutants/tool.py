@@ -96,7 +96,7 @@ class EveryCallHasOneId(Behaviour):
         return "call_0"
 
 
-@mutant(kills=("TOOL5",))
+@mutant(kills=("TOOL5",), may_kill=("TOOL15",))
 class CallsHaveNoType(Behaviour):
     """Calls have no type."""
 
@@ -181,7 +181,7 @@ class RepeatsIdAndName(ChangesCallPieces):
         piece["function"]["name"] = self.first[key]["function"]["name"]
 
 
-@mutant(kills=("TOOL8",), may_kill=("X2", "ISO6"))
+@mutant(kills=("TOOL8",), may_kill=("X2", "ISO6", "TOOL23", "TOOL14", "TOOL25", "TOOL28"))
 class RepeatsArguments(ChangesCallPieces):
     """Each piece of a streamed call repeats the arguments so far."""
 
@@ -190,7 +190,7 @@ class RepeatsArguments(ChangesCallPieces):
         piece["function"]["arguments"] = self.said[key]
 
 
-@mutant(kills=("TOOL8",), may_kill=("LP15", "X2", "ISO6"))
+@mutant(kills=("TOOL8",), may_kill=("LP15", "X2", "ISO6", "TOOL24", "TOOL25", "TOOL28"))
 class StreamsNoNames(ChangesCallPieces):
     """Streamed calls have no name."""
 
@@ -241,7 +241,11 @@ class UnknownChoicesAreAuto(Behaviour):
         return body if is_listed else {**body, "tool_choice": "auto"}
 
 
-@mutant(kills=("TOOL13",), may_kill=("TOOL6", "TOOL15", "TOOL19", "LP15", "MSG6"), origin="vLLM without a tool parser")
+@mutant(
+    kills=("TOOL13",),
+    may_kill=("TOOL6", "TOOL15", "TOOL19", "LP15", "MSG6", "TOOL26"),
+    origin="vLLM without a tool parser",
+)
 class RefusesAuto(Behaviour):
     """tool_choice auto is refused."""
 
@@ -259,7 +263,9 @@ class NoParametersNoArguments(Behaviour):
         return grammar.Lit(b"") if tool.parameters is None else super().arguments_grammar(tool)
 
 
-@mutant(kills=("TOOL14",), origin="llama.cpp#25923: an empty object breaks tools", in_process=True)
+@mutant(
+    kills=("TOOL14",), may_kill=("TOOL24",), origin="llama.cpp#25923: an empty object breaks tools", in_process=True
+)
 class EmptyParametersAreRefused(Behaviour):
     """A tool whose parameters are an empty object is refused."""
 
@@ -269,7 +275,7 @@ class EmptyParametersAreRefused(Behaviour):
         return super().arguments_grammar(tool)
 
 
-@mutant(kills=("TOOL15",), may_kill=("MSG6", "MSG13", "X14", "MSG16", "MSG17", "TOOL21"))
+@mutant(kills=("TOOL15",), may_kill=("MSG6", "MSG13", "X14", "MSG16", "MSG17", "TOOL21", "TOOL27"))
 class CallsNeedContent(Behaviour):
     """A message with calls and no content is refused."""
 

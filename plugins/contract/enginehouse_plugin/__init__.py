@@ -1,7 +1,8 @@
 """The contract between the Enginehouse router and its plugins.
 
 A few small files are its whole surface: `hooks` (what a plugin registers), `backend` (what it implements), `run` (how
-the router asks it to generate) and `request`, `events` and `errors` (what flows through it).
+the router asks it to generate) and `request`, `events` and `errors` (what flows through it). `profile` is what a
+documented API is, as data.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from .backend import (
     Placement,
     ProbeReport,
     ProgramPath,
+    Resident,
     Sleepable,
 )
 from .events import (
@@ -47,11 +49,11 @@ from .hooks import (
     ENTRY_POINT_GROUP,
     Candidate,
     InstanceChange,
-    Profile,
     RequestFacts,
     hookimpl,
     hookspec,
 )
+from .profile import Profile
 from .request import (
     AssistantMessage,
     Chat,
@@ -115,6 +117,7 @@ __all__ = [
     "ReasoningDelta",
     "RefusalDelta",
     "RequestFacts",
+    "Resident",
     "Run",
     "Sink",
     "Sleepable",

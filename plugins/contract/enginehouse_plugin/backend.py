@@ -6,7 +6,7 @@ Abstract base classes with defaults, so that an optional method that comes later
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Annotated, Any, Protocol, runtime_checkable
 
 import msgspec
@@ -17,18 +17,19 @@ from .features import Capabilities, Need, missing
 from .request import GenerationRequest
 from .run import GeneratedRun, Run, Sink
 
-KIND_PATTERN = "^[a-z][a-z0-9_]*$"
+KIND_PATTERN = r"^[a-z][a-z0-9_]*\Z"
+_PATH_PATTERN = r"^[^\x00]*\Z"
 DeviceKind = Annotated[str, msgspec.Meta(pattern=KIND_PATTERN)]
 """A kind of device, one word in lower case: one of `DEVICE_KINDS`, or what a plugin brings with its devices."""
 
 DEVICE_KINDS: tuple[DeviceKind, ...] = ("cuda", "rocm", "apple", "vulkan", "cpu")
 """The kinds that the router knows itself, the best first."""
 
-FilePath = Annotated[str, msgspec.Meta(extra={"enginehouse": "file"})]
+FilePath = Annotated[str, msgspec.Meta(pattern=_PATH_PATTERN, extra={"enginehouse": "file"})]
 """The type of an option that names a file or folder, also as `FilePath | None`: the router hands it over absolute, a
 relative one counted from the folder of the configuration."""
 
-ProgramPath = Annotated[str, msgspec.Meta(extra={"enginehouse": "program"})]
+ProgramPath = Annotated[str, msgspec.Meta(pattern=_PATH_PATTERN, extra={"enginehouse": "program"})]
 """The type of an option that names a program: as `FilePath` if it has a slash, else looked up on the PATH."""
 
 
@@ -139,9 +140,23 @@ class Instance(ABC):
     async def count_tokens(self, request: GenerationRequest) -> int:
         """Tokens of the prompt, template included."""
 
+    async def check(self, request: GenerationRequest) -> None:
+        """Refuse *request* where `generate` would before it asks the engine; generates nothing.
+
+        The router asks it once a model is loaded, of the defaults for fields that a request leaves out.
+
+        Raises:
+            UnsupportedFeature, InvalidRequest, ContextTooLong: as `generate`.
+        """
+        self.refuse_unsupported(request)
+
     @abstractmethod
     async def check_ready(self) -> None:
         """Return if the engine answers.
+
+        Ask it where it works, so that it answers between two of its steps, also while it reads a long prompt: a server
+        in front of an engine answers while that hangs. The router asks every few seconds in which it hears no event,
+        and ends an instance that says nothing for longer than any step takes.
 
         Raises:
             EngineUnavailable, EngineDied: it does not.
@@ -201,6 +216,28 @@ class Backend(ABC):
         """
         return Fit(footprint_bytes={})
 
+    async def recommended(self, placement: Placement) -> Mapping[str, Any]:  # Any: values of a request's fields
+        """Values that the weights of *placement* recommend for fields of a request, by the field's name.
+
+        Read from what lies beside or in the weights; the default knows none. A value that no request could have is
+        told to the owner, and so is one for which there is no field.
+
+        Raises:
+            LoadError: there are no such weights, or they cannot be read.
+        """
+        return {}
+
+    async def identity(self, placement: Placement) -> Mapping[str, str | float]:
+        """What tells the server and model behind *placement* from others, where this host holds neither: by name.
+
+        Part of what a certificate is valid for, and asked for again while it is used. A number is the same within 0.5.
+        The default has none: weights and engine are here, and looked at.
+
+        Raises:
+            LoadError: it cannot be told now, because the server is away.
+        """
+        return {}
+
     @abstractmethod
     async def load(self, placement: Placement, devices: tuple[Device, ...], progress: OnProgress) -> Instance:
         """Load and return an instance that is ready. Cancellable: cancelling leaves nothing behind.
@@ -217,7 +254,9 @@ class BackendType(msgspec.Struct, frozen=True, kw_only=True):
 
     `options` is the msgspec struct that `placement.options` is decoded into, strictly, when the
     configuration is read. `kinds` are the kinds of device it can use, the best first; empty: none needed
-    (remote). `needs_weights` False: `source` is the backend's own affair (a URL, a name), not a file.
+    (remote). `needs_weights` False: `source` is the backend's own affair (a URL, a name), not a file. `formats` are
+    those of the weights that it loads: `gguf`, `safetensors`; a model that is named without a configuration goes to a
+    backend of its weights' format.
     """
 
     name: str
@@ -226,6 +265,7 @@ class BackendType(msgspec.Struct, frozen=True, kw_only=True):
     options: type[msgspec.Struct]
     kinds: tuple[DeviceKind, ...] = ("cpu",)
     needs_weights: bool = True
+    formats: tuple[str, ...] = ()
     description: str = ""
 
 
@@ -256,6 +296,16 @@ class Sleepable(Protocol):
 
     async def wake(self) -> None:
         """Return to readiness."""
+        ...
+
+
+@runtime_checkable
+class Resident(Protocol):
+    """An instance in processes of this machine, so that what it takes of memory can be measured."""
+
+    @property
+    def process_ids(self) -> Sequence[int]:
+        """The engine's processes; those that they have started need not be named."""
         ...
 
 

@@ -12,7 +12,7 @@
     │   └── LoadFailed               the engine tried and gave up; carries its last words
     └── EngineError                  the engine's fault while it served
         ├── EngineUnavailable        it takes no requests now (not up, draining)
-        ├── EngineOverloaded         it refused for load
+        ├── EngineOverloaded         it refused for load, or the host has nothing left to ask it with
         ├── EngineDied               its process ended; carries its last words
         ├── EngineProtocolError      it answered what the adapter cannot read
         └── EngineFailure            it reported an error of its own
@@ -187,7 +187,7 @@ class EngineUnavailable(EngineError):
 
 
 class EngineOverloaded(EngineError):
-    """The engine refused the request for load."""
+    """The engine refused the request for load, or this host has nothing left to ask it with, such as descriptors."""
 
     code = "engine_overloaded"
 

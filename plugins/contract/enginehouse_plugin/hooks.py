@@ -15,12 +15,12 @@ the version of this contract that it was built for, and marks its hooks:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import msgspec
 import pluggy
 
 from .backend import BackendType, Device
+from .profile import Profile
 from .request import GenerationRequest
 
 ENTRY_POINT_GROUP = "enginehouse.plugins"
@@ -29,28 +29,6 @@ API_VERSION = "2.0"
 
 hookspec = pluggy.HookspecMarker("enginehouse")
 hookimpl = pluggy.HookimplMarker("enginehouse")
-
-
-class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One documented API on a dialect, as data: its limits, and what holds where a request is silent.
-
-    A default of None is the API's own: temperature 1, top_p 1, tokens up to the context. A field that nobody knows,
-    and what a model lacks (`unsupported`), is refused, or with `report` left out and named. `max_tokens` is an upper
-    bound, or must fit into the context.
-    """
-
-    name: str
-    description: str = ""
-    unknown_fields: Literal["refuse", "report"] = "refuse"
-    unsupported: Literal["refuse", "report"] = "refuse"
-    max_temperature: float = 2.0
-    max_n: int = 128
-    max_stop: int = 4
-    max_top_logprobs: int = 20
-    default_temperature: float | None = None
-    default_top_p: float | None = None
-    default_max_tokens: int | None = None
-    max_tokens_must_fit: bool = False
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):

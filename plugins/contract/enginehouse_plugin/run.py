@@ -7,6 +7,7 @@ hears of its engine in callbacks implements `start` itself, and gets `generate` 
 from __future__ import annotations
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -51,17 +52,21 @@ class Run(ABC):
 
 Start = Callable[[GenerationRequest, Sink], Run]
 
+_TURN_S = 0.005
+"""Events that have piled up, while a client did not read, are handed on for this long before others have their turn."""
+
 
 class GeneratedRun(Run):
     """Relays a generator of events to *sink* in a task of its own."""
 
-    __slots__ = ("_events", "_is_cancelled", "_resumed", "_sink", "_task")
+    __slots__ = ("_events", "_is_cancelled", "_resumed", "_sink", "_task", "_turn_began_at")
 
     def __init__(self, events: AsyncGenerator[AnyEvent, None], sink: Sink) -> None:
         self._events = events
         self._sink = sink
         self._is_cancelled = False
         self._resumed: asyncio.Future[None] | None = None  # None: not paused
+        self._turn_began_at: float | None = None  # None: the loop has gone on since the last event
         self._task = asyncio.get_running_loop().create_task(self._relay())
 
     def pause(self) -> None:
@@ -84,6 +89,18 @@ class GeneratedRun(Run):
         """See `Run.wait_released`."""
         await asyncio.wait([self._task])
 
+    def _has_had_its_turn(self) -> bool:
+        """Whether events have been handed on for a while without the generator having waited for any."""
+        now = time.monotonic()
+        if self._turn_began_at is None:
+            self._turn_began_at = now
+            self._task.get_loop().call_soon(self._end_turn)
+            return False
+        return now - self._turn_began_at > _TURN_S
+
+    def _end_turn(self) -> None:
+        self._turn_began_at = None
+
     async def _relay(self) -> None:
         error: Exception | None = None
         try:
@@ -94,6 +111,8 @@ class GeneratedRun(Run):
                     self._sink.events((event,))
                     if self._resumed is not None:
                         await self._resumed
+                    elif self._has_had_its_turn():
+                        await asyncio.sleep(0)
             finally:
                 await self._events.aclose()
         except Exception as failure:  # noqa: BLE001  # whatever a backend raises is for the sink to judge

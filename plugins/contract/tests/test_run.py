@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -59,3 +60,27 @@ async def test_a_run_that_is_cancelled_from_outside_tells_nothing():
     task.cancel()
     await run.wait_released()
     assert not ear.ended.done()
+
+
+async def test_events_that_have_piled_up_give_others_their_turn():
+    async def has_many():
+        for _ in range(200):
+            yield Started()
+
+    class Slow(Ear):
+        def events(self, batch: Sequence[AnyEvent]) -> None:
+            super().events(batch)
+            ends = time.monotonic() + 0.001  # as encoding takes
+            while time.monotonic() < ends:
+                pass
+
+    ear = Slow()
+    run = GeneratedRun(has_many(), ear)
+    longest_s = 0.0
+    while not ear.ended.done():
+        began = time.thread_time()
+        await asyncio.sleep(0)
+        longest_s = max(longest_s, time.thread_time() - began)
+    await run.wait_released()
+    assert len(ear.heard) == 200
+    assert longest_s < 0.05

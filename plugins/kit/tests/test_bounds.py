@@ -1,10 +1,22 @@
 """Bounds of the context and the vocabulary."""
 
+import threading
+
 import pytest
 
 from enginehouse_kit.text import bounds
-from enginehouse_plugin import GenerationRequest, Text
+from enginehouse_plugin import (
+    AssistantMessage,
+    Chat,
+    GenerationRequest,
+    Text,
+    TextPart,
+    Tool,
+    ToolMessage,
+    UserMessage,
+)
 from enginehouse_plugin.errors import ContextTooLong, InvalidRequest
+from enginehouse_plugin.request import FunctionCall, ToolCall
 
 
 def request(**fields):
@@ -53,3 +65,41 @@ def test_text_that_cannot_fit_is_refused_by_its_bytes() -> None:
         bounds.check_length(["é" * 10, "x" * 21], context_tokens=10, longest_token_bytes=4)
     assert (caught.value.prompt_tokens, caught.value.limit_tokens) == (11, 10)
     assert caught.value.is_lower_bound
+
+
+def chat(*contents: str) -> Chat:
+    return Chat(tuple(UserMessage(content) for content in contents))
+
+
+def test_a_conversation_that_may_fit_tells_its_bytes() -> None:
+    told = Chat((UserMessage((TextPart("é"), TextPart("x" * 9))), AssistantMessage(), ToolMessage("y", "c")))
+    assert bounds.check_chat(told, context_tokens=3, longest_token_bytes=4) == 12
+    assert bounds.check_chat(told, context_tokens=3, longest_token_bytes=None) == 12
+
+
+@pytest.mark.parametrize(("messages", "least"), [(chat(*"abcd"), 4), (chat("x" * 13), 4), (chat("é" * 7), 4)])
+def test_a_conversation_that_cannot_fit_is_refused_before_it_is_rendered(messages: Chat, least: int) -> None:
+    with pytest.raises(ContextTooLong) as refused:
+        bounds.check_chat(messages, context_tokens=3, longest_token_bytes=4)
+    assert (refused.value.prompt_tokens, refused.value.is_lower_bound) == (least, True)
+
+
+def test_calls_and_tools_are_work_and_arguments_may_be_written_shorter() -> None:
+    def called(arguments: str) -> Chat:
+        call = ToolCall(id="c", function=FunctionCall(name="f", arguments=arguments))
+        return Chat((AssistantMessage(tool_calls=(call,)),))
+
+    assert bounds.check_chat(called("x" * 60), context_tokens=10, longest_token_bytes=1) == 60
+    assert bounds.check_chat(called(""), context_tokens=10, longest_token_bytes=1, tools=[Tool(name="t" * 99)]) > 99
+    with pytest.raises(ContextTooLong):
+        bounds.check_chat(called("x" * 66), context_tokens=10, longest_token_bytes=1)
+
+
+def test_space_that_templates_trim_takes_no_room() -> None:
+    assert bounds.check_chat(chat(" " * 1000 + "x" + "\n" * 1000), context_tokens=1, longest_token_bytes=1) == 1
+
+
+async def test_much_text_is_worked_on_by_a_thread_and_little_at_once() -> None:
+    here = threading.current_thread()
+    assert await bounds.apart(10, threading.current_thread) is here
+    assert await bounds.apart(1 << 20, threading.current_thread) is not here

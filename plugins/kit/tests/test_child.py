@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from enginehouse_kit.process import child as module
-from enginehouse_kit.process.child import LAST_WORDS, MAX_SOCKET_PATH_BYTES, Child
+from enginehouse_kit.process.child import LAST_WORDS, Child
 from enginehouse_plugin.errors import EngineUnavailable, LoadFailed
 
 linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux: subreaper and PDEATHSIG")
@@ -255,20 +255,6 @@ async def test_a_cancelled_start_leaves_no_process(steps):
     else:
         await child.stop(0)
     await until_gone(*({process.pid for process in me.children(recursive=True)} - before))
-
-
-async def test_a_temporary_folder_with_a_long_path_is_passed_over(start, tmp_path, monkeypatch):
-    deep = tmp_path / ("x" * 100)
-    deep.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(deep))
-    child = await start(python(SLEEPER))
-    assert len(child.socket_path) <= MAX_SOCKET_PATH_BYTES
-    assert list(deep.iterdir()) == []
-
-
-async def test_a_socket_path_that_is_too_long_everywhere_is_refused_with_the_fix():
-    with pytest.raises(LoadFailed, match=rf"{MAX_SOCKET_PATH_BYTES} bytes .*Set TMPDIR"):
-        await Child.start("engine", python(SLEEPER), socket_name="x" * 120)
 
 
 async def test_the_environment_is_added_to_and_nothing_else_is_inherited(start, monkeypatch):

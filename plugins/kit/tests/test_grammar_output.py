@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import re
+import time
 from typing import Any
 
 import pytest
 
 from enginehouse_kit.grammar import output_grammar, ready_grammar, schema_form
 from enginehouse_kit.grammar.gbnf import gbnf
+from enginehouse_kit.grammar.limits import Abandoned, Budget
 from enginehouse_kit.grammar.progress import GrammarProgress
 from enginehouse_plugin import GenerationRequest, JsonSchema, NamedTool, Text, Tool
 from enginehouse_plugin.errors import InvalidRequest
@@ -21,7 +25,8 @@ ODD = {
     },
     "required": ["n"],
 }
-BOMB = {"type": "string", "pattern": "^(?=.*a.{30}$)[ab]*$"}
+_fresh = itertools.count(31)  # what has been compiled once is kept
+BOMB = {"enum": ["a" * at for at in range(1, 3001)]}
 
 
 def request(**fields: Any) -> GenerationRequest:
@@ -37,6 +42,19 @@ def takes(asked: GenerationRequest, text: str) -> bool:
 
 def call(arguments: str, name: str = "f") -> str:
     return f'{{"name":"{name}","arguments":{arguments}}}'
+
+
+@pytest.mark.parametrize("choice", [NamedTool("f"), "required"])
+def test_a_forced_call_leaves_no_room_for_the_answer_that_response_format_asks(choice: Any) -> None:
+    asked = request(tools=(Tool("f"),), tool_choice=choice, output=JsonSchema("", {"type": "object"}))
+    assert takes(asked, call("{}"))
+    assert not takes(asked, "{}")
+
+
+def test_where_the_model_may_choose_it_answers_or_calls() -> None:
+    asked = request(tools=(Tool("f"),), tool_choice="auto", output=JsonSchema("", {"type": "object"}))
+    assert takes(asked, "{}")
+    assert takes(asked, f"<tool_call>{call('{}')}</tool_call>")
 
 
 def test_a_tool_that_is_not_strict_is_held_as_far_as_a_grammar_goes_and_the_rest_is_named() -> None:
@@ -62,9 +80,9 @@ def test_a_strict_tool_is_enforced_whole_or_refused() -> None:
         False,
         {"type": "object", "properties": {"a": False}, "required": ["a"]},
         {"$ref": "https://example.com/a"},
-        {"type": "object", "properties": {"a": {"allOf": [BOMB, {"pattern": "b.{40}$"}]}}},
+        {"type": "object", "properties": {"a": {"allOf": [BOMB, {"pattern": "^(?=.*a.{30}$)b.{40}$"}]}}},
         {"type": "object", "properties": {"a": {"type": "strin"}}},
-        {"type": "object", "not": {"multipleOf": 2}},
+        {"type": "object", "not": {"uniqueItems": True}},
         {"type": "object", "properties": {"a": {"type": "string", "pattern": "(?<=a)b"}}},
     ],
 )
@@ -98,6 +116,7 @@ def test_a_limit_names_the_schema_that_takes_the_most() -> None:
         output_grammar(request(tools=tools, tool_choice="required"))
     assert refused.value.param == "tools[0].function.parameters"
     assert "steps to compile" in refused.value.message
+    assert "'#/properties/a'" in refused.value.message
 
 
 async def test_the_same_schemas_are_compiled_once() -> None:
@@ -107,6 +126,27 @@ async def test_the_same_schemas_are_compiled_once() -> None:
     assert first is again
     assert output_grammar(request()) is None
     assert await ready_grammar(request()) is None
+
+
+async def test_what_takes_long_leaves_the_loop_free_and_ends_with_its_task() -> None:
+    """Small in bytes, so that only its steps tell."""
+    schema = {"type": "string", "pattern": f"^(?=.*b.{{{next(_fresh)}}}$)[ab]*$"}
+    task = asyncio.ensure_future(ready_grammar(request(output=JsonSchema("s", schema))))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not task.done()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def test_a_budget_that_is_stopped_ends_the_work_at_its_next_step() -> None:
+    budget = Budget()
+    budget.begin("a", share=0.5)
+    budget.stop()
+    budget.begin("b")
+    with pytest.raises(Abandoned):
+        budget.spend()
 
 
 @pytest.mark.parametrize(
@@ -130,3 +170,12 @@ def test_no_escape_is_written_that_xgrammar_reads_on_beyond() -> None:
     text = gbnf(schema_form({"type": "string", "pattern": "^[_a-]\\x1b?é$", "format": "x"}, "s"))
     assert "\\u005F" in text
     assert "\\x" not in text
+
+
+def test_as_many_required_names_as_a_body_holds_are_refused_within_the_budget() -> None:
+    names = [f"name{at}" for at in range(90_000)]
+    schema = JsonSchema(name="s", schema={"type": "object", "required": names}, strict=True)
+    began = time.process_time()
+    with pytest.raises(InvalidRequest, match="steps to compile"):
+        output_grammar(request(output=schema))
+    assert time.process_time() - began < 10

@@ -1,6 +1,7 @@
 """Exchanges that are closed or cancelled, whole answers and parts of them."""
 
 import asyncio
+import errno
 import os
 import socket
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from enginehouse_kit.http.client import LocalClient
 from enginehouse_kit.http.connection import Connection
 from enginehouse_kit.http.exchange import Exchange
-from enginehouse_plugin.errors import EngineUnavailable
+from enginehouse_plugin.errors import EngineOverloaded, EngineUnavailable
 
 from .conftest import STALL, serving
 
@@ -25,6 +26,16 @@ async def client(server):
     yield made
     await made.close()
     assert "0 open, 0 idle" in repr(made)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS])
+async def test_what_this_host_lacks_is_not_held_against_the_engine(client, monkeypatch, number):
+    def exhausted(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(socket, "socket", exhausted)
+    with pytest.raises(EngineOverloaded, match=os.strerror(number)):
+        await client.request("GET", "/health")
 
 
 def open_descriptors():
@@ -169,6 +180,7 @@ def test_an_answer_is_read_the_same_however_it_is_split(data):
         _, connection = await loop.create_unix_connection(lambda: Connection(client, loop), sock=ours)
         exchange = Exchange(1000)
         connection.begin(b"GET / HTTP/1.1\r\n\r\n", exchange)
+        await asyncio.sleep(0)  # it is sent at the end of the turn
         for start, end in zip([0, *cuts], [*cuts, len(wire)], strict=True):
             if start < end:
                 connection.data_received(wire[start:end])

@@ -24,6 +24,7 @@ def enginehouse_backends() -> Sequence[BackendType]:
             create=LlamaCppBackend,
             options=LlamaCppOptions,
             kinds=("cuda", "rocm", "apple", "vulkan", "cpu"),
+            formats=("gguf",),
             description="llama.cpp: GGUF models on processors, CUDA, ROCm, Metal and Vulkan",
         )
     ]

@@ -6,16 +6,19 @@ import asyncio
 import logging
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from enginehouse_kit.process.child import Child, LogLine
 from enginehouse_kit.process.interpreters import versions_in
+from enginehouse_kit.text.templates import check_template
 from enginehouse_plugin import Backend, Device, Fit, LoadProgress, OnProgress, Placement, ProbeReport
 from enginehouse_plugin.errors import ENGINE_WITHOUT_GPU, DoesNotFit, EngineError, LoadFailed, SourceNotFound
 
-from . import devices, gguf, start
+from . import devices, gguf, start, step
 from .instance import LlamaCppInstance
-from .model import describe
+from .model import Model, describe
 from .options import LlamaCppOptions
 from .server import Server
 
@@ -29,6 +32,7 @@ _STAGES = (
     (re.compile(r"model loaded"), LoadProgress(stage="starting server", fraction=0.95)),
 )
 _BAD_WEIGHTS = re.compile(r"error loading model: (.+)")
+_BAD_TEMPLATE = re.compile(r"chat template.*?(?:error|failed|invalid)[:\s]*(.*)", re.IGNORECASE)
 _NO_GPU = re.compile(r"no usable GPU found")
 _OUT_OF_MEMORY = re.compile(r"out of memory|failed to allocate|cannot allocate|unable to allocate", re.IGNORECASE)
 
@@ -67,10 +71,10 @@ class LlamaCppBackend(Backend):
         Layers that stay on the processor are counted there; several GPUs share the rest evenly.
         """
         options = _options(placement)
-        model = _read(placement)
+        model = await asyncio.to_thread(_read, placement)  # a vocabulary is long
         tokens = options.slots * start.context_tokens(placement, model)
         gpus = [device for device in devices if device.kind != "cpu"]
-        batch = start.batch_tokens(options, bool(gpus))
+        batch = start.micro_batch_tokens(options, bool(gpus))
         cache = model.cache_bytes(tokens, options.cache_type_k, options.cache_type_v)
         total = model.weight_bytes + cache + model.work_bytes(batch, options.slots)
         layers = model.number("block_count") + 1
@@ -82,6 +86,10 @@ class LlamaCppBackend(Backend):
             footprint["cpu"] = int(total * (1.0 - share))
         return Fit(footprint_bytes=footprint)
 
+    async def recommended(self, placement: Placement) -> Mapping[str, Any]:  # Any: see `Backend`
+        """See `Backend.recommended`: the sampling keys of the file."""
+        return (await asyncio.to_thread(_read, placement)).sampling
+
     async def load(self, placement: Placement, devices: tuple[Device, ...], progress: OnProgress) -> LlamaCppInstance:
         """Start the engine, wait until it answers, and ask it what it has loaded.
 
@@ -90,8 +98,37 @@ class LlamaCppBackend(Backend):
             EngineMissing, LoadFailed, DoesNotFit: see the errors.
         """
         options = _options(placement)
-        model = _read(placement)
-        launch = start.launch(placement, devices, options, model)
+        model = await asyncio.to_thread(_read, placement)  # a vocabulary is long
+        template, of = start.template(options, model)
+        if template is not None:
+            await asyncio.to_thread(check_template, template, of)
+        path, on_gpu = str(placement.path), start.is_on_gpu(devices)
+        tokens = step.given(options, on_gpu) or step.known(path, options)
+        child, server, described = await self._begin(placement, devices, options, model, tokens or step.TRIED, progress)
+        if tokens is None:
+            progress(LoadProgress(stage="measuring", fraction=0.97))
+            try:
+                tokens = await step.measured(path, options, server, model, described.context_tokens)
+            except BaseException:
+                await child.stop()
+                raise
+            if not step.is_near(tokens, step.TRIED):
+                await child.stop()
+                child, server, described = await self._begin(placement, devices, options, model, tokens, progress)
+        progress(LoadProgress(stage="ready", fraction=1.0))
+        return LlamaCppInstance(child, server, described)
+
+    async def _begin(
+        self,
+        placement: Placement,
+        devices: tuple[Device, ...],
+        options: LlamaCppOptions,
+        model: gguf.Gguf,
+        step_tokens: int,
+        progress: OnProgress,
+    ) -> tuple[Child, Server, Model]:
+        """Start the engine with steps of *step_tokens*, and wait until it has loaded *model*."""
+        launch = start.launch(placement, devices, options, model, step_tokens)
         lacks_gpu = False
 
         def watch(line: LogLine) -> None:
@@ -123,8 +160,7 @@ class LlamaCppBackend(Backend):
         except BaseException:
             await child.stop()
             raise
-        progress(LoadProgress(stage="ready", fraction=1.0))
-        return LlamaCppInstance(child, server, described)
+        return child, server, described
 
     async def _explained(
         self, error: LoadFailed, placement: Placement, devices: tuple[Device, ...]
@@ -151,6 +187,13 @@ class LlamaCppBackend(Backend):
                 last_words=error.last_words,
                 retryable=False,
                 code="unknown_architecture",
+            )
+        if bad_template := _BAD_TEMPLATE.search(words):
+            return LoadFailed(
+                f"llama.cpp cannot use the model's chat template: {bad_template.group(1)}.",
+                last_words=error.last_words,
+                retryable=False,
+                code="bad_template",
             )
         if bad_weights := _BAD_WEIGHTS.search(words):
             return LoadFailed(

@@ -54,17 +54,16 @@ class Generation:
         self._grammar = grammar
         self._thinking: State = prompt.thinking
         self._readers = [ChoiceReader(choice, call_reader(request), prompt.thinking) for choice in range(request.n)]
-        self._written: list[list[int]] = [[] for _ in range(request.n)]
         self._cached_tokens: int | None = None  # None until the engine has begun
 
     def start(self, sink: Sink) -> Run:
         """Begin to generate; what the engine sends goes straight on, except where more must be asked of it."""
-        if self._is_run_by_choice or runs.need_vocabulary(self._request):
+        if runs.are_needed(self._request, self._slots):
             return GeneratedRun(self.events(), sink)
         return self._server.start(self._body(), self, sink)
 
     async def events(self) -> AsyncGenerator[AnyEvent, None]:
-        """The events, where the engine is asked more than once."""
+        """The events, where each choice is run by itself."""
         request = self._request
         body = self._body()
         if runs.need_vocabulary(request):
@@ -72,8 +71,7 @@ class Generation:
         events: list[AnyEvent] = []
         async with aclosing(self._chunks(body)) as chunks:
             async for chunk in chunks:
-                logprobs = await self._logprobs(chunk) if request.logprobs else ()
-                self._take(chunk, logprobs, events)
+                self._take(chunk, self._logprobs(chunk) if request.logprobs else (), events)
                 for event in events:
                     yield event
                 events.clear()
@@ -127,8 +125,8 @@ class Generation:
     # ---- inside ----
 
     @property
-    def _is_run_by_choice(self) -> bool:
-        return runs.are_needed(self._request, self._model.capabilities.max_concurrent_requests)
+    def _slots(self) -> int:
+        return self._model.capabilities.max_concurrent_requests
 
     def _body(self) -> dict[str, Any]:  # JSON
         request, prompt_ids, model = self._request, self._prompt_ids, self._model
@@ -142,30 +140,20 @@ class Generation:
             bias=bias,
             prefix_cache=model.prefix_cache,
             grammar=self._grammar,
+            silent_ids=model.silent_ids,
         )
 
     def _chunks(self, body: dict[str, Any]) -> AsyncGenerator[Chunk, None]:  # JSON
-        if not self._is_run_by_choice:
-            return self._server.complete(body, blame_of(self._request))
         choices = [
             runs.ChoiceRun(self._server, self._vocabulary, self._request, body, self._grammar, choice).chunks()
             for choice in range(self._request.n)
         ]
-        return choices[0] if len(choices) == 1 else runs.merged(choices)
+        return choices[0] if len(choices) == 1 else runs.merged(choices, self._slots)
 
-    async def _logprobs(self, chunk: Chunk) -> Iterable[TokenLogprob]:
+    def _logprobs(self, chunk: Chunk) -> Iterable[TokenLogprob]:
         """Logprobs of the tokens that are new with *chunk*."""
-        written = self._written[chunk.index]
-        if not chunk.completion_probabilities or chunk.tokens_predicted == len(written):
-            return ()
-        (last,) = chunk.completion_probabilities
-        ids = self._vocabulary.tokens_of(chunk, chunk.tokens_predicted - len(written))
-        found = []
-        for token_id in ids[:-1]:  # their chunks were not sent
-            found.append(await self._vocabulary.probability([*self._prompt_ids, *written], token_id))
-            written.append(token_id)
-        written.append(last.id)
-        return [self._logprob(token) for token in (*found, last) if token.id not in self._model.control_ids]
+        shown = (token for token in chunk.completion_probabilities if token.id not in self._model.control_ids)
+        return [self._logprob(token) for token in shown]
 
     def _logprob(self, token: Probability) -> TokenLogprob:
         piece = self._vocabulary.piece(token.id)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 
 import msgspec
 
 from enginehouse_kit.text.chat_messages import CALL_OPENS, TemplateFacts
+from enginehouse_kit.text.control_text import ControlText
 from enginehouse_kit.text.features import features_of
 from enginehouse_kit.text.thinking import OPENS
 from enginehouse_plugin import Capabilities
@@ -22,12 +24,14 @@ _VARIABLES = ("enable_thinking", "thinking", "thinking_budget", "custom_instruct
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """A loaded model."""
+    """A loaded model. `silent_ids` are the tokens that neither print anything nor end an answer."""
 
     capabilities: Capabilities
     template: TemplateFacts
     control_tokens: Mapping[str, int]
+    control_text: re.Pattern[str]
     control_ids: frozenset[int]
+    silent_ids: tuple[int, ...]
     vocabulary_size: int
     longest_token_bytes: int | None
     prefix_cache: bool
@@ -44,7 +48,7 @@ async def describe(server: Server, header: Gguf, context_tokens: int, options: L
     template = _facts(props)
     has_effort = props.chat_template_caps.supports_reasoning_effort
     slots = props.total_slots
-    control_tokens = header.control_tokens
+    ending_ids = await server.ending_ids()
     return Model(
         capabilities=Capabilities(
             context_tokens=min(context_tokens, props.default_generation_settings.n_ctx),
@@ -54,8 +58,10 @@ async def describe(server: Server, header: Gguf, context_tokens: int, options: L
             vocabulary_size=header.vocabulary_size,
         ),
         template=template,
-        control_tokens=control_tokens,
-        control_ids=frozenset(control_tokens.values()),
+        control_tokens=header.control_tokens,
+        control_text=await asyncio.to_thread(ControlText.pattern, header.control_tokens),
+        control_ids=frozenset(header.control_tokens.values()),
+        silent_ids=tuple(sorted(header.textless_ids - ending_ids)) if ending_ids else (),
         vocabulary_size=header.vocabulary_size,
         longest_token_bytes=header.longest_token_bytes,
         prefix_cache=options.prefix_cache,

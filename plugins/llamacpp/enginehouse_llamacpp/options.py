@@ -25,8 +25,11 @@ class LlamaCppOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     threads: Positive | None = None
     """Processor threads; default: the processors that this process may use, within a container's share of time."""
     batch_tokens: Positive | None = None
-    """Prompt tokens in one engine step; running streams wait no longer than that. Default: 60 on a
-    processor, 512 on a GPU."""
+    """Prompt tokens in one engine step; running streams wait no longer than that. Default: on a processor as many as
+    take a quarter of a second there, measured at load (64 to 2048); 512 on a GPU."""
+    reproducible: bool = False
+    """The same request gives the same answer on a processor, whatever runs beside it or was cached: steps of 60
+    prompt tokens, which read long prompts slowly."""
     gpu_layers: Annotated[int, msgspec.Meta(ge=0)] | None = None
     """Layers on the GPU; default: all where the placement's device is one, else none."""
     flash_attention: Literal["auto", "on", "off"] = "auto"
@@ -54,6 +57,8 @@ class LlamaCppOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     def __post_init__(self) -> None:
         if self.chat_template is not None and self.chat_template_file is not None:
             raise ValueError("give chat_template or chat_template_file, not both")
+        if self.reproducible and (self.batch_tokens or 0) > 60:
+            raise ValueError("reproducible needs steps of at most 60 tokens: leave batch_tokens out")
         if self.extra_arguments and self.start == "embedded":
             raise ValueError('extra_arguments need start = "binary"')
         if self.binary is not None and self.start == "embedded":

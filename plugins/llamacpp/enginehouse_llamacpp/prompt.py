@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from enginehouse_kit.text.bounds import check_length, checked_ids
+from enginehouse_kit.text.bounds import apart, check_chat, check_length, checked_ids
 from enginehouse_kit.text.chat_messages import check_variables, instructions, template_messages, tool_json
 from enginehouse_kit.text.control_text import ControlText
 from enginehouse_kit.text.thinking import State, state_after
@@ -30,7 +30,7 @@ class Prompter:
         self._server = server
         self._model = model
         self._facts = model.template
-        self._controls = ControlText.pattern(model.control_tokens)
+        self._controls = model.control_text
         self._plain_ids: dict[str, list[int]] = {}
 
     async def prompt(self, request: GenerationRequest) -> Prompt:
@@ -49,8 +49,24 @@ class Prompter:
         return await self._chat(request.prompt, request)
 
     async def _chat(self, chat: Chat, request: GenerationRequest) -> Prompt:
-        messages = template_messages(chat.messages, self._facts, instructions(request, self._facts))
+        size_bytes = check_chat(chat, self._model.context_tokens, self._model.longest_token_bytes, request.tools)
         controls = ControlText(self._controls)
+        rendered = await self._server.apply_template(
+            await apart(size_bytes, lambda: self._body(chat, request, controls))
+        )
+        self._check_length(rendered)
+        thinking = state_after(rendered, self._facts.thinking)
+        pieces: list[str | int] = []
+        for text, is_plain in controls.pieces(rendered):
+            if is_plain:
+                pieces.extend(await self._plain(text))
+            else:
+                pieces.append(text)
+        return Prompt(await self._server.tokenize(pieces, parse_special=True, add_special=True), thinking)
+
+    def _body(self, chat: Chat, request: GenerationRequest, controls: ControlText) -> dict[str, Any]:
+        """What the engine renders."""
+        messages = template_messages(chat.messages, self._facts, instructions(request, self._facts))
         messages = [controls.hide_in_message(message) for message in messages]
         body: dict[str, Any] = {"messages": messages}
         if request.tools and request.tool_choice != "none" and self._facts.tools:
@@ -64,16 +80,7 @@ class Prompter:
             body["chat_template_kwargs"] = variables
         if request.reasoning_effort is not None:
             body["reasoning_effort"] = request.reasoning_effort
-        rendered = await self._server.apply_template(body)
-        self._check_length(rendered)
-        thinking = state_after(rendered, self._facts.thinking)
-        pieces: list[str | int] = []
-        for text, is_plain in controls.pieces(rendered):
-            if is_plain:
-                pieces.extend(await self._plain(text))
-            else:
-                pieces.append(text)
-        return Prompt(await self._server.tokenize(pieces, parse_special=True, add_special=True), thinking)
+        return body
 
     def _check_length(self, text: str) -> None:
         if self._model.longest_token_bytes is not None:

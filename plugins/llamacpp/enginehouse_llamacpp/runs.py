@@ -1,6 +1,6 @@
 """Runs of the engine for one choice each, where one run for all would not mean the same.
 
-Three things need this.
+Four things need this.
 
 - Stop strings: a choice that has ended at one must not run on beside the others, and the engine cannot be left
   to match them. Seen in build 11549: text that it held back is lost when the limit ends the answer, and tokens
@@ -8,6 +8,10 @@ Three things need this.
 - A presence penalty counts the output alone, but the engine counts the prompt too. For tokens of the prompt a
   bias gives the penalty back, and once such a token is in the output the run is begun again behind it without
   that bias; the engine still has everything before in its cache.
+- Logprobs: the engine sends nothing for a token that ends inside a character, and its logprob has to be asked for.
+  That needs a slot, and the only one that a request may count on is its own: the run is broken off, what it did not
+  tell is asked for, and the run is begun again behind what was written. What follows such a token is collected for a
+  few tokens first: they share one break.
 - More choices than the engine has slots are refused as one task; as tasks of their own they are run in turns.
 """
 
@@ -30,15 +34,18 @@ from enginehouse_plugin import GenerationRequest
 from enginehouse_plugin.errors import EnginehouseError
 
 from . import translate
-from .server import Chunk, Server
+from .server import Chunk, Probability, Server
 from .vocabulary import Vocabulary
+
+_TOGETHER = 8
+"""Chunks that wait for one break: how many do not depend on the pace, so that a seed gives one answer."""
 
 _NEXT_SEED = 1_000_003  # a prime: later runs of one choice do not meet the first runs of its neighbours
 
 
 def are_needed(request: GenerationRequest, slots: int) -> bool:
     """Whether *request* must be run choice by choice on an engine with *slots*."""
-    return bool(request.presence_penalty) or any(request.stop) or request.n > slots
+    return need_vocabulary(request) or any(request.stop) or request.n > slots
 
 
 def need_vocabulary(request: GenerationRequest) -> bool:
@@ -65,114 +72,151 @@ class ChoiceRun:
         self._prompt_ids: Sequence[int] = body["prompt"]
         self._in_prompt = frozenset(self._prompt_ids) if request.presence_penalty else frozenset()
         self._body = {**body, "n_cmpl": 1, "seed": body["seed"] + choice}
+        self._banned = [pair for pair in body.get("logit_bias", ()) if pair[1] is False]
         self._needs_tokens = need_vocabulary(request)
         if self._needs_tokens:
             self._body.setdefault("n_probs", 1)  # with them come the bytes of what was sampled
         self._written: list[int] = []
-        self._count = 0  # tokens; more than are written if the last ones are no whole character
         self._text = ""
         self._matcher = StopMatcher(request.stop)
         self._is_due = False
         self._grammar = grammar
         self._is_lazy = grammar is not None and grammar.is_lazy
         self._progress: GrammarProgress | None = None
-        if request.presence_penalty and grammar is not None and not self._is_lazy:
-            self._progress = GrammarProgress(grammar.form)
+        self._followed = 0  # characters of the text that the grammar has read
 
     async def chunks(self) -> AsyncGenerator[Chunk, None]:
-        """Chunks as one run of the engine would give them, cut at stop strings."""
+        """Chunks as one run of the engine would give them, cut at stop strings, with all tokens and their logprobs."""
         runs = 0
-        is_first = True
         while len(self._written) < self._body["n_predict"]:
             before = len(self._written)
-            async with aclosing(self._server.complete(self._run_body(runs), blame_of(self._request))) as source:
-                async for chunk in source:
-                    if chunk.stop or chunk.tokens_predicted:
-                        for ready in self._taken(chunk, before):
+            body = await self._run_body(runs)
+            waiting: list[Chunk] = []  # from the first that hides tokens on
+            is_broken_off = False
+            async with aclosing(self._server.complete(body, blame_of(self._request))) as source:
+                async for sent in source:
+                    if not sent.stop and not sent.tokens_predicted:  # progress on the prompt
+                        if not runs:
+                            yield sent
+                        continue
+                    chunk = self._known(sent, before)
+                    if waiting or (self._request.logprobs and len(chunk.tokens) > 1):
+                        waiting.append(chunk)
+                    else:
+                        for ready in self._cut(chunk):
                             yield ready
                             if ready.stop:
                                 return
-                        if self._must_begin_again():
-                            break
-                    elif is_first:  # progress on the prompt
-                        yield chunk
-                else:
-                    return  # the engine broke off; who reads this notices that the choice has no end
+                    if self._must_begin_again(len(waiting)):
+                        is_broken_off = True
+                        break
+            if is_broken_off:
+                await self._server.released(body)
+            for chunk in waiting:
+                for ready in self._cut(await self._told(chunk)):
+                    yield ready
+                    if ready.stop:
+                        return
+            if not is_broken_off:
+                return  # the engine ended without an end; who reads this notices that the choice has none
             runs += 1
-            is_first = False
-        for ready in self._ended(Chunk(stop=True, stop_type="limit")):
+        for ready in self._ended(Chunk(stop=True, stop_type="limit", tokens_predicted=len(self._written))):
             yield ready
 
-    def _run_body(self, runs: int) -> dict[str, Any]:  # JSON
-        request, body = self._request, self._body
-        bias = translate.output_only(request, self._prompt_ids, frozenset(self._written))
-        again = {
+    async def _run_body(self, runs: int) -> dict[str, Any]:  # JSON
+        body = {
+            **self._body,
             "prompt": [*self._prompt_ids, *self._written],
-            "n_predict": body["n_predict"] - len(self._written),
-            "logit_bias": list(bias.items()),
+            "n_predict": self._body["n_predict"] - len(self._written),
+            **self._server.tag(),
         }
+        if self._request.presence_penalty:
+            bias = translate.output_only(self._request, self._prompt_ids, frozenset(self._written))
+            body["logit_bias"] = [*bias.items(), *self._banned]
         if runs:
-            again["seed"] = translate.engine_seed(body["seed"] + runs * _NEXT_SEED)
-            again["cache_prompt"] = True  # its own prefix, which it has computed in the same way every time
-            if (
-                self._grammar is not None and self._progress is not None
-            ):  # the engine knows nothing of what has been written
-                again["grammar"] = gbnf(self._grammar.form, self._progress.rest())
-                again["grammar_lazy"] = False
-                again["grammar_triggers"] = []
-        return {**body, **again}
+            body["seed"] = translate.engine_seed(body["seed"] + runs * _NEXT_SEED)
+            body["cache_prompt"] = True  # its own prefix, which it has computed in the same way every time
+            if self._grammar is not None:  # the engine knows nothing of what has been written
+                rest = await asyncio.to_thread(self._rest, self._grammar)
+                if rest is not None:
+                    body.update(grammar=rest, grammar_lazy=False, grammar_triggers=[])
+        return body
 
-    def _must_begin_again(self) -> bool:
-        """Whether a token of the prompt has just entered the output, and no mark of a call is half written."""
-        if not self._is_due or (self._is_lazy and beginning_of_mark(self._text)):
+    def _must_begin_again(self, waiting: int) -> bool:
+        """Whether a token of the prompt has just entered the output, or enough chunks wait for what they hide.
+
+        But not while a mark of a call is half written.
+        """
+        if not (self._is_due or waiting >= _TOGETHER) or (self._is_lazy and beginning_of_mark(self._text)):
             return False
         self._is_due = False
         return True
 
-    def _follow(self, text: str) -> None:
-        """Follow the grammar; a lazy one begins at the mark of a call."""
-        self._text += text
-        if self._progress is not None:
-            self._progress.read(text)
-        elif self._grammar is not None and self._is_lazy and CALL_OPENS in self._text:
-            self._progress = GrammarProgress(self._grammar.form)
-            self._progress.read(self._text[self._text.index(CALL_OPENS) :])
+    def _rest(self, grammar: OutputGrammar) -> str | None:
+        """The grammar of what may follow the text; None while a lazy one has not begun, at the mark of a call."""
+        if self._progress is None:
+            if self._is_lazy:
+                if CALL_OPENS not in self._text:
+                    return None
+                self._followed = self._text.index(CALL_OPENS)
+            self._progress = GrammarProgress(grammar.form)
+        self._progress.read(self._text[self._followed :])
+        self._followed = len(self._text)
+        return gbnf(grammar.form, self._progress.rest())
 
-    def _taken(self, chunk: Chunk, before: int) -> Iterator[Chunk]:
-        """Take a chunk of a run that began after *before* tokens."""
-        self._count = before + chunk.tokens_predicted
+    def _known(self, chunk: Chunk, before: int) -> Chunk:
+        """Find the tokens of a chunk of a run that began after *before* tokens, and count from the first run on."""
+        count = before + chunk.tokens_predicted
+        if chunk.stop or not self._needs_tokens:
+            return msgspec.structs.replace(chunk, tokens_predicted=count)
+        ids = self._vocabulary.tokens_of(chunk, count - len(self._written))
+        self._is_due |= any(i in self._in_prompt and i not in self._written for i in ids)
+        self._written += ids
+        self._text += chunk.content
+        return msgspec.structs.replace(chunk, tokens=ids, tokens_predicted=count)
+
+    async def _told(self, chunk: Chunk) -> Chunk:
+        """Ask for the logprobs of the tokens that *chunk* hides: all but its last."""
+        at = chunk.tokens_predicted - len(chunk.tokens)
+        found: list[Probability] = []
+        for token_id in chunk.tokens[:-1]:
+            before = [*self._prompt_ids, *self._written[: at + len(found)]]
+            found.append(await self._vocabulary.probability(before, token_id))
+        return msgspec.structs.replace(chunk, completion_probabilities=[*found, *chunk.completion_probabilities])
+
+    def _cut(self, chunk: Chunk) -> Iterator[Chunk]:
+        """Cut *chunk* at a stop string, which ends the choice."""
         if chunk.stop:
             yield from self._ended(chunk)
             return
-        if self._needs_tokens:
-            ids = self._vocabulary.tokens_of(chunk, self._count - len(self._written))
-            self._is_due |= any(i in self._in_prompt and i not in self._written for i in ids)
-            self._written += ids
-            self._follow(chunk.content)
-            chunk = msgspec.structs.replace(chunk, tokens=ids)
         text, matched = self._matcher.push(chunk.content)
         yield self._mine(chunk, text)
         if matched is not None:
-            yield from self._ended(Chunk(stop=True, stop_type="word", stopping_word=matched))
+            end = Chunk(stop=True, stop_type="word", stopping_word=matched, tokens_predicted=chunk.tokens_predicted)
+            yield from self._ended(end)
 
     def _ended(self, chunk: Chunk) -> Iterator[Chunk]:
         held = self._matcher.flush()
         if held:
-            yield self._mine(Chunk(), held)
+            yield self._mine(Chunk(tokens_predicted=chunk.tokens_predicted), held)
         yield self._mine(chunk, "")
 
     def _mine(self, chunk: Chunk, text: str) -> Chunk:
-        return msgspec.structs.replace(chunk, index=self._choice, content=text, tokens_predicted=self._count)
+        return msgspec.structs.replace(chunk, index=self._choice, content=text)
 
 
-async def merged(sources: Sequence[AsyncGenerator[Chunk, None]]) -> AsyncGenerator[Chunk, None]:
-    """Chunks of all *sources* as they come; closing it, or an error of one, ends them all."""
+async def merged(sources: Sequence[AsyncGenerator[Chunk, None]], at_once: int) -> AsyncGenerator[Chunk, None]:
+    """Chunks of all *sources* as they come, *at_once* of them in turns; closing it, or an error of one, ends them all.
+
+    One that has begun keeps its turn to its end: between two runs its slot stays its own.
+    """
     queue: asyncio.Queue[Chunk | BaseException | None] = asyncio.Queue(maxsize=16)
+    turns = asyncio.Semaphore(at_once)
 
     async def pump(source: AsyncGenerator[Chunk, None]) -> None:
         end: BaseException | None = None
         try:
-            async with aclosing(source):
+            async with turns, aclosing(source):
                 async for chunk in source:
                     await queue.put(chunk)
         except EnginehouseError as error:

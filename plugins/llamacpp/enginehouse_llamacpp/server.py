@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, TypeVar
 
@@ -23,6 +25,7 @@ from enginehouse_plugin.errors import (
 
 _Reply = TypeVar("_Reply")
 JSON = (("content-type", "application/json"),)
+_TAGS = 2**31  # the engine's integers
 
 
 class Progress(msgspec.Struct, frozen=True, gc=False):
@@ -93,11 +96,16 @@ class Props(msgspec.Struct, frozen=True):
     chat_template_caps: Caps = Caps()
 
 
+class _Parameters(msgspec.Struct, frozen=True):
+    n_discard: int = 0
+
+
 class Slot(msgspec.Struct, frozen=True):
     """Of `GET /slots`, what the adapter needs."""
 
     is_processing: bool
     n_ctx: int
+    params: _Parameters = _Parameters()
 
 
 class _ErrorBody(msgspec.Struct, frozen=True):
@@ -121,6 +129,14 @@ class _Pieces(msgspec.Struct, frozen=True):
     tokens: list[_Piece]
 
 
+class _Banned(msgspec.Struct, frozen=True):
+    token: int
+
+
+class _Biases(msgspec.Struct, frozen=True):
+    logit_bias: list[_Banned] = msgspec.field(name="generation_settings/logit_bias", default_factory=list)
+
+
 _encoder = msgspec.json.Encoder()
 _chunks = msgspec.json.Decoder(Chunk)
 _errors = msgspec.json.Decoder(_ErrorBody)
@@ -131,15 +147,19 @@ class Server:
 
     def __init__(self, address: str | tuple[str, int]) -> None:
         self._client = LocalClient(address, keep_alive=False)
+        self._tags = itertools.count(1)
 
     async def close(self) -> None:
         """Close what is open."""
         await self._client.close()
 
     async def is_healthy(self) -> bool:
-        """Whether the model is loaded and the server answers."""
+        """Whether the model is loaded and the engine answers: slots are listed by its loop, between two steps.
+
+        `/health` is answered beside it, also while it hangs.
+        """
         try:
-            return (await self._client.request("GET", "/health")).status == 200
+            return (await self._client.request("GET", "/slots")).status == 200
         except EngineUnavailable:
             return False
 
@@ -172,13 +192,40 @@ class Server:
 
     async def pieces(self, token_ids: Sequence[int]) -> list[bytes]:
         """The bytes of each token."""
-        found = await self._post("/tokenize", {"content": list(token_ids), "with_pieces": True}, _Pieces)
-        return [bytes(t.piece) if isinstance(t.piece, list) else t.piece.encode() for t in found.tokens]
+        answer = await self._answer("/tokenize", {"content": list(token_ids), "with_pieces": True})
+        return await asyncio.to_thread(_pieces, answer)  # of a whole vocabulary it takes a tenth of a second
+
+    async def ending_ids(self) -> frozenset[int]:
+        """The tokens that end an answer: those that the engine bans where it is told to go on."""
+        body = {
+            "prompt": [0],
+            "n_predict": 1,
+            "ignore_eos": True,
+            "response_fields": ["generation_settings/logit_bias"],
+        }
+        found = await self._post("/completion", body, _Biases)
+        return frozenset(banned.token for banned in found.logit_bias)
+
+    def tag(self) -> dict[str, int]:
+        """Something for the body of a completion by which its slot is known again.
+
+        The engine discards no context (`--no-context-shift`), but lists how much it would, with the slot.
+        """
+        return {"n_discard": next(self._tags) % _TAGS}
+
+    async def released(self, body: dict[str, Any]) -> None:  # Any: JSON
+        """Wait until the slot of the tagged *body*, whose stream was closed, is free.
+
+        Before that whatever is asked for would go to another slot, where nothing of it is in the cache.
+        """
+        tag = body["n_discard"]
+        while any(slot.is_processing and slot.params.n_discard == tag for slot in await self.slots()):
+            pass  # the engine lists its slots between two steps
 
     async def alternatives(self, body: dict[str, Any]) -> list[Probability]:  # Any: JSON
         """The likeliest tokens at the first place of the completion that *body* asks for."""
-        chunk = await self._post("/completion", body, Chunk)
-        return [top for token in chunk.completion_probabilities for top in token.top_logprobs]
+        answer = await self._answer("/completion", body)
+        return await asyncio.to_thread(_alternatives, answer)  # they may be a whole vocabulary
 
     def start(self, body: dict[str, Any], reader: Reader, sink: Sink) -> Run:  # Any: JSON
         """Generate; the events that *reader* finds in the stream are pushed into *sink*."""
@@ -213,10 +260,22 @@ class Server:
         return reply.body
 
     async def _post(self, path: str, body: dict[str, Any], kind: type[_Reply], param: str | None = None) -> _Reply:
+        return msgspec.json.decode(await self._answer(path, body, param), type=kind)
+
+    async def _answer(self, path: str, body: dict[str, Any], param: str | None = None) -> bytes:  # Any: JSON
         reply = await self._client.request("POST", path, _encoder.encode(body), JSON)
         if reply.status != 200:
             raise failure(error_of(reply.body), param=param)
-        return msgspec.json.decode(reply.body, type=kind)
+        return reply.body
+
+
+def _pieces(body: bytes) -> list[bytes]:
+    found = msgspec.json.decode(body, type=_Pieces)
+    return [bytes(t.piece) if isinstance(t.piece, list) else t.piece.encode() for t in found.tokens]
+
+
+def _alternatives(body: bytes) -> list[Probability]:
+    return [top for token in _chunks.decode(body).completion_probabilities for top in token.top_logprobs]
 
 
 def decode_chunk(payload: bytes) -> Chunk:

@@ -16,10 +16,12 @@ import msgspec
 
 from enginehouse_kit.process.cgroups import usable_processors
 from enginehouse_kit.process.cuda import visible_devices
+from enginehouse_kit.text.bounds import check_context
 from enginehouse_kit.text.chat_messages import read_template
 from enginehouse_plugin import Device, Placement
 from enginehouse_plugin.errors import EngineMissing, LoadFailed
 
+from . import step
 from .devices import visible
 from .gguf import Gguf
 from .options import LlamaCppOptions
@@ -30,11 +32,6 @@ DEFAULT_CONTEXT_TOKENS = 8192
 FIX = "Install it with: pip install 'enginehouse-llamacpp[engine]' (or put llama-server on the PATH)"
 _EMBEDDED = str(Path(__file__).with_name("embedded.py"))
 _SPARE_HTTP_THREADS = 16  # for health, slots and tokenize calls beside one connection for each sequence
-# From 64 tokens of one sequence on, the attention of llama.cpp (build 11549) on a processor takes another way, and
-# its rounding moves logits of the demo model by up to 0.3. Below, what a token computes does not depend on what shares
-# its step or on how much of its prompt was cached, and a client that leaves during a prompt waits half as long.
-_STEP_ON_CPU = 60
-_STEP_ON_GPU = 512
 _ALL_LAYERS = 999
 
 
@@ -63,18 +60,38 @@ async def binary_version(path: str) -> str:
 
 
 def context_tokens(placement: Placement, model: Gguf) -> int:
-    """Tokens of context of one slot."""
+    """Tokens of context of one slot.
+
+    Raises:
+        LoadFailed: the placement asks for more than the model was trained for.
+    """
+    if not (placement.options and placement.options.extra_arguments):  # they may stretch it
+        check_context(placement.context_tokens, model.training_context)
     trained = model.training_context or DEFAULT_CONTEXT_TOKENS
     return placement.context_tokens or min(trained, DEFAULT_CONTEXT_TOKENS)
 
 
-def batch_tokens(options: LlamaCppOptions, on_gpu: bool) -> int:
-    """Prompt tokens in one step; the engine needs room for one token of each slot."""
-    return max(options.batch_tokens or (_STEP_ON_GPU if on_gpu else _STEP_ON_CPU), options.slots)
+def is_on_gpu(devices: tuple[Device, ...]) -> bool:
+    """Whether layers go to a GPU."""
+    return any(device.kind != "cpu" for device in devices)
 
 
-def launch(placement: Placement, devices: tuple[Device, ...], options: LlamaCppOptions, model: Gguf) -> Launch:
-    """Decide how to start the engine for *placement* on *devices*.
+def micro_batch_tokens(options: LlamaCppOptions, on_gpu: bool) -> int:
+    """Prompt tokens that are computed at once, in which the engine needs room for one token of each slot.
+
+    A longer step is made of several: what it needs of memory stays bounded.
+    """
+    return max(step.given(options, on_gpu) or step.TRIED, options.slots)
+
+
+def launch(
+    placement: Placement,
+    devices: tuple[Device, ...],
+    options: LlamaCppOptions,
+    model: Gguf,
+    step_tokens: int = step.TRIED,
+) -> Launch:
+    """Decide how to start the engine for *placement* on *devices*, with steps of *step_tokens* unless options say else.
 
     Raises:
         EngineMissing: neither way is installed.
@@ -86,7 +103,8 @@ def launch(placement: Placement, devices: tuple[Device, ...], options: LlamaCppO
         "model": placement.path,
         "slots": options.slots,
         "context_tokens": context_tokens(placement, model),
-        "batch_tokens": batch_tokens(options, bool(gpus)),
+        "batch_tokens": max(step.given(options, bool(gpus)) or step_tokens, options.slots),
+        "micro_batch_tokens": min(micro_batch_tokens(options, bool(gpus)), max(step_tokens, options.slots)),
         "gpu_layers": layers,
         "http_threads": options.slots + _SPARE_HTTP_THREADS,
         "threads": options.threads or usable_processors(),
@@ -126,6 +144,19 @@ def _binary(placement: Placement, options: LlamaCppOptions) -> str | None:
     return path
 
 
+def template(options: LlamaCppOptions, model: Gguf) -> tuple[str | None, str]:
+    """The chat template that will be used, and where it is from in words.
+
+    Raises:
+        LoadFailed: the file of the option cannot be read.
+    """
+    own = _template(options)
+    if own is not None:
+        return own, f"'{options.chat_template_file}'" if options.chat_template_file else "the option chat_template"
+    of_model = model.metadata.get("tokenizer.chat_template")
+    return (of_model if isinstance(of_model, str) else None), "the weights"
+
+
 def _template(options: LlamaCppOptions) -> str | None:
     if options.chat_template_file is None:
         return options.chat_template
@@ -141,7 +172,7 @@ def _arguments(settings: dict[str, object], socket: str) -> list[str]:
         "--parallel": slots,
         "--ctx-size": slots * context,
         "--batch-size": settings["batch_tokens"],
-        "--ubatch-size": settings["batch_tokens"],
+        "--ubatch-size": settings["micro_batch_tokens"],
         "--gpu-layers": settings["gpu_layers"],
         "--threads-http": settings["http_threads"],
         "--threads": settings["threads"],

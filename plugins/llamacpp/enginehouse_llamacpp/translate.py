@@ -103,8 +103,13 @@ def completion_body(
     bias: dict[int, float],
     prefix_cache: bool,
     grammar: OutputGrammar | None = None,
+    silent_ids: Collection[int] = (),
 ) -> dict[str, Any]:  # Any: JSON
-    """The body of `/completion` for *request* with its prompt as *prompt_ids*."""
+    """The body of `/completion` for *request* with its prompt as *prompt_ids*.
+
+    Under a grammar *silent_ids* are banned: the engine matches the names of such tokens against it like any text, and
+    then prints nothing, so that what a string holds would be shorter than the grammar has counted.
+    """
     body = sampling(request, context_tokens)
     body.update(
         prompt=prompt_ids,
@@ -122,8 +127,9 @@ def completion_body(
         body["grammar"] = grammar.text
         if grammar.is_lazy:
             body.update(grammar_lazy=True, grammar_triggers=[{"type": _WORD_TRIGGER, "value": CALL_OPENS}])
-    if bias:
-        body["logit_bias"] = list(bias.items())
+    banned = [(token_id, False) for token_id in silent_ids] if grammar is not None else []
+    if bias or banned:
+        body["logit_bias"] = [*bias.items(), *banned]
     if request.logprobs:
         body["n_probs"] = max(request.top_logprobs, 1)
     return body

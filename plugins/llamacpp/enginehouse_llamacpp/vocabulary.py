@@ -9,7 +9,7 @@ from enginehouse_plugin.errors import EngineProtocolError
 
 from .server import Chunk, Probability, Server
 
-_LIKELY = 256  # alternatives in which a token is looked for first
+_LIKELY = (256, 8192)  # alternatives in which a token is looked for, before the whole vocabulary
 
 
 class Vocabulary:
@@ -62,7 +62,7 @@ class Vocabulary:
 
     async def probability(self, prompt_ids: list[int], token_id: int) -> Probability:
         """The logprob of *token_id* behind *prompt_ids*, and the alternatives to it."""
-        for count in (_LIKELY, self._size):
+        for count in (*_LIKELY, self._size):
             alternatives = await self._server.alternatives(self._look(prompt_ids, count))
             for found in alternatives:
                 if found.id == token_id:

@@ -38,7 +38,7 @@ def placement(weights: Path) -> Callable[..., Placement]:
             source=str(weights),
             path=str(weights),
             context_tokens=context_tokens,
-            options=LlamaCppOptions(**options),
+            options=LlamaCppOptions(**{"reproducible": True, **options}),
         )
 
     return place

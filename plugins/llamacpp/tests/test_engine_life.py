@@ -241,9 +241,9 @@ async def test_no_file_no_gguf_and_damaged_weights_are_told_apart(
     cut = tmp_path / "cut.gguf"
     with weights.open("rb") as source:
         cut.write_bytes(source.read(20_000_000))
-    with pytest.raises(LoadFailed) as failed:
+    with pytest.raises(LoadFailed, match="it was cut short: it has 20000000 bytes and needs") as failed:
         await load_from(cut)
-    assert failed.value.last_words
+    assert failed.value.code == "bad_weights"
 
 
 async def test_a_gpu_that_the_build_cannot_use_fails_the_load(placement: Callable[..., Placement]) -> None:
@@ -298,6 +298,7 @@ for flag in (
 given = parser.parse_args()
 settings = dict(
     model=given.model, socket=given.host, slots=int(given.parallel), batch_tokens=int(given.batch_size),
+    micro_batch_tokens=int(given.ubatch_size),
     context_tokens=int(given.ctx_size) // int(given.parallel), gpu_layers=int(given.gpu_layers),
     http_threads=int(given.threads_http), threads=int(given.threads), flash=given.flash_attn.upper(),
     cache_type_k=given.cache_type_k, cache_type_v=given.cache_type_v, cache_ram_mib=int(given.cache_ram),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from typing import Any
 
 import pytest
-from tests.asking import ask, joined
+from tests.asking import Answer, ask, joined
 
 from enginehouse_llamacpp.instance import LlamaCppInstance
 from enginehouse_plugin import JsonSchema
@@ -78,6 +79,32 @@ async def test_each_token_of_a_split_character_is_told(model: LlamaCppInstance, 
         assert joined(choice.logprobs) == choice.text
         assert any(len(token.token_bytes) == 1 and token.token_bytes[0] >= 0x80 for token in choice.logprobs)
         assert all(len(token.top) == 3 and token.logprob <= token.top[0].logprob for token in choice.logprobs)
+
+
+async def test_a_split_character_needs_no_slot_but_the_requests_own(model: LlamaCppInstance) -> None:
+    """What the engine did not tell is asked for while all slots stay taken, and is the same as in quiet."""
+    asked: dict[str, Any] = {"output": JsonSchema(name="x", schema={"const": "😀日本"}), "logprobs": True}
+    alone = await ask(model, "Write emoji.", **asked)
+    slots = model.capabilities.max_concurrent_requests
+    endless = {"max_tokens": 1500, "logit_bias": {2: -100.0, 0: -100.0}}
+    others = [asyncio.create_task(ask(model, "Count.", **endless)) for _ in range(slots - 2)]
+    try:
+        while await model.active_requests() < len(others):
+            pass
+        for answer in await asyncio.gather(*(ask(model, "Write emoji.", **asked) for _ in range(2))):
+            assert_alike(answer, alone)
+        assert not any(other.done() for other in others)
+    finally:
+        for other in others:
+            other.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+
+def assert_alike(answer: Answer, alone: Answer) -> None:
+    assert answer.text == alone.text
+    assert [token.token_id for token in answer.logprobs] == [token.token_id for token in alone.logprobs]
+    for token, expected in zip(answer.logprobs, alone.logprobs, strict=True):
+        assert math.isclose(token.logprob, expected.logprob, abs_tol=0.05)
 
 
 async def test_deltas_hold_whole_characters(model: LlamaCppInstance) -> None:

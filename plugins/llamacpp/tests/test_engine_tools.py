@@ -152,7 +152,7 @@ async def test_many_tools(model: LlamaCppInstance) -> None:
 
 
 async def test_parameters_that_cannot_be_enforced_name_the_tool(model: LlamaCppInstance) -> None:
-    schema = {"type": "object", "properties": {"a": {"not": {"multipleOf": 2}}}}
+    schema = {"type": "object", "properties": {"a": {"not": {"uniqueItems": True}}}}
     for choice in ("auto", "required"):
         with pytest.raises(InvalidRequest) as refused:
             await ask(model, tools=(CLOCK, Tool(name="bad", parameters=schema, strict=True)), tool_choice=choice)
@@ -172,6 +172,7 @@ async def test_references_of_parameters_count_from_their_own_root(model: LlamaCp
         "type": "object",
         "properties": {"place": {"$ref": "#/$defs/place"}},
         "required": ["place"],
+        "additionalProperties": False,
         "$defs": {"place": {"enum": ["here", "there"]}},
     }
     answer = await ask(

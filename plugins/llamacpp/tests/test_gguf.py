@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,7 @@ def test_metadata_is_read_by_key(write: Any) -> None:
     assert model.metadata["llama.flag"] is True
     assert model.vocabulary_size == 3
     assert model.control_tokens == {"<s>": 0, "</s>": 2}
+    assert model.textless_ids == {0, 2}
     assert model.weight_bytes == len(LLAMA) + 100
 
 
@@ -89,7 +91,23 @@ def test_the_longest_token_is_known_where_a_tokenizer_keeps_all_text(
         "tokenizer.ggml.tokens": [text for text, _ in tokens],
         "tokenizer.ggml.token_type": [kind for _, kind in tokens],
     }
-    assert gguf.Gguf(metadata, 0).longest_token_bytes == longest
+    assert gguf.described(metadata, 0).longest_token_bytes == longest
+
+
+def test_of_the_vocabulary_what_it_tells_is_kept(write: Any) -> None:
+    kinds = {"<s>": 3, "<unk>": 2, "a": 1, "": 3}
+    metadata = {"tokenizer.ggml.tokens": list(kinds), "tokenizer.ggml.token_type": list(kinds.values()), "x": [1]}
+    model = gguf.described({**metadata, "tokenizer.ggml.merges": ["a a"]}, 0)
+    assert (model.vocabulary_size, model.control_tokens, model.textless_ids) == (4, {"<s>": 0}, {0, 1, 3})
+    assert model.metadata == {"x": [1]}
+
+
+def test_a_file_is_read_again_once_it_has_changed(write: Any) -> None:
+    path = write(LLAMA)
+    model = gguf.read(path)
+    assert gguf.read(path) is model
+    os.utime(path, ns=(1, 1))
+    assert gguf.read(path) is not model
 
 
 def test_the_cache_is_counted_over_the_heads_of_each_layer(write: Any) -> None:
@@ -122,3 +140,30 @@ def test_a_damaged_length_does_not_take_all_memory(write: Any) -> None:
     many = header(pair("k", ARRAY, struct.pack("<IQ", UINT32, 2**60)))
     with pytest.raises(gguf.NotGguf):
         gguf.read(write(many + b"\0" * 64))
+
+
+def test_what_the_file_recommends_for_sampling_is_told_in_a_requests_words(write: Any) -> None:
+    def of(**values: float) -> dict[str, Any]:
+        pairs = (pair(f"general.sampling.{key}", FLOAT32, struct.pack("<f", value)) for key, value in values.items())
+        return gguf.read(write(header(*pairs))).sampling
+
+    assert of(temp=0.2, top_p=0.9, min_p=0.0) == {"temperature": 0.2, "top_p": 0.9, "min_p": 0.0}
+    assert of(penalty_repeat=1.1, penalty_last_n=64) == {"repetition_penalty": 1.1}
+    assert of(xtc_probability=0.5, mirostat=0) == {"xtc_probability": 0.5}, "what nobody can ask for is told"
+    whole = gguf.read(write(header(pair("general.sampling.top_k", INT32, struct.pack("<i", 20))))).sampling
+    assert whole == {"top_k": 20}
+    assert gguf.read(write(LLAMA)).sampling == {}
+
+
+def with_tensor(kind: int, count: int, data: bytes) -> bytes:
+    pairs = (pair("general.architecture", STRING, text("llama")),)
+    head = struct.pack("<4sIQQ", b"GGUF", 3, 1, len(pairs)) + b"".join(pairs)
+    head += text("blk.0") + struct.pack("<IQIQ", 1, count, kind, 0)
+    return head + bytes(-len(head) % 32) + data
+
+
+@pytest.mark.parametrize(("kind", "size"), [(0, 256), (1, 128), (3, 40), (8, 68)])
+def test_a_file_that_was_cut_short_is_told_by_its_header(write: Any, kind: int, size: int) -> None:
+    gguf.read(write(with_tensor(kind, 64, bytes(size))))
+    with pytest.raises(gguf.NotGguf, match=r"it was cut short: it has \d+ bytes and needs"):
+        gguf.read(write(with_tensor(kind, 64, bytes(size - 1))))

@@ -23,6 +23,7 @@ def enginehouse_backends() -> Sequence[BackendType]:
             create=MlxBackend,
             options=MlxOptions,
             kinds=("apple", "cpu"),
+            formats=("safetensors",),
             description="MLX: safetensors models on Apple silicon and on processors",
         )
     ]

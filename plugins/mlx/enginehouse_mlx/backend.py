@@ -6,9 +6,15 @@ import asyncio
 import functools
 import importlib.metadata
 import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
+from enginehouse_kit.generation_config import recommended_in
 from enginehouse_kit.process.interpreters import versions_in
 from enginehouse_kit.process.logs import LogLine
+from enginehouse_kit.text.chat_messages import read_template
+from enginehouse_kit.text.templates import check_template, template_in
 from enginehouse_kit.worker.backend import WorkerBackend
 from enginehouse_plugin import Backend, Device, Fit, Instance, OnProgress, Placement, ProbeReport
 from enginehouse_plugin.errors import DoesNotFit, EngineMissing, LoadFailed
@@ -60,6 +66,10 @@ class MlxBackend(Backend):
         needed = footprint.footprint_bytes(found, options_of(placement), tokens, is_processor)
         return Fit(footprint_bytes={device.id: needed for device in devices[:1]})
 
+    async def recommended(self, placement: Placement) -> Mapping[str, Any]:  # Any: see `Backend`
+        """See `Backend.recommended`: `generation_config.json`."""
+        return recommended_in(Path(placement.path or placement.source))
+
     async def load(self, placement: Placement, devices: tuple[Device, ...], progress: OnProgress) -> Instance:
         """Check the weights' metadata, then load them in a worker.
 
@@ -73,6 +83,7 @@ class MlxBackend(Backend):
         found = await asyncio.to_thread(weights.read, placement)
         tokens = footprint.context_tokens(placement, found)
         _check_limit(options, found, tokens)
+        await asyncio.to_thread(_check_template, options, found)
         worker = WorkerBackend(_WORKER, env=_ENVIRONMENT, on_log=functools.partial(log_line, placement.model))
         try:
             async with asyncio.timeout(options.load_timeout_s):
@@ -100,6 +111,20 @@ def _versions() -> dict[str, str | None]:
 def options_of(placement: Placement) -> MlxOptions:
     """The options of *placement*."""
     return placement.options if placement.options is not None else MlxOptions()
+
+
+def _check_template(options: MlxOptions, found: weights.Weights) -> None:
+    """Check the chat template before an interpreter is started to find out.
+
+    Raises:
+        LoadFailed: it cannot be read.
+    """
+    if options.chat_template_file is not None:
+        check_template(read_template(options.chat_template_file), f"'{options.chat_template_file}'")
+    elif options.chat_template is not None:
+        check_template(options.chat_template, "the option chat_template")
+    elif (template := template_in(found.path)) is not None:
+        check_template(template, "the weights")
 
 
 def _check_limit(options: MlxOptions, found: weights.Weights, tokens: int) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from enginehouse_kit.text.bounds import check_context
 from enginehouse_plugin import Placement
-from enginehouse_plugin.errors import LoadFailed
 
 from .options import MlxOptions
 from .weights import Weights
@@ -25,18 +25,9 @@ def context_tokens(placement: Placement, weights: Weights) -> int:
         LoadFailed: the placement asks for more than the model was trained for.
     """
     trained = text_config(weights.config).get("max_position_embeddings")
-    if not isinstance(trained, int):
-        return placement.context_tokens or DEFAULT_CONTEXT_TOKENS
-    if placement.context_tokens is None:
-        return min(trained, DEFAULT_CONTEXT_TOKENS)
-    if placement.context_tokens > trained:
-        raise LoadFailed(
-            f"context_tokens = {placement.context_tokens} is more than the {trained} tokens that this model was "
-            "trained for.",
-            retryable=False,
-            code="context_too_long_for_model",
-        )
-    return placement.context_tokens
+    trained = trained if isinstance(trained, int) else None
+    check_context(placement.context_tokens, trained)
+    return placement.context_tokens or min(trained or DEFAULT_CONTEXT_TOKENS, DEFAULT_CONTEXT_TOKENS)
 
 
 def batch_tokens(options: MlxOptions, is_processor: bool) -> int:

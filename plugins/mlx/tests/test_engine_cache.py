@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from tests.asking import Answer, ask, request
 
-from enginehouse_plugin import AssistantMessage, Instance, UserMessage
+from enginehouse_plugin import AssistantMessage, Instance, TextDelta, UserMessage
 from enginehouse_plugin.errors import EngineOverloaded, InvalidRequest
 
 Load = Callable[..., Awaitable[Instance]]
@@ -112,3 +112,21 @@ async def test_a_request_that_the_memory_limit_can_never_hold_is_told_so(load: L
     with pytest.raises(InvalidRequest, match="memory limit") as refused:
         await ask(instance, LONG, max_tokens=1300, n=4)
     assert refused.value.param == "n"
+
+
+async def test_more_choices_than_slots_are_made_in_turns_as_with_enough_slots(load: Load) -> None:
+    few, many = await load(slots=2), await load(slots=8)
+    asked = request("a", max_tokens=4, n=5, seed=3, temperature=1.0)
+
+    async def texts(instance: Instance) -> list[str]:
+        parts = [""] * 5
+        kinds = []
+        async for event in instance.generate(asked):
+            kinds.append(type(event).__name__)
+            if isinstance(event, TextDelta):
+                parts[event.choice] += event.text
+        assert (kinds[0], kinds[-1]) == ("Started", "UsageReport")
+        assert [kinds.count(kind) for kind in ("Started", "Finished", "UsageReport")] == [1, 5, 1]
+        return parts
+
+    assert await texts(few) == await texts(many)

@@ -57,7 +57,11 @@ SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required"
     ("output", "good", "bad"),
     [
         (JsonObject(), ['{"x": [1, null]}', "{}"], ["[]", "1", "{", "Sure: {}"]),
-        (JsonSchema("s", SCHEMA), ['{"a":1}', '{"a": -20}'], ["{}", '{"a": "1"}', '{"a": 1, "b": 2}', '{"a": 1} ok']),
+        (
+            JsonSchema("s", SCHEMA),
+            ['{"a":1}', '{"a": -20}', '{"a": 1, "b": 2}'],
+            ["{}", '{"a": "1"}', '{"b": 2}', '{"a": 1} ok'],
+        ),
     ],
 )
 def test_json_is_held_to_its_schema(

@@ -23,6 +23,7 @@ def enginehouse_backends() -> Sequence[BackendType]:
             create=VllmBackend,
             options=VllmOptions,
             kinds=("cuda", "cpu"),
+            formats=("safetensors",),
             description="vLLM: Hugging Face weights on CUDA (and, for trials, on processors)",
         )
     ]

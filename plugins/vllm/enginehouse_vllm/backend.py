@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from enginehouse_kit.generation_config import recommended_in
 from enginehouse_kit.process.child import Child, LogLine
+from enginehouse_kit.text.templates import check_template
 from enginehouse_plugin import Backend, Device, Fit, LoadProgress, OnProgress, Placement, ProbeReport
 from enginehouse_plugin.errors import DoesNotFit, EngineError, EngineMissing, LoadFailed, SourceNotFound
 
@@ -56,7 +60,7 @@ class VllmBackend(Backend):
         `memory_share` of its memory; the least it starts with holds one sequence at full length.
         """
         options = _options(placement)
-        checkpoint = _read(placement)
+        checkpoint = await asyncio.to_thread(_read, placement)
         on_gpu = start.is_on_gpu(devices)
         dtype = checkpoint.dtype(options.dtype, on_gpu)
         weights = checkpoint.loaded_bytes(dtype)
@@ -76,6 +80,10 @@ class VllmBackend(Backend):
         share = options.memory_share or start.MEMORY_SHARE
         return Fit(footprint_bytes={device.id: max(least, int(share * device.memory_bytes)) for device in gpus})
 
+    async def recommended(self, placement: Placement) -> Mapping[str, Any]:  # Any: see `Backend`
+        """See `Backend.recommended`: `generation_config.json`."""
+        return recommended_in(Path(placement.path or placement.source))
+
     async def load(self, placement: Placement, devices: tuple[Device, ...], progress: OnProgress) -> VllmInstance:
         """Start vLLM and wait until it answers.
 
@@ -84,7 +92,7 @@ class VllmBackend(Backend):
             EngineMissing, LoadFailed, DoesNotFit: see the errors.
         """
         options = _options(placement)
-        checkpoint = _read(placement)
+        checkpoint = await asyncio.to_thread(_read, placement)
         template = start.template_text(options, checkpoint)
         if template is None:
             raise LoadFailed(
@@ -92,8 +100,10 @@ class VllmBackend(Backend):
                 retryable=False,
                 code="no_chat_template",
             )
+        own = options.chat_template_file or ("the option chat_template" if options.chat_template else None)
+        await asyncio.to_thread(check_template, template, own or "the weights")
         try:
-            pieces = vocabulary.read(checkpoint.tokenizer or {})
+            pieces = await asyncio.to_thread(vocabulary.read, checkpoint.tokenizer or {})
         except NotACheckpoint as error:
             message = f"vLLM cannot load '{placement.path}': {error}."
             raise LoadFailed(message, retryable=False, code="bad_tokenizer") from error

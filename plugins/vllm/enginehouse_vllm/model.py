@@ -79,7 +79,7 @@ def describe(
             context_tokens=context_tokens,
             max_concurrent_requests=sequences,
             features=features,
-            limits={"n": min(sequences, _MAX_N), "top_logprobs": _MAX_TOP_LOGPROBS, "stop": MAX_STOPS},
+            limits={"n": _MAX_N, "top_logprobs": _MAX_TOP_LOGPROBS, "stop": MAX_STOPS},
             vocabulary_size=size,
         ),
         template=facts,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
-from enginehouse_kit.text.bounds import check_length, checked_ids
+from enginehouse_kit.text.bounds import apart, check_chat, check_length, checked_ids
 from enginehouse_kit.text.chat_messages import (
     TemplateMessage,
     check_variables,
@@ -52,10 +51,11 @@ class Prompter:
         if isinstance(request.prompt, Tokens):
             return Prompt(checked_ids(request.prompt.token_ids, self._model.vocabulary_size), "never")
         if isinstance(request.prompt, Text):
-            self._check_length([request.prompt.text])
+            if longest := self._model.vocabulary.longest_bytes:
+                check_length([request.prompt.text], self._model.context_tokens, longest)
             return Prompt(await self._server.tokenize(request.prompt.text, add_special=True), "never")
         controls = ControlText(self._controls)
-        body, is_hidden = self._body(request.prompt, request, controls)
+        body, is_hidden = await self._checked_body(request.prompt, request, controls)
         token_ids = await self._server.tokenize_chat(body)
         if is_hidden:
             token_ids = await self._with_plain_text(token_ids, controls)
@@ -66,10 +66,12 @@ class Prompter:
 
         Raises:
             InvalidRequest: the template refuses the messages.
+            ContextTooLong: they cannot fit, however they are rendered.
         """
         if not self._facts.thinking:
+            self._check(chat, request)
             return "never"
-        body, _ = self._body(chat, request, ControlText(self._controls))
+        body, _ = await self._checked_body(chat, request, ControlText(self._controls))
         return await self._thinking_behind(await self._server.tokenize_chat(body))
 
     async def _thinking_behind(self, token_ids: list[int]) -> State:
@@ -77,10 +79,16 @@ class Prompter:
             return "never"
         return state_after(await self._server.detokenize(token_ids[-_TAIL:]), True)
 
+    async def _checked_body(self, chat: Chat, request: GenerationRequest, controls: ControlText) -> tuple[Body, bool]:
+        """`_body`, for a conversation that may fit."""
+        return await apart(self._check(chat, request), lambda: self._body(chat, request, controls))
+
+    def _check(self, chat: Chat, request: GenerationRequest) -> int:
+        return check_chat(chat, self._model.context_tokens, self._model.vocabulary.longest_bytes, request.tools)
+
     def _body(self, chat: Chat, request: GenerationRequest, controls: ControlText) -> tuple[Body, bool]:
         """What is rendered, and whether it holds stand-ins for texts of control tokens."""
         written = template_messages(chat.messages, self._facts, instructions(request, self._facts))
-        self._check_length(message.content for message in written)
         messages = [controls.hide_in_message(message) for message in written]
         body: Body = {"messages": [message_body(message) for message in messages]}
         is_hidden = messages != written
@@ -92,12 +100,6 @@ class Prompter:
         if variables:
             body["chat_template_kwargs"] = variables
         return body, is_hidden
-
-    def _check_length(self, texts: Iterable[str]) -> None:
-        """Refuse what cannot fit before it is tokenized."""
-        longest = self._model.vocabulary.longest_bytes
-        if longest:
-            check_length(texts, self._model.context_tokens, longest)
 
     async def _with_plain_text(self, token_ids: list[int], controls: ControlText) -> list[int]:
         """Put the texts of control tokens, as mere text, where *token_ids* have stand-ins."""

@@ -93,9 +93,14 @@ class Server:
         await self.client.close()
 
     async def is_healthy(self) -> bool:
-        """Whether the model is loaded and the engine behind the server lives."""
+        """Whether the model is loaded and all of the engine answers, its workers too, which it does between two steps.
+
+        `/health` is answered in front of it, also while it hangs.
+        """
         try:
-            return (await self.client.request("GET", "/health")).status == 200
+            if (await self.client.request("GET", "/health")).status != 200:
+                return False
+            return (await self.client.request("POST", "/collective_rpc", b'{"method":"check_health"}')).status == 200
         except EngineUnavailable:
             return False
 

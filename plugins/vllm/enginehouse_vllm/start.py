@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from enginehouse_kit.process.cuda import visible_devices
+from enginehouse_kit.text.bounds import check_context
 from enginehouse_kit.text.chat_messages import read_template
 from enginehouse_plugin import Device, Placement
 from enginehouse_plugin.errors import LoadFailed
@@ -43,7 +44,13 @@ def is_on_gpu(devices: Sequence[Device]) -> bool:
 
 
 def context_tokens(placement: Placement, checkpoint: Checkpoint) -> int:
-    """Tokens of context."""
+    """Tokens of context.
+
+    Raises:
+        LoadFailed: the placement asks for more than the model was trained for.
+    """
+    if not checkpoint.text_config.get("rope_scaling"):  # which stretches it
+        check_context(placement.context_tokens, checkpoint.context_tokens)
     trained = checkpoint.context_tokens or DEFAULT_CONTEXT_TOKENS
     return placement.context_tokens or min(trained, DEFAULT_CONTEXT_TOKENS)
 
@@ -169,9 +176,10 @@ def _environment(options: VllmOptions, gpus: Sequence[Device], on_gpu: bool) -> 
         "VLLM_CONFIGURE_LOGGING": "1",
         "VLLM_LOGGING_LEVEL": "INFO",
         "PYTHONUNBUFFERED": "1",
+        # For `/collective_rpc`, which the workers of the engine answer: calls of any method, so the socket's folder is
+        # 0700.
+        "VLLM_SERVER_DEV_MODE": "1",
     }
-    if options.sleep:
-        env["VLLM_SERVER_DEV_MODE"] = "1"  # it also opens calls of any method: the socket's folder is 0700
     if on_gpu:
         env |= visible_devices(gpus)
     else:

@@ -104,7 +104,7 @@ async def test_sleep_and_wake_are_asked_of_the_engine(sleeper: Sleeper, instance
     await instance.sleep()
     await instance.wake()
     await instance.check_ready()
-    assert sleeper.asked == ["POST /sleep?level=1&mode=wait", "POST /wake_up", "GET /health"]
+    assert sleeper.asked == ["POST /sleep?level=1&mode=wait", "POST /wake_up", "GET /health", "POST /collective_rpc"]
 
 
 async def test_a_model_that_sleeps_refuses_requests_which_the_engine_would_keep(
@@ -115,7 +115,7 @@ async def test_a_model_that_sleeps_refuses_requests_which_the_engine_would_keep(
         await anext(instance.generate(request("Hi")))
     with pytest.raises(EngineUnavailable, match="The model sleeps"):
         await instance.check_ready()
-    assert sleeper.asked == ["POST /sleep?level=1&mode=wait", "GET /health"]
+    assert sleeper.asked == ["POST /sleep?level=1&mode=wait", "GET /health", "POST /collective_rpc"]
 
 
 async def test_a_model_that_cannot_wake_sleeps_on(sleeper: Sleeper, instance: SleepableVllmInstance) -> None:

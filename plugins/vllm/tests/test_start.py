@@ -54,7 +54,7 @@ def test_the_command_line_says_what_the_placement_says(placement: Place, tiny: P
     assert env["HF_HUB_OFFLINE"] == env["DO_NOT_TRACK"] == env["VLLM_NO_USAGE_STATS"] == "1"
     assert env["VLLM_CPU_KVCACHE_SPACE"] == "1"
     assert "CUDA_VISIBLE_DEVICES" not in env
-    assert "VLLM_SERVER_DEV_MODE" not in env
+    assert env["VLLM_SERVER_DEV_MODE"] == "1"
     assert "--gpu-memory-utilization" not in argv
 
 

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+from .credits import Credits, InsufficientCredits, Purse
+from .desk import Desk, KeyExists, KeyNotFound
 from .facts import Facts
-from .keys import KeyRing, Unauthorized, hash_secret, new_secret
-from .ledger import Ledger
-from .store import Store, StoreError, UsageTotal
-from .store.sqlite import SQLiteStore, totals
+from .keys import Key, KeyNotAllowed, KeyRing, Scope, Unauthorized, hash_secret, new_secret
+from .ledger import AccountsState, AccountsUnavailable, Ledger
+from .limits import Limiter
+from .meters import RateLimited
+from .parts import Undecided
+from .store import By, Store, StoreError, UsageTotal, open_store, totals
 
 __all__ = [
+    "AccountsState",
+    "AccountsUnavailable",
+    "By",
+    "Credits",
+    "Desk",
     "Facts",
+    "InsufficientCredits",
+    "Key",
+    "KeyExists",
+    "KeyNotAllowed",
+    "KeyNotFound",
     "KeyRing",
     "Ledger",
-    "SQLiteStore",
+    "Limiter",
+    "Purse",
+    "RateLimited",
+    "Scope",
     "Store",
     "StoreError",
     "Unauthorized",
+    "Undecided",
     "UsageTotal",
     "hash_secret",
     "new_secret",
+    "open_store",
     "totals",
 ]

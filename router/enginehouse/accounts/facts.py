@@ -1,6 +1,6 @@
 """The facts of one request: everything worth keeping of it, noted while it runs.
 
-Log line, metrics, usage row and what observers get are views of what `end` returns. A new fact is an attribute
+Log line, metrics, usage row and what observers get are views of what `record` returns. A new fact is an attribute
 here and a field of the same name there, and appears in those views that want it.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -24,6 +24,10 @@ from enginehouse_plugin import (
     UsageReport,
 )
 from enginehouse_plugin.errors import EnginehouseError
+
+if TYPE_CHECKING:
+    from .credits import PerToken, Reservation
+    from .limits import Held
 
 _DELTAS: Final = frozenset({TextDelta, ReasoningDelta, RefusalDelta, ToolCallDelta})
 
@@ -43,11 +47,15 @@ class Facts:
         "_first_at",
         "_reported_tokens",
         "_started_at",
+        "asked_at",
         "cached_tokens",
+        "charged",
+        "credit",
         "endpoint",
         "error_code",
         "fingerprint",
         "finish_reasons",
+        "held",
         "ignored",
         "instance_id",
         "is_cancelled",
@@ -55,6 +63,8 @@ class Facts:
         "is_stream",
         "key",
         "model",
+        "prices",
+        "prompt_bytes",
         "prompt_tokens",
         "queue_s",
         "reasoning_tokens",
@@ -77,6 +87,12 @@ class Facts:
         self.is_complete = False
         self.status = 0
         self.error_code: str | None = None
+        self.held: Held | None = None  # of limits, while it runs
+        self.prices: PerToken | None = None  # of the model
+        self.credit: Reservation | None = None  # of the key, while it runs
+        self.charged: int | None = None  # when it has ended, in units of credit
+        self.prompt_bytes = 0  # of the request that holds it
+        self.asked_at: float | None = None  # since when it waits for a part of a limit
         self.queue_s = 0.0
         self.prompt_tokens = 0
         self.cached_tokens = 0
@@ -114,6 +130,18 @@ class Facts:
         """Time to the end, or until now."""
         return (time.perf_counter() if self._ended_at is None else self._ended_at) - self._started_at
 
+    @property
+    def cost(self) -> int:
+        """What the tokens so far cost, in units of credit."""
+        if self.prices is None:
+            return 0
+        return self.prices.cost(self.prompt_tokens, self.cached_tokens, self.completion_tokens)
+
+    def charge(self, cost: int) -> int | None:
+        """What the key pays of *cost*, as far as its credit goes; None: it need not pay."""
+        credit = self.credit  # once: it is noted by another thread, while the request may end here
+        return self.charged if credit is None else min(cost, credit.amount)
+
     def note(self, batch: Sequence[AnyEvent]) -> None:
         """Take events into account, in their order. Prompt tokens may come at the start or with the report."""
         for event in batch:
@@ -142,8 +170,11 @@ class Facts:
         """Note that the request ends with *error*."""
         self.error_code = error.code if isinstance(error, EnginehouseError) else "internal_error"
 
-    def end(self, status: int) -> RequestFacts:
-        """End the request now, with HTTP *status*; returns its facts, which stay as they are."""
+    def end(self, status: int) -> None:
+        """End the request now, with HTTP *status*; the facts stay as they are from here on."""
         self.status = status
         self._ended_at = time.perf_counter()
+
+    def record(self) -> RequestFacts:
+        """The facts of the request, which has ended."""
         return msgspec.convert(self, RequestFacts, from_attributes=True)

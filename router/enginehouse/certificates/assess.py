@@ -9,6 +9,7 @@ from pathlib import Path
 from enginehouse.config import Config
 from enginehouse.telemetry import get_logger
 from enginehouse_plugin import BackendType, Device, Placement
+from enginehouse_plugin.errors import EnginehouseError
 
 from .digests import Digests
 from .files import data_folder
@@ -17,6 +18,10 @@ from .key import Key, engine_of, key_of
 from .standing import NO_STANDING, Standing, standing_of
 
 log = get_logger()
+
+
+class NotIdentified(EnginehouseError):
+    """What stands behind a placement cannot be told now."""
 
 
 class _Cancelled(Exception):
@@ -35,12 +40,17 @@ class Certificates:
         return cls(Path(config.certificates.path) if config.certificates.path else None)
 
     async def key(self, kind: BackendType, placement: Placement, devices: tuple[Device, ...]) -> Key:
-        """The key of what *kind* loads for *placement* on *devices*; may read all of the weights.
+        """The key of what *kind* loads for *placement* on *devices*; may read all of the weights, or ask a server.
 
         Raises:
             OSError: the weights cannot be read.
+            NotIdentified: a server that somebody else runs does not say what it is.
         """
         engine = await engine_of(kind, placement.python)
+        try:
+            identity = await kind.create().identity(placement)
+        except EnginehouseError as error:
+            raise NotIdentified(error.message) from error
         is_cancelled = threading.Event()
 
         def on_bytes(_: int) -> None:
@@ -49,7 +59,7 @@ class Certificates:
 
         def work() -> Key:
             digests = Digests(data_folder() / "digests.json")
-            key = key_of(kind, placement, devices, engine, digests, on_bytes)
+            key = key_of(kind, placement, devices, engine, digests, on_bytes, identity)
             digests.remember()
             return key
 
@@ -59,14 +69,24 @@ class Certificates:
             is_cancelled.set()
             raise
 
-    async def assess(self, kind: BackendType, placement: Placement, devices: tuple[Device, ...]) -> Standing:
-        """How the instance stands. Never raises: what cannot be told is not proven."""
+    async def assess(
+        self,
+        kind: BackendType,
+        placement: Placement,
+        devices: tuple[Device, ...],
+        before: Standing | None = None,
+    ) -> Standing:
+        """How the instance stands. Never raises: what cannot be told is not proven, but where a server is away now,
+        things stand as *before*.
+        """
         try:
             certificates, unreadable = await asyncio.to_thread(self.folder.read)
             if not certificates and not unreadable:
                 return NO_STANDING
             key = await self.key(kind, placement, devices)
         except Exception as error:  # noqa: BLE001  # a plugin's probe may raise anything, and must not stop the load
+            if isinstance(error, NotIdentified) and before is not None:
+                return before
             log.warning("certificate cannot be compared", model=placement.model, problem=str(error))
             return Standing(state="none", reason=f"it cannot be compared with its certificate: {error}")
         return standing_of(key, placement.model, certificates, unreadable)

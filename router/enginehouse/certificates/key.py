@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -16,16 +16,17 @@ from enginehouse_plugin import BackendType, Device, Placement
 from .digests import Digests
 
 _TEMPLATE = "chat_template"  # options and files of weights that begin so replace the model's own template
+_TOLERANCE = 0.5
 SUITE = "enginehouse-conformance"
 
 
-class Key(msgspec.Struct, frozen=True, kw_only=True):
+class Key(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The parts of the key.
 
     `weights` and `template` are SHA-256; weights that the backend fetches by itself are known by their source
     alone. `options` maps each name to a digest of its value: values may be secrets. `engine_version` is that of the
     interpreter which the placement names, and `environment` a digest of all that is installed beside that; without
-    one it is None. `suite` None: no suite is installed.
+    one it is None. `suite` None: no suite is installed. `identity` is what a server that somebody else runs shows.
     """
 
     backend: str
@@ -38,6 +39,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, str]
     devices: tuple[str, ...]
     suite: str | None
+    identity: dict[str, str | float] = {}  # left out where there is none, so that older certificates keep their names
 
     @property
     def name(self) -> str:
@@ -66,6 +68,7 @@ def key_of(
     engine: tuple[str, str | None],
     digests: Digests,
     on_bytes: Callable[[int], None],
+    identity: Mapping[str, str | float] | None = None,
 ) -> Key:
     """The key of what *kind* loads for *placement* on *devices*. Reads the weights where their digest is not known.
 
@@ -96,6 +99,7 @@ def key_of(
         options=values,
         devices=tuple(f"{device.kind} ({device.name})" for device in devices),
         suite=suite_version(),
+        identity=dict(identity or {}),
     )
 
 
@@ -134,9 +138,21 @@ def changes(old: Key, new: Key) -> tuple[str, ...]:
     names = sorted(
         name for name in old.options.keys() | new.options.keys() if old.options.get(name) != new.options.get(name)
     )
+    found += [
+        f"its server's {name} was {before!r} and is {after!r}"
+        for name in sorted(old.identity.keys() | new.identity.keys())
+        if not _is_alike(before := old.identity.get(name), after := new.identity.get(name))
+    ]
     if names:
         found.append(f"the option{'s' if len(names) > 1 else ''} {', '.join(names)} changed")
     return tuple(found)
+
+
+def _is_alike(before: str | float | None, after: str | float | None) -> bool:
+    """Numbers differ by what runs beside a request, too."""
+    if isinstance(before, (int, float)) and isinstance(after, (int, float)):
+        return abs(before - after) <= _TOLERANCE
+    return before == after
 
 
 def _shown(value: str | None) -> str:

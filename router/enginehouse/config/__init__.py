@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from .absent import AbsentBackend, absent_backends
-from .decode import named_kinds, suggest
+from .decode import decode, named_kinds, suggest
 from .errors import ConfigError
-from .load import bind, default_config, load_config, refuse_open_listener
+from .load import bind, default_config, load_config, read_house, refuse_open_listener
+from .prices import UNITS, Prices, text_of, units_of
 from .schema import (
+    SQLITE,
+    AccountsConfig,
+    AgentConfig,
+    BudgetConfig,
     CertificatesConfig,
     Config,
     Defaults,
+    HostConfig,
     KeyConfig,
+    Limits,
     LogConfig,
     ModelConfig,
+    MountConfig,
+    Name,
     PlacementConfig,
+    Prefer,
+    ResponsesConfig,
     ServerConfig,
     Trust,
     UsageConfig,
@@ -21,25 +32,41 @@ from .schema import (
 from .sizes import binary_size, parse_size
 
 __all__ = [
+    "SQLITE",
+    "UNITS",
     "AbsentBackend",
+    "AccountsConfig",
+    "AgentConfig",
+    "BudgetConfig",
     "CertificatesConfig",
     "Config",
     "ConfigError",
     "Defaults",
+    "HostConfig",
     "KeyConfig",
+    "Limits",
     "LogConfig",
     "ModelConfig",
+    "MountConfig",
+    "Name",
     "PlacementConfig",
+    "Prefer",
+    "Prices",
+    "ResponsesConfig",
     "ServerConfig",
     "Trust",
     "UsageConfig",
     "absent_backends",
     "binary_size",
     "bind",
+    "decode",
     "default_config",
     "load_config",
     "named_kinds",
     "parse_size",
+    "read_house",
     "refuse_open_listener",
     "suggest",
+    "text_of",
+    "units_of",
 ]

@@ -30,14 +30,14 @@ _WORDS = {
 }
 
 
-def decode(raw: object, kind: type[T], *, file: str | None, where: str) -> T:
-    """Decode *raw* into *kind*; *where* is the key that holds it.
+def decode(raw: object, kind: type[T], *, file: str | None, where: str, str_keys: bool = False) -> T:
+    """Decode *raw* into *kind*; *where* is the key that holds it. *str_keys*: numbers may be keys, as text.
 
     Raises:
         ConfigError: it names the key inside *where*, the problem, and for a misspelt key the nearest.
     """
     try:
-        return msgspec.convert(raw, kind)
+        return msgspec.convert(raw, kind, str_keys=str_keys)
     except msgspec.ValidationError as error:
         raise _explain(taken_apart(error, raw), kind, file, where) from None
 

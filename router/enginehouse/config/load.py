@@ -19,24 +19,37 @@ from enginehouse_plugin import BackendType
 from .absent import absent_backends
 from .decode import decode, suggest
 from .errors import ConfigError
+from .hosts import check_hosts
+from .mounts import check_mounts
 from .schema import (
+    SQLITE,
+    AccountsConfig,
+    AgentConfig,
+    BudgetConfig,
     CertificatesConfig,
     Config,
-    Defaults,
+    HostConfig,
     KeyConfig,
     LogConfig,
     ModelConfig,
+    MountConfig,
     PlacementConfig,
+    ResponsesConfig,
     Section,
     ServerConfig,
     Trust,
     UsageConfig,
+    WeightsConfig,
 )
 
 EMBEDDED_MODEL = "smollm2-135m"
 _TOP_KEYS = ("trust",)
-_SECTIONS = (*_TOP_KEYS, "server", "log", "models", "keys", "usage", "certificates")
+_SECTIONS = (
+    *_TOP_KEYS, "server", "log", "models", "agents", "mounts", "keys", "hosts", "accounts", "usage",
+    "certificates", "budget", "weights", "responses",
+)  # fmt: skip
 _SYNTAX_PLACE = re.compile(r" ?\(at (?P<place>line \d+, column \d+|end of document)\)")
+_HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # two letters at least: `C:` is a drive
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -54,14 +67,7 @@ def default_config() -> Config:
 
 def _embedded() -> dict[str, ModelConfig]:
     placement = PlacementConfig(backend="llamacpp", source=f"demo:{EMBEDDED_MODEL}")
-    # So small a model may never end by itself: an answer without a limit would fill the context.
-    return {
-        EMBEDDED_MODEL: ModelConfig(
-            placements=(placement,),
-            description="SmolLM2 135M Instruct, embedded",
-            defaults=Defaults(max_tokens=512),
-        )
-    }
+    return {EMBEDDED_MODEL: ModelConfig(placements=(placement,), description="SmolLM2 135M Instruct, embedded")}
 
 
 def load_config(path: str | Path) -> Config:
@@ -71,29 +77,55 @@ def load_config(path: str | Path) -> Config:
         ConfigError: it cannot be read or used; the error names the file, the line or key, and the fix.
     """
     file = str(path)
-    raw = _read(Path(path), file)
+    return read_house(_read(Path(path), file), file=file, folder=Path(path).absolute().parent)
+
+
+def read_house(raw: dict[str, Any], *, file: str | None, folder: Path) -> Config:
+    """Read the tables of a configuration, which stand in *file* (None: in none); relative paths count from *folder*.
+
+    Raises:
+        ConfigError: they cannot be used.
+    """
     for name in raw:
         if name not in _SECTIONS:
             raise ConfigError(f"unknown section '{name}'.", file=file, where=name, fix=suggest(name, _SECTIONS))
-    folder = Path(path).absolute().parent
     certificates = decode(raw.get("certificates", {}), CertificatesConfig, file=file, where="certificates")
     config = Config(
         trust=decode({name: raw[name] for name in _TOP_KEYS if name in raw}, _Top, file=file, where="").trust,
         server=_server(decode(raw.get("server", {}), ServerConfig, file=file, where="server"), folder, file),
         log=decode(raw.get("log", {}), LogConfig, file=file, where="log"),
-        models=_models(raw.get("models", {}), file) or _embedded(),
+        models=_models(raw.get("models", {}), ModelConfig, "models", file) or _embedded(),
+        agents=_models(raw.get("agents", {}), AgentConfig, "agents", file),
+        mounts=decode(raw.get("mounts", []), tuple[MountConfig, ...], file=file, where="mounts"),
         keys=_keys(raw.get("keys", []), file),
+        hosts=_other_hosts(raw.get("hosts", {}), folder, file),
+        accounts=_accounts(decode(raw.get("accounts", {}), AccountsConfig, file=file, where="accounts"), folder),
         usage=_usage(decode(raw.get("usage", {}), UsageConfig, file=file, where="usage"), folder),
+        responses=decode(raw.get("responses", {}), ResponsesConfig, file=file, where="responses"),
         certificates=_certificates(certificates, folder),
+        budget=decode(raw.get("budget", {}), BudgetConfig, file=file, where="budget"),
+        weights=decode(raw.get("weights", {}), WeightsConfig, file=file, where="weights"),
         file=file,
     )
+    check_mounts(config)
+    if config.accounts.url is not None and config.usage.path is not None:
+        raise ConfigError(
+            "accounts.url says already where usage is kept.",
+            file=file,
+            where="usage.path",
+            fix="Leave out one of them.",
+        )
+    if config.accounts.keys and config.store_url is None:
+        raise ConfigError(
+            "there is no database that could hold keys.", file=file, where="accounts.keys", fix="Set `accounts.url`."
+        )
     refuse_open_listener(config)
     return config
 
 
 def _read(path: Path, file: str) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark of its encoding
     except FileNotFoundError:
         raise ConfigError(
             "there is no such file.", file=file, fix="Without --config the embedded model is served."
@@ -105,6 +137,8 @@ def _read(path: Path, file: str) -> dict[str, Any]:
         raise ConfigError("it is not UTF-8.", file=file, where=f"line {line}", fix="Save it as UTF-8.") from None
     try:
         return tomllib.loads(text)
+    except RecursionError:
+        raise ConfigError("it is nested too deeply.", file=file) from None
     except tomllib.TOMLDecodeError as error:
         place = _SYNTAX_PLACE.search(str(error))
         problem = _SYNTAX_PLACE.sub("", str(error))
@@ -114,7 +148,7 @@ def _read(path: Path, file: str) -> dict[str, Any]:
         raise ConfigError(f"this is not TOML: {problem}.", file=file, where=where) from None
 
 
-def _server(server: ServerConfig, folder: Path, file: str) -> ServerConfig:
+def _server(server: ServerConfig, folder: Path, file: str | None) -> ServerConfig:
     for name in ("tls_cert", "tls_key"):
         given: str | None = getattr(server, name)
         if given is None:
@@ -123,6 +157,8 @@ def _server(server: ServerConfig, folder: Path, file: str) -> ServerConfig:
         if not found.is_file():
             raise ConfigError(f"there is no file at {found}.", file=file, where=f"server.{name}")
         server = msgspec.structs.replace(server, **{name: str(found)})
+    if server.admin_socket is not None:
+        server = msgspec.structs.replace(server, admin_socket=str(_inside(folder, server.admin_socket)))
     for at, proxy in enumerate(server.trusted_proxies):
         try:
             ipaddress.ip_network(proxy, strict=False)
@@ -133,7 +169,15 @@ def _server(server: ServerConfig, folder: Path, file: str) -> ServerConfig:
                 where=f"server.trusted_proxies[{at}]",
                 fix="Write an IP address or a network such as 10.0.0.0/8.",
             ) from None
+    check_hosts(server, file)
     return server
+
+
+def _accounts(accounts: AccountsConfig, folder: Path) -> AccountsConfig:
+    url = accounts.url
+    if url is None or not url.startswith(SQLITE):
+        return accounts
+    return msgspec.structs.replace(accounts, url=SQLITE + str(_inside(folder, url.removeprefix(SQLITE))))
 
 
 def _usage(usage: UsageConfig, folder: Path) -> UsageConfig:
@@ -150,20 +194,37 @@ def _inside(folder: Path, path: str) -> Path:
     return (folder / os.path.expanduser(path)).resolve()
 
 
-def _models(raw: object, file: str) -> dict[str, ModelConfig]:
-    tables = decode(raw, dict[str, Any], file=file, where="models")
+def _models(raw: object, kind: type[S], where: str, file: str | None) -> dict[str, S]:
+    tables = decode(raw, dict[str, Any], file=file, where=where)
     for name in tables:
         if not name or len(name) > 200 or not name.isprintable() or name != name.strip():
             raise ConfigError(
                 f"{name!r} cannot be a model ID.",
                 file=file,
-                where="models",
+                where=where,
                 fix="Use 1 to 200 printable characters without blanks at the ends.",
             )
-    return {name: decode(table, ModelConfig, file=file, where=f'models."{name}"') for name, table in tables.items()}
+    return {name: decode(table, kind, file=file, where=f'{where}."{name}"') for name, table in tables.items()}
 
 
-def _keys(raw: object, file: str) -> tuple[KeyConfig, ...]:
+def _other_hosts(raw: object, folder: Path, file: str | None) -> dict[str, HostConfig]:
+    hosts = {}
+    for name, table in decode(raw, dict[str, Any], file=file, where="hosts").items():
+        if not _HOST_NAME.fullmatch(name):
+            raise ConfigError(
+                f"{name!r} cannot be the name of a host.",
+                file=file,
+                where="hosts",
+                fix="Use letters, digits, '.', '_' and '-', 64 at most.",
+            )
+        host = decode(table, HostConfig, file=file, where=f"hosts.{name}")
+        if host.key_file is not None:
+            host = msgspec.structs.replace(host, key_file=str(_inside(folder, host.key_file)))
+        hosts[name] = host
+    return hosts
+
+
+def _keys(raw: object, file: str | None) -> tuple[KeyConfig, ...]:
     keys = decode(raw, tuple[KeyConfig, ...], file=file, where="keys")
     names: set[str] = set()
     hashes: set[str] = set()
@@ -186,7 +247,7 @@ def refuse_open_listener(config: Config) -> None:
         ConfigError: it would be open to the network.
     """
     server = config.server
-    if config.keys or server.allow_unauthenticated or is_loopback(server.host):
+    if config.keys or config.accounts.keys or server.allow_unauthenticated or is_loopback(server.host):
         return
     raise ConfigError(
         f"'{server.host}' can be reached from other machines, and no keys are configured.",
@@ -224,7 +285,14 @@ def bind(config: Config, backends: Mapping[str, BackendType], quarantined: Mappi
     models = {}
     for name, model in config.models.items():
         placements = tuple(
-            _bind_placement(placement, f'models."{name}".placements[{at}]', config.file, folder, backends, quarantined)
+            _reproducible(
+                _bind_placement(
+                    placement, f'models."{name}".placements[{at}]', config.file, folder, backends, quarantined
+                ),
+                model,
+                f'models."{name}".reproducible',
+                config.file,
+            )
             for at, placement in enumerate(model.placements)
         )
         models[name] = msgspec.structs.replace(model, placements=placements)
@@ -259,6 +327,15 @@ def _bind_placement(
         source = str(_inside(folder, source))
     python = None if placement.python is None else _program(folder, placement.python)
     return msgspec.structs.replace(placement, options=options, source=source, python=python)
+
+
+def _reproducible(placement: PlacementConfig, model: ModelConfig, where: str, file: str | None) -> PlacementConfig:
+    """*placement* with what *model* says of reproducible answers, as the option of its backend."""
+    if not model.reproducible or not isinstance(placement.options, msgspec.Struct):
+        return placement
+    if not hasattr(placement.options, "reproducible"):
+        raise ConfigError(f"the backend '{placement.backend}' cannot promise it.", file=file, where=where)
+    return msgspec.structs.replace(placement, options=msgspec.structs.replace(placement.options, reproducible=True))
 
 
 def _with_absolute_paths(options: S, folder: Path) -> S:

@@ -7,11 +7,13 @@ requests.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
+from enginehouse.config import AgentConfig
 from enginehouse.dialects.operation import Operation
 from enginehouse_plugin import AnyEvent, GenerationRequest
 
@@ -30,8 +32,11 @@ class ErrorReply(msgspec.Struct, frozen=True):
 class Errors(Protocol):
     """How a dialect tells of errors. The only place with HTTP status codes."""
 
-    def describe(self, error: BaseException) -> ErrorReply:
-        """Say what a client gets for *error*. An error that is not of the contract tells nothing of itself."""
+    def describe(self, error: BaseException, request_id: str = "") -> ErrorReply:
+        """Say what a client gets for *error* of the request with this id.
+
+        An error that is not of the contract tells nothing of itself.
+        """
         ...
 
 
@@ -71,35 +76,83 @@ class Encoder(Protocol):
         ...
 
 
+class Named(msgspec.Struct, frozen=True):
+    """What a client's name for a model stands for: a model of the configuration, by itself or led by an agent."""
+
+    model: str
+    agent: AgentConfig | None = None
+
+
+class Names(dict[str, Named]):
+    """What clients call models; a name like `claude-*` stands for those that no other has, and is not listed."""
+
+    def __init__(self, names: Mapping[str, Named]) -> None:
+        super().__init__({name: named for name, named in names.items() if "*" not in name})
+        self._patterns = [(re.compile(_pattern(name)), named) for name, named in names.items() if "*" in name]
+
+    def get(self, name: str, default: Any = None) -> Any:  # as a dictionary has it
+        """What *name* stands for: by itself, or by the first pattern that fits."""
+        found = super().get(name)
+        if found is not None:
+            return found
+        return next((named for pattern, named in self._patterns if pattern.fullmatch(name)), default)
+
+
+def _pattern(name: str) -> str:
+    return "".join(".*" if part == "*" else re.escape(part) for part in re.split(r"(\*)", name))
+
+
+Detached = Callable[[Callable[[], None]], bytes]
+"""Lets an answer go on without its client: takes what ends the work, and returns the body that the client gets now."""
+
+
 class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One request, read: what is asked of which model, and how the answer is written.
 
-    `recorded` are fields that cannot change the answer, for the log line, as plain data. `ignored` names what was
-    left out, where the policy allows that, as the API writes its place.
+    `said` names the fields of `request` that the body holds: for the others the model's defaults stand. `recorded` are
+    fields that cannot change the answer, for the log line, as plain data. `ignored` names what was left out, where the
+    policy allows that, as the API writes its place.
     """
 
     model: str
     request: GenerationRequest
+    said: Collection[str] = ()
     encoder: Encoder
     recorded: dict[str, Any] | None = None
     ignored: tuple[str, ...] = ()
     is_lenient: bool = False
     """What the model lacks is left out and named, too."""
+    counts: bool = False
+    """Only the tokens of the prompt are wanted: the events are a `UsageReport` alone."""
+    places: Mapping[str, str] = {}
+    """What the API calls fields that the contract's features name, where it has other names."""
+    profile: str = ""
+    """Whose defaults stand behind the model's: the label of a mount."""
+    detached: Detached | None = None
+    """The client gets an answer at once, and the encoder's goes to nobody: who wants it asks for what is kept."""
 
 
 class Endpoint(Protocol):
-    """One operation. `name` is what logs and accounts call it; `path` is its route, always `POST`.
+    """One operation. `name` is what logs and accounts call it, `profile` the API; `path` is its route, always `POST`.
 
-    `operation` is what the OpenAPI document says of it.
+    Each of `query` must stand in the query of a request; `headers` go with every answer, and `id_header`, where the
+    dialect has a name of its own for it, with the request's id. `operation` is what the OpenAPI document says of it.
     """
 
     name: str
+    profile: str
     path: str
+    query: Mapping[str, str]
+    headers: tuple[Header, ...]
+    id_header: bytes | None
     errors: Errors
     operation: Operation
 
-    def decode(self, body: bytes, request_id: str) -> Call:
-        """Read *body*, strictly.
+    def decode(self, body: bytes, request_id: str, named: Mapping[bytes, bytes], key: str = "") -> Call:
+        """Read *body*, strictly; *named* are the request's headers, in lower case, with the first value of each.
+
+        *key* is the name of the client's key, for which the body may refer to what is kept. Another thread than the
+        event loop's may call this.
 
         Raises:
             InvalidRequest: naming the field, the value's problem and what is allowed.

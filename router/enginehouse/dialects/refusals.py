@@ -10,8 +10,11 @@ EnginehouseError
 │   ├── HeadTooLarge
 │   ├── TooSlow                   head or body did not come in time
 │   ├── MalformedHTTP
+│   ├── HostNotAllowed            no keys, and the request was sent to a name that is not this machine's
+│   ├── OriginNotAllowed          no keys, and a page of another origin wants to change something
 │   └── RefusedByFramework        anything else that never reached a route of ours
-└── TooManyConnections
+├── TooManyConnections
+└── MemoryFull                    bodies and answers in flight take all that they may
 """
 
 from __future__ import annotations
@@ -95,6 +98,30 @@ class MalformedHTTP(RequestError):
     code = "malformed_http"
 
 
+class HostNotAllowed(RequestError):
+    """The request was sent to the name *host*, which is none of this machine's."""
+
+    code = "host_not_allowed"
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"Requests to the name '{host[:100]}' are not answered here, so that no web page can use this server. If "
+            "the name is meant, add it to [server] allowed_hosts, or use keys."
+        )
+
+
+class OriginNotAllowed(RequestError):
+    """The request comes from a page of *origin*, which is not this server's own and is not named."""
+
+    code = "origin_not_allowed"
+
+    def __init__(self, origin: str) -> None:
+        super().__init__(
+            f"Requests from pages of '{origin[:100]}' are not answered here. If they are meant, add it to [server] "
+            "cors_origins, or use keys."
+        )
+
+
 class RefusedByFramework(RequestError):
     """The web framework refused the request with *status* before a route saw it."""
 
@@ -111,3 +138,12 @@ class TooManyConnections(EnginehouseError):
 
     def __init__(self) -> None:
         super().__init__("The server has too many open connections. Try again soon.", retry_after_s=1.0)
+
+
+class MemoryFull(EnginehouseError):
+    """Bodies and answers in flight take all the memory that they may."""
+
+    code = "memory_full"
+
+    def __init__(self) -> None:
+        super().__init__("The server has no room for the body of this request now. Try again soon.", retry_after_s=1.0)

@@ -2,40 +2,63 @@
 
 plan      which placements become instances, on which devices, and why not the others: pure
 planner   the plans of this host, made again as loading tells more
-instance  one life: loaded (loader, sources), watched, started again (restart), ended
+instance  one life: loaded (loader, sources), watched (liveness), started again (restart), ended
+face      what an instance shows, and the orders that it takes
+residence how long it stays loaded
+budget    bytes per device: held, free, and who gives way: pure
+keeper    who may load, and who leaves for it
 gate      who may start at an instance
+suspects  requests that were in flight when engines ended
+hosts     other machines, and what they serve as instances here
 lease     one request's way: choice, gate, instance, deadlines
+defaults  what a request gets where it is silent
 snapshot  all of it at one moment, for every listing
 """
 
 from __future__ import annotations
 
+from .budget import DeviceBudget, Holding, budgets, others_on
 from .choice import Select, choose
+from .counting import CountLease
 from .deadlines import Deadlines
+from .defaults import Decided, Default, decide, recommended
 from .errors import (
     Draining,
     FirstTokenTimeout,
     FleetError,
     GenerationTimeout,
     IdleTimeout,
+    InstanceNotFound,
     InstanceUnavailable,
+    ModelLoading,
     ModelNotFound,
     QueueFull,
     QueueTimeout,
+    RequestPoisonous,
     TotalTimeout,
 )
+from .explain import Considered, RequestExplained, explain_request
 from .fleet import Fleet
+from .hosts import HOST_HEADER, SNAPSHOT_PATH, HostSnapshot, HostTold, Incompatible, magic_packet, read_told
 from .instance import HostedInstance
-from .lease import Lease, Notes
+from .lease import Lease
 from .model import Model
+from .notes import Notes
 from .plan import Experience, InstancePlan, ModelPlan, Rejected, plan_model
 from .planner import FindWeights, Planner
 from .restart import RestartPolicy
 from .snapshot import FleetSnapshot, InstanceSnapshot, ModelSnapshot, State
-from .sources import Fetch, NotFetched, fetch_in_thread, fetch_weights, find_weights
+from .sources import Fetch, NotFetched, disk_of, fetch_in_thread, fetch_weights, find_weights
 
 __all__ = [
+    "HOST_HEADER",
+    "SNAPSHOT_PATH",
+    "Considered",
+    "CountLease",
     "Deadlines",
+    "Decided",
+    "Default",
+    "DeviceBudget",
     "Draining",
     "Experience",
     "Fetch",
@@ -45,13 +68,19 @@ __all__ = [
     "FleetError",
     "FleetSnapshot",
     "GenerationTimeout",
+    "Holding",
+    "HostSnapshot",
+    "HostTold",
     "HostedInstance",
     "IdleTimeout",
+    "Incompatible",
+    "InstanceNotFound",
     "InstancePlan",
     "InstanceSnapshot",
     "InstanceUnavailable",
     "Lease",
     "Model",
+    "ModelLoading",
     "ModelNotFound",
     "ModelPlan",
     "ModelSnapshot",
@@ -61,13 +90,23 @@ __all__ = [
     "QueueFull",
     "QueueTimeout",
     "Rejected",
+    "RequestExplained",
+    "RequestPoisonous",
     "RestartPolicy",
     "Select",
     "State",
     "TotalTimeout",
+    "budgets",
     "choose",
+    "decide",
+    "disk_of",
+    "explain_request",
     "fetch_in_thread",
     "fetch_weights",
     "find_weights",
+    "magic_packet",
+    "others_on",
     "plan_model",
+    "read_told",
+    "recommended",
 ]

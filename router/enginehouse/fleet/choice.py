@@ -2,59 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from math import inf
+from typing import Final
 
-from enginehouse_plugin import Candidate, Capabilities, GenerationRequest, missing
+from enginehouse.config import Prefer
+from enginehouse_plugin import Candidate, Capabilities, GenerationRequest, Need, missing, needs
 from enginehouse_plugin.backend import unsupported
 from enginehouse_plugin.errors import EnginehouseError, UnsupportedFeature
 
+from .affinity import Block
 from .instance import HostedInstance
+from .pace import best_of, cost_s
 
 Select = Callable[[GenerationRequest, Sequence[Candidate]], str | None]
 """Chooses the id of an instance among candidates; None leaves it to the router."""
+
+CONSIDERED: Final = 4
+"""Of more instances so many are looked at, other ones each time, and those that have the prompt in their cache: the
+time that it takes does not grow with a model's instances, and the load is spread almost as well."""
+_ALIKE: Final = 1.25
+"""Costs within this factor of the least are taken as the same."""
+
+_FEWEST_KNOWN: Final = 64
+"""Fewer characters that are cached are no reason to go anywhere."""
+
+Cached = Mapping[tuple[HostedInstance, int], int]
+"""Characters of a prompt that an instance, of that many starts, is thought to have in its cache."""
+_NOTHING_CACHED: Cached = {}
+
+
+class Habits:
+    """What is known of a model's requests when an instance is chosen: `prefer` is its owner's order.
+
+    `has_order`: its placements are several. `tokens` is what a request typically gets, and `turn` counts requests.
+    """
+
+    __slots__ = ("has_order", "prefer", "tokens", "turn")
+
+    def __init__(self, prefer: Prefer = "order", *, has_order: bool = True) -> None:
+        self.prefer: Prefer = prefer
+        self.has_order = has_order
+        self.tokens = 64.0
+        self.turn = 0
+
+
+_NO_HABITS: Final = Habits()
 
 
 def choose(
     request: GenerationRequest,
     instances: Sequence[HostedInstance],
-    avoid: HostedInstance | None = None,
+    avoid: Collection[HostedInstance] = (),
     select: Select | None = None,
+    *,
+    habits: Habits = _NO_HABITS,
+    blocks: Sequence[Block] = (),
+    cached: Cached = _NOTHING_CACHED,
+    now: float = 0.0,
 ) -> HostedInstance | None:
-    """The one of *instances*, *avoid* apart, that serves *request*: it may take it, has the features, is least loaded.
+    """The one of *instances*, those to *avoid* apart, that serves *request*: it may take it and has the features.
 
-    Those that are ready go before those that have to load first; among those *select* goes before the load. Changes
-    nothing. None: there is no instance to ask.
+    Those that are ready go before those that have to load first, and those whose breaker is closed before others; among
+    these *select* goes before the router's own choice by `habits.prefer`. Changes nothing; *now* is the loop's time.
+    None: there is no instance to ask.
 
     Raises:
         UnsupportedFeature: none has what the request needs.
         FleetError: none takes requests now.
     """
-    fit: list[HostedInstance] = []
-    refusal: EnginehouseError | None = None
-    unmet: UnsupportedFeature | None = None
-    for hosted in instances:
-        if hosted is avoid:
-            continue
-        problem = hosted.refusal()
-        if (lack := first_unmet(request, hosted.capabilities)) is not None:
-            unmet = unmet or hosted.explained(lack)
-        elif problem is not None:
-            refusal = problem
-        else:
-            fit.append(hosted)
-    if not fit:
-        # One that has the features and takes nothing now may take the request later: that goes before.
-        if (reason := refusal or unmet) is not None:
-            raise reason
-        return None
-    if len(fit) == 1:
-        return fit[0]
+    if len(instances) == 1:
+        return _the_only(request, instances[0], avoid)
+    wanted = tuple(needs(request))
+    if select is None:
+        free = _free(instances, avoid, wanted, habits, cached, now)
+        if free:
+            return free[0] if len(free) == 1 else _best(request, free, habits, blocks, cached, now)
+    fit = _fit(instances, avoid, wanted)
+    if len(fit) < 2:
+        return fit[0] if fit else None
     fit = [hosted for hosted in fit if hosted.gate.is_open] or fit
+    fit = [hosted for hosted in fit if hosted.breaker.lets(now)] or fit
     if select is not None:
         chosen = select(request, [hosted.candidate() for hosted in fit])
         if chosen is not None:
             return next(hosted for hosted in fit if hosted.id == chosen)
-    return min(fit, key=_load)
+    return _best(request, fit, habits, blocks, cached, now)
 
 
 def first_unmet(request: GenerationRequest, capabilities: Capabilities | None) -> UnsupportedFeature | None:
@@ -66,6 +99,119 @@ def first_unmet(request: GenerationRequest, capabilities: Capabilities | None) -
     return None
 
 
-def _load(hosted: HostedInstance) -> float:
-    gate = hosted.gate
-    return (gate.running + gate.waiting) / max(1, gate.capacity)
+def _the_only(
+    request: GenerationRequest, hosted: HostedInstance, avoid: Collection[HostedInstance]
+) -> HostedInstance | None:
+    if hosted in avoid:
+        return None
+    problem = hosted.refusal()
+    # One that has the features and takes nothing now may take the request later; one that has them not never does.
+    if (lack := first_unmet(request, hosted.capabilities)) is not None:
+        raise hosted.explained(lack)
+    if problem is not None:
+        raise problem
+    return hosted
+
+
+def _fit(
+    instances: Sequence[HostedInstance], avoid: Collection[HostedInstance], wanted: Sequence[Need]
+) -> list[HostedInstance]:
+    """All that may take a request that needs what is *wanted*. Raises as `choose`."""
+    fit: list[HostedInstance] = []
+    refusal: EnginehouseError | None = None
+    unmet: UnsupportedFeature | None = None
+    for hosted in instances:
+        if hosted in avoid:
+            continue
+        capabilities = hosted.capabilities
+        lack = _lack(wanted, capabilities)
+        if lack is not None and capabilities is not None:
+            unmet = unmet or hosted.explained(unsupported(lack, capabilities))
+        elif (problem := hosted.refusal()) is not None:
+            refusal = problem
+        else:
+            fit.append(hosted)
+    # One that has the features and takes nothing now may take the request later: that goes before.
+    if not fit and (reason := refusal or unmet) is not None:
+        raise reason
+    return fit
+
+
+def _lack(wanted: Sequence[Need], capabilities: Capabilities | None) -> Need | None:
+    if capabilities is None:
+        return None
+    for need in wanted:
+        if need.feature not in capabilities.features:
+            return need
+        if need.size is not None and need.size > capabilities.limits.get(need.param, need.size):
+            return need
+    return None
+
+
+def _free(
+    instances: Sequence[HostedInstance],
+    avoid: Collection[HostedInstance],
+    wanted: Sequence[Need],
+    habits: Habits,
+    cached: Cached,
+    now: float,
+) -> list[HostedInstance]:
+    """Some of *instances* where a request begins at once, those that `prefer` is about; none where all are busy.
+
+    A gate is open only where requests are taken. On the way of each request: no calls in the loop that can be saved.
+    """
+    some = instances
+    if len(instances) > CONSIDERED and (habits.prefer != "order" or not habits.has_order):
+        start = habits.turn * CONSIDERED % len(instances)
+        some = instances[start : start + CONSIDERED]
+        if cached:
+            some = [*some, *(hosted for hosted, _ in cached if hosted not in some)]
+    free: list[HostedInstance] = []
+    for hosted in some:
+        gate = hosted.gate
+        if (
+            gate.is_open
+            and gate.running < gate.capacity
+            and hosted.breaker.lets(now)
+            and (not avoid or hosted not in avoid)
+            and (not wanted or _lack(wanted, hosted.capabilities) is None)
+        ):
+            free.append(hosted)
+    if free and habits.has_order and habits.prefer == "order":
+        index = free[0].planned.index
+        return [hosted for hosted in free if hosted.planned.index == index]
+    return free
+
+
+def _best(
+    request: GenerationRequest,
+    fit: Sequence[HostedInstance],
+    habits: Habits,
+    blocks: Sequence[Block],
+    cached: Cached,
+    now: float,
+) -> HostedInstance:
+    """The one of *fit* that is thought to answer first; among those alike one that knows the prompt, then in turn.
+
+    With `least_loaded` the load alone counts.
+    """
+    chars = blocks[-1][1] if blocks else 0
+    tokens = habits.tokens if request.max_tokens is None else min(habits.tokens, request.max_tokens)
+    by_load = habits.prefer == "least_loaded"
+    best = best_of(fit, now)
+    least = inf
+    rated: list[tuple[float, int, HostedInstance]] = []
+    for hosted in fit:
+        gate = hosted.gate
+        load = (gate.running + gate.waiting) / (gate.capacity or 1)
+        known = cached.get((hosted, hosted.restarts), 0) if cached else 0
+        cost = 1.0 + load if by_load else cost_s(hosted.pace, load, tokens, chars - known, best, now)
+        if cost < least:
+            least = cost
+        rated.append((cost, known if known >= _FEWEST_KNOWN else 0, hosted))
+    limit = _ALIKE * least
+    chosen, most_known, turn = rated[0][2], -1, 0
+    for cost, known, hosted in rated:
+        if cost <= limit and (known > most_known or (known == most_known and hosted.pace.turn < turn)):
+            chosen, most_known, turn = hosted, known, hosted.pace.turn
+    return chosen

@@ -2,12 +2,15 @@
 
 EnginehouseError
 ├── RequestError
-│   └── ModelNotFound         no model of that name is configured
+│   ├── ModelNotFound         no model of that name is configured
+│   ├── InstanceNotFound      no instance of that name is here
+│   └── RequestPoisonous      it was in flight when engines ended, again and again
 └── FleetError                not now; `retry_after_s` says when to ask again
     ├── QueueFull             as many requests wait already as may
     ├── QueueTimeout          no slot came free in time
     ├── Draining              the router is going down
     ├── InstanceUnavailable   the model cannot be loaded, or has failed
+    ├── ModelLoading          it was not loaded in time: it loads, wakes, or waits for memory
     └── GenerationTimeout     the engine took too long
         ├── FirstTokenTimeout before it began
         ├── IdleTimeout       between two events
@@ -18,8 +21,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Final
 
 from enginehouse_plugin.errors import EnginehouseError, RequestError
+
+_COMPARED: Final = 100
+"""Characters of a name that is not known for which a close one is looked for: that takes more than linear time."""
 
 
 class ModelNotFound(RequestError):
@@ -29,12 +36,24 @@ class ModelNotFound(RequestError):
 
     def __init__(self, model: str, *, known: Iterable[str]) -> None:
         names = sorted(known)
-        near = difflib.get_close_matches(model, names, n=1)
+        near = difflib.get_close_matches(model[:_COMPARED], names, n=1)
         hint = f" Did you mean '{near[0]}'?" if near else ""
         listed = ", ".join(f"'{name}'" for name in names[:20]) or "none"
         more = " and others (see /v1/models)" if len(names) > 20 else ""
         super().__init__(f"The model {model[:200]!r} does not exist here.{hint} Models: {listed}{more}.", param="model")
         self.model = model
+
+
+class RequestPoisonous(RequestError):
+    """Engines ended while the request was in flight, again and again; it is refused for *retry_after_s* seconds."""
+
+    code = "request_poisonous"
+
+    def __init__(self, *, retry_after_s: float) -> None:
+        super().__init__(
+            "The engine has died or hung more than once while it worked on this request, so it is refused for "
+            f"{max(1.0, retry_after_s):.0f} s. Change the request, or report it to the operator of this server."
+        )
 
 
 class FleetError(EnginehouseError):
@@ -69,12 +88,13 @@ class QueueTimeout(FleetError):
 
 
 class Draining(FleetError):
-    """The router is going down and takes no more requests."""
+    """The router is going down: it takes no more requests, and with *is_cut* one that ran could not be finished."""
 
     code = "draining"
 
-    def __init__(self, *, retry_after_s: float = 5.0) -> None:
-        super().__init__("This server is going down and takes no more requests.", retry_after_s=retry_after_s)
+    def __init__(self, *, is_cut: bool = False, retry_after_s: float = 5.0) -> None:
+        what = "could not finish this request in time" if is_cut else "takes no more requests"
+        super().__init__(f"This server is going down and {what}.", retry_after_s=retry_after_s)
 
 
 class InstanceUnavailable(FleetError):
@@ -82,6 +102,18 @@ class InstanceUnavailable(FleetError):
 
     def __init__(self, model: str, *, reason: str, retry_after_s: float) -> None:
         super().__init__(f"The model '{model}' is not available: {reason}", retry_after_s=retry_after_s)
+
+
+class ModelLoading(FleetError):
+    """*model* was not loaded within *waited_s* seconds; *reason* says what it does."""
+
+    code = "model_loading"
+
+    def __init__(self, model: str, *, waited_s: float, reason: str, retry_after_s: float) -> None:
+        super().__init__(
+            f"The model '{model}' was not loaded within {waited_s:g} s: {reason}. Try again in {retry_after_s:.0f} s.",
+            retry_after_s=retry_after_s,
+        )
 
 
 class GenerationTimeout(FleetError):
@@ -110,3 +142,13 @@ class IdleTimeout(GenerationTimeout):
 
 class TotalTimeout(GenerationTimeout):
     """The request took too long in all."""
+
+
+class InstanceNotFound(RequestError):
+    """There is no instance of this name, or the model of this name has none."""
+
+    code = "instance_not_found"
+
+    def __init__(self, name: str, *, known: Iterable[str]) -> None:
+        listed = ", ".join(list(known)[:20]) or "none"
+        super().__init__(f"There is no instance of '{name[:200]}' on this host. There are: {listed}.", param="instance")

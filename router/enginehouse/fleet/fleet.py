@@ -4,22 +4,52 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
 
 from enginehouse.certificates import Certificates
-from enginehouse.config import Config
+from enginehouse.config import Config, ModelConfig, Trust
 from enginehouse.telemetry import get_logger
 from enginehouse_plugin import BackendType, Device, InstanceChange
 
+from .breaker import Breaker
 from .choice import Select
 from .deadlines import Deadlines
-from .errors import ModelNotFound
+from .errors import InstanceNotFound, ModelNotFound
+from .hosts import Hosts, RemotePlanner
 from .instance import HostedInstance
+from .keeper import Keeper, Survey
 from .model import Model
 from .plan import InstancePlan
-from .planner import Planner
+from .planner import AnyPlanner, Planner
 from .restart import RestartPolicy
 from .snapshot import FleetSnapshot
 from .sources import Fetch, fetch_in_thread
+from .turnover import Turnover
+
+_OF_MODELS: Final = frozenset(
+    {
+        "concurrent_requests",
+        "defaults",
+        "description",
+        "keep_alive_s",
+        "load",
+        "load_timeout_s",
+        "max_queue",
+        "owned_by",
+        "pinned",
+        "prefer",
+        "prefix_affinity",
+        "queue_timeout_s",
+        "requests_per_minute",
+        "tokens_per_day",
+        "tokens_per_minute",
+        "trust",
+        "unsupported",
+    }
+)
+"""Keys of a model that instances take as they are, or that are none of theirs; others make other instances."""
 
 log = get_logger()
 
@@ -28,7 +58,9 @@ class Fleet:
     """The models of *config*, and an instance of each that has a place here.
 
     *config* has been bound to *backends*; *select* goes before the router's own choice among instances. `start` loads
-    in the background; `close` ends everything. Without *certificates* nothing is proven.
+    in the background; `close` ends everything. Without *certificates* nothing is proven. *profiles* have defaults
+    for fields of a request, by their labels. *survey* asks what is used of the devices now; without it nothing is used
+    by others.
     """
 
     def __init__(
@@ -42,40 +74,124 @@ class Fleet:
         select: Select | None = None,
         policy: RestartPolicy | None = None,
         certificates: Certificates | None = None,
+        profiles: Mapping[str, Mapping[str, Any]] | None = None,
+        survey: Survey | None = None,
     ) -> None:
-        self.planner = Planner(config.models, devices, backends)
+        self.planner = Planner(config.models, devices, backends, config.budget)
+        self.keeper = Keeper(devices, config.budget, survey)
         self.is_draining = False
         self._fetch = fetch
         self._on_change = on_change
+        self._select = select
+        self._turnover = Turnover(lambda: self._deadlines.total_s)
         self._policy = policy
         self._certificates = certificates
-        deadlines = Deadlines.of(config.server)
-        self.models = {
-            name: Model(name, model, config.trust_in(model), self.planner, deadlines, select)
-            for name, model in config.models.items()
-        }
-        for name, plan in self.planner.plans.items():
-            for planned in plan.instances:
-                self._host(self.models[name], planned)
+        self._profiles = profiles
+        self._server = config.server
+        self._deadlines = Deadlines.of(config.server)
+        self.models = {name: self._model(name, config) for name in config.models}
+        for name, model in self.models.items():
+            model.instances = self._hosted(name)
+        self.hosts = Hosts(config.hosts, self, backends)
 
     def add_instance(self, model: str) -> HostedInstance:
-        """Serve *model*, which has a place here, by one more instance; it loads when it is woken."""
-        planned = self.planner.add(model).instances[-1]
-        return self._host(self.models[model], planned)
+        """Serve *model* by one more instance; it loads when it is woken.
+
+        Raises:
+            LoadFailed: it has no place beside the others.
+        """
+        hosted = self._host(self.models[model], self.planner.add(model))
+        self.models[model].instances.append(hosted)
+        return hosted
+
+    def follow(self, config: Config, profiles: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        """Serve the models of *config*, bound to the same backends, from now on, with the defaults of *profiles*.
+
+        Where a model's placements are others, new instances come beside the former ones, which end once one of these
+        is ready and their requests are served. Those of models that are gone end when their requests are served.
+        """
+        self._deadlines = Deadlines.of(config.server)
+        self._server = config.server
+        self.keeper.follow(config.budget)
+        self.planner.follow(config.budget)
+        self._profiles = profiles if profiles is not None else self._profiles
+        for name in [name for name in self.models if name not in config.models]:
+            self.planner.drop(name)
+            self._turnover.remove(self.models.pop(name), "the model is not configured any more")
+        for name, wanted in config.models.items():
+            model = self.models.get(name)
+            is_new = model is None
+            if model is None:
+                model = self._model(name, config)
+            model.deadlines = self._deadlines
+            model.traffic.retries.share = config.server.retry_budget
+            if is_new or model.trust != config.trust_in(wanted) or _differs(model.config, wanted):
+                self.planner.put(name, wanted)
+                model.config, model.trust = wanted, config.trust_in(wanted)
+                self._turnover.replace(model, self._hosted(name, model), "its configuration has changed")
+            elif model.config.load != wanted.load == "start":
+                for hosted in model.instances:
+                    hosted.wake()
+            model.describe(wanted, profiles)
+            self.models[name] = model
+        self.models = {name: self.models[name] for name in config.models}
+        for hosted in self.instances():
+            hosted.liveness.follow(self._server.hang_timeout_s)
+            hosted.breaker.follow(self._server.breaker_failures, self._server.breaker_open_s)
+        self.hosts.settle()
+
+    def host_remote(self, model: Model, planned: InstancePlan, planner: RemotePlanner) -> HostedInstance:
+        """An instance of *model* at another host, as *planned* there; it is in no list yet.
+
+        That host has judged what is proven, and it keeps it loaded.
+        """
+        config = msgspec.structs.replace(model.config, keep_alive_s=None, pinned=False)
+        return self._made(model, config, planned, planner, trust="declared")
+
+    def end(self, hosted: HostedInstance, reason: str) -> None:
+        """End *hosted*, which is in no list any more, when what runs there has ended."""
+        self._turnover.end(hosted, reason)
+
+    async def compare(self) -> None:
+        """Compare all instances that are loaded with their certificates as these are now."""
+        await asyncio.gather(*(hosted.assess() for hosted in self.instances() if hosted.instance is not None))
+
+    def _model(self, name: str, config: Config) -> Model:
+        model = config.models[name]
+        return Model(name, model, config.trust_in(model), self.planner, self._deadlines, self._select, config.server)
+
+    def _hosted(self, name: str, model: Model | None = None) -> list[HostedInstance]:
+        """An instance for each that is planned of the model called *name*, none of them loaded."""
+        return [self._host(model or self.models[name], planned) for planned in self.planner.plans[name].instances]
+
+    def _changed(self, change: InstanceChange) -> None:
+        self._turnover.note_change()
+        if change.after == "ready" and (model := self.models.get(change.model)) is not None:
+            model.wake_replicas(change.instance_id)
+        if self._on_change is not None:
+            self._on_change(change)
 
     def _host(self, model: Model, planned: InstancePlan) -> HostedInstance:
-        hosted = HostedInstance(
+        return self._made(model, model.config, planned, self.planner, trust=model.trust)
+
+    def _made(
+        self, model: Model, config: ModelConfig, planned: InstancePlan, planner: AnyPlanner, *, trust: Trust
+    ) -> HostedInstance:
+        return HostedInstance(
             planned,
-            model.config,
-            self.planner,
+            config,
+            planner,
+            keeper=self.keeper,
             fetch=self._fetch,
-            on_change=self._on_change,
+            on_change=self._changed,
             policy=self._policy,
-            certificates=self._certificates,
-            trust=model.trust,
+            certificates=None if planned.host else self._certificates,
+            trust=trust,
+            profiles=self._profiles,
+            suspects=model.suspects,
+            hang_timeout_s=self._server.hang_timeout_s,
+            breaker=Breaker(self._server.breaker_failures, self._server.breaker_open_s),
         )
-        model.instances.append(hosted)
-        return hosted
 
     def model(self, name: str) -> Model:
         """The model called *name*.
@@ -87,6 +203,21 @@ class Fleet:
             return self.models[name]
         except KeyError:
             raise ModelNotFound(name, known=self.models) from None
+
+    def named(self, *, model: str | None = None, instance: str | None = None) -> list[HostedInstance]:
+        """The instances of *model*, or the one called *instance*.
+
+        Raises:
+            ModelNotFound: there is no such model.
+            InstanceNotFound: there is no such instance, or the model has none.
+        """
+        if instance is None:
+            found = self.model(model or "").instances
+        else:
+            found = [hosted for hosted in self.instances() if hosted.id == instance]
+        if not found:
+            raise InstanceNotFound(instance or model or "", known=[hosted.id for hosted in self.instances()])
+        return found
 
     def instances(self) -> Iterator[HostedInstance]:
         """All instances of all models."""
@@ -104,16 +235,31 @@ class Fleet:
                     hosted.wake()
         if not any(self.instances()):
             log.error("no model has a place on this host")
+        self.hosts.start()
 
     async def close(self, drain_s: float = 0.0) -> None:
         """Take no more requests, give those that run *drain_s* seconds, then end all instances. Idempotent."""
         self.is_draining = True
-        await asyncio.gather(*(hosted.close(drain_s) for hosted in self.instances()))
+        await self.hosts.close()
+        leaving = self._turnover.close(drain_s)
+        every = dict.fromkeys([*self.instances(), *self.hosts.instances()])
+        await asyncio.gather(leaving, *(hosted.close(drain_s) for hosted in every))
+        self.keeper.close()
 
     def snapshot(self) -> FleetSnapshot:
         """How everything is now."""
         return FleetSnapshot(
             models={name: model.snapshot() for name, model in self.models.items()},
+            leaving=tuple(
+                msgspec.structs.replace(hosted.snapshot(), state="draining", reason=reason)
+                for hosted, reason in self._turnover.leaving.items()
+            ),
             devices=self.planner.devices,
+            budgets=self.keeper.budgets(),
             is_draining=self.is_draining,
         )
+
+
+def _differs(old: ModelConfig, new: ModelConfig) -> bool:
+    """Whether *new* wants other instances than *old*."""
+    return any(getattr(old, name) != getattr(new, name) for name in set(new.__struct_fields__) - _OF_MODELS)

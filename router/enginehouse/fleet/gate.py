@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from typing import Protocol
 
 from enginehouse_plugin.errors import EnginehouseError
@@ -26,40 +27,61 @@ class Entrant(Protocol):
     def stranded(self) -> None:
         """Hear that the instance has failed: it waits on for a restart, or withdraws and goes elsewhere."""
 
+    def sent_on(self) -> None:
+        """Hear that nobody is let in here any more, and seek another instance."""
+
 
 class Waiter:
-    """One place in the queue. `timer` runs from the moment that waiting is the queue's fault."""
+    """One place in the queue, since a time of the loop's clock. `timer` ends it: one for a load from the beginning
+    (`is_for_load`), one for the queue from the moment that waiting is the queue's fault.
+    """
 
-    __slots__ = ("client", "entrant", "is_queued", "timer", "weight")
+    __slots__ = ("client", "entrant", "is_for_load", "is_queued", "since", "timer", "weight")
 
-    def __init__(self, client: str, weight: int, entrant: Entrant) -> None:
+    def __init__(self, client: str, weight: int, entrant: Entrant, since: float) -> None:
         self.client = client
         self.weight = weight
         self.entrant = entrant
+        self.since = since
         self.is_queued = True
+        self.is_for_load = False
         self.timer: asyncio.Handle | None = None
 
 
 class Gate:
     """Admission to one instance, which runs up to `capacity` sequences at once; a request takes `weight` of them.
 
+    `admitted` counts those that were let in. `on_idle` is called whenever nothing runs any more.
+
     Clients take turns, and each client's own requests keep their order. A request that does not fit yet holds
     up those behind it, so that a heavy one is not starved by light ones. When the queue is full, the newest
     request of a client that fills it gives way to a client that has fewer.
 
-    A gate starts closed: requests wait without a deadline while an instance loads. `open` lets them in;
-    `pause` stops that while deadlines run on. Entrants are told by plain calls, in which they may come to this
-    gate again.
+    A gate starts closed: requests wait while an instance loads, for *load_timeout_s* at most (None: for ever), after
+    which they get the error that *why* makes. `open` lets them in; `pause` stops that while deadlines run on. Entrants
+    are told by plain calls, in which they may come to this gate again.
     """
 
-    def __init__(self, model: str, *, max_queue: int, queue_timeout_s: float) -> None:
+    def __init__(
+        self,
+        model: str,
+        *,
+        max_queue: int,
+        queue_timeout_s: float,
+        load_timeout_s: float | None = None,
+        why: Callable[[], EnginehouseError] | None = None,
+    ) -> None:
         self.model = model
         self.max_queue = max_queue
         self.queue_timeout_s = queue_timeout_s
+        self.load_timeout_s = load_timeout_s
+        self._why = why
         self.capacity = 0
         self.running = 0
         self.waiting = 0
+        self.admitted = 0
         self.is_open = False
+        self.on_idle: Callable[[], None] | None = None
         self._deadlines_run = False
         self._is_admitting = False
         self._turns: OrderedDict[str, deque[Waiter]] = OrderedDict()
@@ -83,6 +105,7 @@ class Gate:
             weight = min(weight, self.capacity)
             if self.running + weight <= self.capacity:
                 self.running += weight
+                self.admitted += 1
                 return weight
         return 0
 
@@ -93,11 +116,10 @@ class Gate:
             QueueFull: as many wait as may, and nobody else gives way.
         """
         giving_way = self._giving_way(client) if self.waiting >= self.max_queue else None
-        waiter = Waiter(client, weight, entrant)
+        waiter = Waiter(client, weight, entrant, asyncio.get_running_loop().time())
         self._turns.setdefault(client, deque()).append(waiter)
         self.waiting += 1
-        if self._deadlines_run:
-            self._start_deadline(waiter)
+        self._start_deadline(waiter)
         if giving_way is not None:
             self._drop(giving_way)
             giving_way.timer = asyncio.get_running_loop().call_soon(giving_way.entrant.refused, self._full())
@@ -116,8 +138,12 @@ class Gate:
         self.running -= weight
         if self.waiting:
             self._admit()
-        if not self.running and self._idle is not None:
-            self._idle.set()
+        if not self.running:
+            if self._idle is not None:
+                self._idle.set()
+                self._idle = None
+            if self.on_idle is not None:
+                self.on_idle()
 
     def open(self, capacity: int) -> None:
         """Let requests in, up to *capacity* sequences at once."""
@@ -130,33 +156,43 @@ class Gate:
         """Let no request in until the next `open`; those that run go on."""
         self.is_open = False
 
-    def hold_deadlines(self) -> None:
-        """Let requests that come now wait without a deadline (loading has limits of its own)."""
+    def hold_deadlines(self, *, for_all: bool = False) -> None:
+        """Let requests that come now, or all, wait without the queue's deadline: only with that for a load."""
         self._deadlines_run = False
+        if for_all:
+            for waiter in self._waiters():
+                self._start_deadline(waiter)
 
     def start_deadlines(self) -> None:
-        """Start the deadline of every request that waits without one."""
+        """Start the queue's deadline of every request that waits without it."""
         self._deadlines_run = True
-        for queue in self._turns.values():
-            for waiter in queue:
-                if waiter.timer is None:
-                    self._start_deadline(waiter)
+        for waiter in self._waiters():
+            if waiter.timer is None or waiter.is_for_load:
+                self._start_deadline(waiter)
 
     def fail(self, error: EnginehouseError) -> None:
         """Refuse all that wait now."""
-        for waiter in [waiter for queue in self._turns.values() for waiter in queue]:
+        for waiter in self._waiters():
             self._refuse(waiter, error)
 
     def strand(self) -> None:
         """Tell all that wait that the instance has failed."""
-        for waiter in [waiter for queue in self._turns.values() for waiter in queue]:
+        for waiter in self._waiters():
             if waiter.is_queued:
                 waiter.entrant.stranded()
 
+    def send_on(self) -> None:
+        """Send all that wait elsewhere."""
+        for waiter in [waiter for queue in self._turns.values() for waiter in queue]:
+            if waiter.is_queued:  # those that were told before it may have withdrawn it
+                self._drop(waiter)
+                waiter.entrant.sent_on()
+
     async def wait_idle(self) -> None:
         """Wait until nothing runs."""
-        self._idle = asyncio.Event()
-        if self.running:
+        while self.running:
+            if self._idle is None:
+                self._idle = asyncio.Event()
             await self._idle.wait()
 
     def _admit(self) -> None:
@@ -174,6 +210,7 @@ class Gate:
                 if client in self._turns:
                     self._turns.move_to_end(client)
                 self.running += weight
+                self.admitted += 1
                 waiter.entrant.admitted(weight)
         finally:
             self._is_admitting = False
@@ -204,10 +241,25 @@ class Gate:
         if waiter.timer is not None:
             waiter.timer.cancel()
 
+    def _waiters(self) -> list[Waiter]:
+        return [waiter for queue in self._turns.values() for waiter in queue]
+
     def _start_deadline(self, waiter: Waiter) -> None:
         loop = asyncio.get_running_loop()
-        waiter.timer = loop.call_later(self.queue_timeout_s, self._expire, waiter)
+        if waiter.timer is not None:
+            waiter.timer.cancel()
+            waiter.timer = None
+        waiter.is_for_load = not self._deadlines_run
+        if self._deadlines_run:
+            waiter.timer = loop.call_later(self.queue_timeout_s, self._expire, waiter)
+        elif self.load_timeout_s is not None:
+            waiter.timer = loop.call_at(waiter.since + self.load_timeout_s, self._expire, waiter)
 
     def _expire(self, waiter: Waiter) -> None:
-        self._refuse(waiter, QueueTimeout(self.model, waited_s=self.queue_timeout_s, retry_after_s=RETRY_AFTER_S))
+        error: EnginehouseError
+        if waiter.is_for_load and self._why is not None:
+            error = self._why()
+        else:
+            error = QueueTimeout(self.model, waited_s=self.queue_timeout_s, retry_after_s=RETRY_AFTER_S)
+        self._refuse(waiter, error)
         self._admit()

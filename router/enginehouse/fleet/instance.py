@@ -1,9 +1,10 @@
 """One instance of a model: loaded, watched, started again, and ended.
 
     unloaded ─▶ loading ─▶ ready ─▶ draining ─▶ closed
-                 │  ▲        │
-                 ▼  │        │ it ended unasked
-                failed ◀─────┘
+        ▲        │  ▲        │          │
+        │        ▼  │        │ it ended unasked
+        │       failed ◀─────┘          │
+        └───────────────────────────────┘ it gives its memory back (residence)
 
 One task per instance goes this way; requests only wait at the instance's gate. So first requests share one
 load, and a request that is cancelled cancels no load.
@@ -14,16 +15,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 from enginehouse.certificates import NO_STANDING, Certificates, Standing, explained, usable
 from enginehouse.config import ModelConfig, Trust
 from enginehouse.telemetry import get_logger
 from enginehouse_plugin import (
-    BackendType,
-    Candidate,
     Capabilities,
-    ExitReport,
+    GenerationRequest,
     Instance,
     InstanceChange,
     LoadProgress,
@@ -38,41 +39,55 @@ from enginehouse_plugin.errors import (
     UnsupportedFeature,
 )
 
+from .breaker import Breaker
+from .defaults import InstanceDefaults
 from .errors import Draining, InstanceUnavailable
-from .gate import Gate
-from .loader import Loader, drain, identified, unload, why_not_loaded, with_last_words
+from .face import HELD, HELD_S, Face
+from .gate import RETRY_AFTER_S, Gate
+from .keeper import Keeper, NoRoom
+from .liveness import DEFAULT_HANG_TIMEOUT_S, Liveness
+from .loader import Loader, drain, identified, is_news, unload, wait_released, why_ended, why_not_loaded
+from .pace import Pace
 from .plan import InstancePlan
-from .planner import Planner
-from .restart import RestartPolicy
-from .snapshot import InstanceSnapshot, State
+from .planner import AnyPlanner
+from .residence import Residence
+from .restart import Failures, RestartPolicy
+from .snapshot import State
 from .sources import Fetch, fetch_in_thread
+from .standing import assess_again, standing_of
+from .suspects import Holder, Suspects
 
-_CHECK_TIMEOUT_S = 5.0
 # After these the engine itself is in doubt; EngineOverloaded and EngineFailure come from a living one.
 _DOUBTS = (EngineDied, EngineUnavailable, EngineProtocolError)
 
 log = get_logger()
 
 
-class HostedInstance:
+class HostedInstance(Face):
     """One instance of a model, as *planned*, through all its loads and ends; at its `gate` requests wait.
 
     `declared` is what the backend says of it and `capabilities` what requests may use, which is less where only proven
     features are trusted; both are known from the first load on. `reason` is why it is in its state, `standing` how it
-    stands to its certificate (None: not compared yet), `fingerprint` what was loaded last.
+    stands to its certificate (None: not compared yet), `fingerprint` what was loaded last, `defaults` what requests get
+    where they are silent: those of *profiles*, by label, stand behind the model's own.
     """
 
     def __init__(
         self,
         planned: InstancePlan,
         config: ModelConfig,
-        planner: Planner,
+        planner: AnyPlanner,
         *,
+        keeper: Keeper,
         fetch: Fetch = fetch_in_thread,
         policy: RestartPolicy | None = None,
         on_change: Callable[[InstanceChange], None] | None = None,
         certificates: Certificates | None = None,
         trust: Trust = "declared",
+        profiles: Mapping[str, Mapping[str, Any]] | None = None,
+        suspects: Suspects | None = None,
+        hang_timeout_s: float = DEFAULT_HANG_TIMEOUT_S,
+        breaker: Breaker | None = None,
     ) -> None:
         self.id = planned.id
         self.model = planned.model
@@ -81,100 +96,70 @@ class HostedInstance:
         self.progress: LoadProgress | None = None
         self.declared: Capabilities | None = None
         self.capabilities: Capabilities | None = None
-        self.trust = trust
+        self.trust: Trust = trust
         self.standing: Standing | None = None
         self.fingerprint: str | None = None
+        self.defaults = InstanceDefaults(config.defaults, profiles or {})
         self.instance: Instance | None = None
+        self.placement: Placement | None = None  # what was loaded last
         self.restarts = 0
-        self.gate = Gate(planned.model, max_queue=config.max_queue, queue_timeout_s=config.queue_timeout_s)
-        self._loader = Loader(planned, planner, fetch)
-        self._policy = policy or RestartPolicy()
+        self.holders: set[Holder] = set()
+        self.liveness = Liveness(hang_timeout_s)
+        self.breaker = breaker or Breaker()
+        self.pace = Pace()
+        self.gate = Gate(
+            planned.model,
+            max_queue=config.max_queue,
+            queue_timeout_s=config.queue_timeout_s,
+            load_timeout_s=config.load_timeout_s,
+            why=self.why_not_ready,
+        )
+        self.residence = Residence(self.gate, keep_alive_s=config.keep_alive_s, is_pinned=config.pinned)
+        self.residence.on_idle = keeper.changed
+        self.keeper = keeper
+        self._loader = Loader(planned, planner, fetch, self._room)
+        self._failures = Failures(policy or RestartPolicy(), is_endless=not planned.devices)
         self._on_change = on_change
         self._certificates = certificates
-        self._failures = 0  # in a row, without a healthy time between: they lengthen the backoff
-        self._failed_loads = 0  # in a row, without a load that succeeded between: too many, and it gives up
-        self._gave_up_at: float | None = None
-        self._load_s = 0.0
+        self._load_began_at = 0.0
         self._is_closing = False
         self._doubt = asyncio.Event()
+        self._suspects = suspects or Suspects()
+        self._died: list[GenerationRequest] = []  # requests that failed because, they say, the engine has ended
         self._task: asyncio.Task[None] | None = None
-        self._releases: set[asyncio.Task[None]] = set()
-
-    def __repr__(self) -> str:
-        return f"<HostedInstance {self.id!r} {self.state} {self.gate!r}>"
-
-    @property
-    def planned(self) -> InstancePlan:
-        """The decision for it; a load may find that another does better."""
-        return self._loader.planned
-
-    @property
-    def backend(self) -> BackendType:
-        """What loads it."""
-        return self.planned.backend
+        self._releases: dict[asyncio.Task[None], GenerationRequest] = {}
 
     # ---- for requests ----
-
-    def candidate(self) -> Candidate:
-        """How the choice among instances sees this one."""
-        return Candidate(
-            instance_id=self.id,
-            model=self.model,
-            backend=self.backend.name,
-            device_ids=self.planned.device_ids,
-            running=self.gate.running,
-            waiting=self.gate.waiting,
-            max_concurrent_requests=self.capabilities.max_concurrent_requests if self.capabilities else 1,
-        )
-
-    def snapshot(self) -> InstanceSnapshot:
-        """How it is now."""
-        return InstanceSnapshot(
-            planned=self.planned,
-            state=self.state,
-            reason=self.reason,
-            progress=self.progress,
-            declared=self.declared,
-            capabilities=self.capabilities,
-            standing=self.standing,
-            running=self.gate.running,
-            waiting=self.gate.waiting,
-            capacity=self.gate.capacity,
-            restarts=self.restarts,
-        )
 
     def refusal(self) -> EnginehouseError | None:
         """Why no request may come in now, or None: at once, or once it has loaded."""
         if self._is_closing:
             return Draining()
-        if self.state != "ready" and not self._is_at_work and (wait_s := self._seconds_to_next_try()) > 0:
+        if self.residence.is_held:
+            return InstanceUnavailable(self.model, reason=HELD, retry_after_s=HELD_S)
+        if self.state != "ready" and not self._is_at_work and (wait_s := self._failures.to_next_try_s) > 0:
             return InstanceUnavailable(self.model, reason=self.reason, retry_after_s=wait_s)
         return None
 
-    def release(self, run: Run, weight: int) -> asyncio.Task[None] | None:
-        """Cancel *run*, give *weight* slots back when it holds none any more; returns that work, None once done."""
+    def release(self, run: Run, weight: int, request: GenerationRequest) -> asyncio.Task[None] | None:
+        """Cancel *run* of *request*, give *weight* slots back once it holds none; returns that work, None if done."""
         try:
             run.cancel()
         except Exception:  # a plugin's fault must not cost a slot
             log.exception("backend broke while it released a request", instance=self.id)
             self.gate.leave(weight)
             return None
-        task = asyncio.create_task(self._release(run, weight), name=f"release {self.id}")
-        self._releases.add(task)
-        task.add_done_callback(self._releases.discard)
+        task = asyncio.create_task(wait_released(run, self.id), name=f"release {self.id}")
+        self._releases[task] = request
+        task.add_done_callback(lambda _: self.gate.leave(weight))
+        task.add_done_callback(self._releases.pop)
         return task
 
-    async def _release(self, run: Run, weight: int) -> None:
-        try:
-            await run.wait_released()
-        except Exception:  # a plugin's fault must not cost a slot
-            log.exception("backend broke while it released a request", instance=self.id)
-        finally:
-            self.gate.leave(weight)
-
-    def report(self, error: EnginehouseError) -> bool:
-        """Hear that a request failed with *error*; returns whether the instance is now checked or started again."""
+    def report(self, error: EnginehouseError, request: GenerationRequest | None = None) -> bool:
+        """Hear that *request* failed with *error*; returns whether the instance is now checked or started again."""
         if isinstance(error, _DOUBTS) and self.state == "ready":
+            if isinstance(error, EngineDied) and request is not None:
+                self._died.append(request)
             self.gate.pause()
             self._doubt.set()
         return not self.gate.is_open
@@ -192,8 +177,8 @@ class HostedInstance:
         return self._task is not None and not self._task.done()
 
     def wake(self) -> None:
-        """Begin to load, unless that is under way or done."""
-        if not self._is_at_work:
+        """Begin to load, unless that is under way or done, or its owner has taken it out."""
+        if not self._is_at_work and not self.residence.is_held and not self._is_closing:
             self.gate.hold_deadlines()
             self._set("loading", "asked for")
             self._task = asyncio.create_task(self._run(), name=f"instance {self.id}")
@@ -204,163 +189,198 @@ class HostedInstance:
         self.gate.pause()
         self.gate.fail(Draining())
 
-    async def close(self, drain_s: float = 0.0) -> None:
-        """End the instance, after running requests had *drain_s* seconds to finish."""
+    async def close(self, drain_s: float = 0.0, reason: str = "the router is going down") -> None:
+        """End the instance because of *reason*, after running requests had *drain_s* seconds to finish."""
         if self.state == "closed":
             return
         self.stop_admitting()
         if self.state == "ready" and drain_s > 0:
-            self._set("draining", "the router is going down")
+            self._set("draining", reason)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(drain_s):
-                    await self._drain(drain_s)
+                    await self.gate.wait_idle()
+                    if self.instance is not None:
+                        await drain(self.instance, self.id, drain_s)
+        self._let_go(Draining(is_cut=True))
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        self._set("closed", "the router is going down")
-
-    async def _drain(self, timeout_s: float) -> None:
-        await self.gate.wait_idle()
-        if self.instance is not None:
-            await drain(self.instance, self.id, timeout_s)
+        self._set("closed", reason)
 
     async def _run(self) -> None:
         while True:
             try:
                 instance, placement = await self._load()
+            except NoRoom as error:
+                self._set("unloaded", error.message)
+                self.gate.fail(InstanceUnavailable(self.model, reason=error.message, retry_after_s=RETRY_AFTER_S))
+                return
             except EnginehouseError as error:
-                self._failed_loads += 1
-                hopeless = not error.retryable or self._failed_loads >= self._policy.max_failures
+                gives_up = self._failures.load_failed(retryable=error.retryable)
                 self._note_failure(why_not_loaded(error))
-                if hopeless:
+                if gives_up:
                     self._give_up()
                     return
                 await self._sit_out()
                 continue
-            self._failed_loads = 0
+            self._failures.loaded()
+            has_left = False
             try:
-                async with self._assessing(instance.capabilities, placement):
-                    reason = await self._serve(instance)
+                async with self._assessing(instance, placement):
+                    reason, has_ended = await self._serve(instance)
+                has_left = self.residence.leaving is not None
+                if not self._is_closing and not has_left:
+                    self._lose(reason, has_ended=has_ended)
             finally:
                 self.gate.pause()
                 self.instance = None
                 # Also when this task is cancelled: an instance never outlives its task.
                 await unload(instance, self.id)
+                self.keeper.release(self)
+                self.residence.end()
+                self._let_go(EngineDied(f"The engine has ended: {self.reason}."))
+                for task in self._releases:  # nothing of the engine is left that could hold a slot
+                    task.cancel()
             if self._is_closing:
                 return
-            self._note_failure(reason)
+            if has_left:
+                self._set("unloaded", reason)
+                if (self.gate.waiting or self.residence.is_wanted_back) and not self.residence.is_held:
+                    continue  # those that came while it left
+                return
+            if self._failures.ended():
+                self._give_up()
+                return
             await self._sit_out()
             self.restarts += 1
+
+    def _lose(self, reason: str, *, has_ended: bool) -> None:
+        """Take the instance out, because of *reason*."""
+        self.gate.pause()
+        self.instance = None
+        # A client that has left leaves its request in the engine until that lets go of it.
+        in_flight = [*(holder.request for holder in self.holders), *self._releases.values()]
+        if self.planned.devices:  # a network's fault says nothing of requests
+            self._suspects.ended([*self._died, *in_flight])
+        self._note_failure(reason)
+        if not has_ended:  # else requests hear from the engine, with its last words
+            self._let_go(EngineDied(f"The engine was ended: {reason}."))
+
+    def _let_go(self, error: EnginehouseError) -> None:
+        """Tell those whose requests are in flight with *error* that nothing comes any more; take their slots back."""
+        for holder in list(self.holders):
+            holder.lost(error)
 
     async def _load(self) -> tuple[Instance, Placement]:
         self._set("loading", "weights and engine")
         self.gate.hold_deadlines()
         self.progress = None
-        started = time.monotonic()
-        loaded = await self._loader.load(self._note_progress)
-        self._load_s = time.monotonic() - started
-        return loaded
+        self._load_began_at = time.monotonic()
+        try:
+            return await self._loader.load(self._note_progress)
+        except BaseException:
+            self.keeper.release(self)  # also what was made and cannot be used
+            raise
+
+    def _room(self, planned: InstancePlan) -> AbstractAsyncContextManager[None]:
+        return self.keeper.room(self, planned.footprint_bytes, planned.device_ids)
 
     @contextlib.asynccontextmanager
-    async def _assessing(self, declared: Capabilities, placement: Placement) -> AsyncIterator[None]:
-        """Compare the instance with its certificate: before the block where requests depend on it, else beside it."""
-        task = asyncio.create_task(self._assess(placement))
+    async def _assessing(self, instance: Instance, placement: Placement) -> AsyncIterator[None]:
+        """Learn what requests may use and get, and compare with the certificate: beside the block if none needs it."""
+        self.placement = placement
+        tasks = [asyncio.create_task(self.assess()), asyncio.create_task(assess_again(self.planned, self.assess))]
         try:
             self.fingerprint = await identified(self.planned, placement)
             if self.trust == "proven":
-                await task
-            self.declared = declared
-            self.capabilities = usable(declared, self.standing or NO_STANDING) if self.trust == "proven" else declared
+                await tasks[0]
+            self.declared = instance.capabilities
+            capabilities = self._judged(self.declared)
+            await self.defaults.settle(instance, capabilities, self.backend.create(), placement)
             yield
         finally:
-            task.cancel()
+            for task in tasks:
+                task.cancel()
 
-    async def _assess(self, placement: Placement) -> None:
-        standing = NO_STANDING
-        if self._certificates is not None:
-            standing = await self._certificates.assess(self.backend, placement, self.planned.devices)
-        self.standing = standing
-        if standing.state == "current":
-            log.info("instance certified", instance=self.id, model=self.model, proven=len(standing.proven))
-        elif standing.state != "none" or self.trust == "proven":
-            log.warning("instance not certified", instance=self.id, model=self.model, reason=standing.reason)
+    async def assess(self) -> None:
+        """Compare what was loaded last, if anything, with its certificate as that is now."""
+        if self.placement is not None:
+            trust, before = self.trust, self.standing
+            self.standing = await standing_of(self.planned, self.placement, self._certificates, trust, before)
+            if self.declared is not None:
+                self._judged(self.declared)
 
-    async def _serve(self, instance: Instance) -> str:
-        """Let requests in until the instance has ended; returns why it did."""
+    def _judged(self, declared: Capabilities) -> Capabilities:
+        self.capabilities = usable(declared, self.standing or NO_STANDING) if self.trust == "proven" else declared
+        return self.capabilities
+
+    async def _serve(self, instance: Instance) -> tuple[str, bool]:
+        """Let requests in until the instance has ended, or must be; returns why, and whether it has ended itself."""
         self.instance = instance
-        self._gave_up_at = None
         self._doubt.clear()
-        self._set("ready", f"loaded in {self._load_s:.1f} s")
+        self._died.clear()
+        load_s = time.monotonic() - self._load_began_at
+        self.residence.begin(load_s)
+        self.breaker.reset()
+        if self.planned.devices:
+            self.keeper.look_soon()
+        self._set("ready", f"loaded in {load_s:.1f} s")
         self.gate.open(instance.capabilities.max_concurrent_requests)
         since = time.monotonic()
         closed = asyncio.ensure_future(instance.wait_closed())
+        hung = asyncio.ensure_future(self.liveness.watch(instance))
+        leaves = asyncio.ensure_future(self.residence.wait_to_leave())
         try:
             while True:
                 doubt = asyncio.ensure_future(self._doubt.wait())
                 try:
-                    await asyncio.wait([closed, doubt], return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait([closed, hung, leaves, doubt], return_when=asyncio.FIRST_COMPLETED)
                 finally:
                     doubt.cancel()
                 if closed.done():
-                    return _why(closed)
+                    return why_ended(closed), True
+                if hung.done():
+                    return hung.result(), False
+                if leaves.done():
+                    self._set("draining", leaves.result())
+                    return leaves.result(), False
                 self._doubt.clear()
-                if problem := await self._check(instance, closed):
-                    return problem
-                if not self._is_closing:
+                if problem := await self.liveness.check(instance, closed):
+                    return problem, closed.done()
+                self._died.clear()
+                if not self._is_closing and self.residence.leaving is None:
                     self.gate.open(instance.capabilities.max_concurrent_requests)
         finally:
             closed.cancel()
-            if time.monotonic() - since >= self._policy.healthy_s:
-                self._failures = 0
-
-    @staticmethod
-    async def _check(instance: Instance, closed: asyncio.Future[ExitReport]) -> str | None:
-        """Ask an instance that is in doubt; returns what is wrong with it."""
-        try:
-            # Not `wait_for`: before Python 3.12 it loses a cancellation that meets the result.
-            async with asyncio.timeout(_CHECK_TIMEOUT_S):
-                await instance.check_ready()
-        except EnginehouseError as error:
-            return _why(closed) if closed.done() else error.message
-        except TimeoutError:
-            return f"it did not answer within {_CHECK_TIMEOUT_S:g} s"
-        except Exception as error:  # a plugin's fault must not end the task that watches over it
-            log.exception("backend broke while it was checked")
-            return f"its check broke: {type(error).__name__}: {error}"
-        return None
+            hung.cancel()
+            leaves.cancel()
+            self._failures.served(time.monotonic() - since)
 
     def _note_failure(self, reason: str) -> None:
-        self._failures += 1
         self._set("failed", reason)
         self.gate.start_deadlines()
         self.gate.strand()
 
     async def _sit_out(self) -> None:
         """Wait as long as the backoff says; requests wait at the gate meanwhile."""
-        delay_s = self._policy.delay_s(self._failures)
+        delay_s = self._failures.delay_s
         log.warning("instance restarts", instance=self.id, model=self.model, reason=self.reason, delay_s=delay_s)
-        await asyncio.sleep(delay_s)
+        await self._failures.sit_out()
 
     def _give_up(self) -> None:
-        self._gave_up_at = time.monotonic()
-        wait_s = self._seconds_to_next_try()
+        self._failures.give_up()
         log.error("instance given up", instance=self.id, model=self.model, reason=self.reason)
-        self.gate.fail(InstanceUnavailable(self.model, reason=self.reason, retry_after_s=wait_s))
-
-    def _seconds_to_next_try(self) -> float:
-        if self._gave_up_at is None:
-            return 0.0
-        return max(0.0, self._gave_up_at + self._policy.cap_s - time.monotonic())
+        after_s = self._failures.to_next_try_s
+        self.gate.fail(InstanceUnavailable(self.model, reason=self.reason, retry_after_s=after_s))
 
     def _note_progress(self, progress: LoadProgress) -> None:
-        before = self.progress
-        self.progress = progress
-        # One line per stage and per tenth: a download reports thousands of times.
-        if before is None or before.stage != progress.stage or _tenth(before) != _tenth(progress):
+        if is_news(self.progress, progress):
             log.info("instance loading", instance=self.id, stage=progress.stage, fraction=progress.fraction)
+        self.progress = progress
 
     def _set(self, state: State, reason: str) -> None:
         before, self.state, self.reason = self.state, state, reason
+        self._loader.note_speed(self.pace.tokens_s)
         if before == state:
             return
         write = log.warning if state == "failed" else log.info
@@ -377,16 +397,3 @@ class HostedInstance:
                     at=time.time(),
                 )
             )
-
-
-def _tenth(progress: LoadProgress) -> int | None:
-    return None if progress.fraction is None else int(progress.fraction * 10)
-
-
-def _why(closed: asyncio.Future[ExitReport]) -> str:
-    if closed.cancelled():
-        return "its end could not be told"
-    if error := closed.exception():
-        return f"its end could not be told: {type(error).__name__}: {error}"
-    report = closed.result()
-    return with_last_words(report.reason, report.last_words)

@@ -2,88 +2,49 @@
 
     opened ─▶ waiting ─▶ running ─▶ over          waiting: in an instance's queue, also while that loads
                  ▲          │
-                 └──────────┘ it failed before the first delta, once
+                 └──────────┘ it failed before the first delta, or did not begin in time
 
 Plain calls move it on: the gate's (`admitted`, `refused`, `stranded`), the instance's (`events`, `end`), the client's
-(`pause`, `resume`, `cancel`) and one timer's. Where a slot is free, all of it happens in `open`.
+(`pause`, `resume`, `cancel`) and the watch's (`look`). Where a slot is free, all of it happens in `open`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Collection, Sequence
 
 from enginehouse.telemetry import get_logger
-from enginehouse_plugin import AnyEvent, GenerationRequest, Run, Sink, Started
-from enginehouse_plugin.errors import EngineError, EnginehouseError, EngineUnavailable, UnsupportedFeature
+from enginehouse_plugin import AnyEvent, GenerationRequest, Instance, Run, Sink, Started
+from enginehouse_plugin.errors import EngineError, EnginehouseError, EngineUnavailable, RequestError, UnsupportedFeature
 
-from .choice import choose, first_unmet
+from .choice import first_unmet
+from .defaults import OWN_PROFILE
 from .errors import FirstTokenTimeout, GenerationTimeout, IdleTimeout, TotalTimeout
 from .gate import Waiter
 from .instance import HostedInstance
 from .left_out import without
 from .model import Model
+from .notes import Notes
+from .tries import Tries
 
 log = get_logger()
 
-
-class Notes(Protocol):
-    """What a lease writes down of its request; who keeps account brings it."""
-
-    instance_id: str | None
-    fingerprint: str | None
-    queue_s: float
-    ignored: tuple[str, ...]
-    is_complete: bool
-    is_cancelled: bool
-
-    @property
-    def has_delta(self) -> bool:
-        """Whether part of an answer, or the end of a choice, has come."""
-        ...
-
-    def note(self, batch: Sequence[AnyEvent]) -> None:
-        """Take the events of *batch* into account."""
-
-    def fail(self, error: BaseException) -> None:
-        """Take down that the request ends with *error*."""
+_ALL_SLOTS = 2**31  # more than any instance has: it then waits for all of them
 
 
 class Lease(Run):
     """One request's work, and the one scope that ends it: `cancel` ends the queue, the wait for a load, and the run.
 
     It is a `Run` to whoever asked, whose sink hears at most one `Started`, also where two instances were tried; and a
-    `Sink` to the instance. One timer keeps all three deadlines. It does not fire per event: when it does, it looks how
-    long the engine has been waited for, and sets itself again. While the client is slow to read, the engine is not
-    waited for.
+    `Sink` to the instance. The model's watch keeps all three deadlines: nothing is set per event, but now and then it
+    looks how long the engine has been waited for. While the client is slow to read, the engine is not waited for.
     """
 
     __slots__ = (
-        "_avoid",
-        "_client",
-        "_facts",
-        "_failure",
-        "_has_begun",
-        "_heard_at",
-        "_hosted",
-        "_is_lenient",
-        "_is_over",
-        "_judged",
-        "_loop",
-        "_model",
-        "_opened_at",
-        "_paused_at",
-        "_paused_s",
-        "_queued_at",
-        "_release",
-        "_request",
-        "_run",
-        "_sink",
-        "_timer",
-        "_waiter",
-        "_weight",
-    )
+        "_began_s", "_client", "_facts", "_has_begun", "_heard_at", "_hosted", "_is_lenient",
+        "_is_over", "_judged", "_loop", "_model", "_opened_at", "_paused_at", "_paused_s", "_profile",
+        "_queued_at", "_release", "_request", "_run", "_said", "_sink", "_started_at", "_tries", "_waiter", "_weight",
+    )  # fmt: skip
     _hosted: HostedInstance
 
     def __init__(
@@ -94,6 +55,8 @@ class Lease(Run):
         facts: Notes,
         sink: Sink,
         *,
+        said: Collection[str] = (),
+        profile: str = OWN_PROFILE,
         is_lenient: bool = False,
     ) -> None:
         self._request = request
@@ -101,20 +64,21 @@ class Lease(Run):
         self._client = client
         self._facts = facts
         self._sink = sink
+        self._said = said
+        self._profile = profile
         self._is_lenient = is_lenient
         self._waiter: Waiter | None = None  # in a queue, and not admitted
         self._run: Run | None = None
         self._weight = 0  # slots held
-        self._failure: EngineError | None = None  # of the first try
-        self._avoid: HostedInstance | None = None
+        self._tries = Tries(model)
         self._has_begun = False  # the sink has heard `Started`
         self._is_over = False
         self._release: asyncio.Task[None] | None = None
         self._paused_at: float | None = None
         self._paused_s = 0.0
         self._loop = asyncio.get_running_loop()
-        self._opened_at = self._heard_at = self._loop.time()
-        self._timer = self._loop.call_later(model.deadlines.soonest_s, self._on_timer)
+        self._opened_at = self._heard_at = self._started_at = self._loop.time()
+        model.watch.add(self, self._opened_at + model.deadlines.soonest_s)
 
     def __repr__(self) -> str:
         state = "over" if self._is_over else "waiting" if self._waiter else "running" if self._run else "opened"
@@ -132,7 +96,7 @@ class Lease(Run):
             self._seek()
         except BaseException:
             self._is_over = True
-            self._timer.cancel()
+            self._model.watch.remove(self)
             raise
 
     # ---- the client's side ----
@@ -169,6 +133,11 @@ class Lease(Run):
         if self._release is not None:
             await asyncio.wait([self._release])
 
+    @property
+    def request(self) -> GenerationRequest:
+        """See `Holder`."""
+        return self._request
+
     # ---- the gate's side ----
 
     def admitted(self, weight: int) -> None:
@@ -188,19 +157,16 @@ class Lease(Run):
     def stranded(self) -> None:
         """Go to another instance if one is ready and has room; see `Entrant`."""
         waiter = self._waiter
-        try:
-            other = choose(self._request, self._model.instances, self._hosted, self._model.select)
-        except EnginehouseError:
+        if waiter is None or self._tries.other(self._request, self._hosted, self._loop.time()) is None:
             return  # it waits on: this one may be ready again before another is
-        if waiter is None or other is None or other is self._avoid or not other.gate.has_room:
-            return
         self._hosted.gate.withdraw(waiter)
+        self.sent_on()
+
+    def sent_on(self) -> None:
+        """Go to another instance; see `Entrant`."""
         self._waiter = None
         self._facts.queue_s += self._loop.time() - self._queued_at
-        try:
-            self._seek()
-        except Exception as error:  # noqa: BLE001  # nobody else hears of what a plugin breaks here
-            self._finish(error)
+        self._seek_or_finish()
 
     # ---- the instance's side ----
 
@@ -208,7 +174,7 @@ class Lease(Run):
         """Hand *batch* on; see `Sink`."""
         if self._is_over:
             return
-        self._heard_at = self._loop.time()
+        self._heard_at = self._hosted.liveness.moved_at = self._loop.time()
         self._facts.note(batch)
         if self._has_begun:
             if type(batch[0]) is Started:  # of two tries the client sees one start
@@ -225,36 +191,48 @@ class Lease(Run):
             return
         self._run = None
         self._leave()
+        hosted = self._hosted
+        if not isinstance(error, EngineError):  # a refusal is an answer, too
+            hosted.breaker.succeeded()
         if error is not None:
             self._fail(error)
             return
+        if (blocks := self._tries.blocks) is not None:
+            began, now = (self._started_at, self._began_s), self._loop.time()
+            self._model.traffic.answered(hosted, blocks, self._facts, began, now)
         self._facts.is_complete = True
+        hosted.liveness.timeouts = 0
+        self._model.suspects.clear(self._request)
         self._finish(None)
+
+    def lost(self, error: EnginehouseError) -> None:
+        """Give up the run, of which nothing more comes, and end or try once more; see `Holder`."""
+        if self._run is not None:
+            self._release = self._give_back(self._run)
+            self._run = None
+            self._fail(error)
 
     # ---- its way ----
 
     def _seek(self) -> None:
         """Go to an instance, and to another if that one fails at once: begin there, or have a place in its queue."""
-        request = self._request
+        request, tries = self._request, self._tries
+        sequences = _ALL_SLOTS if self._model.suspects.must_run_alone(request) else request.n
         while True:
             try:
-                hosted = choose(request, self._model.instances, self._avoid, self._model.select)
-                if hosted is None:
-                    raise self._model.nowhere()
-            except UnsupportedFeature as lack:
-                if not self._leaves_out(lack):
-                    raise self._failure or lack from None
+                hosted = tries.choose(request, self._loop.time())
+            except EnginehouseError as refusal:
+                if not isinstance(refusal, UnsupportedFeature) or not self._leaves_out(refusal):
+                    raise tries.failure or refusal from None
                 request = self._request
                 continue
-            except EnginehouseError as refusal:
-                raise self._failure or refusal from None
             self._hosted = hosted
             self._judged = hosted.capabilities
-            weight = hosted.gate.enter(request.n)
+            weight = hosted.gate.enter(sequences)
             if not weight:
                 hosted.wake()
                 self._queued_at = self._loop.time()
-                self._waiter = hosted.gate.queue(self._client, request.n, self)
+                self._waiter = hosted.gate.queue(self._client, sequences, self)
                 return
             try:
                 self._start(weight)
@@ -262,29 +240,39 @@ class Lease(Run):
             except EngineError as error:
                 if not self._may_try_again(error):
                     raise
+            except RequestError as error:
+                if not self._drops_default(error):
+                    raise
 
     def _start(self, weight: int) -> None:
         hosted = self._hosted
         self._weight = weight
+        self._heard_at = self._started_at = self._loop.time()
+        self._began_s = self._facts.duration_s if self._tries.blocks is not None else 0.0
+        self._model.traffic.went_to(hosted, self._started_at)
         try:
             instance = hosted.instance
             if instance is None:
                 raise EngineUnavailable(f"'{hosted.id}' has just ended.")
             capabilities = hosted.capabilities
-            # A load since the choice has told more.
-            if capabilities is not self._judged:
+            if capabilities is not self._judged:  # a load since the choice has told more
                 while unmet := first_unmet(self._request, capabilities):
                     lack = hosted.explained(unmet)
                     if not self._leaves_out(lack):
                         raise lack
             self._facts.instance_id = hosted.id
             self._facts.fingerprint = hosted.fingerprint
-            self._run = instance.start(self._request, self)
+            self._run = self.begin(instance, hosted.defaults.fill(self._request, self._said, self._profile))
+            hosted.holders.add(self)
         except BaseException:
             self._leave()
             raise
         if self._paused_at is not None:
             self._run.pause()
+
+    def begin(self, instance: Instance, request: GenerationRequest) -> Run:
+        """Have *request* generated by *instance*."""
+        return instance.start(request, self)
 
     def _leaves_out(self, lack: UnsupportedFeature) -> bool:
         """Whether what *lack* is about may be left out, and has been: it asks for nothing here, or is reported."""
@@ -300,48 +288,68 @@ class Lease(Run):
 
     def _fail(self, error: Exception) -> None:
         """Try once more after *error*, or end with it."""
-        if isinstance(error, EngineError) and self._may_try_again(error):
-            try:
-                self._seek()
-                return
-            except Exception as refusal:  # noqa: BLE001  # nobody else hears of what a plugin breaks here
-                error = refusal
-        self._finish(error)
+        if self._drops_default(error) or (isinstance(error, EngineError) and self._may_try_again(error)):
+            self._seek_or_finish()
+        else:
+            self._finish(error)
+
+    def _seek_or_finish(self) -> None:
+        try:
+            self._seek()
+        except Exception as refusal:  # noqa: BLE001  # nobody else hears of what a plugin breaks here
+            self._finish(refusal)
+
+    def _drops_default(self, error: Exception) -> bool:
+        """Whether *error* is about a default, which nobody asked for: the request goes on without it, and says so."""
+        name = self._hosted.defaults.blames(error, self._said, self._profile)
+        if name is None or self._has_begun:
+            return False
+        self._said = {*self._said, name}
+        self._facts.ignored += (f"defaults.{name}",)
+        return True
 
     def _may_try_again(self, error: EngineError) -> bool:
         """Report *error*. Before the first delta another instance may answer; after it none can go on."""
-        hosted = self._hosted
-        is_checked = hosted.report(error)
-        if self._failure is not None or not error.retryable or self._facts.has_delta:
+        hosted, now = self._hosted, self._loop.time()
+        is_checked = hosted.report(error, self._request)
+        self._tries.blame(hosted, error.code, now)
+        if self._facts.has_delta or not self._tries.failed(error, hosted, is_checked=is_checked, now=now):
             return False
         log.info("request retried", id=self._request.id, instance=hosted.id, error=error.code)
-        self._avoid, self._failure = None if is_checked else hosted, error
         return True
 
     def _finish(self, error: Exception | None) -> None:
         self._is_over = True
-        self._timer.cancel()
+        self._model.watch.remove(self)
         if error is not None:
             self._facts.fail(error)
         self._sink.end(error)
 
     def _stop(self) -> None:
         self._is_over = True
-        self._timer.cancel()
+        self._model.watch.remove(self)
         if self._waiter is not None:
             self._hosted.gate.withdraw(self._waiter)
             self._waiter = None
         elif self._run is not None:
-            self._release = self._hosted.release(self._run, self._weight)
+            self._hosted.breaker.left()
+            self._release = self._give_back(self._run)
+
+    def _give_back(self, run: Run) -> asyncio.Task[None] | None:
+        self._hosted.holders.discard(self)
+        weight, self._weight = self._weight, 0
+        return self._hosted.release(run, weight, self._request)
 
     def _leave(self) -> None:
+        self._hosted.holders.discard(self)
         weight, self._weight = self._weight, 0
         self._hosted.gate.leave(weight)
 
     # ---- deadlines ----
 
-    def _on_timer(self) -> None:
-        deadlines, now = self._model.deadlines, self._loop.time()
+    def look(self, now: float) -> float | None:
+        """End what has taken too long; see `Watched`."""
+        deadlines = self._model.deadlines
         ends_at = self._opened_at + deadlines.total_s
         expired: GenerationTimeout | None = None
         if self._paused_at is not None:
@@ -352,15 +360,40 @@ class Lease(Run):
         else:
             limit_at = self._opened_at + self._paused_s + deadlines.first_token_s
             expired = FirstTokenTimeout(deadlines.first_token_s)
+            if self._run is not None and self._tries.blocks is not None and now < min(limit_at, ends_at):
+                limit_at = min(limit_at, self._moves_at(now))
         if now >= ends_at:
             self._expire(TotalTimeout(deadlines.total_s))
-        elif expired is not None and now >= limit_at:
+            return None
+        if expired is not None and now >= limit_at:
             self._expire(expired)
-        else:
-            # Again within the idle time at the latest: it counts as soon as the engine has begun.
-            self._timer = self._loop.call_at(min(limit_at, now + deadlines.idle_s, ends_at), self._on_timer)
+            return None
+        # Again within the idle time at the latest: it counts as soon as the engine has begun.
+        return None if self._is_over else min(limit_at, now + deadlines.idle_s, ends_at)
+
+    def _moves_at(self, now: float) -> float:
+        """Go to another instance if this one has not begun in time; returns when to look again."""
+        try_s = self._model.deadlines.try_s
+        run, since = self._run, self._started_at
+        if now < since + try_s:
+            return since + try_s
+        if run is None or not self._tries.moves(self._request, self._hosted, since, now):
+            return now + try_s
+        self._release = self._give_back(run)
+        self._run = None
+        self._seek_or_finish()
+        return self._loop.time() + try_s
 
     def _expire(self, error: GenerationTimeout) -> None:
+        if self._run is not None and self._has_lain(error):
+            self._hosted.liveness.count_timeout(self._heard_at)
+            self._tries.blame(self._hosted, error.code, self._loop.time())
         self._stop()
         self._facts.fail(error)
         self._sink.end(error)
+
+    def _has_lain(self, error: GenerationTimeout) -> bool:
+        """Whether the time that is over was the engine's: most of it may have gone in a queue, or with a load."""
+        had_s = self._loop.time() - self._heard_at
+        had_it = not self._has_begun and had_s >= self._model.deadlines.first_token_s / 2
+        return had_it if isinstance(error, FirstTokenTimeout) else isinstance(error, IdleTimeout)

@@ -3,29 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 
+from enginehouse import hardware
 from enginehouse.certificates import engine_of, fingerprint_of
 from enginehouse.telemetry import get_logger
-from enginehouse_plugin import Capabilities, Instance, OnProgress, Placement
+from enginehouse_plugin import Capabilities, ExitReport, Instance, LoadProgress, OnProgress, Placement, Resident, Run
 from enginehouse_plugin.errors import EnginehouseError, LoadFailed
 
+from .keeper import Weight
 from .plan import InstancePlan
-from .planner import Planner
+from .planner import AnyPlanner
 from .sources import Fetch
 
 _PROBE_S = 2.0
+_UNLOAD_S = 60.0
 
 log = get_logger()
 
 
 class Loader:
-    """Loads the instance that *planned* decides on; `planned` follows what *planner* decides in each load."""
+    """Loads the instance that *planned* decides on; `planned` follows what *planner* decides in each load.
 
-    def __init__(self, planned: InstancePlan, planner: Planner, fetch: Fetch) -> None:
+    *room* makes room for a plan, for as long as its backend loads in the block.
+    """
+
+    def __init__(
+        self,
+        planned: InstancePlan,
+        planner: AnyPlanner,
+        fetch: Fetch,
+        room: Callable[[InstancePlan], AbstractAsyncContextManager[None]],
+    ) -> None:
         self.planned = planned
+        self._room = room
         self._planner = planner
         self._fetch = fetch
+
+    def note_speed(self, tokens_s: float) -> None:
+        """Note how many tokens a second requests got of it; 0: not known."""
+        if tokens_s:
+            self._planner.note_speed(self.planned, tokens_s)
 
     async def load(self, on_progress: OnProgress) -> tuple[Instance, Placement]:
         """Load, on other devices or by another placement where the engine cannot use the first ones.
@@ -39,7 +58,8 @@ class Loader:
             self.planned, path = await self._settle(on_progress)
             placement = self.planned.for_backend(path)
             try:
-                instance = await self._ask(placement, on_progress)
+                async with self._room(self.planned):
+                    instance = await self._ask(placement, on_progress)
             except EnginehouseError as error:
                 if not self._planner.rule_out(self.planned, error):
                     raise
@@ -92,6 +112,25 @@ class Loader:
             raise LoadFailed(f"the backend '{name}' broke: {type(error).__name__}: {error}", retryable=False) from error
 
 
+async def weighed(instance: Instance, planned: InstancePlan) -> Weight | None:
+    """What *instance*, loaded as *planned*, takes of memory; None where nobody can tell.
+
+    Of an engine on a GPU the pages of files do not count: it has read them into the GPU. What an engine takes of
+    Apple's GPU is not told by the system, so that its estimate stays.
+    """
+    kinds = {device.kind for device in planned.devices}
+    if not isinstance(instance, Resident) or not kinds or "apple" in kinds:
+        return None
+    try:
+        pids = tuple(instance.process_ids)
+        host, cuda = await asyncio.to_thread(hardware.held, pids)
+    except Exception:  # a plugin's fault must not end the task that watches over it
+        log.exception("memory of an instance cannot be measured", instance=planned.id)
+        return None
+    on_cpu = host.n_bytes if "cpu" in kinds else host.private_bytes
+    return Weight({**cuda, "cpu": on_cpu}, {**cuda, "cpu": host.private_bytes})
+
+
 async def identified(planned: InstancePlan, placement: Placement) -> str:
     """The fingerprint of what *planned* has loaded for *placement*."""
     engine: tuple[str, str | None] = (planned.backend.name, None)
@@ -116,11 +155,31 @@ async def drain(instance: Instance, instance_id: str, timeout_s: float) -> None:
 async def unload(instance: Instance, instance_id: str) -> None:
     """End *instance*, whatever its backend makes of that."""
     try:
-        await instance.unload()
+        async with asyncio.timeout(_UNLOAD_S):
+            await instance.unload()
+    except TimeoutError:
+        log.error("instance did not unload", instance=instance_id, error=f"it took longer than {_UNLOAD_S:g} s")
     except EnginehouseError as error:
         log.warning("instance did not unload", instance=instance_id, error=error.message)
     except Exception:  # a plugin's fault must not end the task that watches over it
         log.exception("backend broke while unloading", instance=instance_id)
+
+
+async def wait_released(run: Run, instance_id: str) -> None:
+    """Wait until *run*, which was cancelled, is released, whatever its backend makes of that."""
+    try:
+        await run.wait_released()
+    except Exception:  # a plugin's fault must not cost a slot
+        log.exception("backend broke while it released a request", instance=instance_id)
+
+
+def is_news(before: LoadProgress | None, now: LoadProgress) -> bool:
+    """Whether a line of the log is due: one for each stage and each tenth, as a download reports thousands of times."""
+    return before is None or (before.stage, _tenth(before)) != (now.stage, _tenth(now))
+
+
+def _tenth(progress: LoadProgress) -> int | None:
+    return None if progress.fraction is None else int(progress.fraction * 10)
 
 
 def why_not_loaded(error: EnginehouseError) -> str:
@@ -132,3 +191,13 @@ def why_not_loaded(error: EnginehouseError) -> str:
 def with_last_words(reason: str, last_words: Sequence[str]) -> str:
     """*reason*, and the last line that the engine wrote."""
     return f"{reason}; last words: {last_words[-1]}" if last_words else reason
+
+
+def why_ended(closed: asyncio.Future[ExitReport]) -> str:
+    """Why an instance has ended, which *closed* tells."""
+    if closed.cancelled():
+        return "its end could not be told"
+    if error := closed.exception():
+        return f"its end could not be told: {type(error).__name__}: {error}"
+    report = closed.result()
+    return with_last_words(report.reason, report.last_words)

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from enginehouse.config import ModelConfig, Trust
+import copy
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from enginehouse.config import ModelConfig, ServerConfig, Trust
 
 from .choice import Select
-from .deadlines import Deadlines
+from .deadlines import Deadlines, Watch
 from .errors import InstanceUnavailable
 from .instance import HostedInstance
 from .planner import Planner
 from .snapshot import ModelSnapshot
+from .suspects import Suspects
+from .traffic import Traffic
+
+_ANY_CONTEXT = 2**40
 
 
 class Model:
     """What clients name: its configuration, and its instances (none: no placement holds).
 
-    Its requests keep `deadlines`; `select` is asked before the router which instance serves one.
+    Its requests keep `deadlines`, for which `watch` looks at the clock; `select` is asked before the router which
+    instance serves one, `suspects` are those that were in flight when engines ended, and `traffic` is what is learnt of
+    them all. `sleepers` are instances of sleeping hosts that its requests wake, though others serve them meanwhile.
     """
 
     def __init__(
@@ -26,18 +36,74 @@ class Model:
         planner: Planner,
         deadlines: Deadlines,
         select: Select | None,
+        server: ServerConfig,
     ) -> None:
         self.name = name
         self.config = config
         self.trust: Trust = trust
         self.instances: list[HostedInstance] = []
+        self.sleepers: tuple[HostedInstance, ...] = ()
         self.deadlines = deadlines
+        self.watch = Watch()
         self.select = select
+        self.suspects = Suspects()
+        self.traffic = Traffic(config, server)
         self._planner = planner
+
+    def describe(self, config: ModelConfig, profiles: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        """Take from *config* what needs no other instances, and the defaults of *profiles* (None: as before)."""
+        before, self.config = self.config, config
+        self.traffic.follow(config)
+        for hosted in self.instances:
+            hosted.defaults.follow(config.defaults, profiles)
+            gate = hosted.gate
+            gate.max_queue, gate.queue_timeout_s = config.max_queue, config.queue_timeout_s
+            gate.load_timeout_s = config.load_timeout_s
+            if config.keep_alive_s != before.keep_alive_s:
+                hosted.residence.follow(config.keep_alive_s)
+            if config.pinned != before.pinned:  # else what its owner said meanwhile stands
+                hosted.pin(config.pinned)
+
+    def bounds(self, max_tokens: int | None, said: Collection[str], profile: str) -> tuple[int | None, int]:
+        """The most tokens of a choice that a request by *profile* asks for, and of prompt and choice together.
+
+        None: it says nothing, and no default does. Where no instance has told its context yet, no prompt is too long.
+        """
+        most_tokens, default = 0, None
+        for hosted in self.instances:
+            if hosted.capabilities is not None:
+                most_tokens = max(most_tokens, hosted.capabilities.context_tokens)
+            decided = hosted.defaults.by_profile.get(profile) or hosted.defaults.decided
+            found = decided.in_force.get("max_tokens")
+            if found is not None and (default is None or found > default):
+                default = found
+        if max_tokens is None and "max_tokens" not in said:
+            max_tokens = default
+        return max_tokens, most_tokens or _ANY_CONTEXT
+
+    def alone(self) -> Model:
+        """It with the instances of this host only: for requests that another host has sent, which go no further."""
+        view = copy.copy(self)
+        view.instances = [hosted for hosted in self.instances if hosted.planned.host is None]
+        view.sleepers = ()
+        return view
+
+    def wake_replicas(self, instance: str) -> None:
+        """Load the replicas of *instance*, which is ready, that gave their memory back, where there is room for them.
+
+        Requests go to what is ready, so that nobody would ask for these.
+        """
+        ready = next((hosted for hosted in self.instances if hosted.id == instance), None)
+        for hosted in self.instances:
+            if ready and hosted.state == "unloaded" and hosted.planned.placement is ready.planned.placement:
+                hosted.wake()
 
     def nowhere(self) -> InstanceUnavailable:
         """Why it has no instance."""
-        rejected = self._planner.plans[self.name].rejected
+        plan = self._planner.plans.get(self.name)
+        if plan is None:
+            return InstanceUnavailable(self.name, reason="it is not configured any more", retry_after_s=60.0)
+        rejected = plan.rejected
         reasons = "; ".join(f"placement {one.index}: {one.reason}" for one in rejected)
         return InstanceUnavailable(self.name, reason=reasons or "it has no instance", retry_after_s=60.0)
 
@@ -48,7 +114,7 @@ class Model:
             name=self.name,
             config=self.config,
             trust=self.trust,
-            has_place=bool(plan.instances),
+            has_place=bool(plan.instances) or any(hosted.planned.host for hosted in self.instances),
             instances=tuple(instance.snapshot() for instance in self.instances),
             rejected=plan.rejected,
         )

@@ -5,20 +5,26 @@ Pure functions of configuration, devices, backends, and of what loading has told
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Final, Literal
 
 import msgspec
 
-from enginehouse.config import ModelConfig, PlacementConfig, absent_backends, binary_size
-from enginehouse_plugin import DEVICE_KINDS, BackendType, Device, DeviceKind, Placement
+from enginehouse.config import ModelConfig, PlacementConfig
+from enginehouse_plugin import BackendType, Device, DeviceKind, Placement
 from enginehouse_plugin.errors import EnginehouseError
+
+from .requirements import devices_for, runs_on
 
 
 class InstancePlan(msgspec.Struct, frozen=True, kw_only=True):
     """The decision for one instance: its placement, the devices that it takes (none for a remote one), and why.
 
-    `index` is the placement's among those of its model. `fault` says why it is not known whether it fits; without one
-    it does, or its backend cannot tell. A fault is no reason to pass a placement over: its owner would not hear of it.
+    `index` is the placement's among those of its model; `footprint_bytes` is what it takes of each device, as far as
+    that is known. `host` is the other host that serves it, None for this one. `fault` says why it is not known whether
+    it fits; without one it does, or its backend cannot tell. A fault is no reason to pass a placement over: its owner
+    would not hear of it.
     """
 
     id: str
@@ -29,6 +35,8 @@ class InstancePlan(msgspec.Struct, frozen=True, kw_only=True):
     devices: tuple[Device, ...]
     context_tokens: int | None
     reason: str
+    host: str | None = None
+    footprint_bytes: Mapping[str, int] = {}
     fault: EnginehouseError | None = None
 
     @property
@@ -65,15 +73,20 @@ class Rejected(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What becomes of one model on this host: its instances, and every placement that is not used."""
+    """What becomes of one model on this host: its instances, and every placement that is not used.
+
+    `short` says why there are fewer instances than are asked for, None where there are as many.
+    """
 
     instances: tuple[InstancePlan, ...]
     rejected: tuple[Rejected, ...]
+    short: str | None = None
 
     @property
     def reasons(self) -> str:
-        """Why the placements that are not used are not, in one line."""
-        return "; ".join(f"{rejected.index}: {rejected.reason}" for rejected in self.rejected)
+        """Why the placements that are not used are not, and why there are no more instances, in one line."""
+        reasons = [f"{rejected.index}: {rejected.reason}" for rejected in self.rejected]
+        return "; ".join([*reasons, self.short] if self.short else reasons)
 
 
 class Experience(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,14 +94,19 @@ class Experience(msgspec.Struct, frozen=True, kw_only=True):
 
     `footprints` are the bytes that the placement at an index takes on each device, by its id, when it runs on devices
     of a kind; what is not among them is taken to fit. `unusable` says in words why its engine cannot use devices of a
-    kind, which only loading tells.
+    kind, which only loading tells. `room` are the bytes that instances may hold of a device, `contexts` the longest
+    context that fits there where it is to be as long as that, and `speeds` the tokens a second that requests got.
     """
 
     footprints: Mapping[tuple[int, DeviceKind], Mapping[str, int]] = {}
     unusable: Mapping[tuple[int, DeviceKind], str] = {}
+    room: Mapping[str, int] = {}
+    contexts: Mapping[tuple[int, DeviceKind], int] = {}
+    speeds: Mapping[int, float] = {}
 
 
 NO_EXPERIENCE = Experience()
+MAX_REPLICAS: Final = 64
 
 
 def plan_model(
@@ -97,18 +115,23 @@ def plan_model(
     devices: Sequence[Device],
     backends: Mapping[str, BackendType],
     experience: Experience = NO_EXPERIENCE,
-    count: int = 1,
+    count: int | Literal["auto"] = 1,
 ) -> ModelPlan:
     """Plan *count* instances of the first placement of *model* that holds and fits; within one, kinds of device are
-    tried in the order of `requires`, else of the backend. Instances take different devices where there are enough.
+    tried in the order of `requires`, else of the backend. Instances take different devices where there are enough,
+    and share them where they fit beside each other; `auto` is one wherever they take different ones. Behind a remote
+    placement, which takes no device, each further remote one that holds is an instance too.
 
     Fitting is judged by the memory that a device has, not by what is free at the moment: so a restart plans alike.
     """
     instances: list[InstancePlan] = []
     rejected: list[Rejected] = []
-    for index, placement in enumerate(model.placements):
-        if instances:
-            reason = f"placement {instances[0].index} comes first"
+    short: str | None = None
+    for index in in_order(model, experience.speeds):
+        placement = model.placements[index]
+        first = instances[0] if instances else None
+        if first is not None and (first.devices or _is_on_devices(placement, backends)):
+            reason = _why_first(first.index, index, model, experience.speeds)
             rejected.append(Rejected(index=index, placement=placement, reason=reason))
             continue
         backend = backends.get(placement.backend)
@@ -118,164 +141,71 @@ def plan_model(
         useless: dict[DeviceKind, str] = {
             kind: reason for (at, kind), reason in experience.unusable.items() if at == index
         }
-        taken: set[str] = set()
-        for number in range(count):
-            free_first = sorted(devices, key=lambda device: device.id in taken)
-            found = _devices_for(placement, free_first, backend, footprints, useless)
+        on: Counter[str] = Counter()  # instances on each device
+        beside: Counter[str] = Counter()  # their bytes
+        kind: DeviceKind | None = None  # of all of them: one on a slower kind would not be a replica
+        wanted = 1 if first is not None else MAX_REPLICAS if count == "auto" else count
+        for number in range(wanted):
+            here = sorted(devices, key=lambda device: on[device.id])
+            if count == "auto":
+                here = [device for device in here if device.kind != kind or not on[device.id]]
+            found = devices_for(
+                placement, here, backend, footprints, useless, beside=beside, only=kind, room=experience.room
+            )
             if backend is None or isinstance(found, str):
-                rejected.append(Rejected(index=index, placement=placement, reason=str(found)))
+                if not number:
+                    rejected.append(Rejected(index=index, placement=placement, reason=str(found)))
+                elif count != "auto":
+                    short = f"{number} of {count} replicas have a place: for one more {found}"
                 break
-            taken.update(device.id for device in found)
-            reason = _runs_on(found, footprints.get(found[0].kind, {})) if found else "needs no device of this host"
+            needed: Mapping[str, int] = footprints.get(found[0].kind, {}) if found else {}
+            on.update(device.id for device in found)
+            kind = found[0].kind if found else None
+            # Also of what stays on the processor beside its devices.
+            takes = {*found, *(device for device in devices if device.kind != kind)}
+            beside.update({device.id: needed.get(device.id, 0) for device in takes})
+            context = experience.contexts.get((index, kind)) if kind is not None else None
+            reason = runs_on(found, needed) if found else "needs no device of this host"
+            if model.context_tokens == "auto" and context is not None:
+                reason += f", with a context of {context:,} tokens, the longest that fits"
             instances.append(
                 InstancePlan(
-                    id=f"{name}#{number}",
+                    id=f"{name}#{len(instances)}",
                     model=name,
                     index=index,
                     placement=placement,
                     backend=backend,
                     devices=found,
-                    context_tokens=model.context_tokens,
+                    context_tokens=context if model.context_tokens == "auto" else model.context_tokens,
                     reason=reason,
+                    footprint_bytes={device.id: needed[device.id] for device in takes if needed.get(device.id)},
                 )
             )
-    return ModelPlan(instances=tuple(instances), rejected=tuple(rejected))
+            if not found and count == "auto":
+                break
+    rejected.sort(key=lambda one: one.index)
+    return ModelPlan(instances=tuple(instances), rejected=tuple(rejected), short=short)
 
 
-def _devices_for(
-    placement: PlacementConfig,
-    devices: Sequence[Device],
-    backend: BackendType | None,
-    footprints: Mapping[DeviceKind, Mapping[str, int]],
-    useless: Mapping[DeviceKind, str],
-) -> tuple[Device, ...] | str:
-    """The devices that *placement* takes, or why it cannot be used."""
-    absent = absent_backends().get(placement.backend)
-    if backend is not None:
-        can_use = backend.kinds
-        if not can_use and not _asks_for_hardware(placement):
-            return ()
-    elif absent is not None:
-        can_use = absent.kinds
-    elif placement.requires:
-        can_use = placement.requires
-    else:
-        return _no_plugin(placement.backend)
-    kinds = placement.requires or can_use or tuple(dict.fromkeys([*DEVICE_KINDS, *(device.kind for device in devices)]))
-    usable: tuple[DeviceKind, ...] = tuple(kind for kind in kinds if not can_use or kind in can_use)
-    if not usable:
-        return f"it requires {_either(kinds)}, but the backend '{placement.backend}' runs on {_either(can_use)}"
-    problems: list[str] = []
-    for kind in usable:
-        here = [device for device in devices if device.kind == kind]
-        if not here:
-            continue
-        if kind in useless:
-            problems.append(useless[kind])
-            continue
-        found = _enough(placement, here, devices, footprints.get(kind, {}))
-        if isinstance(found, str):
-            problems.append(found)
-        elif backend is None:
-            return _no_plugin(placement.backend)
-        else:
-            # A remote backend may be tied to a kind of host, and still takes none of its devices.
-            return found if backend.kinds else ()
-    if problems:
-        return "; ".join(problems)
-    there = ", ".join(dict.fromkeys(device.kind for device in devices)) or "no device"
-    return f"it needs {_either(usable)}; this host has {there}"
+def in_order(model: ModelConfig, speeds: Mapping[int, float]) -> list[int]:
+    """The placements of *model* in the order in which they are tried.
+
+    The fastest first needs measures: a placement that has none comes before, so that it gets one.
+    """
+    order = list(range(len(model.placements)))
+    if model.prefer == "fastest":
+        order.sort(key=lambda index: (index in speeds, -speeds.get(index, 0.0)))
+    return order
 
 
-def _asks_for_hardware(placement: PlacementConfig) -> bool:
-    return bool(placement.requires or placement.min_memory_bytes or placement.min_capability)
+def _why_first(first: int, index: int, model: ModelConfig, speeds: Mapping[int, float]) -> str:
+    if model.prefer == "order" or (first < index and first not in speeds and index not in speeds):
+        return f"placement {first} comes first"
+    if first not in speeds:
+        return f"placement {first} comes first: it has not been measured yet"
+    return f"placement {first} is faster: {speeds[first]:.1f} tokens a second, and {speeds[index]:.1f} here"
 
 
-def _enough(
-    placement: PlacementConfig, here: Sequence[Device], devices: Sequence[Device], needed: Mapping[str, int]
-) -> tuple[Device, ...] | str:
-    """As many of *here*, devices of one kind, as *placement* takes; or why there are not so many."""
-    wanted = placement.devices
-    kind = here[0].kind
-    problems = {
-        device.id: problem for device in here if (problem := _problem(placement, device, needed.get(device.id, 0)))
-    }
-    left = [device for device in here if device.id not in problems]
-    if len(left) < wanted:
-        too_few = [f"it takes {wanted} {kind} devices at once, and {len(left)} of this host would do"]
-        return "; ".join([*(too_few if wanted > 1 else ()), *problems.values()])
-    # What stays on the processor beside the devices (layers that are not offloaded) needs its memory, too.
-    for device in devices:
-        if device.kind != kind and (share := needed.get(device.id, 0)) > device.memory_bytes:
-            return _too_small(device, share)
-    return _alike(left, wanted)
-
-
-def _problem(placement: PlacementConfig, device: Device, needed_bytes: int) -> str | None:
-    """Why *placement* cannot use *device*, or None."""
-    if wanted := placement.min_capability:
-        if device.compute_capability is None:
-            return f"{_named(device)} has no compute capability, and at least {_version(wanted)} is required"
-        if device.compute_capability < wanted:
-            has = _version(device.compute_capability)
-            return f"{_named(device)} has compute capability {has}, and at least {_version(wanted)} is required"
-    if device.memory_bytes < placement.min_memory_bytes:
-        return (
-            f"{_named(device)} has {binary_size(device.memory_bytes)} of memory, and at least "
-            f"{binary_size(placement.min_memory_bytes)} is required"
-        )
-    if device.memory_bytes < needed_bytes:
-        return _too_small(device, needed_bytes)
-    if placement.devices > 1 and (device.uuid or "").startswith("MIG-"):
-        return f"{_named(device)} is a part of a device, and parts cannot work together"
-    return None
-
-
-def _too_small(device: Device, needed_bytes: int) -> str:
-    return f"it takes {binary_size(needed_bytes)} on {_named(device)}, which has {binary_size(device.memory_bytes)}"
-
-
-def _alike(devices: Sequence[Device], count: int) -> tuple[Device, ...]:
-    """*count* of *devices*, of one model where there are so many: the slowest sets the pace of all."""
-    for first in devices:
-        same = [device for device in devices if device.name == first.name]
-        if len(same) >= count:
-            return tuple(same[:count])
-    return tuple(devices[:count])
-
-
-def _runs_on(devices: Sequence[Device], needed: Mapping[str, int]) -> str:
-    names = ", ".join(dict.fromkeys(device.name for device in devices))
-    words = f"runs on {' and '.join(device.id for device in devices)} ({names})"
-    if not all(needed.get(device.id) for device in devices):
-        return words
-    takes = dict.fromkeys(_takes(device, needed[device.id]) for device in devices)
-    if len(devices) > 1 and len(takes) == 1:
-        return f"{words}, takes {next(iter(takes))} on each"
-    places = [f" on {device.id}" if len(devices) > 1 else "" for device in devices]
-    return f"{words}, takes {' and '.join(map(''.join, zip(takes, places, strict=True)))}"
-
-
-def _takes(device: Device, needed_bytes: int) -> str:
-    words = f"{binary_size(needed_bytes)} of {binary_size(device.memory_bytes)}"
-    if device.free_bytes is not None and device.free_bytes < needed_bytes:
-        words += f" (of which only {binary_size(device.free_bytes)} is free at the moment)"
-    return words
-
-
-def _no_plugin(backend: str) -> str:
-    if absent := absent_backends().get(backend):
-        return f"no plugin offers the backend '{backend}' here; to add it: pip install '{absent.requirement}'"
-    return f"no plugin offers the backend '{backend}'"
-
-
-def _named(device: Device) -> str:
-    return f"{device.id} ({device.name})"
-
-
-def _version(capability: tuple[int, int]) -> str:
-    return f"{capability[0]}.{capability[1]}"
-
-
-def _either(kinds: Sequence[str]) -> str:
-    return " or ".join(kinds)
+def _is_on_devices(placement: PlacementConfig, backends: Mapping[str, BackendType]) -> bool:
+    backend = backends.get(placement.backend)
+    return backend is None or bool(backend.kinds)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Literal, Protocol
 
 import msgspec
 
-from enginehouse.config import ModelConfig
+from enginehouse.config import BudgetConfig, ModelConfig
 from enginehouse.telemetry import get_logger
 from enginehouse_plugin import BackendType, Device, DeviceKind
 from enginehouse_plugin.errors import ENGINE_WITHOUT_GPU, EnginehouseError, LoadFailed
 
+from .budget import limits
 from .plan import Experience, InstancePlan, ModelPlan, plan_model
+from .stretch import longest_context
 
 FindWeights = Callable[[InstancePlan], Awaitable[str | None]]
 """Returns the local path of the weights of a planned instance; None: it needs none.
@@ -23,28 +26,86 @@ Raises:
 log = get_logger()
 
 
+class AnyPlanner(Protocol):
+    """What a load asks of plans."""
+
+    async def settle(self, model: str, find_weights: FindWeights) -> ModelPlan:
+        """See `Planner.settle`."""
+        ...
+
+    def rule_out(self, planned: InstancePlan, error: EnginehouseError) -> bool:
+        """See `Planner.rule_out`."""
+        ...
+
+    def note_speed(self, planned: InstancePlan, tokens_s: float) -> None:
+        """See `Planner.note_speed`."""
+
+
 class Planner:
-    """Plans *models* for *devices*, one instance of each; `plans` is what holds now.
+    """Plans *models* for *devices*, as many instances of each as are asked for; `plans` is what holds now.
 
     A plan is made again when an instance loads, because only then its weights are here and its backend can tell its
     size, and because an engine may find that it cannot use its devices.
     """
 
     def __init__(
-        self, models: Mapping[str, ModelConfig], devices: Sequence[Device], backends: Mapping[str, BackendType]
+        self,
+        models: Mapping[str, ModelConfig],
+        devices: Sequence[Device],
+        backends: Mapping[str, BackendType],
+        budget: BudgetConfig | None = None,
     ) -> None:
         self.devices = tuple(devices)
+        self.follow(budget or BudgetConfig())
+        self._contexts: dict[str, dict[tuple[int, DeviceKind], int]] = {}
+        self._speeds: dict[str, dict[int, float]] = {}
         self._models = models
         self._backends = backends
-        self._counts = dict.fromkeys(models, 1)
+        self._counts: dict[str, int | Literal["auto"]] = {name: model.replicas for name, model in models.items()}
+        self._first: dict[str, int] = {}  # the number of its first instance, where it has been planned before
         self._unusable: dict[str, dict[tuple[int, DeviceKind], str]] = {name: {} for name in models}
         self.plans: dict[str, ModelPlan] = {name: self._plan(name) for name in models}
 
-    def add(self, model: str) -> ModelPlan:
-        """Plan one more instance of *model*."""
-        self._counts[model] += 1
+    def follow(self, budget: BudgetConfig) -> None:
+        """Plan within *budget* from now on."""
+        bounds = limits(self.devices, budget, {}, is_static=True)
+        self._room = {bound.devices[0]: bound.n_bytes for bound in bounds if len(bound.devices) == 1}
+
+    def note_speed(self, planned: InstancePlan, tokens_s: float) -> None:
+        """Note how many tokens a second requests got of what was *planned*."""
+        self._speeds.setdefault(planned.model, {})[planned.index] = tokens_s
+
+    def put(self, model: str, config: ModelConfig) -> ModelPlan:
+        """Plan *model* as *config* has it from now on; its instances get numbers that none had before."""
+        if model in self.plans:
+            self._first[model] = self._first.get(model, 0) + len(self.plans[model].instances)
+        self._models = {**self._models, model: config}
+        self._counts[model] = config.replicas
+        self._unusable[model] = {}
+        self._speeds.pop(model, None)
+        self._contexts.pop(model, None)
         self.plans[model] = self._plan(model)
         return self.plans[model]
+
+    def drop(self, model: str) -> None:
+        """Plan *model* no more."""
+        self._first[model] = self._first.get(model, 0) + len(self.plans.pop(model).instances)
+
+    def add(self, model: str) -> InstancePlan:
+        """Plan one more instance of *model*.
+
+        Raises:
+            LoadFailed: it has no place beside the others.
+        """
+        before = self.plans[model]
+        count = self._counts[model]
+        self._counts[model] = len(before.instances) + 1
+        plan = self._plan(model)
+        if len(plan.instances) <= len(before.instances):
+            self._counts[model] = count
+            raise LoadFailed(f"no place for one more instance of it ({plan.reasons})", code="does_not_fit")
+        self.plans[model] = plan
+        return plan.instances[-1]
 
     async def settle(self, model: str, find_weights: FindWeights) -> ModelPlan:
         """Plan *model* once more, each candidate weighed by its backend's `fit`, in turn until those planned fit.
@@ -52,6 +113,7 @@ class Planner:
         Devices of one kind are weighed apart: what an engine takes may depend on the device's own memory.
         """
         footprints: dict[tuple[int, DeviceKind], dict[str, int]] = {}
+        self._contexts.pop(model, None)
         weighed: set[tuple[int, tuple[str, ...]]] = set()
         while True:
             plan = self._plan(model, footprints)
@@ -63,6 +125,8 @@ class Planner:
             weighed.add((candidate.index, candidate.device_ids))
             try:
                 path = await find_weights(candidate)
+                if self._models[model].context_tokens == "auto":
+                    candidate = await self._stretched(candidate, path)
                 fit = await candidate.backend.create().fit(candidate.for_backend(path), candidate.devices)
             except EnginehouseError as error:
                 plan = _with_fault(plan, error)
@@ -73,8 +137,31 @@ class Planner:
                 plan = _with_fault(plan, LoadFailed(broken, retryable=False))
                 break
             footprints.setdefault((candidate.index, candidate.devices[0].kind), {}).update(fit.footprint_bytes)
-        self.plans[model] = plan
+        if model in self.plans:  # it may have been dropped meanwhile
+            self.plans[model] = plan
         return plan
+
+    async def _stretched(self, planned: InstancePlan, path: str | None) -> InstancePlan:
+        """*planned*, with the longest context that fits on its devices; without one where nobody can tell."""
+        replicas = self._counts[planned.model]
+        places = max(1, sum(one.kind == planned.devices[0].kind for one in self.devices) // len(planned.devices))
+        share = 1 if replicas == "auto" else -(-replicas // places)  # of them on one device
+        backend = planned.backend.create()
+
+        async def fits(tokens: int) -> bool:
+            placement = msgspec.structs.replace(planned.for_backend(path), context_tokens=tokens)
+            try:
+                needed = (await backend.fit(placement, planned.devices)).footprint_bytes
+            except EnginehouseError:  # more than the model has
+                return False
+            return bool(needed) and all(share * n_bytes <= self._room.get(at, 0) for at, n_bytes in needed.items())
+
+        tokens = await longest_context(fits)
+        known = self._contexts.setdefault(planned.model, {})
+        key = (planned.index, planned.devices[0].kind)
+        if tokens is not None:
+            known[key] = min(tokens, known.get(key, tokens))
+        return msgspec.structs.replace(planned, context_tokens=known.get(key))
 
     def rule_out(self, planned: InstancePlan, error: EnginehouseError) -> bool:
         """Hear that loading *planned* ended with *error*; returns whether its devices are ruled out from now on."""
@@ -89,9 +176,19 @@ class Planner:
     def _plan(
         self, model: str, footprints: Mapping[tuple[int, DeviceKind], Mapping[str, int]] | None = None
     ) -> ModelPlan:
-        experience = Experience(footprints=footprints or {}, unusable=self._unusable[model])
+        experience = Experience(
+            footprints=footprints or {},
+            unusable=self._unusable[model],
+            room=self._room,
+            contexts=self._contexts.get(model, {}),
+            speeds=self._speeds.get(model, {}),
+        )
         count = self._counts[model]
-        return plan_model(model, self._models[model], self.devices, self._backends, experience, count)
+        plan = plan_model(model, self._models[model], self.devices, self._backends, experience, count)
+        if not (first := self._first.get(model, 0)):
+            return plan
+        numbered = [msgspec.structs.replace(one, id=f"{model}#{at}") for at, one in enumerate(plan.instances, first)]
+        return msgspec.structs.replace(plan, instances=tuple(numbered))
 
 
 def _with_fault(plan: ModelPlan, fault: EnginehouseError) -> ModelPlan:

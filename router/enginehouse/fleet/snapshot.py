@@ -11,6 +11,9 @@ from enginehouse.certificates import Standing
 from enginehouse.config import ModelConfig, Trust
 from enginehouse_plugin import Capabilities, Device, LoadProgress
 
+from .breaker import BreakerState
+from .budget import DeviceBudget, Holding
+from .defaults import OWN_PROFILE, Decided, decide
 from .plan import InstancePlan, Rejected
 
 State = Literal["unloaded", "loading", "ready", "failed", "draining", "closed"]
@@ -23,7 +26,13 @@ class InstanceSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     `declared` is what its backend says of it and `capabilities` what requests may use, None before it has loaded;
     `standing` is how it stands to its certificate, None while not compared. `progress` is told while it loads.
+    `defaults`, by the label of a profile, are judged by what it can honour once it has loaded.
     `running` counts sequences and `waiting` requests; `capacity` is how many sequences run at once, 0 until known.
+    `hangs` counts the ends for want of progress, all of them among the `restarts`. `is_pinned`: nothing that needs its
+    memory takes it. `is_held`: its owner has taken it out. `doing` is state, reason and progress in words, `memory`
+    what it holds, None while it holds nothing.
+    `tokens_s` is how many tokens a second a request got of late, prompt included; None: not measured.
+    `retried` counts requests that it failed, or did not begin in time, and that were tried again.
     """
 
     planned: InstancePlan
@@ -33,15 +42,31 @@ class InstanceSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     declared: Capabilities | None
     capabilities: Capabilities | None
     standing: Standing | None
+    defaults: dict[str, Decided]
     running: int
     waiting: int
     capacity: int
     restarts: int
+    hangs: int
+    is_pinned: bool = False
+    is_held: bool = False
+    doing: str = ""
+    breaker: BreakerState = "closed"
+    breaker_opened: int = 0
+    retried: int = 0
+    tokens_s: float | None = None
+    memory: Holding | None = None
 
     @property
     def id(self) -> str:
         """Its id, as `model#0`."""
         return self.planned.id
+
+    @property
+    def memory_bytes(self) -> dict[str, int]:
+        """The bytes that are reserved for it, by the id of the device."""
+        held = self.memory
+        return {} if held is None else {device: held.on(device) for device in {**held.estimated, **held.measured}}
 
 
 class ModelSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +97,23 @@ class ModelSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         return next((instance for instance in self.instances if instance.capabilities), None)
 
     @property
+    def defaults(self) -> Decided:
+        """What a request for it gets where it is silent, by the server's own profile."""
+        return self.defaults_by(OWN_PROFILE)
+
+    def defaults_by(self, profile: str) -> Decided:
+        """What a request for it gets where it is silent, by the profile with this label."""
+        shown = self.described or next(iter(self.instances), None)
+        return shown.defaults[profile] if shown else decide(self.config.defaults, {}, {})
+
+    @property
+    def problem(self) -> str | None:
+        """Why it is not served, where it is not and nothing is done about it: it has failed, or has no place here."""
+        if not self.has_place:
+            return "; ".join(f"placement {one.index}: {one.reason}" for one in self.rejected) or None
+        return self.instances[0].reason if self.state == "failed" else None
+
+    @property
     def loading(self) -> LoadProgress | None:
         """How far it is, while it loads and its engine has told."""
         if self.state != "loading":
@@ -80,16 +122,18 @@ class ModelSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FleetSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """All models by name, and the devices of this host."""
+    """All models by name, instances that are `leaving` because of a change, and this host's devices and memory."""
 
     models: dict[str, ModelSnapshot]
+    leaving: tuple[InstanceSnapshot, ...] = ()
     devices: tuple[Device, ...]
+    budgets: tuple[DeviceBudget, ...] = ()
     is_draining: bool
 
     @property
     def state(self) -> FleetState:
         """Whether it serves: `ready` when all models with a place here that load at start are, of which there must be
-        some; those without a place are for other hosts.
+        some; those without a place are for other hosts, and those that gave their memory back load when they are asked.
         """
         if self.is_draining:
             return "draining"
@@ -97,10 +141,11 @@ class FleetSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         if not placed:
             return "unplaced"
         awaited = [model.state for model in placed if model.config.load == "start"]
-        return "ready" if all(state == "ready" for state in awaited) else "starting"
+        return "ready" if all(state in ("ready", "unloaded") for state in awaited) else "starting"
 
     @property
     def instances(self) -> Iterator[InstanceSnapshot]:
-        """All instances of all models."""
+        """All instances of all models, and those that are leaving."""
         for model in self.models.values():
             yield from model.instances
+        yield from self.leaving

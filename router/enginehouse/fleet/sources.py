@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from enginehouse.config import Config
 from enginehouse.telemetry import get_logger
-from enginehouse.weights import LocalSource, Progress, RemoteSource, locate, parse, resolve
+from enginehouse.weights import Disk, LocalSource, Progress, RemoteSource, locate, parse, resolve
 from enginehouse_plugin import BackendType, LoadProgress, OnProgress
 from enginehouse_plugin.errors import LoadError
 
@@ -16,6 +17,8 @@ Fetch = Callable[[BackendType, str, OnProgress], Awaitable[str | None]]
 Raises:
     LoadError: there are no such weights.
 """
+
+_NO_LIMIT = Disk()
 
 log = get_logger()
 
@@ -59,6 +62,12 @@ class _Reporter(Progress):
             raise _Cancelled
 
 
+def disk_of(config: Config) -> Disk:
+    """What *config* says of weights on the disk; the sources that it names stay."""
+    sources = (placement.source for model in config.models.values() for placement in model.placements)
+    return Disk(limit_bytes=config.weights.disk_bytes, stays=frozenset(sources))
+
+
 def find_weights(backend: BackendType, source: str) -> str | None:
     """The local path of the weights of *source* for *backend*, which are never fetched; None: it needs none.
 
@@ -80,24 +89,28 @@ def find_weights(backend: BackendType, source: str) -> str | None:
     return str(path)
 
 
-def fetch_weights(backend: BackendType, source: str, progress: Progress) -> str | None:
+def fetch_weights(backend: BackendType, source: str, progress: Progress, disk: Disk = _NO_LIMIT) -> str | None:
     """The local path of the weights of *source* for *backend*, fetched if need be; None: it needs none. Blocks.
+
+    They stay while this process runs; what is fetched keeps within the limit of *disk*.
 
     Raises:
         LoadError: see `enginehouse.weights.resolve`.
     """
-    path = resolve(source, progress=progress) if backend.needs_weights else None
+    path = resolve(source, progress=progress, disk=disk, is_used=True) if backend.needs_weights else None
     return None if path is None else str(path)
 
 
-async def fetch_in_thread(backend: BackendType, source: str, on_progress: OnProgress) -> str | None:
+async def fetch_in_thread(
+    backend: BackendType, source: str, on_progress: OnProgress, disk: Disk = _NO_LIMIT
+) -> str | None:
     """Do as `fetch_weights` in a thread, so that the event loop goes on.
 
     Raises:
         LoadError: see `enginehouse.weights.resolve`.
     """
     reporter = _Reporter(on_progress)
-    fetch = asyncio.ensure_future(asyncio.to_thread(fetch_weights, backend, source, reporter))
+    fetch = asyncio.ensure_future(asyncio.to_thread(fetch_weights, backend, source, reporter, disk))
     try:
         return await asyncio.shield(fetch)
     except asyncio.CancelledError:

@@ -9,9 +9,10 @@ from enginehouse_plugin import Device
 from .apple import find_apple
 from .cpu import cpu_device
 from .cuda import find_cuda, load_nvml
+from .resident import Resident, held
 from .survey import Survey, Trouble
 
-__all__ = ["Survey", "Trouble", "devices", "merged", "survey"]
+__all__ = ["Resident", "Survey", "Trouble", "devices", "held", "merged", "survey"]
 
 
 def survey() -> Survey:

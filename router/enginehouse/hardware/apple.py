@@ -22,8 +22,8 @@ _ROSETTA = Trouble(
 def find_apple() -> Survey:
     """The GPU, if this is a Mac with Apple silicon.
 
-    `driver` is the version of macOS, which decides what Metal can do. Free memory is what the system could give,
-    within the owner's limit on memory for the GPU (`iogpu.wired_limit_mb`), if one is set.
+    `driver` is the version of macOS, which decides what Metal can do. Its memory is what macOS lets the GPU have of the
+    machine's: the owner's limit (`iogpu.wired_limit_mb`) if one is set, else the share that Metal recommends.
     """
     if platform.system() != "Darwin":
         return Survey()
@@ -32,17 +32,22 @@ def find_apple() -> Survey:
     if platform.machine() != "arm64":
         return Survey(troubles=(_ROSETTA,)) if told.get("sysctl.proc_translated") == "1" else Survey()
     memory = psutil.virtual_memory()
-    limit_bytes = int(told.get("iogpu.wired_limit_mb", "0")) << 20
-    free_bytes = min(memory.available, limit_bytes) if limit_bytes else memory.available
+    total = int(told.get("hw.memsize", memory.total))
+    limit_bytes = min(total, int(told.get("iogpu.wired_limit_mb", "0")) << 20) or recommended(total)
     device = Device(
         id="apple",
         kind="apple",
         name=told.get("machdep.cpu.brand_string", "Apple silicon"),
-        memory_bytes=int(told.get("hw.memsize", memory.total)),
-        free_bytes=free_bytes,
+        memory_bytes=limit_bytes,
+        free_bytes=min(memory.available, limit_bytes),
         driver=f"macOS {platform.mac_ver()[0]}",
     )
     return Survey(devices=(device,))
+
+
+def recommended(total_bytes: int) -> int:
+    """What Metal recommends as the most for the GPU of a machine with so much (`recommendedMaxWorkingSetSize`)."""
+    return total_bytes * 3 // 4 if total_bytes >= 36 << 30 else total_bytes * 2 // 3
 
 
 def sysctl(*names: str) -> dict[str, str]:

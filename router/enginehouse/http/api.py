@@ -1,20 +1,25 @@
 """Requests to an API's endpoints: admitted, read, opened at the service, and answered from its events.
 
 All of it is plain calls: from the connection at the head and at the body, then from the lease. No task runs for a
-request here.
+request here. A body of more than `READ_APART_BYTES` is decoded by a thread, so that nobody waits for it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
+from typing import Final
 from urllib.parse import quote
 
-from enginehouse.accounts import Facts, KeyRing
+from enginehouse.accounts import Facts, KeyRing, RateLimited, Undecided
 from enginehouse.config import ServerConfig
-from enginehouse.dialects.endpoint import Call, Encoder, Endpoint, Header
+from enginehouse.dialects.endpoint import Call, Detached, Encoder, Endpoint, Header
 from enginehouse.dialects.openai.errors import CLIENT_LEFT, OK
-from enginehouse.fleet import Lease
+from enginehouse.dialects.query import check_query
+from enginehouse.dialects.refusals import NotFound
+from enginehouse.fleet import HOST_HEADER, Lease
 from enginehouse.service import Service
 from enginehouse.telemetry import get_logger
 from enginehouse_plugin import AnyEvent
@@ -22,11 +27,20 @@ from enginehouse_plugin.errors import EnginehouseError
 
 from .admit import admit
 from .deadline import Deadline
-from .exchange import Exchange
+from .exchange import Exchange, Nobody
+from .limit_headers import limit_headers
+from .ways import Ways
 
 IGNORED_HEADER = b"x-enginehouse-ignored"
 """Names what a request asked for and did not get, where the profile or the configuration says `report`."""
 
+INSTANCE_HEADER = b"x-enginehouse-instance"
+"""Names the instance that answers."""
+
+READ_APART_BYTES: Final = 64 * 1024
+"""What is smaller is decoded within a few milliseconds, whatever it holds."""
+_apart: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="large bodies")
+"""One thread: several would take turns with the loop, which would wait for them all."""
 _MOST_IGNORED_BYTES = 3000  # proxies take heads of 4 KiB at least
 _LONGEST_IGNORED = 200
 
@@ -39,13 +53,25 @@ log = get_logger()
 
 
 class ApiRoute:
-    """The route of *endpoint*: takes an exchange at its head."""
+    """The route of *endpoint*: takes an exchange at its head.
 
-    def __init__(self, endpoint: Endpoint, service: Service, keys: KeyRing, server: ServerConfig) -> None:
+    Where *ways* differ, they lead to one of several endpoints instead: by the key of a request, or the name that it
+    was sent to.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        service: Service,
+        keys: KeyRing,
+        server: ServerConfig,
+        ways: Ways[Endpoint] | None = None,
+    ) -> None:
         self.endpoint = endpoint
+        self.ways = ways
         self.service = service
         self.server = server
-        self._keys = keys
+        self.keys = keys
 
     def __call__(self, exchange: Exchange) -> None:
         """Admit the request and ask for its body, or refuse it before that is read."""
@@ -53,12 +79,24 @@ class ApiRoute:
         facts.endpoint = self.endpoint.name
         answering = Answering(self, exchange, facts)
         try:
-            facts.key = admit(exchange, self._keys)
+            if self.ways is not None:
+                answering.endpoint = self.ways.of(exchange.named.get(b"host"), None) or self.endpoint
+            facts.key = admit(exchange, self.keys)
+            if self.ways is not None:
+                answering.endpoint = self._meant(exchange, self.ways, facts.key)
+            if answering.endpoint.query:
+                check_query(exchange.head.query, answering.endpoint.query)
         except EnginehouseError as error:
             answering.fail(error)
             return
         exchange.listener = answering
         exchange.read_body(self.server.max_body_bytes)
+
+    def _meant(self, exchange: Exchange, ways: Ways[Endpoint], key: str) -> Endpoint:
+        found = ways.of(exchange.named.get(b"host"), key)
+        if found is None:
+            raise NotFound(exchange.path)
+        return found
 
 
 class Answering:
@@ -68,15 +106,30 @@ class Answering:
     that stays silent for `keep_alive_s` is begun by a comment; from then on an error is an event.
     """
 
-    __slots__ = ("_encoder", "_exchange", "_facts", "_headers", "_is_over", "_lease", "_route", "_silence")
+    __slots__ = (
+        "_decoding",
+        "_encoder",
+        "_exchange",
+        "_facts",
+        "_headers",
+        "_is_over",
+        "_lease",
+        "_places",
+        "_route",
+        "_silence",
+        "endpoint",
+    )
 
     def __init__(self, route: ApiRoute, exchange: Exchange, facts: Facts) -> None:
         self._route = route
+        self.endpoint = route.endpoint
         self._exchange = exchange
         self._facts = facts
         self._encoder: Encoder | None = None
         self._headers: tuple[Header, ...] = ()
+        self._places: Mapping[str, str] = {}
         self._lease: Lease | None = None
+        self._decoding: asyncio.Future[Call] | None = None  # while a thread does it
         self._silence: Deadline | None = None
         self._is_over = False
 
@@ -84,21 +137,88 @@ class Answering:
 
     def body(self, data: bytes) -> None:
         """Read the request and have it worked on."""
+        self._facts.prompt_bytes = len(data)
+        exchange, decode, key = self._exchange, self.endpoint.decode, self._facts.key or ""
+        request_id, named = exchange.request_id, exchange.named
+        if len(data) > READ_APART_BYTES:
+            decoding = asyncio.get_running_loop().run_in_executor(_apart, decode, data, request_id, named, key)
+            self._decoding = decoding
+            decoding.add_done_callback(self._decoded)
+            return
+        try:
+            call = decode(data, request_id, named, key)
+        except Exception as error:  # noqa: BLE001  # the outermost handler of a request
+            self.fail(error)
+            return
+        self._open(call)
+
+    def _decoded(self, decoding: asyncio.Future[Call]) -> None:
+        self._decoding = None
+        if self._is_over or decoding.cancelled():
+            return
+        error = decoding.exception()
+        if error is None:
+            self._open(decoding.result())
+        else:
+            self.fail(error)
+
+    def _open(self, call: Call) -> None:
+        facts, route = self._facts, self._route
+        try:
+            self._take(call)
+            if (scope := route.keys.bounded.get(facts.key)) is not None:
+                scope.check(endpoint=self.endpoint.name, model=call.model, profile=self.endpoint.profile)
+        except Exception as error:  # noqa: BLE001  # the outermost handler of a request
+            self.fail(error)
+            return
+        self._start(call)
+
+    def _start(self, call: Call) -> None:
+        """Have it generated, once its key's credit covers it and its limits are known."""
+        if self._is_over:
+            return
         exchange, facts, route = self._exchange, self._facts, self._route
         try:
-            call = route.endpoint.decode(data, exchange.request_id)
-            self._take(call)
+            is_paid = call.counts or route.service.reserve(
+                call.request, call.model, facts=facts, said=call.said, profile=call.profile,
+                again=partial(self._start, call),
+            )  # fmt: skip
+            if not is_paid:
+                return
             # In a queue a key's holder takes turns with others, or an address where keys are not asked for.
             client = f"{facts.key}@{exchange.client}"
             lease = route.service.open(
-                call.request, call.model, client=client, facts=facts, sink=self, is_lenient=call.is_lenient
+                call.request,
+                call.model,
+                said=call.said,
+                profile=call.profile,
+                client=client,
+                facts=facts,
+                sink=self,
+                is_lenient=route.keys.is_lenient_by.get(facts.key, call.is_lenient),
+                is_from_host=HOST_HEADER in exchange.named,
+                counts=call.counts,
             )
+        except Undecided:
+            route.service.limiter.when_known(partial(self._start, call))
+            return
         except Exception as error:  # noqa: BLE001  # the outermost handler of a request
             self.fail(error)
             return
         self._lease = lease
-        if exchange.is_paused:
+        if facts.held is not None:
+            exchange.response_headers += limit_headers(route.service.limiter.told(facts))
+        if call.detached is not None:
+            self._detach(call.detached)
+        elif exchange.is_paused:
             lease.pause()
+
+    def _detach(self, begin: Detached) -> None:
+        """Answer the client now, and go on without it."""
+        exchange = self._exchange
+        exchange.listener = None
+        exchange.answer(OK, self._head(), begin(self.client_left))
+        self._exchange = Nobody(exchange)
 
     def body_failed(self, error: EnginehouseError) -> None:
         """Say why the body was not read."""
@@ -153,17 +273,23 @@ class Answering:
         except Exception as broken:  # noqa: BLE001  # the outermost handler of a request
             self.fail(broken)
             return
+        if self._facts.credit is not None:  # what has ended is paid for: nobody has an answer that is not
+            self._finish(OK, partial(self._send_end, encoder, data))
+            return
+        self._send_end(encoder, data)
+        self._finish(OK)
+
+    def _send_end(self, encoder: Encoder, data: bytes) -> None:
         exchange = self._exchange
         if encoder.is_stream:
             exchange.begin(OK, self._head())
             exchange.finish(data)
         else:
             exchange.answer(OK, self._head(), data)
-        self._finish(OK)
 
     # ---- inside ----
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """Answer with *error*, or end a stream that has begun with it."""
         exchange, encoder = self._exchange, self._encoder
         self._facts.fail(error)
@@ -174,16 +300,26 @@ class Answering:
             exchange.finish(encoder.fail(error))
             self._finish(OK)
             return
-        reply = self._route.endpoint.errors.describe(error)
+        if isinstance(error, RateLimited):
+            exchange.response_headers += limit_headers(self._route.service.limiter.told(self._facts))
+        reply = self.endpoint.errors.describe(error, exchange.request_id)
+        if encoder is None:
+            self._tell_id()
         exchange.answer(reply.status, reply.headers, reply.body)
         self._finish(reply.status)
+
+    def _tell_id(self) -> None:
+        if (name := self.endpoint.id_header) is not None:
+            self._exchange.response_headers.append((name, self._exchange.request_id.encode()))
 
     def _take(self, call: Call) -> None:
         facts, encoder = self._facts, call.encoder
         facts.recorded = call.recorded
+        self._places = call.places
         self._encoder = encoder
         encoder.origin = facts
-        self._headers = ((b"content-type", encoder.content_type),)
+        self._tell_id()
+        self._headers = ((b"content-type", encoder.content_type), *self.endpoint.headers)
         if encoder.is_stream:
             self._headers += _STREAM_HEADERS
             if encoder.keep_alive:
@@ -193,9 +329,13 @@ class Answering:
             facts.ignored = call.ignored
 
     def _head(self) -> tuple[Header, ...]:
-        """Headers of the answer; what is ignored is known once the engine has started."""
-        ignored = self._facts.ignored
-        return (*self._headers, _ignored_header(ignored)) if ignored else self._headers
+        """Headers of the answer; who answers, and what is ignored, is known once the engine has started."""
+        facts, headers = self._facts, self._headers
+        if facts.instance_id is not None:
+            headers = (*headers, _instance_header(facts.instance_id))
+        if facts.ignored:
+            headers = (*headers, _ignored_header([self._places.get(name, name) for name in facts.ignored]))
+        return headers
 
     def _write(self, data: bytes) -> None:
         exchange = self._exchange
@@ -214,16 +354,23 @@ class Answering:
         else:
             self._write(encoder.keep_alive)
 
-    def _finish(self, status: int) -> None:
+    def _finish(self, status: int, then: Callable[[], None] | None = None) -> None:
         self._is_over = True
+        if self._decoding is not None:
+            self._decoding.cancel()
         if self._silence is not None:
             self._silence.close()
         self._lease = None
         self._exchange.listener = None  # no circle is left for the collector
-        self._route.service.finish(self._facts, status)
+        self._route.service.finish(self._facts, status, then)
 
 
-def _ignored_header(names: tuple[str, ...]) -> Header:
+@lru_cache(maxsize=1024)
+def _instance_header(instance_id: str) -> Header:
+    return INSTANCE_HEADER, quote(instance_id, safe="/#:@ ").encode()
+
+
+def _ignored_header(names: Sequence[str]) -> Header:
     """*names* in a header that any proxy takes; how many more there are is its last word."""
     shown: list[str] = []
     room_bytes = _MOST_IGNORED_BYTES

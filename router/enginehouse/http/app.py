@@ -10,24 +10,34 @@ from litestar import Litestar, Request, Response, asgi
 from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from litestar.utils import normalize_path
 
-from enginehouse.accounts import KeyRing
-from enginehouse.config import Config
+from enginehouse.accounts import Desk, KeyRing
+from enginehouse.config import Config, ServerConfig
 from enginehouse.dialects.endpoint import ErrorReply
-from enginehouse.dialects.endpoints import endpoints
 from enginehouse.dialects.openai import errors
 from enginehouse.dialects.refusals import MethodNotAllowed, NotFound, RefusedByFramework
 from enginehouse.live import Live
 from enginehouse.service import Service
-from enginehouse.telemetry import get_logger
+from enginehouse.telemetry import Metrics, get_logger
 from enginehouse_plugin.errors import EnginehouseError
 
+from .admin import admin_routes
+from .admin_credits import credit_routes
 from .api import IGNORED_HEADER, ApiRoute
 from .asgi import AsgiExchange, Bridge
 from .direct import DirectExchange
 from .exchange import Exchange, Handler
+from .hosts import host_routes
+from .kept import kept_routes
 from .layers import Cors, Layer, RequestId
-from .routes import small_routes
+from .limit_headers import LIMIT_HEADERS
+from .limits import Limits
+from .mounted import Mounted
+from .ollama import ollama_routes
+from .origins import Origins
+from .routes import model_routes, small_routes
+from .steering import steering_routes
 
 log = get_logger()
 AnyRequest = Request[Any, Any, Any]  # user, auth and state are not used
@@ -47,14 +57,15 @@ class App:
         endpoints: Mapping[str, Handler],
         layers: Sequence[Layer],
         *,
-        max_body_bytes: int,
-        write_timeout_s: float,
+        limits: Limits,
+        metrics: Metrics,
     ) -> None:
         self._litestar = litestar
         self._endpoints = endpoints
-        self._layers = tuple(layers)
-        self._write_timeout_s = write_timeout_s
-        self.bridge = Bridge(litestar, max_body_bytes)
+        self.layers = tuple(layers)
+        self._limits = limits
+        self.metrics = metrics
+        self.bridge = Bridge(litestar, limits.max_body_bytes)
 
     def lifespan(self) -> AbstractAsyncContextManager[None]:
         """What starts and ends with the server."""
@@ -62,18 +73,24 @@ class App:
 
     def handle(self, exchange: DirectExchange) -> None:
         """Take a request of our own server at its head."""
-        for layer in self._layers:
+        for layer in self.layers:
             layer(exchange)
             if exchange.is_begun:
                 return
-        (self._endpoints.get(exchange.path) or self.bridge)(exchange)
+        path = exchange.path
+        (self._endpoints.get(path) or self._endpoints.get(normalize_path(path)) or self.bridge)(exchange)
+
+    def handle_owner(self, exchange: DirectExchange) -> None:
+        """Take a request that came by the socket for administration."""
+        exchange.is_of_socket = True
+        self.handle(exchange)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take a request of an ASGI server."""
         if scope["type"] != ScopeType.HTTP:
             await self._litestar(scope, receive, send)
             return
-        exchange = AsgiExchange(scope, receive, send, write_timeout_s=self._write_timeout_s)
+        exchange = AsgiExchange(scope, receive, send, self._limits)
         if not self._pass_layers(exchange):
             await exchange.serve(None)
             return
@@ -88,35 +105,48 @@ class App:
 
     def _pass_layers(self, exchange: Exchange) -> bool:
         """Show *exchange* to the layers; False: it is answered."""
-        for layer in self._layers:
+        for layer in self.layers:
             layer(exchange)
             if exchange.is_begun:
                 return False
         try:
-            exchange.check_head()  # on our own connections that is done before
+            exchange.head.check()  # on our own connections that is done before
         except EnginehouseError as error:
             exchange.refuse(errors.describe(error))
         return not exchange.is_begun
 
 
-def create_app(live: Live, service: Service, *, layers: Sequence[Layer] = ()) -> App:
-    """Return the application that serves *service* as *live* has it.
+def create_app(live: Live, service: Service, keys: KeyRing, *, layers: Sequence[Layer] = ()) -> App:
+    """Return the application that serves *service* to *keys* as *live* has it.
 
     Its lifespan starts and ends the fleet. *layers* come last.
     """
     config = live.config
-    keys = KeyRing(config.keys)
-    served = endpoints(config, service.plugins.profiles)
-    routes = {endpoint.path: ApiRoute(endpoint, service, keys, config.server) for endpoint in served}
+    mounted = Mounted(config, service.plugins.profiles)
+    routes: dict[str, Handler] = {}
+    at_paths: dict[str, ApiRoute] = {}
 
-    def follow(config: Config) -> None:
-        for endpoint in endpoints(config, service.plugins.profiles):
-            routes[endpoint.path].endpoint = endpoint
-            routes[endpoint.path].server = config.server
+    def put_routes(config: Config) -> list[str]:
+        """Have routes to what is mounted; returns the paths that Litestar has not heard of."""
+        for path, (endpoint, ways) in mounted.endpoints.items():
+            route = at_paths.get(path)
+            if route is None:
+                at_paths[path] = route = ApiRoute(endpoint, service, keys, config.server, ways)
+            route.endpoint, route.ways, route.server = endpoint, ways, config.server
+        new = [path for path in at_paths if path not in routes]
+        routes.update({path: at_paths[path] if path in mounted.endpoints else _nothing for path in at_paths})
+        return new
 
+    put_routes(config)
+    prefixes = set(mounted.models)
+
+    def check(config: Config) -> None:
+        Mounted(config, service.plugins.profiles)
+
+    live.check(check)
+    of_responses = ("store", "ttl_s", "max_responses", "max_bytes")
+    live.observe([f"responses.{name}" for name in of_responses], lambda config: mounted.kept.follow(config.responses))
     live.observe(("keys",), lambda config: keys.replace(config.keys))
-    keys_of_routes = ("server.unknown_fields", "server.unsupported", "server.keep_alive_s")
-    live.observe((*keys_of_routes, "models.*.defaults", "models.*.unsupported"), follow)
 
     async def start() -> None:
         service.fleet.start()
@@ -126,8 +156,15 @@ def create_app(live: Live, service: Service, *, layers: Sequence[Layer] = ()) ->
 
     litestar = Litestar(
         [
-            *(asgi(path, copy_scope=False)(_mounted(route)) for path, route in routes.items()),
-            *small_routes(live, service, keys, served),
+            *(asgi(path, copy_scope=False)(_mounted(routes, path)) for path in routes),
+            *model_routes(service, keys, mounted, prefixes),
+            *ollama_routes(service, keys, mounted, prefixes),
+            *kept_routes(keys, mounted, prefixes),
+            *small_routes(live, service, keys, mounted),
+            *steering_routes(live, service.fleet, keys, mounted),
+            *host_routes(service.fleet, keys),
+            *(admin_routes(Desk(config), keys) if config.accounts.keys else ()),
+            *(credit_routes(config, keys) if config.store_url else ()),
         ],
         exception_handlers={
             HTTPException: _http_error,
@@ -139,25 +176,54 @@ def create_app(live: Live, service: Service, *, layers: Sequence[Layer] = ()) ->
         openapi_config=None,  # the document is `dialects.openai.openapi`: Litestar's would lack the endpoints
         logging_config=None,
     )
-    header = config.server.request_id_header
-    own: list[Layer] = [RequestId(header)]
-    if config.server.cors_origins:
-        own.append(Cors(config.server.cors_origins, (header, "retry-after", IGNORED_HEADER.decode())))
-    return App(
+
+    def own_layers(server: ServerConfig) -> list[Layer]:
+        header = server.request_id_header
+        own: list[Layer] = [RequestId(header)]
+        if server.cors_origins:
+            own.append(Cors(server.cors_origins, (header, "retry-after", *LIMIT_HEADERS, IGNORED_HEADER.decode())))
+        own.append(Origins(server, keys, mounted.hosts))
+        return [*own, *layers]
+
+    app = App(
         litestar,
         routes,
-        [*own, *layers],
-        max_body_bytes=config.server.max_body_bytes,
-        write_timeout_s=config.server.idle_timeout_s,
+        own_layers(config.server),
+        limits=Limits.of(config.server, config.server.max_connections),
+        metrics=service.metrics,
     )
 
+    def follow(config: Config) -> None:
+        mounted.follow(config)
+        for path in put_routes(config):
+            litestar.register(asgi(path, copy_scope=False)(_mounted(routes, path)))
+        new = mounted.models.keys() - prefixes
+        added = (
+            *model_routes(service, keys, mounted, new),
+            *ollama_routes(service, keys, mounted, new),
+            *kept_routes(keys, mounted, new),
+        )
+        for handler in added:
+            litestar.register(handler)
+        prefixes.update(new)
+        app.layers = tuple(own_layers(config.server))
 
-def _mounted(route: Handler) -> ASGIApp:
-    """Return *route* as Litestar mounts it."""
+    of_server = ("unknown_fields", "unsupported", "keep_alive_s", "cors_origins", "allowed_hosts")
+    live.observe(("models", "agents", "mounts", *(f"server.{name}" for name in of_server)), follow)
+    return app
+
+
+def _nothing(exchange: Exchange) -> None:
+    """Stand where an endpoint was, which is mounted no more."""
+    exchange.refuse(errors.describe(NotFound(exchange.path)))
+
+
+def _mounted(routes: Mapping[str, Handler], path: str) -> ASGIApp:
+    """Return what *routes* has at *path* as Litestar mounts it."""
 
     async def serve(scope: HTTPScope, receive: Receive, send: Send) -> None:  # noqa: ARG001  # as Litestar wants it
         exchange: AsgiExchange = scope[_EXCHANGE]  # type: ignore[literal-required]  # by `App`
-        await exchange.serve(route)
+        await exchange.serve(routes[path])
 
     return serve  # type: ignore[return-value]  # the scopes of a mounted path are HTTP's
 

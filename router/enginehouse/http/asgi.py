@@ -16,24 +16,48 @@ from enginehouse.telemetry import get_logger
 from enginehouse_plugin.errors import EnginehouseError
 
 from .direct import DirectExchange
-from .exchange import BODY_TIMEOUT_S, Exchange, Handler
+from .doors import ALWAYS_ANSWERED
+from .exchange import Exchange, Handler
+from .head import Head
+from .limits import Limits
 
 log = get_logger()
 
 
+OF_SOCKET = "enginehouse.of_socket"
+"""The key of a scope that says that a request came by the Unix socket for administration."""
+AT_ONCE = 16
+"""Requests that an application works on at a time. It takes far longer for one than the direct lane, which would wait
+for all of them in each turn of the loop."""
+
+
 class Bridge:
-    """Runs *app* for requests of our own server, each as a task; `tasks` are those that run."""
+    """Runs *app* for requests of our own server, each as a task, a few at a time; `tasks` are those that run."""
 
     def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
+        self._waiting: deque[DirectExchange] = deque()
         self.tasks: set[asyncio.Task[None]] = set()
 
     def __call__(self, exchange: DirectExchange) -> None:
-        """Have the application answer."""
+        """Have the application answer, at once where it is asked how the server is."""
+        if len(self.tasks) < AT_ONCE or exchange.path in ALWAYS_ANSWERED:
+            self._run(exchange)
+        else:
+            self._waiting.append(exchange)
+
+    def _run(self, exchange: DirectExchange) -> None:
         task = asyncio.get_running_loop().create_task(_Bridged(exchange, self._max_body_bytes).run(self._app))
         self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        task.add_done_callback(self._go_on)
+
+    def _go_on(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        while self._waiting and len(self.tasks) < AT_ONCE:
+            exchange = self._waiting.popleft()
+            if not exchange.is_begun:  # its client is still there
+                self._run(exchange)
 
 
 class _Bridged:
@@ -98,13 +122,14 @@ class _Bridged:
             "method": exchange.method,
             "scheme": exchange.scheme,
             "path": exchange.path,
-            "raw_path": exchange.target.partition(b"?")[0],
-            "query_string": exchange.target.partition(b"?")[2],
+            "raw_path": exchange.parsed.target.partition(b"?")[0],
+            "query_string": exchange.parsed.target.partition(b"?")[2],
             "root_path": "",
-            "headers": list(exchange.headers),
+            "headers": list(exchange.head.headers),
             "client": (exchange.client, 0),
             "server": None,
             "state": {},
+            OF_SOCKET: exchange.is_of_socket,
         }
         return scope  # type: ignore[return-value]  # as the ASGI specification has it
 
@@ -140,19 +165,20 @@ class _Bridged:
             exchange.write(body)
         else:
             exchange.finish(body)
-        if self._resumed is not None:
+        if has_more and self._resumed is not None:
             await asyncio.wait([self._resumed])
 
 
 class AsgiExchange(Exchange):
     """A request under an ASGI server; `serve` runs until it is answered."""
 
-    def __init__(self, scope: HTTPScope, receive: Receive, send: Send, *, write_timeout_s: float) -> None:
+    def __init__(self, scope: HTTPScope, receive: Receive, send: Send, limits: Limits) -> None:
         client = scope.get("client")
-        super().__init__(scope["method"], scope["path"], list(scope["headers"]), client[0] if client else "")
+        head = Head(scope["method"], scope["path"], list(scope["headers"]), scope["query_string"])
+        super().__init__(head, client[0] if client else "")
         self._receive = receive
         self._send = send
-        self._write_timeout_s = write_timeout_s
+        self._limits = limits
         self._limit_bytes = 0
         self._wants_body = asyncio.Event()
         self._unsent: deque[Message] = deque()
@@ -237,7 +263,7 @@ class AsgiExchange(Exchange):
         self.is_paused = True
         if self.listener is not None and not self._is_over:
             self.listener.pause()
-        done, _ = await asyncio.wait([sending], timeout=self._write_timeout_s)
+        done, _ = await asyncio.wait([sending], timeout=self._limits.send_timeout_s)
         if not done:
             sending.cancel()
             raise ConnectionAbortedError("The client was cut off: it took nothing.")
@@ -248,8 +274,8 @@ class AsgiExchange(Exchange):
     async def _read(self) -> None:
         await self._wants_body.wait()
         try:
-            async with asyncio.timeout(BODY_TIMEOUT_S):
-                body = await self._read_whole()
+            async with asyncio.timeout(self._limits.request_timeout_s) as timeout:
+                body = await self._read_whole(timeout)
         except TimeoutError:
             self._fail_body(TooSlow("body"))
             return
@@ -260,15 +286,16 @@ class AsgiExchange(Exchange):
                 pass
         self._leave()
 
-    async def _read_whole(self) -> bytes | None:
+    async def _read_whole(self, timeout: asyncio.Timeout) -> bytes | None:
         """Return the body; None where the client has left, or was refused."""
-        parts, size = [], 0
+        parts, size, began_at = [], 0, asyncio.get_running_loop().time()
         while True:
             message: Any = await self._receive()
             if message["type"] == "http.disconnect":
                 return None
             parts.append(message.get("body", b""))
             size += len(parts[-1])
+            timeout.reschedule(self._limits.request_is_due(began_at, size))
             if size > self._limit_bytes:
                 self._fail_body(BodyTooLarge(self._limit_bytes))
                 return None

@@ -1,13 +1,12 @@
 """HTTP/1.1 of one client on httptools: limits, deadlines, requests in their order, and a client's leaving.
 
-A client has left when it has closed its side: a whole close and a half one look alike from here. Reading is never
-paused, so that this is always heard; what comes while a request is answered is kept in bounds instead.
+A client has left when it has closed its side, wholly or half. Reading is paused for turns of others at most, so that
+this is always heard; what comes while a request is answered is kept in bounds instead.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 
 import httptools
 
@@ -17,84 +16,62 @@ from enginehouse.dialects.refusals import HeadTooLarge, MalformedHTTP, TooManyCo
 from enginehouse.telemetry import get_logger
 from enginehouse_plugin.errors import EnginehouseError
 
-from .deadline import Deadline
+from .ahead import AT_ONCE, PIECE_BYTES, Ahead
 from .direct import DirectExchange, farewell
-from .exchange import BODY_TIMEOUT_S
+from .doors import STALL_GRACE_S, Place, turned_away
+from .head import ParsedHead, Repeated, check_size, framing, repeated
 from .shared import Shared
+from .writing import LINGER_S, Writing
 
 log = get_logger()
-
 HEAD_TIMEOUT_S = 30.0
 """A client that opens a connection and does not send a whole request head by then is cut off."""
-
+RESERVED_TIMEOUT_S = 5.0
+"""The same on a connection beyond the limits, and the time for its answer."""
 KEEP_ALIVE_TIMEOUT_S = 75.0
 """A connection without a request is closed then: later than proxies close theirs, so that none is met closing."""
-
-LINGER_S = 5.0
-"""What a client still sends is read this long, and it has this long to take the last bytes."""
-
 MAX_HEAD_BYTES = 64 * 1024
 """A head that is longer is refused. It counts for trailers and chunk extensions too."""
 
-MAX_AHEAD_BYTES = 1024 * 1024
-MAX_AHEAD_REQUESTS = 4096
-"""What of further requests is kept while one runs. With more the connection ends after the one that runs."""
 
-MAX_LINGER_BYTES = 64 * 1024 * 1024
-_HIGH_WATER_BYTES, _LOW_WATER_BYTES = 64 * 1024, 16 * 1024
+class Connection(Writing):
+    """One client's connection, at *place*; `is_known`: a request on it was admitted."""
 
-
-class Connection(asyncio.Protocol):
-    """One client's connection. With *is_refused* it is one too many, and is told so."""
-
-    def __init__(self, shared: Shared, *, is_refused: bool = False) -> None:
-        self.shared = shared
-        self._is_refused = is_refused
-        self._among = shared.refused if is_refused else shared.connections
+    def __init__(self, shared: Shared, place: Place) -> None:
+        super().__init__(shared, place)
+        self.is_known = False
+        self._began_at = 0.0  # the request that is coming
         self._url = b""
         self._headers: list[Header] = []
-        self._is_parsing = False
-        self._is_in_head = False
+        self._first = b""  # the read that is parsed, if it began between two requests
+        self._repeated: Repeated | None = None  # the head of the last request
+        self._is_parsing = self._is_in_head = self._is_advancing = False
         self._unparsed_bytes = 0  # since the last head, part of a body or end of a request
         self._is_reframed = False  # the parser is given a head again, for the body's sake
         self._receiving: DirectExchange | None = None  # its body is not whole
         self._current: DirectExchange | None = None  # it is answered now
-        self._queue: deque[DirectExchange] = deque()
-        self._ahead_bytes = 0
-        self._is_advancing = False
-        self._is_deaf = False  # what comes is dropped
-        self._dropped_bytes = 0
+        self._ahead, self._begun = Ahead(shared.doors.memory), 0  # requests that were begun since others had their turn
         self._verdict: EnginehouseError | None = None  # on what came behind the requests that are there
         self._is_head_awaited = True
-        self._written_bytes = 0
-        self._stalled_at = 0
-        self._stalled: Deadline | None = None
 
     # ---- the transport's calls ----
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Accept the connection, or answer 503 when there are too many."""
-        self.transport: asyncio.Transport = transport  # type: ignore[assignment]  # a listener's are
-        self._deadline = Deadline(asyncio.get_running_loop())
-        self.transport.set_write_buffer_limits(_HIGH_WATER_BYTES, _LOW_WATER_BYTES)
+        """Accept the connection."""
+        super().connection_made(transport)
         peer = transport.get_extra_info("peername")
         self.peer = str(peer[0]) if isinstance(peer, tuple) else ""
         self.scheme = "https" if transport.get_extra_info("sslcontext") is not None else "http"
         self._parser = httptools.HttpRequestParser(self)
-        self._among.add(self)
-        if self._is_refused:
-            self._refuse(TooManyConnections())
-        else:
-            self._deadline.set(HEAD_TIMEOUT_S, self._head_is_late)
+        self.place.holder = self
+        self.shared.connections.add(self)
+        self._await_head()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # as asyncio calls it
+    def connection_lost(self, exc: Exception | None) -> None:
         """Tell the request that is being answered; those behind it are never begun."""
-        self._among.discard(self)
-        self._is_deaf = True
-        self._deadline.close()
-        if self._stalled is not None:
-            self._stalled.close()
-        self._queue.clear()
+        self.shared.connections.discard(self)
+        super().connection_lost(exc)
+        self._ahead.clear()
         self._receiving = None
         current, self._current = self._current, None
         if current is not None:
@@ -102,36 +79,48 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """Cut the connection if a request is under way: flushing what the client may not read would take for ever."""
-        if self._current is not None:
+        if self._ahead or (self._current is not None and not self._current.is_over):
             self.transport.abort()
         else:  # the transport closes when it has written all
-            self._deadline.set(LINGER_S, self.transport.abort)
+            self.send()
+            self._linger()
 
     def pause_writing(self) -> None:
         """Hear that the client does not read."""
-        if self._stalled is None:
-            self._stalled = Deadline(asyncio.get_running_loop())
-        self._watch_stall()
+        super().pause_writing()
         if self._current is not None:
             self._current.pause()
 
     def resume_writing(self) -> None:
         """Hear that the client reads again."""
-        if self._stalled is not None:
-            self._stalled.clear()
-        if self._current is not None:
-            self._current.resume()
+        super().resume_writing()
+        current = self._current
+        if current is not None and current.is_over and current is not self._receiving:
+            self.answered(current)
+        elif current is not None:
+            current.resume()
 
     def data_received(self, data: bytes) -> None:
         """Parse, in bounds."""
         if self._is_deaf:
-            self._drop(len(data))
+            self._drop(len(data), may_end=self._current is None)
             return
-        if self._current is not None and self._receiving is not self._current:
-            self._ahead_bytes += len(data)
-            if self._ahead_bytes > MAX_AHEAD_BYTES or len(self._queue) > MAX_AHEAD_REQUESTS:
-                self._end_after_current()
-                return
+        self._begun = 0
+        is_between = self._current is None and self._receiving is None and not (self._is_in_head or self._ahead)
+        if is_between and self._repeated is not None and (body := self._repeated.body(data)) is not None:
+            self._deadline.clear()
+            self._is_head_awaited = False
+            self._begin(DirectExchange(self, self._repeated.head, body))
+            return
+        self._first = data if is_between else b""
+        if len(data) > PIECE_BYTES and (self._receiving is None or not self._receiving.lacks(len(data))):
+            self.transport.pause_reading()
+            self._loop.call_soon(self._take_rest, data[PIECE_BYTES:])
+            data, self._first = data[:PIECE_BYTES], b""
+        if (self._ahead or self._current is not self._receiving) and not self._ahead.take(len(data)):
+            self._end_after_current()
+            self._drop(len(data), may_end=False)
+            return
         self._unparsed_bytes += len(data)
         self._is_parsing = True
         goes_on = self._parse(data)
@@ -141,11 +130,17 @@ class Connection(asyncio.Protocol):
         if self._receiving is not None:
             if self._receiving is self._current and not self._deadline.is_set:
                 self.expect_body()
-        elif self._is_in_head and not self._is_head_awaited:  # most heads come whole too
-            self._is_head_awaited = True
-            self._deadline.set(HEAD_TIMEOUT_S, self._head_is_late)
+        elif self._is_in_head and not self._began_at:  # most heads come whole too
+            self._began_at = self._loop.time()
+            if not self._is_head_awaited:
+                self._await_head()
         if self._unparsed_bytes > MAX_HEAD_BYTES:
             self._refuse(HeadTooLarge(MAX_HEAD_BYTES))
+
+    def _take_rest(self, data: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+            self.data_received(data)
 
     # ---- parsing ----
 
@@ -165,10 +160,8 @@ class Connection(asyncio.Protocol):
                     rest = memoryview(rest)[upgrade.args[0] :]
                     self._parser = httptools.HttpRequestParser(self)
                     if self._receiving is not None:
-                        length = self._receiving.length
-                        framing = b"transfer-encoding: chunked" if length is None else b"content-length: %d" % length
                         self._is_reframed = True
-                        self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % framing)
+                        self._parser.feed_data(framing(self._receiving.length))
         except httptools.HttpParserCallbackError as error:
             log.error("connection failed", exc_info=error.__context__)
             self.transport.abort()
@@ -180,14 +173,14 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """Note that a head has begun."""
-        if not self._is_reframed:
+        if not self._is_reframed and not self._is_deaf:
             self._url = b""
             self._headers = []
             self._is_in_head = True
 
     def on_url(self, url: bytes) -> None:
         """Take a part of the request's target."""
-        if not self._is_reframed:
+        if self._is_in_head:
             self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -207,23 +200,22 @@ class Connection(asyncio.Protocol):
         self._deadline.clear()
         try:
             if unparsed_bytes > MAX_HEAD_BYTES:  # some of it may be the body's
-                self._check_size()
-            exchange = DirectExchange(self, self._parser, self._url, self._headers)
+                check_size(self._url, self._headers, MAX_HEAD_BYTES)
+            exchange = DirectExchange(self, ParsedHead(self._parser, self._url, self._headers))
         except EnginehouseError as error:
             self._refuse(error)
             return
         except (httptools.HttpParserError, ValueError):  # the path: one that is not ASCII is malformed too
             self._refuse(MalformedHTTP("The target of the request is no path."))
             return
-        proxies = self.shared.proxies
-        if proxies is not None:
-            exchange.client, exchange.scheme = proxies.origin(self.peer, self.scheme, self._headers)
         self._receiving = exchange
-        if self._current is None and not self._queue:
-            self._ahead_bytes = 0
+        if self._current is None and not self._ahead and self._begun < AT_ONCE:
+            self._ahead.clear()
             self._begin(exchange)
-        else:
-            self._queue.append(exchange)
+        elif not self._ahead.add(exchange):
+            self._end_after_current()
+        elif self._current is None:
+            self._advance()
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body."""
@@ -234,6 +226,7 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Take the end of a request."""
         self._unparsed_bytes = 0
+        self._began_at = 0.0
         exchange = self._receiving
         if exchange is None or self._is_deaf or (self._parser.should_upgrade() and exchange.length != 0):
             return
@@ -241,58 +234,82 @@ class Connection(asyncio.Protocol):
         exchange.is_body_whole = True
         if exchange is self._current:
             self._deadline.clear()
+            if self._first:
+                self._repeated = repeated(exchange.parsed, self._first)
             if exchange.is_over:
-                self._go_on(exchange)
+                self.answered(exchange)
             else:
                 exchange.give_body()
 
-    def _check_size(self) -> None:
-        size = len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers)
-        if size > MAX_HEAD_BYTES:
-            raise HeadTooLarge(MAX_HEAD_BYTES)
-
     # ---- for exchanges ----
 
-    def write(self, data: bytes) -> None:
-        """Send *data*, unless the client has left."""
-        if not self.transport.is_closing():
-            self._written_bytes += len(data)
-            self.transport.write(data)
-
-    def abort(self) -> None:
-        """Cut the client off."""
-        self.transport.abort()
-
     def expect_body(self) -> None:
-        """Begin the time in which the body of the current request must be whole."""
+        """See to it that the body of the current request is whole in time."""
         if not self._is_parsing:  # most bodies come with the head, and need no deadline
-            self._deadline.set(BODY_TIMEOUT_S, self._body_is_late)
+            self._began_at = self._began_at or self._loop.time()
+            self._look_at_body()
 
     def answered(self, exchange: DirectExchange) -> None:
         """Go on behind *exchange*, which is answered whole."""
-        if (
-            self._receiving is None
-            and exchange.keep_alive
-            and not (self._queue or self._is_deaf or self.shared.is_ending)
-        ):
+        exchange.holding = None
+        goes_on = exchange.keep_alive and not self.shared.is_ending
+        if goes_on and self.is_stalled:
+            return  # until it is taken: further answers would fill memory that nobody reads
+        if goes_on and self._receiving is None and not (self._ahead or self._is_deaf):
             self._current = None  # of the cases below the one of most requests
             if not self._is_head_awaited:
                 self._deadline.set(KEEP_ALIVE_TIMEOUT_S, self._close)
-        elif exchange is self._receiving and exchange.keep_alive and not self.shared.is_ending:
+        elif goes_on and exchange is self._receiving:
             self._deadline.set(LINGER_S, self._close)  # the rest of its body is dropped first
         else:
             self._go_on(exchange)
 
+    def become_known(self) -> None:
+        """Hear that a request was admitted."""
+        self.is_known = True
+        self.place.become_known()
+
+    # ---- for the doors ----
+
+    @property
+    def rank(self) -> int | None:
+        """See `Holder.rank`."""
+        if not self.is_known:
+            return 0
+        if self.is_stalled:
+            return 3 if self._loop.time() - self.took_at > STALL_GRACE_S else None
+        if self._ahead:
+            return None
+        return 1 if self._current is None else 2 if self._current is self._receiving else None
+
+    @property
+    def due_at(self) -> float:
+        """See `Holder.due_at`."""
+        return self.took_at if self.is_stalled else self._deadline.at
+
+    def give_up(self) -> None:
+        """See `Holder.give_up`."""
+        if self.is_stalled:
+            self.abort()
+        elif self._current is not None:
+            self._current.fail_body(TooManyConnections())
+        elif self._is_in_head:
+            self.write(farewell(errors.describe(TooManyConnections())))
+        self._close()
+
     def end(self) -> None:
         """Close when the request that runs has been answered, or now."""
-        if self._current is None:
+        if self._current is None or self._current.is_over:
             self._close()
 
     # ---- from one request to the next, and to the end ----
 
     def _begin(self, exchange: DirectExchange) -> None:
+        self._begun += 1
         self._current = exchange
-        exchange.is_paused = self._stalled is not None and self._stalled.is_set
+        exchange.is_paused = self.is_stalled
+        if self.place.is_reserved and turned_away(exchange):
+            return
         try:
             self.shared.handle(exchange)
         except Exception as error:  # the outermost handler of a request
@@ -312,34 +329,36 @@ class Connection(asyncio.Protocol):
         if self._is_advancing:
             return
         self._is_advancing = True
-        while self._current is None and self._queue:
-            exchange = self._queue.popleft()
-            if not self._queue:
-                self._ahead_bytes = 0
-            self._begin(exchange)
-        self._is_advancing = False
-        if self._current is not None:
+        while self._current is None and self._ahead and self._begun < AT_ONCE:
+            self._begin(self._ahead.next())
+        if self._current is None and self._ahead:
+            self._loop.call_soon(self._take_turn)
             return
-        if self._verdict is not None:
+        self._is_advancing = False
+        if self._current is None and self._verdict is not None:
             self._refuse(self._verdict)
-        elif not self._is_deaf and not self._is_head_awaited:
+        elif self._current is None and not (self._is_deaf or self._is_head_awaited):
             self._deadline.set(KEEP_ALIVE_TIMEOUT_S, self._close)
+
+    def _take_turn(self) -> None:
+        self._is_advancing, self._begun = False, 0
+        if not self.transport.is_closing():
+            self._advance()
 
     def _refuse(self, error: EnginehouseError) -> None:
         """Answer what is not a request, when those before it are answered, and end the connection."""
         current = self._current
-        if current is not None and current is not self._receiving:
+        if self._ahead or (current is not None and current is not self._receiving):
             # What is wrong came behind requests that are still being answered: their answers come first, and whole.
             self._is_deaf = True
             self._verdict = self._verdict or error
             if self._receiving is not None:
-                self._queue.pop()  # it is the last, and has no end
+                self._ahead.drop_last()  # it is the last, and has no end
                 self._receiving = None
             return
-        is_begun = False
+        is_begun = current is not None and current.is_begun
+        self._current = None
         if current is not None:
-            is_begun = current.is_begun
-            self._current = None
             current.leave()
         if not is_begun:
             self.write(farewell(errors.describe(error)))
@@ -348,51 +367,34 @@ class Connection(asyncio.Protocol):
     def _end_after_current(self) -> None:
         """Drop what waits and what comes: there is too much of it."""
         self._is_deaf = True
-        self._queue.clear()
+        self._ahead.clear()
         self._receiving = None
         if self._current is not None:
             self._current.keep_alive = False
+        else:
+            self._close_behind()
 
     def _hang_up(self, *, is_whole: bool) -> None:
-        """End the connection behind what was written.
-
-        One that is closed on unread bytes is reset, and the client may never see the answer. So where more may be
-        under way it is told that no more comes from here, and listened to for a while.
-        """
+        """End the connection behind what was written; not *is_whole*: more may be under way from the client."""
         self._is_deaf = True
         self._current = self._receiving = self._verdict = None
-        self._queue.clear()
-        if is_whole or not self.transport.can_write_eof():
+        self._ahead.clear()
+        if is_whole:
             self._close()
-        elif not self.transport.is_closing():
-            self.transport.write_eof()
-            self._deadline.set(LINGER_S, self.transport.abort)
-
-    def _close(self) -> None:
-        """Close when all is written; a client that does not take it is cut off."""
-        self._is_deaf = True
-        self.transport.close()
-        self._deadline.set(LINGER_S, self.transport.abort)
-
-    def _drop(self, size: int) -> None:
-        self._dropped_bytes += size
-        if self._dropped_bytes > MAX_LINGER_BYTES and self._current is None:
-            self.transport.abort()
-
-    def _head_is_late(self) -> None:
-        self._refuse(TooSlow("head"))
-
-    def _body_is_late(self) -> None:
-        if self._current is not None:
-            self._current.body_is_late()
-
-    def _watch_stall(self) -> None:
-        assert self._stalled is not None  # noqa: S101  # by `pause_writing`
-        self._stalled_at = self._written_bytes - self.transport.get_write_buffer_size()
-        self._stalled.set(self.shared.write_timeout_s, self._is_stalled)
-
-    def _is_stalled(self) -> None:
-        if self._written_bytes - self.transport.get_write_buffer_size() <= self._stalled_at:
-            self.transport.abort()
         else:
-            self._watch_stall()
+            self._close_behind()
+
+    def _look_at_body(self) -> None:
+        exchange = self._current
+        if exchange is None:
+            return
+        left_s = self.shared.doors.limits.request_is_due(self._began_at, exchange.size) - self._loop.time()
+        if left_s > 0:
+            self._deadline.set(left_s, self._look_at_body)
+        else:
+            exchange.fail_body(TooSlow("body"))
+
+    def _await_head(self) -> None:
+        self._is_head_awaited = True
+        limit_s = RESERVED_TIMEOUT_S if self.place.is_reserved else HEAD_TIMEOUT_S
+        self._deadline.set(limit_s, lambda: self._refuse(TooSlow("head")))

@@ -19,6 +19,11 @@ class Deadline:
         self._timer_at = 0.0
 
     @property
+    def at(self) -> float:
+        """When the call is to come, or would have."""
+        return self._at
+
+    @property
     def is_set(self) -> bool:
         """Whether a call is to come."""
         return self._then is not None

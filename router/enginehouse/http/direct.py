@@ -8,14 +8,14 @@ from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
-
-import httptools
 
 from enginehouse.dialects.endpoint import ErrorReply, Header
-from enginehouse.dialects.refusals import BodyTooLarge, MalformedHTTP, TooSlow
+from enginehouse.dialects.refusals import BodyTooLarge, MemoryFull
+from enginehouse_plugin.errors import EnginehouseError
 
 from .exchange import Exchange
+from .head import ParsedHead
+from .memory import COUNTED_BYTES, Holding
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -28,83 +28,62 @@ _NO_BODY = (204, 304)
 
 
 class DirectExchange(Exchange):
-    """One request, whose head *parser* has just read, and its answer on *connection*.
+    """One request that begins with *head*, and its answer on *connection*; its *body*, if that has come with it.
 
-    The connection calls the methods of the second half.
-
-    `target` is what stood in the request's first line. `length` is the body's announced length, None if it is
-    chunked. `is_over`: the answer is whole, or nobody waits for it.
-
-    Raises:
-        MalformedHTTP: the head has no meaning, or more than one.
+    The connection calls the methods of the second half. `size` is how much of the body has come, `holding` the memory
+    that is counted for it. `is_over`: the answer is whole, or nobody waits for it. `is_of_socket`: it came by
+    the socket for administration, which the owner of the process alone may use.
     """
 
-    length: int | None = 0
-    is_old = False  # HTTP/1.0: it knows neither chunks nor `100 Continue`
     is_over = False
+    is_of_socket = False
     is_body_whole = False
-    keep_alive = True
     expects_continue = False
     _head: bytes | None = None
     _is_chunked = False
-    _size = 0
+    size = 0
+    holding: Holding | None = None
+    _failure: EnginehouseError | None = None
     _wants_body = False
     _body = b""
     _parts: list[bytes] | None = None
 
-    def __init__(
-        self,
-        connection: Connection,
-        parser: httptools.HttpRequestParser,
-        target: bytes,
-        headers: Sequence[Header],
-    ) -> None:
-        path = _short_path(target) if len(target) <= _SHORT else _path(target)
-        super().__init__(parser.get_method().decode(), path, headers, connection.peer)
+    def __init__(self, connection: Connection, head: ParsedHead, body: bytes | None = None) -> None:
+        super().__init__(head, connection.peer)
         self.connection = connection
-        self.target = target
         self.scheme = connection.scheme
-        self._limit_bytes = connection.shared.max_body_bytes
-        if len(self.named) != len(headers):
-            self.check_head()
-        named = self.named.get
-        version = parser.get_http_version()
-        if version == "1.1":
-            self.keep_alive = parser.should_keep_alive()
-            if named(b"host") is None:
-                raise MalformedHTTP("The header 'host' is missing.")
-        elif version == "1.0":
-            self.is_old = True
-            self.keep_alive = False
-        else:
-            raise MalformedHTTP(f"HTTP {version} is not spoken here.")
-        if self.method == "CONNECT":
-            raise MalformedHTTP("This server is no proxy.")
-        length = named(b"content-length")
-        if length is not None:
-            self.length = int(length)  # the parser has seen that it is a number
-        coding = named(b"transfer-encoding")
-        if coding is not None:
-            if self.is_old or coding.strip().lower() != b"chunked":
-                raise MalformedHTTP("The only transfer encoding is 'chunked', and in HTTP/1.1 alone.")
-            self.length = None
-        expected = named(b"expect")
-        if expected is not None and not self.is_old and expected.strip().lower() == b"100-continue":
-            self.expects_continue = self.length != 0
+        self.parsed = head
+        self.length = head.length
+        self.is_old = head.is_old
+        self.keep_alive = head.keep_alive
+        shared = connection.shared
+        self._limit_bytes = shared.doors.limits.max_body_bytes
+        if shared.proxies is not None:
+            self.client, self.scheme = shared.proxies.origin(connection.peer, connection.scheme, head.headers)
+        if body is not None:
+            self._body = body
+            self.size = len(body)
+            self.is_body_whole = True
+        elif head.expects_continue:
+            self.expects_continue = True
 
     # ---- for who answers ----
 
     def read_body(self, limit_bytes: int) -> None:
         """See `Exchange.read_body`."""
         self._limit_bytes = limit_bytes
-        if (self.length or 0) > limit_bytes or self._size > limit_bytes:
-            self._fail_body()
-            return
         self._wants_body = True
+        if (self.length or 0) > limit_bytes or self.size > limit_bytes:
+            self._failure = BodyTooLarge(limit_bytes)
+        elif self.size > COUNTED_BYTES and self.holding is None and not self._hold(self.size):
+            self._failure = MemoryFull()
+        if self._failure is not None:
+            self.fail_body(self._failure)
+            return
         if self.is_body_whole:
             self.give_body()
             return
-        if self.expects_continue and not self._size:
+        if self.expects_continue and not self.size:
             self.connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self.expects_continue = False
         self.connection.expect_body()
@@ -175,13 +154,13 @@ class DirectExchange(Exchange):
 
     def take_part(self, part: bytes) -> None:
         """Take a part of the body; of an answered request, or beyond the limit, only its size is kept."""
-        self._size += len(part)
-        if self.is_over or self._limit_bytes < 0:
+        self.size += len(part)
+        if self.is_over or self._failure is not None:
             return
-        if self._size > self._limit_bytes:
-            self._body, self._parts = b"", None
-            if self._wants_body:
-                self._fail_body()
+        if self.size > self._limit_bytes:
+            self.fail_body(BodyTooLarge(self._limit_bytes))
+        elif self.size > COUNTED_BYTES and not self._hold(len(part)):
+            self.fail_body(MemoryFull())
         elif self._parts is not None:
             self._parts.append(part)
         elif self._body:
@@ -189,25 +168,35 @@ class DirectExchange(Exchange):
         else:
             self._body = part
 
+    def lacks(self, size: int) -> bool:
+        """Whether the next *size* bytes are of the body, as far as its length is known."""
+        return self.length is not None and self.length - self.size >= size
+
     def give_body(self) -> None:
         """Hand the whole body to the listener, if it has asked."""
         if self._wants_body and self.listener is not None:
             self._wants_body = False
+            if not self.connection.is_known:
+                self.connection.become_known()
             body = self._body if self._parts is None else b"".join(self._parts)
             self._body, self._parts = b"", None
             self.listener.body(body)
 
-    def body_is_late(self) -> None:
-        """Tell the listener that the body has not come in time."""
-        if self.listener is not None and not self.is_over:
+    def fail_body(self, error: EnginehouseError) -> None:
+        """Drop the body, and tell the listener once it has asked for it; the connection ends with the answer."""
+        self.keep_alive = False
+        self._body, self._parts, self.holding = b"", None, None
+        self._failure = error
+        if self._wants_body and self.listener is not None and not self.is_over:
             self._wants_body = False
-            self.listener.body_failed(TooSlow("body"))
+            self.listener.body_failed(error)
 
     def leave(self) -> None:
         """Hear that the client has left."""
         if self.is_over:
             return
         self.is_begun = self.is_over = True
+        self.holding = None
         if self.listener is not None:
             self.listener.client_left()
 
@@ -223,17 +212,17 @@ class DirectExchange(Exchange):
         if self.listener is not None and not self.is_over:
             self.listener.resume()
 
-    def _fail_body(self) -> None:
-        self._wants_body = False
-        limit_bytes, self._limit_bytes = self._limit_bytes, -1
-        if self.listener is not None:
-            self.listener.body_failed(BodyTooLarge(limit_bytes))
+    def _hold(self, size: int) -> bool:
+        if self.holding is None:
+            self.holding = Holding(self.connection.shared.doors.memory)
+            size = self.size
+        return self.holding.grow(size)
 
     def _is_rest_small(self) -> bool:
         """Whether what is left of the body will come, and soon."""
         if self.length is None or self.expects_continue:
             return False
-        return self.length - self._size <= MAX_DISCARDED_BYTES
+        return self.length - self.size <= MAX_DISCARDED_BYTES
 
     def _head_of(self, status: int, headers: Sequence[Header], framing: bytes) -> bytes:
         if self.keep_alive and not (self.is_body_whole or self._is_rest_small()):
@@ -246,7 +235,7 @@ class DirectExchange(Exchange):
         return b"".join(lines)
 
 
-@lru_cache(64)  # most answers differ in their bodies alone
+@lru_cache(1024)  # most answers differ in their bodies alone, and name one of some instances
 def _first_lines(status: int, headers: tuple[Header, ...]) -> bytes:
     first = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
     return b"".join([first, *[b"%b: %b\r\n" % header for header in headers]])
@@ -265,17 +254,6 @@ def farewell(reply: ErrorReply) -> bytes:
     lines += [b"%b: %b\r\n" % header for header in reply.headers]
     return b"".join([*lines, b"content-length: %d\r\n\r\n" % len(reply.body), reply.body])
 
-
-def _path(target: bytes) -> str:
-    """Return the path of a request's target, decoded; the target may be a whole URL."""
-    if not target.startswith(b"/") or b"?" in target or b"#" in target:
-        target = httptools.parse_url(target).path or b"/"
-    path = target.decode("ascii")
-    return unquote(path) if "%" in path else path
-
-
-_SHORT = 128
-_short_path = lru_cache(256)(_path)
 
 _second = 0
 _date_line = b""

@@ -10,11 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from enginehouse.dialects.endpoint import ErrorReply, Header
-from enginehouse.dialects.refusals import MalformedHTTP
 from enginehouse_plugin.errors import EnginehouseError
 
-BODY_TIMEOUT_S = 60.0
-"""A body that has begun must be whole by then."""
+from .head import Head
 
 
 class Listener(Protocol):
@@ -39,8 +37,8 @@ class Listener(Protocol):
 class Exchange(ABC):
     """A request whose head is there, and the way to answer it. No method blocks; writing never raises.
 
-    `headers` are the request's, names in lower case, and `named` the first value of each. `response_headers` go with
-    every answer, of every status and on every lane; layers append to it. `client` is the address that counts for
+    `named` are the request's headers, in lower case, with the first value of each. `response_headers` go with every
+    answer, of every status and on every lane; layers append to it. `client` is the address that counts for
     fairness and logs, as text. `is_begun`: some of an answer has been given, or can be no more, because the client
     has left.
     """
@@ -51,13 +49,13 @@ class Exchange(ABC):
     listener: Listener | None = None
     request_id: str = ""
 
-    def __init__(self, method: str, path: str, headers: Sequence[Header], client: str) -> None:
-        self.method = method
-        self.path = path
-        self.headers = headers
+    def __init__(self, head: Head, client: str) -> None:
+        self.head = head
+        self.method = head.method
+        self.path = head.path
+        self.named = head.named
         self.client = client
         self.response_headers: list[Header] = []
-        self.named = dict(reversed(headers))
 
     @abstractmethod
     def read_body(self, limit_bytes: int) -> None:
@@ -94,21 +92,34 @@ class Exchange(ABC):
         """The value of the request's header *name* (in lower case), None without one; of several the first."""
         return self.named.get(name)
 
-    def check_head(self) -> None:
-        """Refuse a head whose meaning would depend on who reads it.
 
-        Raises:
-            MalformedHTTP: a header that may stand once is there twice.
-        """
-        if len(self.named) == len(self.headers):
-            return
-        names = [name for name, _ in self.headers]
-        for name in _ONCE:
-            if names.count(name) > 1:
-                raise MalformedHTTP(f"The header '{name.decode()}' is there more than once.")
+class Nobody(Exchange):
+    """In place of *exchange*, which has been answered while the work on it goes on: whatever is sent goes nowhere."""
 
+    is_begun = True
 
-_ONCE = (b"host", b"authorization", b"content-type", b"content-encoding", b"content-length", b"transfer-encoding")
+    def __init__(self, exchange: Exchange) -> None:
+        super().__init__(exchange.head, exchange.client)
+        self.request_id = exchange.request_id
+
+    def read_body(self, limit_bytes: int) -> None:
+        """See `Exchange.read_body`: it has been read."""
+
+    def answer(self, status: int, headers: Sequence[Header], body: bytes) -> None:
+        """See `Exchange.answer`."""
+
+    def begin(self, status: int, headers: Sequence[Header]) -> None:
+        """See `Exchange.begin`."""
+
+    def write(self, data: bytes) -> None:
+        """See `Exchange.write`."""
+
+    def finish(self, data: bytes = b"") -> None:
+        """See `Exchange.finish`."""
+
+    def abort(self) -> None:
+        """See `Exchange.abort`."""
+
 
 Handler = Callable[[Exchange], None]
 """Who takes a request at its head: it sets a listener, or answers at once."""

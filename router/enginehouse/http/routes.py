@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from functools import cache, partial
+from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,65 +17,74 @@ from litestar.handlers.http_handlers import HTTPRouteHandler
 from enginehouse import __version__
 from enginehouse.accounts import KeyRing
 from enginehouse.certificates import Standing
-from enginehouse.config import Defaults
-from enginehouse.dialects.endpoint import Endpoint
+from enginehouse.dialects.endpoint import Named
+from enginehouse.dialects.mounts import Mount
 from enginehouse.dialects.openai import models as bodies
 from enginehouse.dialects.openai.openapi import document
-from enginehouse.fleet import ModelSnapshot
+from enginehouse.dialects.refusals import NotFound
+from enginehouse.fleet import Default, ModelNotFound, ModelSnapshot
 from enginehouse.live import Live
 from enginehouse.service import Service
 from enginehouse.telemetry import METRICS_CONTENT_TYPE
+from enginehouse_plugin.errors import EnginehouseError
 
 from . import docs_page
-from .admit import check_key
+from .admit import authorization_in, check_key
+from .mounted import Mounted
 
 Connection = ASGIConnection[Any, Any, Any, Any]  # user, auth and state are not used
-
 
 _read = partial(route, http_method=[HttpMethod.GET, HttpMethod.HEAD])  # HEAD: some load balancers probe with it
 
 
-def small_routes(live: Live, service: Service, keys: KeyRing, endpoints: Sequence[Endpoint]) -> list[HTTPRouteHandler]:
-    """Return the handlers of every route but those of *endpoints*, which are documented here too."""
+def small_routes(live: Live, service: Service, keys: KeyRing, mounted: Mounted) -> list[HTTPRouteHandler]:
+    """Return the handlers of health, readiness and metrics, and of documentation of all of *mounted*."""
     live.observe(("server.metrics_public",))
     snapshot = service.snapshot
-    created = int(time.time())
 
-    def ask_key(connection: Connection, _: BaseRouteHandler) -> None:
-        given = [value for name, value in connection.scope["headers"] if name == b"authorization"]
-        check_key(keys, given[0] if given else None)
+    def ask_key(connection: Connection, _: BaseRouteHandler | None = None) -> None:
+        key_of(connection, keys)
+
+    def may_see(connection: Connection) -> bool:
+        if not keys.is_open and authorization_in(_named(connection)) is None:
+            return False  # a load balancer, which is no news
+        try:
+            ask_key(connection)
+        except EnginehouseError:
+            return False
+        return True
 
     def check_metrics_key(connection: Connection, handler: BaseRouteHandler) -> None:
         if not live.config.server.metrics_public:
             ask_key(connection, handler)
 
-    @_read("/v1/models", guards=[ask_key], sync_to_thread=False)
-    def list_models() -> Response[bytes]:
-        return _json(bodies.model_list([_card(model, created) for model in snapshot().models.values()]))
-
-    @_read("/v1/models/{model_id:path}", guards=[ask_key], sync_to_thread=False)
-    def show_model(request: Request[Any, Any, Any]) -> Response[bytes]:
-        # Not a parameter of its own: how one is declared differs between Litestar's versions.
-        name = str(request.path_params["model_id"]).removeprefix("/")
-        return _json(bodies.model_card(_card(service.model(name), created)))
+    @_read("/", sync_to_thread=False)  # where agents look whether there is a server
+    def root() -> Response[bytes]:
+        return _json(bodies.health(__version__))
 
     @_read("/health", sync_to_thread=False)
     def health() -> Response[bytes]:
         return _json(bodies.health(__version__))
 
     @_read("/ready", sync_to_thread=False)
-    def ready() -> Response[bytes]:
-        fleet = snapshot()
+    def ready(request: Request[Any, Any, Any]) -> Response[bytes]:
+        fleet, state = snapshot(), service.accounts
         readiness = bodies.Readiness(
-            status=fleet.state,
+            status="accounts_unavailable" if state == "refusing" and fleet.state == "ready" else fleet.state,
+            accounts=msgspec.UNSET if state == "written" else state,
             models={name: model.state for name, model in fleet.models.items()},
             loading={
                 name: bodies.Loading(stage=progress.stage, fraction=progress.fraction)
                 for name, model in fleet.models.items()
                 if (progress := model.loading) is not None
             },
+            problems={
+                name: problem
+                for name, model in fleet.models.items()
+                if (problem := model.problem) is not None and may_see(request)
+            },
         )
-        return _json(bodies.readiness(readiness), is_ok=fleet.state == "ready")
+        return _json(bodies.readiness(readiness), is_ok=readiness.status == "ready")
 
     @_read("/metrics", guards=[check_metrics_key], sync_to_thread=False)
     def metrics() -> Response[bytes]:
@@ -83,22 +92,95 @@ def small_routes(live: Live, service: Service, keys: KeyRing, endpoints: Sequenc
         headers = {"content-type": METRICS_CONTENT_TYPE}
         return Response(service.metrics_text().encode(), headers=headers, media_type=MediaType.JSON)
 
-    handlers = [list_models, show_model, health, ready, metrics]
+    handlers = [root, health, ready, metrics]
     if live.config.server.docs:
-        handlers += _documentation(endpoints)
+        handlers += _documentation(mounted)
     return handlers
 
 
-def _documentation(endpoints: Sequence[Endpoint]) -> list[HTTPRouteHandler]:
-    described = cache(partial(document, endpoints))
+def model_routes(
+    service: Service, keys: KeyRing, mounted: Mounted, prefixes: Collection[str]
+) -> list[HTTPRouteHandler]:
+    """Return the handlers of the routes for models under *prefixes*, as long as there are mounts."""
+    if not prefixes:
+        return []
+    created = int(time.time())
 
-    @_read("/openapi.json", sync_to_thread=False)
+    @_read([f"{prefix}/models" for prefix in prefixes], sync_to_thread=False)
+    def list_models(request: Request[Any, Any, Any]) -> Response[bytes]:
+        mount = mount_of(request, request.scope["path"].rstrip("/").removesuffix("/models"), mounted, keys)
+        models = service.snapshot().models
+        scope = keys.scope(key_of(request, keys))
+        cards = [
+            _card(name, named, models[named.model], mount.label, created)
+            for name, named in mount.names.items()
+            if scope.allows_model(named.model)
+        ]
+        return _json(bodies.model_list(cards))
+
+    @_read([f"{prefix}/models/{{model_id:path}}" for prefix in prefixes], sync_to_thread=False)
+    def show_model(request: Request[Any, Any, Any]) -> Response[bytes]:
+        # Not a parameter of its own: how one is declared differs between Litestar's versions.
+        below = str(request.path_params["model_id"])
+        mount = mount_of(
+            request, request.scope["path"].removesuffix("/").removesuffix(f"/models{below}"), mounted, keys
+        )
+        name = below.removeprefix("/")
+        named = mount.names.get(name)
+        if named is None or not keys.scope(key_of(request, keys)).allows_model(named.model):
+            raise ModelNotFound(name, known=mount.names)
+        return _json(bodies.model_card(_card(name, named, service.model(named.model), mount.label, created)))
+
+    return [list_models, show_model]
+
+
+def mount_of(request: Request[Any, Any, Any], prefix: str, mounted: Mounted, keys: KeyRing) -> Mount:
+    """Return whose routes *request* means under *prefix*.
+
+    Raises:
+        NotFound: nothing is mounted there for its host and key.
+        Unauthorized: it has no key, or one that is not known.
+    """
+    hosts = [value for name, value in request.scope["headers"] if name == b"host"]
+    ways = mounted.models.get(prefix)
+    found = None if ways is None else ways.of(hosts[0] if hosts else None, key_of(request, keys))
+    if found is None:
+        raise NotFound(request.scope["path"])
+    return found
+
+
+def key_of(connection: Connection, keys: KeyRing) -> str:
+    """The name of the key that a request has.
+
+    Raises:
+        Unauthorized: it has none, or one that is not known.
+    """
+    client = connection.scope.get("client")
+    return check_key(keys, authorization_in(_named(connection)), client[0] if client else "")
+
+
+def _named(connection: Connection) -> dict[bytes, bytes]:
+    return dict(reversed(list(connection.scope["headers"])))  # of several the first
+
+
+def _documentation(mounted: Mounted) -> list[HTTPRouteHandler]:
+    # Each is made when it is asked for, on a thread: that takes tens of milliseconds the first time.
+    made: list[tuple[object, bytes, bytes]] = []
+
+    def described() -> tuple[object, bytes, bytes]:
+        mounts = mounted.mounts
+        if not made or made[0][0] is not mounts:  # a reload may have changed them
+            whole = document([each for mount in mounts for each in mount.endpoints], list(mounted.models))
+            made[:] = [(mounts, bodies.encode(whole), docs_page.render(whole))]
+        return made[0]
+
+    @_read("/openapi.json", sync_to_thread=True)
     def openapi() -> Response[bytes]:
-        return _json(bodies.encode(described()))
+        return _json(described()[1])
 
-    @_read("/docs", sync_to_thread=False)
+    @_read("/docs", sync_to_thread=True)
     def docs() -> Response[bytes]:
-        return Response(docs_page.render(described()), media_type=MediaType.HTML)
+        return Response(described()[2], media_type=MediaType.HTML)
 
     return [openapi, docs]
 
@@ -107,24 +189,32 @@ def _json(body: bytes, *, is_ok: bool = True) -> Response[bytes]:
     return Response(body, media_type=MediaType.JSON, status_code=bodies.OK if is_ok else bodies.NOT_READY)
 
 
-def _card(model: ModelSnapshot, created: int) -> bodies.ModelCard:
+def _card(name: str, named: Named, model: ModelSnapshot, profile: str, created: int) -> bodies.ModelCard:
     instance = model.described
     capabilities = instance.capabilities if instance else None
     declared = instance.declared if instance else None
     standing = instance.standing if instance else None
+    decided = model.defaults_by(profile)
+    described = named.agent or model.config
+    values = decided.values
+    if named.agent is not None:
+        own = msgspec.structs.asdict(named.agent.defaults).items()
+        values = {**values, **{field: Default(value, "configuration") for field, value in own if value is not None}}
     return bodies.ModelCard(
-        id=model.name,
+        id=name,
         created=created,
-        owned_by=model.config.owned_by,
-        description=model.config.description,
-        context_length=capabilities.context_tokens if capabilities else model.config.context_tokens,
+        owned_by=described.owned_by,
+        description=described.description,
+        context_length=capabilities.context_tokens if capabilities else model.config.said_context,
         features=tuple(sorted(capabilities.features)) if capabilities else (),
         declared_features=tuple(sorted(declared.features)) if declared else (),
         proven_features=tuple(sorted(declared.features & standing.proven)) if declared and standing else (),
         trust=model.trust,
         certificate=_certificate(standing) if standing else None,
         limits=capabilities.limits if capabilities else {},
-        defaults=_given(model.config.defaults),
+        defaults={field: default.value for field, default in values.items()},
+        defaults_from={field: default.origin for field, default in values.items()},
+        defaults_refused=decided.refused,
         backends=tuple(placement.backend for placement in model.config.placements),
         state=model.state,
     )
@@ -142,8 +232,3 @@ def _certificate(standing: Standing) -> bodies.CertificateCard:
         selection=certificate.selection,
         unproven=certificate.unproven,
     )
-
-
-def _given(defaults: Defaults) -> dict[str, Any]:
-    """Return the defaults that the configuration sets."""
-    return {name: value for name, value in msgspec.structs.asdict(defaults).items() if value is not None}

@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .direct import DirectExchange
+from .doors import Doors
+from .limits import Limits
 from .proxies import TrustedProxies
 
 if TYPE_CHECKING:
     from .connection import Connection
+    from .writing import Writing
 
 
 class Shared:
-    """Their handler, their limits, and who they are.
-
-    `write_timeout_s`: a client that takes nothing for so long is cut off. `is_ending`: each connection ends with
-    the request that runs on it.
-    """
+    """Their handler, their limits, and who they are. `is_ending`: each connection ends with its present request."""
 
     def __init__(
-        self,
-        handle: Callable[[DirectExchange], None],
-        *,
-        write_timeout_s: float,
-        max_body_bytes: int,
-        proxies: TrustedProxies | None = None,
+        self, handle: Callable[[DirectExchange], None], limits: Limits, *, proxies: TrustedProxies | None = None
     ) -> None:
         self.handle = handle
-        self.write_timeout_s = write_timeout_s
-        self.max_body_bytes = max_body_bytes
+        self.doors = Doors(limits, proxies)
         self.proxies = proxies
         self.connections: set[Connection] = set()
-        self.refused: set[Connection] = set()  # beyond the limit, to be told so
         self.is_ending = False
+        self._sending: list[Writing] = []
+
+    def send_soon(self, connection: Writing) -> None:
+        """Have *connection* send what it holds at the end of this turn of the loop, after all that has come with it.
+
+        A write wakes its reader, which takes a processor and its caches from whoever writes: what came together is
+        worked on without that.
+        """
+        if not self._sending:
+            asyncio.get_running_loop().call_soon(self._send)
+        self._sending.append(connection)
+
+    def _send(self) -> None:
+        sending, self._sending = self._sending, []
+        for connection in sending:
+            connection.send()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from .logs import configure_logging, flush_logs, get_logger, log_request, lost_lines
-from .metrics import METRICS_CONTENT_TYPE, InstanceGauge, Metrics
+from .metrics import METRICS_CONTENT_TYPE, DoorGauge, InstanceGauge, Metrics
+from .watchdog import Watchdog
 
 __all__ = [
     "METRICS_CONTENT_TYPE",
+    "DoorGauge",
     "InstanceGauge",
     "Metrics",
+    "Watchdog",
     "configure_logging",
     "flush_logs",
     "get_logger",

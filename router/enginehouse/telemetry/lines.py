@@ -111,10 +111,15 @@ def _writer(out: TextIO) -> Write:
 
         return write_text
 
+    is_cut = False  # the log ends within a line, whose rest is lost
+
     def write(data: bytes) -> None:
         # Past the stream: its lock would make others wait who write to standard error while the log is stuck.
-        rest = memoryview(data)
+        nonlocal is_cut
+        rest = memoryview(b"\n" + data if is_cut else data)
         while rest:
-            rest = rest[os.write(descriptor, rest) :]
+            written = os.write(descriptor, rest)
+            is_cut = written < len(rest)
+            rest = rest[written:]
 
     return write

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
 from enginehouse_plugin import RequestFacts
 
 from .logs import lost_lines
+from .watchdog import BLOCKS
 
 _DURATION_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 _TTFT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
@@ -77,12 +78,30 @@ class InstanceGauge(msgspec.Struct, frozen=True, kw_only=True):
     running: int
     waiting: int
     restarts: int
+    hangs: int
+    breaker: str = "closed"
+    breaker_opened: int = 0
+    retried: int = 0
+
+
+class DoorGauge(msgspec.Struct, frozen=True, kw_only=True):
+    """What is read off the listener: connections by kind, the most there may be, and bytes in flight."""
+
+    open: int = 0
+    strangers: int = 0
+    reserved: int = 0
+    most: int = 0
+    given_up: int = 0
+    turned_away: int = 0
+    bodies_bytes: int = 0
+    answers_bytes: int = 0
 
 
 class Metrics:
-    """Counters of this process, changed on the event loop's thread alone."""
+    """Counters of this process, changed on the event loop's thread alone. `doors` reads those of the listener."""
 
     def __init__(self) -> None:
+        self.doors: Callable[[], DoorGauge] = DoorGauge
         self._requests: dict[tuple[str, int], int] = {}
         self._models: dict[str, _ModelCounts] = {}
 
@@ -103,8 +122,8 @@ class Metrics:
         if facts.ttft_s is not None:
             counts.ttft.observe(facts.ttft_s)
 
-    def render(self, instances: Iterable[InstanceGauge]) -> str:
-        """All metrics in Prometheus' text format 0.0.4."""
+    def render(self, instances: Iterable[InstanceGauge], *, lost_rows: int = 0, is_written: bool = True) -> str:
+        """All metrics in Prometheus' text format 0.0.4; *lost_rows* are those of usage, *is_written*: it takes more."""
         text = _Text()
         text.family("enginehouse_requests_total", "counter", "Requests that have ended.")
         for (model, status), number in self._requests.items():
@@ -146,9 +165,38 @@ class Metrics:
         text.family("enginehouse_instance_restarts_total", "counter", "Restarts after an unexpected end.")
         for row in rows:
             text.sample(row.restarts, model=row.model, instance=row.instance_id)
+        text.family("enginehouse_instance_hangs_total", "counter", "Restarts of an engine that made no progress.")
+        for row in rows:
+            text.sample(row.hangs, model=row.model, instance=row.instance_id)
+        _render_tries(text, rows)
+        self._render_doors(text)
+        text.family("enginehouse_loop_blocks_total", "counter", "Times that the event loop was blocked.")
+        text.sample(BLOCKS.count)
+        text.family("enginehouse_loop_blocked_seconds_total", "counter", "Time in which the event loop was blocked.")
+        text.sample(round(BLOCKS.total_s, 3))
         text.family("enginehouse_log_lines_lost_total", "counter", "Lines that the log did not take.")
         text.sample(lost_lines())
+        text.family("enginehouse_usage_rows_lost_total", "counter", "Rows of usage that the database did not take.")
+        text.sample(lost_rows)
+        text.family("enginehouse_accounts_written", "gauge", "1 while the database of accounts takes what it is given.")
+        text.sample(int(is_written))
         return text.whole()
+
+    def _render_doors(self, text: _Text) -> None:
+        doors = self.doors()
+        text.family("enginehouse_connections", "gauge", "Open connections of clients.")
+        text.sample(doors.open - doors.strangers, kind="known")
+        text.sample(doors.strangers, kind="unknown")
+        text.sample(doors.reserved, kind="reserved")
+        text.family("enginehouse_connections_limit", "gauge", "Connections of clients that there may be.")
+        text.sample(doors.most)
+        text.family("enginehouse_connections_given_up_total", "counter", "Idle connections given up for others.")
+        text.sample(doors.given_up)
+        text.family("enginehouse_connections_turned_away_total", "counter", "Connections beyond the limits.")
+        text.sample(doors.turned_away)
+        text.family("enginehouse_in_flight_bytes", "gauge", "Memory of large bodies, and of answers not yet taken.")
+        text.sample(doors.bodies_bytes, kind="bodies")
+        text.sample(doors.answers_bytes, kind="answers")
 
 
 class _Text:
@@ -182,3 +230,15 @@ class _Text:
 
 def _escape(label: str) -> str:
     return label.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _render_tries(text: _Text, rows: Sequence[InstanceGauge]) -> None:
+    text.family("enginehouse_instance_breaker", "gauge", "1 for the state that an instance's breaker is in.")
+    for row in rows:
+        text.sample(1, model=row.model, instance=row.instance_id, state=row.breaker)
+    text.family("enginehouse_instance_breaker_opened_total", "counter", "Times that an instance's breaker opened.")
+    for row in rows:
+        text.sample(row.breaker_opened, model=row.model, instance=row.instance_id)
+    text.family("enginehouse_instance_retries_total", "counter", "Requests that an instance failed, tried again.")
+    for row in rows:
+        text.sample(row.retried, model=row.model, instance=row.instance_id)

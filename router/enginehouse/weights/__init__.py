@@ -11,33 +11,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from enginehouse_plugin.errors import SourceNotFound
 
-from . import demo, hub
+from . import demo, held, hub
 from .cache import cache_folder
+from .held import Held, all_held, remove
 from .progress import Progress
+from .room import Disk, held_bytes
 from .source import DemoSource, HubSource, LocalSource, RemoteSource, Source, looks_like_repository, parse
+from .wanted import Wanted, looks_wanted, wanted
 
 __all__ = [
     "DemoSource",
+    "Disk",
+    "Held",
     "HubSource",
     "LocalSource",
     "Progress",
     "RemoteSource",
     "Source",
+    "Wanted",
+    "all_held",
     "cache_folder",
+    "held_bytes",
     "locate",
+    "looks_wanted",
     "parse",
+    "recommended",
+    "remove",
     "resolve",
+    "staying",
+    "wanted",
 ]
 
 _SILENT = Progress()
+_NO_LIMIT = Disk()
 
 
-def resolve(source: str, *, progress: Progress = _SILENT, base: Path | None = None) -> Path | None:
-    """Return the absolute path of the weights of *source*, fetched first where they are not here yet.
+def resolve(
+    source: str,
+    *,
+    progress: Progress = _SILENT,
+    base: Path | None = None,
+    disk: Disk = _NO_LIMIT,
+    is_all_read: bool = False,
+    is_used: bool = False,
+) -> Path | None:
+    """Return the absolute path of the weights of *source*, fetched first where they are not here yet, or are damaged.
+
+    What is fetched keeps within the limit of *disk*. With *is_all_read* all that is here is read and compared with its
+    digests, else what has changed since. With *is_used* nobody removes it until this process ends.
 
     None for a source without local weights (a URL). A relative path counts from *base*. Blocks for as long
     as a download takes: call it in a thread. To cancel, let a method of *progress* raise.
@@ -47,13 +73,24 @@ def resolve(source: str, *, progress: Progress = _SILENT, base: Path | None = No
     """
     match parse(source, base=base):
         case DemoSource(name):
-            return demo.fetch(demo.demo_named(name), progress)
+            path = demo.fetch(demo.demo_named(name), progress, disk)
+            noted = demo.demo_named(name).source
         case HubSource() as hub_source:
-            return hub.fetch(hub_source, progress)
+            path = hub.fetch(hub_source, progress, disk, is_all_read=is_all_read)
+            noted = hub.pinned(hub_source)
         case LocalSource(path):
             return _local(source, path)
         case RemoteSource():
             return None
+    if is_used:
+        held.use(noted)
+    return path
+
+
+def staying(sources: Iterable[str]) -> set[str]:
+    """*sources* as weights are noted under them: a branch is the commit that it last meant."""
+    parsed = ((source, parse(source)) for source in sources)
+    return {hub.pinned(each) if isinstance(each, HubSource) else source for source, each in parsed}
 
 
 def locate(source: str, *, base: Path | None = None) -> Path | None:
@@ -71,6 +108,19 @@ def locate(source: str, *, base: Path | None = None) -> Path | None:
             return path.absolute() if path.exists() else None
         case RemoteSource():
             return None
+
+
+def recommended(source: str) -> dict[str, float]:
+    """What the authors of *source* recommend for sampling, where the weights themselves cannot say it.
+
+    Raises:
+        InvalidSource: *source* cannot be read as one.
+    """
+    match parse(source):
+        case DemoSource(name):
+            return demo.demo_named(name).recommended
+        case _:
+            return {}
 
 
 def _local(source: str, path: Path) -> Path:

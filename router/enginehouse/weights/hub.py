@@ -7,21 +7,21 @@ when it was last asked for, so that a start without network neither fails nor us
 
 from __future__ import annotations
 
-import hashlib
 import re
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import msgspec
 
-from .cache import cache_folder, disk_trouble, require_free, sha256_of
+from . import held, part
+from .cache import cache_folder, disk_trouble, require_free
 from .errors import FetchFailed, InvalidSource, WrongDigest
+from .hub_errors import hub_trouble, not_reached, unreachable
 from .progress import Progress
-from .source import HubSource
+from .room import Disk, make_room
+from .source import HubSource, parse
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo, RepoSibling
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _Note = TypeVar("_Note")
 _WORKERS = 4
+_NO_LIMIT = Disk()
 _PART = re.compile(r"(?P<stem>.+)-\d{5}-of-(?P<count>\d{5})\.gguf")
 _PICKLED = (".bin", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".ot", ".tflite")
 _DUPLICATE_FOLDERS = ("original/", "onnx/")
@@ -61,31 +62,29 @@ def locate(source: HubSource) -> Path | None:
     return first.parents[snapshot.files[0].count("/")]
 
 
-def fetch(source: HubSource, progress: Progress) -> Path:
-    """Return the file or folder of *source*, fetched if it is not here yet.
+def fetch(source: HubSource, progress: Progress, disk: Disk = _NO_LIMIT, *, is_all_read: bool = False) -> Path:
+    """Return the file or folder of *source*, fetched if it is not here yet, or is not what it was.
+
+    With *is_all_read* all that is here is read and compared with its digests, also what has not changed since.
 
     Raises:
         FetchFailed: the hub cannot be reached, or has not what is asked for, or does not give it.
         InvalidSource: the repository holds several GGUF files and none is named.
         WrongDigest: a file is not the one that the hub announced.
         CacheUnusable: the disk is full or may not be written.
+        NoRoom: it does not fit within the limit of *disk*.
     """
-    if source.is_pinned and (path := locate(source)):
+    if source.is_pinned and (path := _sound(source, source.revision, progress, is_all_read=is_all_read)):
         return path
-    with _hub_trouble(source):
+    with hub_trouble(source):
         try:
             info = _ask(source)
-        except _unreachable() as error:
-            if path := locate(source):
-                commit = _remembered_commit(source)
+        except unreachable() as error:
+            commit = _remembered_commit(source)
+            if commit and (path := _sound(source, commit, progress, is_all_read=is_all_read)):
                 progress.note(f"The hub cannot be reached; {source} is taken as commit {commit}, what it last meant.")
                 return path
-            raise FetchFailed(
-                str(source),
-                problem=f"the hub cannot be reached ({_first_line(error)}), and the weights are not here yet",
-                fix="Check the network and the proxy settings (HTTPS_PROXY); HF_ENDPOINT names another hub, and "
-                "HF_HUB_OFFLINE=1 forbids asking one. Or use weights that are here, by their path.",
-            ) from error
+            raise not_reached(source, error) from error
         commit = info.sha or ""
         if not source.is_pinned:
             progress.note(
@@ -94,12 +93,31 @@ def fetch(source: HubSource, progress: Progress) -> Path:
             )
             _write_note(_branch_note(source), commit)
         siblings = _wanted(source, info.siblings or [], progress)
-        paths = _download(source, commit, siblings, progress)
+        _sound(source, commit, progress, is_all_read=is_all_read)
+        paths = _download(source, commit, siblings, progress, disk)
     if source.file is not None:
         return paths[_parts_of(source.file).index(source.file)]
     files = tuple(sibling.rfilename for sibling in siblings)
     _write_note(_snapshot_note(source.repo, commit), Snapshot(commit, files))
     return paths[0].parents[files[0].count("/")]
+
+
+def listed(source: HubSource) -> tuple[str, list[str]]:
+    """The commit that *source* means now, and the names of its files; where no hub can be reached, what is here of it.
+
+    Raises:
+        FetchFailed: the hub cannot be reached and nothing is here, or has no such repository or revision.
+    """
+    with hub_trouble(source):
+        try:
+            info = _ask(source)
+        except unreachable() as error:
+            commit = source.revision if source.is_pinned else _remembered_commit(source)
+            snapshot = _read_note(_snapshot_note(source.repo, commit), Snapshot) if commit else None
+            if snapshot is None:
+                raise not_reached(source, error) from error
+            return snapshot.commit, list(snapshot.files)
+    return info.sha or source.revision, [sibling.rfilename for sibling in info.siblings or []]
 
 
 def _ask(source: HubSource) -> ModelInfo:
@@ -154,7 +172,9 @@ def _is_duplicate(name: str) -> bool:
     return name.endswith(_PICKLED) or name.startswith(_DUPLICATE_FOLDERS)
 
 
-def _download(source: HubSource, commit: str, siblings: list[RepoSibling], progress: Progress) -> list[Path]:
+def _download(
+    source: HubSource, commit: str, siblings: list[RepoSibling], progress: Progress, disk: Disk
+) -> list[Path]:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     total_bytes = sum(sibling.size or 0 for sibling in siblings)
@@ -162,55 +182,90 @@ def _download(source: HubSource, commit: str, siblings: list[RepoSibling], progr
     cache = Path(HF_HUB_CACHE)
     with disk_trouble(cache):
         cache.mkdir(parents=True, exist_ok=True)
-        require_free(cache, sum(sibling.size or 0 for sibling in missing))
+        needed_bytes = sum(sibling.size or 0 for sibling in missing)
+        stays = {pinned(each) for each in map(parse, disk.stays) if isinstance(each, HubSource)} | disk.stays
+        make_room(disk, pinned(source, commit), needed_bytes, stays, progress)
+        require_free(cache, needed_bytes - sum(_part_bytes(source, sibling) for sibling in missing))
         tally = _Tally(progress, total_bytes)
         with ThreadPoolExecutor(_WORKERS, thread_name_prefix="hub") as pool:
             jobs = [pool.submit(_download_file, source, commit, sibling, tally) for sibling in siblings]
             try:
-                return [job.result() for job in jobs]
+                paths = [job.result() for job in jobs]
             except BaseException:
                 tally.stop()
                 for job in jobs:
                     job.cancel()
                 raise
+    held.keep(pinned(source, commit), paths, is_fetched=bool(missing))
+    return paths
 
 
 def _download_file(source: HubSource, commit: str, sibling: RepoSibling, tally: _Tally) -> Path:
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.constants import MAX_HTTP_DOWNLOAD_SIZE
 
     here = _cached_file(source.repo, commit, sibling.rfilename)
     if here is not None:
         tally.add(sibling.size or 0)
         return here
-    path = Path(hf_hub_download(source.repo, sibling.rfilename, revision=commit, tqdm_class=tally.bar))
-    try:
-        _verify(source, sibling, path)
-    except WrongDigest:
-        path.resolve().unlink(missing_ok=True)
-        path.unlink(missing_ok=True)
-        raise
+    for is_last in (False, True):
+        actual = None
+        if sibling.lfs is not None and sibling.lfs.size <= MAX_HTTP_DOWNLOAD_SIZE:
+            actual = part.download(source, commit, sibling, tally.progress, tally.bar)
+        if actual is None:
+            path = Path(hf_hub_download(source.repo, sibling.rfilename, revision=commit, tqdm_class=tally.bar))
+            expected = sibling.blob_id if sibling.lfs is None else sibling.lfs.sha256
+            if expected is None or (actual := held.digest_of(path, expected)) == expected:
+                return path
+            held.drop(path)
+        if is_last:
+            break
+        tally.progress.note(f"'{sibling.rfilename}' of {source} came with a wrong digest, and is fetched again.")
+    expected = sibling.blob_id if sibling.lfs is None else sibling.lfs.sha256
+    raise WrongDigest(str(source), file=sibling.rfilename, expected=str(expected), actual=str(actual))
+
+
+def _part_bytes(source: HubSource, sibling: RepoSibling) -> int:
+    return 0 if sibling.lfs is None else part.part_bytes(source.repo, sibling.lfs.sha256)
+
+
+def _sound(source: HubSource, commit: str, progress: Progress, *, is_all_read: bool) -> Path | None:
+    """Where *source* at *commit* is, whole and as it was; files that are not are said, and removed."""
+    here = HubSource(source.repo, commit, source.file)
+    path = locate(here)
+    if path is None:
+        return None
+    files = _files(here, path)
+    damaged = held.damaged(str(here), files, is_all=is_all_read)
+    for file, actual in damaged.items():
+        progress.note(f"{file} is damaged: its digest is {actual}, not {file.resolve().name}. It is fetched again.")
+        held.drop(file)
+    if damaged:
+        return None
+    held.keep(str(here), files, is_fetched=False)
     return path
 
 
-def _verify(source: HubSource, sibling: RepoSibling, path: Path) -> None:
-    """Compare with what the hub announced: SHA-256 of large files, git's own digest of the others."""
-    if sibling.lfs is not None:
-        expected, actual = sibling.lfs.sha256, sha256_of(path)
-    elif sibling.blob_id is not None:
-        content = path.read_bytes()
-        expected = sibling.blob_id
-        actual = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-    else:
-        return
-    if actual != expected:
-        raise WrongDigest(str(source), file=sibling.rfilename, expected=expected, actual=actual)
+def _files(source: HubSource, path: Path) -> list[Path]:
+    """The files of *source*, which is at *path* whole."""
+    if source.file is not None:
+        folder = path.parents[source.file.count("/")]
+        return [folder / name for name in _parts_of(source.file)]
+    snapshot = _read_note(_snapshot_note(source.repo, source.revision), Snapshot)
+    return [] if snapshot is None else [path / name for name in snapshot.files]
+
+
+def pinned(source: HubSource, commit: str | None = None) -> str:
+    """*source* with the commit that it means, or last meant here."""
+    commit = commit or (source.revision if source.is_pinned else _remembered_commit(source)) or source.revision
+    return str(HubSource(source.repo, commit, source.file))
 
 
 class _Tally:
     """Adds the bytes of all files, and gives huggingface_hub the progress-bar class that it asks for."""
 
     def __init__(self, progress: Progress, total_bytes: int) -> None:
-        self._progress = progress
+        self.progress = progress
         self._total_bytes = total_bytes
         self._done_bytes = 0
         self._is_stopped = False
@@ -242,7 +297,7 @@ class _Tally:
             if self._is_stopped:
                 raise InterruptedError("another file of the same download failed")
             self._done_bytes += n_bytes
-            self._progress.advance("downloading", min(self._done_bytes, self._total_bytes), self._total_bytes)
+            self.progress.advance("downloading", min(self._done_bytes, self._total_bytes), self._total_bytes)
 
     def stop(self) -> None:
         with self._lock:
@@ -284,62 +339,3 @@ def _write_note(path: Path, note: Snapshot | str) -> None:
         part = path.with_suffix(f".{threading.get_ident()}.part")
         part.write_bytes(msgspec.json.encode(note))
         part.replace(path)
-
-
-# ---- errors ----
-
-
-def _unreachable() -> tuple[type[Exception], ...]:
-    import httpx2
-    from huggingface_hub.errors import OfflineModeIsEnabled
-
-    return (httpx2.TransportError, OfflineModeIsEnabled)
-
-
-@contextmanager
-def _hub_trouble(source: HubSource) -> Iterator[None]:
-    from huggingface_hub import errors
-
-    def failed(problem: str, fix: str, *, retryable: bool = False) -> FetchFailed:
-        return FetchFailed(str(source), problem=problem, fix=fix, retryable=retryable)
-
-    broken_off: tuple[type[Exception], ...] = (
-        errors.LocalEntryNotFoundError,
-        errors.FileMetadataError,
-        *_unreachable(),
-    )
-    try:
-        yield
-    except errors.GatedRepoError as error:
-        raise failed(
-            "its owner gives access only on request",
-            "Ask for access on the repository's page, then log in with 'hf auth login' or set HF_TOKEN.",
-        ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise failed(
-            "the hub has no such repository, or it is private",
-            "Check the spelling; for a private one log in with 'hf auth login' or set HF_TOKEN.",
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise failed(
-            f"the repository has no revision '{source.revision}'",
-            "Its page on the hub lists commits under 'Files and versions' > 'History'.",
-        ) from error
-    except errors.HFValidationError as error:
-        raise failed(_first_line(error), "Write hub:ORG/REPO@REVISION.") from error
-    except errors.HfHubHTTPError as error:
-        raise failed(
-            f"the hub answered {_first_line(error)}",
-            "Try again later; HF_TOKEN may be missing or wrong.",
-            retryable=True,
-        ) from error
-    except broken_off as error:
-        raise failed(
-            f"the download broke off ({_first_line(error)})",
-            "Try again: files that are whole are kept.",
-            retryable=True,
-        ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

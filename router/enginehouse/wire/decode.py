@@ -1,36 +1,45 @@
 """One strict typed decode of any struct: bytes of a body to the struct; every violation is an `InvalidRequest`.
 
-A body that is right costs one typed decode, and one without types that proves that no key is given twice; what is
+An ordinary body that is right costs one typed decode, and one encode that proves that no key is given twice; what is
 wrong with any other body is worked out in `problems`. What is expected where a pattern or a key does not fit is
 said by the types: `Meta(extra={"expected": "…"})`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
 from enginehouse.violation import ANY, Step, Violation, taken_apart, value_at
 from enginehouse.wire import problems
-from enginehouse.wire.duplicates import duplicate_key
+from enginehouse.wire.duplicates import Proof, duplicate_key
 from enginehouse.wire.leniency import Leniency
 from enginehouse.wire.places import Places
+from enginehouse.wire.structure import check_values
 
 T = TypeVar("T", bound=msgspec.Struct)
 UnknownFields = Literal["refuse", "report"]
 
 _decode_untyped = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
+_MINUS_ZERO = b'"-0"'
 
 
 class Decoder(Generic[T]):
-    """Decodes bodies into the struct *root*. Made once for each kind of request."""
+    """Decodes bodies into the struct *root*. Made once for each kind of request.
 
-    def __init__(self, root: type[T]) -> None:
+    *mend* puts in form what a body may leave out and types cannot say, in the body decoded without types; it says
+    whether it has changed anything.
+    """
+
+    def __init__(self, root: type[T], mend: Callable[[Any], bool] | None = None) -> None:
+        self._mend = mend
         self._decode = msgspec.json.Decoder(root).decode
         self._places = Places(root)
         self._leniency = Leniency(root)
+        self._proof = Proof(root)
 
     def decode(self, body: bytes, *, unknown_fields: UnknownFields = "refuse") -> tuple[T, tuple[str, ...]]:
         """Decode *body*; return it and the names of its unknown fields (none with `"refuse"`).
@@ -40,14 +49,18 @@ class Decoder(Generic[T]):
         Raises:
             InvalidRequest: with the field in `param`.
         """
+        check_values(body)
         unknown: tuple[str, ...] = ()
+        is_proven = False
         try:
             try:
                 decoded = self._decode(body)
             except msgspec.ValidationError as error:
-                decoded, unknown = self._decode_mended(body, error, unknown_fields)
+                decoded, unknown, is_proven = self._decode_mended(body, error, unknown_fields)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise problems.malformed(body, error) from error
+            if is_proven or (_MINUS_ZERO not in body and self._proof.holds(body, decoded)):
+                return decoded, unknown
             tree = _decode_untyped(body)
             if path := duplicate_key(body, tree):
                 raise problems.duplicate_key(path)
@@ -59,8 +72,8 @@ class Decoder(Generic[T]):
 
     def _decode_mended(
         self, body: bytes, error: msgspec.ValidationError, unknown_fields: UnknownFields
-    ) -> tuple[T, tuple[str, ...]]:
-        """Decode a body that *error* was about, if all it needs is leniency."""
+    ) -> tuple[T, tuple[str, ...], bool]:
+        """Decode a body that *error* was about, if all it needs is leniency; also whether its keys are checked."""
         try:
             tree = _decode_untyped(body)
         except msgspec.ValidationError as out_of_range:
@@ -70,13 +83,19 @@ class Decoder(Generic[T]):
         report = unknown_fields == "report"
         unknown: tuple[str, ...] = ()
         violation = taken_apart(error, tree)
-        if self._leniency.is_mendable(violation, report_unknown=report):
+        is_checked = False
+        if self._mend is not None:
+            # Before anything is added: what is added could make up for a key that was dropped.
+            if path := duplicate_key(body, tree):
+                raise problems.duplicate_key(path) from error
+            is_checked = self._mend(tree)
+        if is_checked or self._leniency.is_mendable(violation, report_unknown=report):
             unknown = self._leniency.mend(tree, report_unknown=report)
             try:
-                return self._decode(_encode(tree)), unknown
+                return self._decode(_encode(tree)), unknown, is_checked and _MINUS_ZERO not in body
             except msgspec.ValidationError as left:
                 error, violation = left, taken_apart(left, tree)
-        if path := duplicate_key(body, tree):  # of values that were dropped, `tree` knows nothing
+        if not is_checked and (path := duplicate_key(body, tree)):  # of values that were dropped, `tree` knows nothing
             raise problems.duplicate_key(path) from error
         raise problems.refusal(self._with_keys(violation, tree), tree, self._places) from error
 

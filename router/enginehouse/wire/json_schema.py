@@ -7,6 +7,7 @@ bounds depth and size of every part of a body that may hold any JSON.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
@@ -35,6 +36,9 @@ _STRINGS = {
     "format", "pattern", "title",
 }  # fmt: skip
 _FLAGS = {"deprecated", "readOnly", "uniqueItems", "writeOnly"}
+
+
+_INDEX = re.compile(r"[0-9]{1,9}")  # more digits than 4,300 cannot even become a number
 
 
 def check_schema(schema: dict[str, Any], path: tuple[Step, ...], seen: int = 0) -> int:
@@ -125,7 +129,7 @@ def _check_reference(schema: dict[str, Any], value: Any, path: tuple[Step, ...],
         name = unquote(token).replace("~1", "/").replace("~0", "~")
         if isinstance(target, dict) and name in target:
             target = target[name]
-        elif isinstance(target, list) and name.isascii() and name.isdecimal() and int(name) < len(target):
+        elif isinstance(target, list) and _INDEX.fullmatch(name) and int(name) < len(target):
             target = target[int(name)]
         elif _has_names(schema):
             return

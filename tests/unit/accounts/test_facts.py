@@ -19,6 +19,12 @@ from enginehouse_plugin import (
 from enginehouse_plugin.errors import EngineDied
 
 
+def ended(facts: Facts, status: int) -> RequestFacts:
+    """What is known of a request once it has ended."""
+    facts.end(status)
+    return facts.record()
+
+
 def noted(*events) -> Facts:
     facts = Facts("r")
     facts.note(events)
@@ -36,7 +42,7 @@ def noted(*events) -> Facts:
 )
 def test_running_counts_add_up_over_the_choices(delta):
     facts = noted(Started(prompt_tokens=5), TextDelta(choice=0, text="x", completion_tokens=2), delta, delta)
-    record = facts.end(499)
+    record = ended(facts, 499)
     assert (record.prompt_tokens, record.completion_tokens) == (5, 5)
     assert record.ttft_s is not None
 
@@ -44,7 +50,7 @@ def test_running_counts_add_up_over_the_choices(delta):
 def test_the_final_report_goes_before_the_running_counts():
     delta = TextDelta(choice=0, text="x", completion_tokens=2)
     usage = UsageReport(prompt_tokens=6, completion_tokens=9, cached_tokens=4)
-    record = noted(Started(prompt_tokens=5), delta, usage).end(200)
+    record = ended(noted(Started(prompt_tokens=5), delta, usage), 200)
     assert (record.prompt_tokens, record.cached_tokens, record.completion_tokens) == (6, 4, 9)
 
 
@@ -52,14 +58,14 @@ def test_what_the_engine_leaves_to_the_model_is_named_beside_what_the_router_lef
     facts = Facts("r")
     facts.ignored = ("mood",)
     facts.note((Started(ignored=("tools[0].function.parameters/uniqueItems",)),))
-    assert facts.end(200).ignored == ("mood", "tools[0].function.parameters/uniqueItems")
+    assert ended(facts, 200).ignored == ("mood", "tools[0].function.parameters/uniqueItems")
 
 
 def test_what_two_tries_leave_to_the_model_is_named_once():
     facts = Facts("r")
     for _ in range(2):
         facts.note((Started(ignored=("tools[0].function.parameters/uniqueItems",)),))
-    assert facts.end(200).ignored == ("tools[0].function.parameters/uniqueItems",)
+    assert ended(facts, 200).ignored == ("tools[0].function.parameters/uniqueItems",)
 
 
 def test_it_does_not_matter_in_how_many_batches_events_come():
@@ -72,7 +78,7 @@ def test_it_does_not_matter_in_how_many_batches_events_come():
     facts = Facts("r")
     for event in events:
         facts.note((event,))
-    whole, single = noted(*events).end(200), facts.end(200)
+    whole, single = ended(noted(*events), 200), ended(facts, 200)
     times = {"ttft_s": 0.0, "duration_s": 0.0}
     assert msgspec.structs.replace(whole, **times) == msgspec.structs.replace(single, **times)
 
@@ -93,12 +99,12 @@ def test_reasoning_tokens_are_those_of_the_report():
 def test_the_end_stops_the_clock_and_sets_the_status():
     facts = noted(Started(prompt_tokens=5))
     assert (facts.is_ended, facts.status) == (False, 0)
-    record = facts.end(200)
+    record = ended(facts, 200)
     assert (facts.is_ended, facts.status, facts.duration_s) == (True, 200, record.duration_s)
 
 
 def test_finish_reasons_are_kept_in_their_order():
-    assert noted(Finished(choice=1, reason="length"), Finished(choice=0, reason="stop")).end(200).finish_reasons == (
+    assert ended(noted(Finished(choice=1, reason="length"), Finished(choice=0, reason="stop")), 200).finish_reasons == (
         "length", "stop"
     )  # fmt: skip
 
@@ -106,14 +112,14 @@ def test_finish_reasons_are_kept_in_their_order():
 def test_without_a_delta_there_is_no_time_to_it():
     facts = noted(Started(prompt_tokens=5))
     assert not facts.has_delta
-    assert facts.end(200).ttft_s is None
+    assert ended(facts, 200).ttft_s is None
 
 
 @pytest.mark.parametrize(("error", "code"), [(EngineDied("x"), "engine_died"), (KeyError("x"), "internal_error")])
 def test_an_error_is_noted_by_its_code(error, code):
     facts = Facts("r")
     facts.fail(error)
-    assert facts.end(500).error_code == code
+    assert ended(facts, 500).error_code == code
 
 
 def test_every_fact_that_observers_get_is_one_that_is_kept():
@@ -126,7 +132,7 @@ def test_observers_get_the_facts_as_they_were_noted():
     facts.endpoint, facts.model, facts.instance_id, facts.key = "chat", "m", "m#0", "k"
     facts.is_stream = facts.is_cancelled = True
     facts.queue_s, facts.ignored, facts.error_code = 0.5, ("a", "b"), "engine_died"
-    assert facts.end(499) == RequestFacts(
+    assert ended(facts, 499) == RequestFacts(
         request_id="r", model="m", instance_id="m#0", key="k", status=499, is_stream=True, is_cancelled=True,
         ttft_s=facts.ttft_s, duration_s=facts.duration_s, prompt_tokens=5, cached_tokens=1, completion_tokens=2,
         finish_reasons=(), error_code="engine_died", reasoning_tokens=0, queue_s=0.5, endpoint="chat",

@@ -7,14 +7,26 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 
 import pytest
 from tests.unit.accounts.facts import ended, facts_of
 
-from enginehouse.accounts import Ledger, SQLiteStore, StoreError, UsageTotal, ledger, totals
-from enginehouse.accounts.store import KILLED
+from enginehouse.accounts import (
+    AccountsUnavailable,
+    Key,
+    KeyRing,
+    Ledger,
+    StoreError,
+    Unauthorized,
+    UsageTotal,
+    hash_secret,
+    ledger,
+)
+from enginehouse.accounts.store import HOST, KILLED
+from enginehouse.accounts.store.sqlite import SQLiteStore, totals
 
 
 @pytest.fixture
@@ -74,7 +86,8 @@ def test_a_row_holds_the_facts(path, book):
     assert row == {
         "id": 1, "serial": 1, "request_id": "r", "endpoint": "chat", "key": "k", "model": "m", "instance_id": "m#0",
         "status": 200, "is_stream": 1, "is_cancelled": 0, "prompt_tokens": 10, "cached_tokens": 4,
-        "completion_tokens": 20, "reasoning_tokens": 5, "error_code": None,
+        "completion_tokens": 20, "reasoning_tokens": 5, "error_code": None, "host": HOST, "prices": None,
+        "cost": None, "charge": None,
     }  # fmt: skip
 
 
@@ -106,7 +119,8 @@ def run_child(script, path, request):
 
 KILLED_AFTER_COMMIT = """
 import os, signal, sys
-from enginehouse.accounts import Ledger, SQLiteStore
+from enginehouse.accounts import Ledger
+from enginehouse.accounts.store.sqlite import SQLiteStore
 from tests.unit.accounts.facts import ended
 book = Ledger(SQLiteStore(sys.argv[1]))
 for _ in range(100):
@@ -123,7 +137,8 @@ def test_what_is_committed_survives_a_kill(path, request):
 
 KILLED_WHILE_RUNNING = """
 import os, signal, sys
-from enginehouse.accounts import Ledger, SQLiteStore, ledger
+from enginehouse.accounts import Ledger, ledger
+from enginehouse.accounts.store.sqlite import SQLiteStore
 from enginehouse_plugin import TextDelta
 from tests.unit.accounts.facts import facts_of
 from tests.unit.accounts.test_ledger import noted, wait_for
@@ -156,20 +171,10 @@ def test_what_ran_at_a_kill_is_counted_once_with_its_last_counts_when_the_file_i
     assert rows == [("ended", 200, None), ("runs", 500, KILLED)]
 
 
-def test_a_router_that_runs_settles_another_that_was_killed(path, book, quick, monkeypatch, request, logs):
-    monkeypatch.setattr(ledger, "SETTLE_S", 0.05)
-    run_child(KILLED_WHILE_RUNNING, path, request)
-    wait_for(lambda: sum(total.requests for total in totals(path)) == 2)
-    assert [(line["event"], line["requests"]) for line in logs] == [
-        ("requests of a router that is gone are usage now", 1)
-    ]
-
-
 def test_what_runs_in_a_living_router_is_not_counted_yet(path, book, quick):
     facts = facts_of("runs")
     book.track(facts)
     wait_for(lambda: noted(path))
-    SQLiteStore(path).close()
     assert totals(path) == []
     facts.end(200)
     book.add(facts)
@@ -221,8 +226,6 @@ def test_a_file_that_is_deleted_meanwhile_is_told_of_and_made_anew(path, tmp_pat
         "usage cannot be written and is kept in memory", "usage is written again",
     ]  # fmt: skip
     assert "deleted" in logs[0]["problem"]
-    SQLiteStore(path).close()
-    assert totals(path)[0].requests == 1  # what runs still has its lock
 
 
 def test_a_file_without_its_folder_is_kept_in_memory_until_there_is_one_again(tmp_path, quick, logs):
@@ -271,6 +274,30 @@ def test_what_cannot_be_written_at_the_end_is_reported(path, logs):
     assert (logs[-1]["event"], logs[-1]["rows"]) == ("usage lost", 1)
 
 
+def test_rows_that_wait_are_bounded_and_the_lost_ones_told_when_it_is_written_again(path, quick, logs, monkeypatch):
+    monkeypatch.setattr(ledger, "MAX_WAITING", 10)
+    is_full = threading.Event()
+    is_full.set()
+
+    class Full(SQLiteStore):
+        def commit(self, ended, running):
+            if is_full.is_set():
+                raise StoreError("disk full")
+            super().commit(ended, running)
+
+    book = Ledger(Full(path))
+    book.add(ended())
+    wait_for(lambda: logs)
+    for _ in range(15):
+        book.add(ended())
+    assert book.lost == 5
+    is_full.clear()
+    assert book.flush(10)
+    book.close()
+    assert totals(path)[0].requests == 11
+    assert (logs[-1]["event"], logs[-1]["rows"]) == ("usage lost", 5)
+
+
 def test_a_folder_that_cannot_be_looked_into_for_a_while_loses_nothing(tmp_path, quick, monkeypatch):
     path = str(tmp_path / "usage.db")
     book = Ledger(SQLiteStore(path))
@@ -288,3 +315,50 @@ def test_a_folder_that_cannot_be_looked_into_for_a_while_loses_nothing(tmp_path,
     assert book.flush(10)
     book.close()
     assert totals(path)[0].requests == 1
+
+
+@pytest.mark.parametrize(("refuses", "state"), [(False, "noting"), (True, "refusing")])
+def test_while_nothing_can_be_written_it_says_so_and_refuses_if_it_should(path, quick, refuses, state):
+    is_away = threading.Event()
+    is_away.set()
+
+    class Away(SQLiteStore):
+        def commit(self, ended, running):
+            if is_away.is_set():
+                raise StoreError("away")
+            super().commit(ended, running)
+
+    book = Ledger(Away(path), refuses=refuses)
+    book.add(ended())
+    wait_for(lambda: book.state == state)
+    if refuses:
+        with pytest.raises(AccountsUnavailable):
+            book.check()
+    else:
+        book.check()
+    book.add(ended())  # what runs goes on, and is noted
+    is_away.clear()
+    wait_for(lambda: book.state == "written")
+    book.check()
+    book.close()
+    assert totals(path)[0].requests == 2
+
+
+def test_keys_go_on_to_expire_while_the_database_is_away(path, quick, monkeypatch):
+    class Away(SQLiteStore):
+        def commit(self, ended, running):
+            raise StoreError("away")
+
+        def changed_keys(self, since):
+            raise StoreError("away")
+
+    monkeypatch.setattr(ledger, "CHECKPOINT_S", 0.01)
+    ring = KeyRing(is_closed=True)
+    ring.follow([Key(name="a", sha256=hash_secret("x"), created_at=0.0, expires_at=time.time() + 0.2, changed=1)])
+    before = ring.generation
+    book = Ledger(Away(path), keys=ring)
+    book.add(ended())
+    wait_for(lambda: ring.generation is not before)
+    with pytest.raises(Unauthorized):
+        ring.check("Bearer x")
+    book.close()

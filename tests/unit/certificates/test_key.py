@@ -117,6 +117,24 @@ async def test_without_weights_here_the_source_counts() -> None:
     assert changes(await key(place=here), await key(place=there)) == ("the weights changed",)
 
 
+async def test_what_a_server_of_somebody_else_shows_counts_and_numbers_may_differ_a_little() -> None:
+    plain = await key(place=placement(None, source="https://a.example"))
+    assert b"identity" not in msgspec.json.encode(plain), "older certificates keep their names"
+    one, near, far, other = (
+        msgspec.structs.replace(plain, identity=shown)
+        for shown in (
+            {"server": "s", "logprob": -1.0},
+            {"server": "s", "logprob": -1.4},
+            {"server": "s", "logprob": -1.6},
+            {"server": "t", "logprob": -1.0},
+        )
+    )
+    assert changes(one, near) == ()
+    assert changes(one, far) == ("its server's logprob was -1.0 and is -1.6",)
+    assert changes(one, other) == ("its server's server was 's' and is 't'",)
+    assert len(changes(plain, one)) == 2
+
+
 async def test_what_is_installed_beside_another_interpreter_counts(weights: Path, tmp_path: Path) -> None:
     packages = tmp_path / "env/lib/python3.12/site-packages"
     (packages / "engine-1.0.dist-info").mkdir(parents=True)

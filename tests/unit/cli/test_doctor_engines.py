@@ -64,7 +64,7 @@ def checked(devices, *offered: Plugin, used=()):
 
 def test_every_known_engine_is_told_of_without_its_plugin():
     found = checked((GPU, CPU))
-    assert list(found) == ["llamacpp", "mlx", "vllm"]
+    assert list(found) == ["llamacpp", "mlx", "vllm", "upstream"]
     assert found["vllm"].detail == "vLLM could run on cuda:0, cpu; its plugin is not installed"
     assert found["vllm"].fix.endswith(" -m pip install 'enginehouse-vllm'")
     assert found["llamacpp"].fix.endswith(" -m pip install 'enginehouse-llamacpp[engine]'")

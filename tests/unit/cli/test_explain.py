@@ -261,3 +261,19 @@ def test_a_file_that_holds_no_devices_is_refused_with_the_place(
 def test_a_file_of_devices_that_is_not_there_is_told(enginehouse: Run, tmp_path: Path) -> None:
     done = enginehouse("explain", "--devices", str(tmp_path / "absent.json"))
     assert (done.code, "it cannot be read: No such file" in done.err) == (1, True)
+
+
+def test_each_default_is_listed_with_where_it_is_from(enginehouse: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (folder / "generation_config.json").write_text('{"temperature": 0.6, "top_p": 0.8, "typical_p": 0.5}')
+    file = tmp_path / "house.toml"
+    file.write_text(
+        '[models."m"]\ndefaults = { top_p = 0.9 }\nplacements = [{ backend = "mlx", source = "weights" }]\n'
+    )
+    on = ("--config", str(file), "--devices", host("laptop"))
+    (line,) = [line for line in enginehouse("explain", "m", *on).out.splitlines() if "Defaults:" in line]
+    assert "temperature 0.6 (weights), top_p 0.9 (configuration), top_k 0 (api)," in line
+    assert "typical_p the weights recommend 0.5: the API has no such field" in line
+    (model,) = enginehouse("explain", "m", *on, "--json").json["models"]
+    assert {"field": "top_p", "value": 0.9, "origin": "configuration", "remark": ""} in model["defaults"]

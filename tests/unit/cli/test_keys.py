@@ -43,3 +43,44 @@ def test_a_name_that_the_configuration_would_refuse_is_refused(enginehouse: Run,
     assert done.code == 2
     assert done.out == ""
     assert "cannot be called" in done.err
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    (tmp_path / "c.toml").write_text('[accounts]\nurl = "sqlite:///a.db"\nkeys = true\nkey_prefix = "dos_sk_"\n')
+    return str(tmp_path / "c.toml")
+
+
+def test_a_key_of_the_database_is_made_listed_rotated_and_revoked(enginehouse: Run, config: str) -> None:
+    made = enginehouse("keys", "create", "bob", "--model", "m", "--expires-days", "2", "--config", config)
+    assert "  dos_sk_" in made.out
+    row = enginehouse("keys", "list", "--config", config).out.splitlines()[1].split()
+    assert (row[:2], row[-2:]) == (["bob", "good"], ["models", "m"])
+    key = enginehouse("keys", "rotate", "bob", "--overlap-hours", "1", "--config", config, "--json").json
+    assert key["secret"].startswith("dos_sk_")
+    assert key["old_until"] > key["created_at"]
+    assert enginehouse("keys", "revoke", "bob", "--config", config).code == 0
+    (listed,) = enginehouse("keys", "list", "--config", config, "--json").json
+    assert listed["revoked_at"] > 0
+    assert "secret" not in listed
+
+
+def test_what_cannot_be_done_is_said_in_a_line(enginehouse: Run, config: str) -> None:
+    done = enginehouse("keys", "revoke", "nobody", "--config", config)
+    assert done.code == 1
+    assert "no key 'nobody'" in done.err
+    assert enginehouse("keys", "create", "a\nb", "--config", config).code == 2
+
+
+def test_limits_are_set_and_listed(enginehouse: Run, config: str) -> None:
+    enginehouse("keys", "create", "bob", "--config", config)
+    done = enginehouse(
+        "limits", "set", "bob", "--requests-per-minute", "60", "--tokens-per-day", "9", "--config", config
+    )
+    assert "60 requests per minute, 9 tokens per day" in done.out
+    row = enginehouse("limits", "list", "--config", config).out.splitlines()[1].split()
+    assert row == ["bob", "60", "-", "9", "-"]
+    (listed,) = enginehouse("limits", "list", "--config", config, "--json").json
+    assert listed["limits"] == {"requests_per_minute": 60, "tokens_per_day": 9}
+    assert enginehouse("limits", "set", "bob", "--requests-per-minute", "0", "--config", config).code == 2
+    assert enginehouse("limits", "set", "nobody", "--config", config).code == 1

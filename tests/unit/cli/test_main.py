@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from enginehouse import __version__
-from enginehouse.cli import _COMMANDS
+from enginehouse.cli.group import _COMMANDS
 
 from .conftest import Run, command_line, install
 
@@ -140,3 +140,20 @@ cli.main()
 
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (code, "cleaned up\n", "")
+
+
+def test_a_signal_is_heard_before_anything_else_is_imported() -> None:
+    """What comes before cannot clean up; packages take most of a start."""
+    import subprocess
+
+    script = (
+        "import sys, enginehouse.cli; print({'click', 'msgspec', 'importlib.metadata', 'asyncio'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == ("set()", "")
+
+
+def test_an_argument_that_is_no_text_is_refused_by_every_command(enginehouse: Run) -> None:
+    for arguments in (["serve", "\udcff.gguf"], ["keys", "new", "\udcff"], ["\udcff"]):
+        assert enginehouse(*arguments).code == 2
+        assert enginehouse(*arguments).err == "Error: an argument is not UTF-8.\n"

@@ -16,7 +16,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     """Configurations that would have been served."""
     configs: list[Config] = []
 
-    def serve(config: Config, _plugins: Any) -> None:
+    def serve(config: Config, *_: Any) -> None:
         configs.append(config)
 
     monkeypatch.setattr(assembly, "serve", serve)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from enginehouse.accounts import Facts, Ledger, SQLiteStore
+from enginehouse.accounts import Facts, Ledger
+from enginehouse.accounts.store.sqlite import SQLiteStore
 from enginehouse_plugin import UsageReport
 
 from .conftest import Run
@@ -48,12 +49,20 @@ def test_the_table_shows_the_same(enginehouse: Run, config: str) -> None:
 def test_days_leave_out_what_is_older(enginehouse: Run, config: str) -> None:
     assert len(enginehouse("usage", "--config", config, "--days", "1", "--json").json) == 3
     assert enginehouse("usage", "--config", config, "--days", "0.000000001", "--json").json == []
-    assert enginehouse("usage", "--config", config, "--days", "0").code == 2
+    for odd in ("0", "-1", "nan"):
+        assert enginehouse("usage", "--config", config, "--days", odd).code == 2
 
 
-@pytest.mark.parametrize("text", ["", '[usage]\npath = "nothing.db"\n'], ids=["no path", "no file"])
-def test_without_usage_the_command_says_so(enginehouse: Run, tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("", "accounts.url"),
+        ('[usage]\npath = "nothing.db"\n', "usage.path"),
+        ('[accounts]\nurl = "sqlite:///nothing.db"\n', "accounts.url"),
+    ],
+)
+def test_without_usage_the_command_says_so(enginehouse: Run, tmp_path: Path, text: str, where: str) -> None:
     (tmp_path / "c.toml").write_text(text)
     done = enginehouse("usage", "--config", str(tmp_path / "c.toml"))
     assert done.code == 2
-    assert "usage.path" in done.err
+    assert where in done.err

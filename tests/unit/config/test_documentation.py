@@ -12,7 +12,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from enginehouse.config import Config, bind, load_config
+from enginehouse.config import Config, Defaults, bind, load_config
+from enginehouse.dialects.mounts import mounts
 from enginehouse.plugins import Plugins
 
 PAGE = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text(encoding="utf-8")
@@ -37,7 +38,8 @@ def keys_of(struct: type[msgspec.Struct], section: str = "") -> Iterator[tuple[s
         if not inner or section:
             yield name, field
         for part in inner:
-            yield from keys_of(part, name)
+            if part is not Defaults or name == "models.defaults":  # those of agents are the same
+                yield from keys_of(part, name)
 
 
 def keys_in(table: dict, section: str = "") -> Iterator[str]:
@@ -48,8 +50,8 @@ def keys_in(table: dict, section: str = "") -> Iterator[str]:
             continue
         for part in value if isinstance(value, list) else [value]:
             if isinstance(part, dict):
-                # Under `models` come names first.
-                for inner in part.values() if name == "models" else [part]:
+                # Under these come names first.
+                for inner in part.values() if name in ("models", "agents", "hosts") else [part]:
                     yield from keys_in(inner, name)
 
 
@@ -70,6 +72,7 @@ def test_every_example_is_a_configuration(tmp_path, text):
         (tmp_path / name).touch()
     (tmp_path / "house.toml").write_text(text, encoding="utf-8")
     config = load_config(tmp_path / "house.toml")
+    assert len(mounts(config, {})) == 1 + len(config.mounts)
     plugins = Plugins.load()
     if "llamacpp" not in plugins.backends:
         pytest.skip("options are checked where the llama.cpp plugin is installed: pip install -e plugins/llamacpp")

@@ -166,7 +166,7 @@ async def test_a_load_that_succeeds_forgets_those_that_failed(house):
 
 
 async def test_an_instance_that_crashes_over_and_over_is_restarted_each_time(house):
-    house.build().start()
+    house.build(policy=RestartPolicy(first_s=0.001, cap_s=0.002, max_crashes=20)).start()
     for crash in range(10):
         await house.until("ready")
         assert house.hosted.restarts == crash

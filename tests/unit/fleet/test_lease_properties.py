@@ -6,10 +6,10 @@ import asyncio
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.conftest import House, Reader, a_request
+from tests.unit.conftest import House, Reader, ScriptedInstance, a_request
 
 from enginehouse.accounts import Facts
-from enginehouse.fleet import FleetError, HostedInstance, Lease
+from enginehouse.fleet import FleetError, HostedInstance, Lease, RequestPoisonous
 from enginehouse_plugin import Finished, Run, Sink, Started, TextDelta, UsageReport
 from enginehouse_plugin.errors import EngineDied, EngineError, EngineFailure
 
@@ -30,10 +30,14 @@ STEPS = st.lists(
 
 
 class OwnRun(Run):
-    """A run that goes on as the test says; it holds `weight` slots of *hosted* until it has ended or is released."""
+    """A run that goes on as the test says.
 
-    def __init__(self, hosted: HostedInstance, weight: int, sink: Sink) -> None:
+    It holds `weight` slots of *hosted* until it has ended, or is released, or *instance* is gone.
+    """
+
+    def __init__(self, hosted: HostedInstance, instance: ScriptedInstance, weight: int, sink: Sink) -> None:
         self.hosted = hosted
+        self.instance = instance
         self.weight = weight
         self.sink = sink
         self.has_spoken = False
@@ -43,7 +47,7 @@ class OwnRun(Run):
 
     @property
     def holds(self) -> int:
-        return 0 if self.has_ended or self.released.is_set() else self.weight
+        return 0 if self.has_ended or self.released.is_set() or self.instance.unloads else self.weight
 
     def say(self, *events) -> None:
         if not self.has_ended and not self.is_cancelled:
@@ -99,7 +103,7 @@ class Town:
             if self.refuses[at]:
                 self.refuses[at] = False
                 raise EngineFailure("bad weather")
-            self.runs.append(OwnRun(hosted, min(request.n, 2), sink))
+            self.runs.append(OwnRun(hosted, instance, min(request.n, 2), sink))
             return self.runs[-1]
 
         def made(instance):
@@ -122,7 +126,7 @@ class Town:
                 lease = Lease(a_request(n=weight), self.fleet.model("m"), client, Facts("r"), reader)
                 try:
                     lease.open()
-                except (FleetError, EngineError):
+                except (FleetError, EngineError, RequestPoisonous):
                     assert not reader.ended.done()
                 else:
                     self.requests.append((lease, reader))

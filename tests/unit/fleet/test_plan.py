@@ -54,6 +54,45 @@ def test_one_file_serves_hosts_of_every_kind(devices, index, device):
     assert {rejected.index for rejected in made.rejected} == {0, 1, 2} - {index}
 
 
+VULKAN = Device(id="vulkan:0", kind="vulkan", name="Test iGPU", memory_bytes=1 << 30)
+FOUR = (
+    PlacementConfig(backend="vllm", source="s", requires=("cuda",)),
+    PlacementConfig(backend="mlx", source="s", requires=("apple",)),
+    PlacementConfig(backend="llamacpp", source="s", requires=("vulkan",)),
+    PlacementConfig(backend="llamacpp", source="s", requires=("cpu",)),
+)
+
+
+@pytest.mark.parametrize(
+    ("devices", "index", "device", "reasons"),
+    [
+        ((CUDA, CPU), 0, "cuda:0", ["placement 0 comes first"] * 3),
+        ((APPLE, CPU), 1, "apple", ["it needs cuda; this host has apple, cpu", *["placement 1 comes first"] * 2]),
+        ((VULKAN, CPU), 2, "vulkan:0", ["it needs cuda; this host has vulkan, cpu",
+         "it needs apple; this host has vulkan, cpu", "placement 2 comes first"]),
+        ((CPU,), 3, "cpu", ["it needs cuda; this host has cpu", "it needs apple; this host has cpu",
+         "it needs vulkan; this host has cpu"]),
+        ((CUDA, VULKAN, CPU), 0, "cuda:0", ["placement 0 comes first"] * 3),
+    ],
+)  # fmt: skip
+def test_one_file_with_four_placements_is_served_rightly_on_each_host(devices, index, device, reasons):
+    backends = {**BACKENDS, "llamacpp": a_backend("llamacpp", "cuda", "apple", "vulkan", "cpu")}
+    made = plan(FOUR, devices, backends)
+    (planned,) = made.instances
+    assert (planned.index, planned.device_ids) == (index, (device,))
+    assert [rejected.reason for rejected in made.rejected] == reasons
+
+
+def test_what_the_owner_leaves_of_a_device_is_all_that_an_instance_may_take():
+    placement = PlacementConfig(backend="vllm", source="s")
+    known = {"footprints": {(0, "cuda"): {"cuda:0": 700 << 20}}}
+    assert the_instance([placement], (CUDA, CPU), experience=Experience(**known)).device_ids == ("cuda:0",)
+    made = plan([placement], (CUDA,), experience=Experience(**known, room={"cuda:0": 512 << 20}))
+    assert made.rejected[0].reason == (
+        "it takes 700 MiB on cuda:0 (Test GPU), which has 1.00 GiB and may give instances 512 MiB"
+    )
+
+
 def test_every_rejected_placement_has_its_reason_in_words():
     assert [rejected.reason for rejected in plan(FLEET, (APPLE, CPU)).rejected] == [
         "it needs cuda; this host has apple, cpu",
@@ -70,6 +109,17 @@ def test_without_a_requirement_the_backends_first_kind_that_is_here_is_taken():
 def test_the_order_of_the_requirement_goes_before_the_backends():
     placement = PlacementConfig(backend="llamacpp", source="s", requires=("cpu", "cuda"))
     assert the_instance([placement], (CUDA, CPU)).devices == (CPU,)
+
+
+def test_remote_placements_that_hold_are_all_instances_in_their_order():
+    urls = [PlacementConfig(backend="remote", source=f"http://{name}") for name in "abc"]
+    bound = PlacementConfig(backend="remote", source="http://d", requires=("apple",))
+    local = PlacementConfig(backend="llamacpp", source="s")
+    assert [planned.index for planned in plan(urls[:2], (CPU,), count=3).instances] == [0, 0, 0, 1]
+    made = plan([urls[0], bound, local, *urls[1:]], (CPU,))
+    assert [(planned.id, planned.index) for planned in made.instances] == [("m#0", 0), ("m#1", 3), ("m#2", 4)]
+    assert made.reasons == "1: it needs apple; this host has cpu; 2: placement 0 comes first"
+    assert [planned.index for planned in plan([local, *urls], (CPU,)).instances] == [0]
 
 
 def test_a_remote_backend_takes_no_device():
@@ -107,9 +157,8 @@ GPUS = tuple(msgspec.structs.replace(CUDA, id=f"cuda:{at}") for at in range(3))
         (PlacementConfig(backend="vllm", source="s"), GPUS, [("cuda:0",), ("cuda:1",), ("cuda:2",)]),
         (PlacementConfig(backend="vllm", source="s"), GPUS[:2], [("cuda:0",), ("cuda:1",), ("cuda:0",)]),
         (PlacementConfig(backend="vllm", source="s", devices=2), GPUS,
-         [("cuda:0", "cuda:1"), ("cuda:2", "cuda:0"), ("cuda:0", "cuda:1")]),
+         [("cuda:0", "cuda:1"), ("cuda:2", "cuda:0"), ("cuda:1", "cuda:2")]),
         (PlacementConfig(backend="llamacpp", source="s"), (CPU,), [("cpu",)] * 3),
-        (PlacementConfig(backend="remote", source="http://x"), (CPU,), [()] * 3),
     ],
 )  # fmt: skip
 def test_instances_of_a_model_take_different_devices_where_there_are_enough(placement, devices, taken):
@@ -117,6 +166,47 @@ def test_instances_of_a_model_take_different_devices_where_there_are_enough(plac
     assert [planned.id for planned in made.instances] == ["m#0", "m#1", "m#2"]
     assert [planned.device_ids for planned in made.instances] == taken
     assert [rejected.reason for rejected in made.rejected] == ["placement 0 comes first"]
+
+
+def test_instances_share_a_device_as_long_as_they_fit_beside_each_other():
+    known = Experience(footprints={(0, "cuda"): {"cuda:0": 400 << 20, "cuda:1": 400 << 20}})
+    made = plan([PlacementConfig(backend="vllm", source="s")], (*GPUS[:2], CPU), experience=known, count=5)
+    assert [planned.device_ids for planned in made.instances] == [("cuda:0",), ("cuda:1",), ("cuda:0",), ("cuda:1",)]
+    assert made.rejected == ()
+    assert made.short == (
+        "4 of 5 replicas have a place: for one more it takes 400 MiB on cuda:0 (Test GPU), which has 1.00 GiB, of "
+        "which its other instances take 800 MiB; it takes 400 MiB on cuda:1 (Test GPU), which has 1.00 GiB, of which "
+        "its other instances take 800 MiB"
+    )
+    assert made.reasons == made.short
+
+
+def test_what_stays_on_the_processor_is_counted_for_all_instances():
+    known = Experience(footprints={(0, "cuda"): {"cuda:0": 1, "cuda:1": 1, "cpu": 600 << 20}})
+    made = plan([PlacementConfig(backend="vllm", source="s")], (*GPUS[:2], CPU), experience=known, count=2)
+    assert len(made.instances) == 1
+    assert "on cpu (Test CPU), which has 1.00 GiB, of which its other instances take 600 MiB" in (made.short or "")
+
+
+@pytest.mark.parametrize(
+    ("placement", "devices", "taken"),
+    [
+        (PlacementConfig(backend="vllm", source="s"), (*GPUS, CPU), [("cuda:0",), ("cuda:1",), ("cuda:2",)]),
+        (PlacementConfig(backend="vllm", source="s", devices=2), (*GPUS, CPU), [("cuda:0", "cuda:1")]),
+        (PlacementConfig(backend="llamacpp", source="s"), (CPU,), [("cpu",)]),
+        (PlacementConfig(backend="remote", source="http://x"), (CPU,), [()]),
+    ],
+)  # fmt: skip
+def test_replicas_auto_is_one_on_each_device_that_holds_one(placement, devices, taken):
+    made = plan([placement], devices, count="auto")
+    assert [planned.device_ids for planned in made.instances] == taken
+    assert made.short is None
+
+
+def test_replicas_auto_leaves_out_a_device_that_is_too_small():
+    known = Experience(footprints={(0, "cuda"): {"cuda:0": 1 << 20, "cuda:1": 2 << 30, "cuda:2": 1 << 20}})
+    made = plan([PlacementConfig(backend="vllm", source="s")], (*GPUS, CPU), experience=known, count="auto")
+    assert [planned.device_ids for planned in made.instances] == [("cuda:0",), ("cuda:2",)]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from enginehouse.config import Config, ModelConfig, PlacementConfig
+from enginehouse.config import BudgetConfig, Config, ModelConfig, PlacementConfig
 from enginehouse.fleet import InstancePlan, NotFetched, Planner
 from enginehouse_plugin import Backend, BackendType, Device, Fit, ProbeReport
 from enginehouse_plugin.errors import LoadFailed, SourceNotFound
@@ -210,3 +210,112 @@ async def test_where_no_placement_fits_nothing_loads_and_the_reason_is_told(hous
     assert house.script.placements == []
     assert "no placement of it fits on this host (0: it takes 9.00 GiB" in house.hosted.reason
     assert "1: it takes 10.00 GiB" in house.hosted.reason
+
+
+# ---- replicas ----
+
+
+async def test_as_many_instances_load_as_replicas_are_asked_for_and_fit(house, eventually):
+    async def fit(placement, devices):
+        return Fit(footprint_bytes={"cpu": 3 * GIB})
+
+    house.script.fit = fit
+    fleet = house.build(house.config(replicas=3))
+    fleet.start()
+    instances = list(fleet.instances())
+    await eventually(lambda: all(hosted.state in ("ready", "failed") for hosted in instances))
+    assert {hosted.id: hosted.state for hosted in instances} == {"m#0": "ready", "m#1": "ready", "m#2": "failed"}
+    assert "2 of 3 replicas have a place" in instances[2].reason
+    assert "of which its other instances take 6.00 GiB" in instances[2].reason
+    assert fleet.snapshot().state == "ready"
+
+
+async def test_an_instance_more_than_fit_is_refused_and_the_others_stay(house, eventually):
+    async def fit(placement, devices):
+        return Fit(footprint_bytes={"cpu": 5 * GIB})
+
+    house.script.fit = fit
+    fleet = house.build()
+    fleet.start()
+    await house.until("ready")
+    fleet.add_instance("m").wake()
+    second = list(fleet.instances())[1]
+    await house.until("failed", second)
+    assert "1 of 2 replicas have a place" in second.reason
+    assert house.hosted.state == "ready"
+
+
+# ---- the longest context ----
+
+
+@pytest.mark.parametrize(
+    ("room_gib", "trained", "tokens"),
+    [
+        (10, 131_072, 131_072),
+        (8, 131_072, 114_688),
+        (4, 131_072, 49_152),
+        (1.2, 131_072, 3_072),
+        (8, 2_048, 2_048),
+        (0.5, 131_072, None),
+    ],
+)
+async def test_the_longest_context_that_fits_is_found_and_said(house, room_gib, trained, tokens):
+    """An engine of 1 GiB that takes 64 KiB for each token, and cannot have more than it was *trained* for."""
+    asked: list[int | None] = []
+
+    async def fit(placement, devices):
+        asked.append(placement.context_tokens)
+        if (placement.context_tokens or 0) > trained:
+            raise LoadFailed("too long", retryable=False)
+        return Fit(footprint_bytes={"cpu": GIB + (placement.context_tokens or 512) * 65_536})
+
+    house.script.fit = fit
+    budget = BudgetConfig(limits={"cpu": f"{room_gib}GiB"}, reserve={"cpu": "0"})
+    device = msgspec.structs.replace(CPU, memory_bytes=32 * GIB)
+    fleet = house.build(msgspec.structs.replace(house.config(context_tokens="auto"), budget=budget), devices=(device,))
+    fleet.start()
+    await house.until("failed" if tokens is None else "ready")
+    assert len(asked) < 40
+    if tokens is None:
+        assert (
+            "it takes 1.03 GiB on cpu (CPU), which has 32.00 GiB and may give instances 512 MiB" in house.hosted.reason
+        )
+    else:
+        assert house.script.placements[0].context_tokens == tokens
+        told = f"with a context of {tokens:,} tokens, the longest that fits"
+        assert told in fleet.snapshot().models["m"].instances[0].planned.reason
+
+
+async def test_replicas_on_one_device_share_what_their_contexts_may_take(house, eventually):
+    async def fit(placement, devices):
+        return Fit(footprint_bytes={"cpu": GIB + (placement.context_tokens or 512) * 65_536})
+
+    house.script.fit = fit
+    budget = BudgetConfig(reserve={"cpu": "0"})
+    fleet = house.build(msgspec.structs.replace(house.config(context_tokens="auto", replicas=2), budget=budget))
+    fleet.start()
+    await eventually(lambda: all(hosted.state == "ready" for hosted in fleet.instances()))
+    assert [placement.context_tokens for placement in house.script.placements] == [49_152, 49_152]
+
+
+# ---- the fastest ----
+
+
+async def test_each_placement_is_measured_once_and_then_the_fastest_is_taken(house, two_placements):
+    fleet = two_placements(GIB, GIB)
+    wanted = msgspec.structs.replace(fleet.models["m"].config, prefer="fastest")
+    fleet.planner.put("m", wanted)
+    assert fleet.planner.plans["m"].instances[0].index == 0
+    first = fleet.planner.plans["m"].instances[0]
+    fleet.planner.note_speed(first, 5.0)
+    plan = await fleet.planner.settle("m", lambda _: eventually_none())
+    assert plan.instances[0].index == 1
+    assert plan.rejected[0].reason == "placement 1 comes first: it has not been measured yet"
+    fleet.planner.note_speed(plan.instances[0], 2.5)
+    plan = await fleet.planner.settle("m", lambda _: eventually_none())
+    assert plan.instances[0].index == 0
+    assert plan.rejected[0].reason == "placement 0 is faster: 5.0 tokens a second, and 2.5 here"
+
+
+async def eventually_none() -> None:
+    return None

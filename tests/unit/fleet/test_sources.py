@@ -62,7 +62,7 @@ def test_looking_for_weights_that_could_be_fetched_fetches_nothing(monkeypatch, 
 async def test_progress_comes_to_the_event_loop_once_per_percent(monkeypatch):
     seen: list[LoadProgress] = []
 
-    def fetch(source, *, progress):
+    def fetch(source, *, progress, **_):
         for done in range(1000):
             progress.advance("downloading", done, 1000)
         progress.advance("waiting", 0, None)
@@ -76,7 +76,7 @@ async def test_progress_comes_to_the_event_loop_once_per_percent(monkeypatch):
 async def test_cancelling_ends_the_fetch(monkeypatch):
     started, may_go_on, ended = threading.Event(), threading.Event(), threading.Event()
 
-    def fetch(source, *, progress):
+    def fetch(source, *, progress, **_):
         started.set()
         try:
             may_go_on.wait(10)

@@ -15,20 +15,22 @@ import pytest
 from tests.unit.conftest import CPU, QUICK, House, Reader, a_request
 
 from enginehouse.certificates import Certificate, Certificates, Proof
-from enginehouse.fleet import Fleet, Planner
+from enginehouse.fleet import Fleet, Planner, standing
 from enginehouse.plugins import Plugins
 from enginehouse.service import Service
-from enginehouse_plugin import GenerationRequest
-from enginehouse_plugin.errors import UnsupportedFeature
+from enginehouse_plugin import Backend, GenerationRequest
+from enginehouse_plugin.errors import LoadFailed, UnsupportedFeature
 
 
 class Court:
     """A service in front of the house, and the certificates of its models."""
 
-    def __init__(self, house: House, folder: Path, *, trust: str = "proven", load: str = "start") -> None:
+    def __init__(
+        self, house: House, folder: Path, *, trust: str = "proven", load: str = "start", **backend: object
+    ) -> None:
         self.house = house
         self.certificates = Certificates(folder / "certificates")
-        self.kind = house.script.type()
+        self.kind = house.script.type(**backend)
         config = house.config("m", "twin", load=load)
         twin = msgspec.structs.replace(config.models["twin"], context_tokens=99)
         models = {**config.models, "twin": twin}
@@ -239,7 +241,9 @@ async def test_a_backend_whose_probe_breaks_is_served_without_proof(house: House
     assert "it cannot be compared with its certificate: no version today" in (await court.refusal(stream=True)).message
 
 
-async def test_an_instance_that_is_closed_while_it_is_compared_is_unloaded(house: House, tmp_path: Path) -> None:
+async def test_an_instance_that_is_closed_while_it_is_compared_is_unloaded(
+    house: House, tmp_path: Path, eventually
+) -> None:
     court = Court(house, tmp_path)
     await court.certify("streaming")
     asked = asyncio.Event()
@@ -251,6 +255,35 @@ async def test_an_instance_that_is_closed_while_it_is_compared_is_unloaded(house
     house.script.probe = endless_probe
     opening = asyncio.create_task(court.open())
     await asked.wait()
+    await eventually(lambda: len(house.script.instances) == 2)  # they load one after the other
     await house.fleet.close()
     opening.cancel()
     assert [instance.unloads for instance in house.script.instances] == [1, 1]
+
+
+async def test_a_server_that_is_another_makes_its_certificate_stale_and_is_refused(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standing, "AGAIN_S", 0.02)
+    shown: dict[str, str | float] = {"server": "one"}
+
+    async def identity(self: object, placement: object) -> dict[str, str | float]:
+        if not shown:
+            raise LoadFailed("It is away.")
+        return dict(shown)
+
+    monkeypatch.setattr(Backend, "identity", identity)
+    court = Court(house, tmp_path, kinds=())
+    await court.certify("streaming")
+    await court.open()
+    assert await court.ask(stream=True) == "m#0"
+    shown.clear()
+    await asyncio.sleep(0.1)
+    assert await court.ask(stream=True) == "m#0", "while it is away things stand as before"
+    shown["server"] = "two"
+    async with asyncio.timeout(10):
+        while house.hosted.standing.state != "stale":  # noqa: ASYNC110  # a standing has no event of its own
+            await asyncio.sleep(0.01)
+    assert "its server's server was 'one' and is 'two'" in house.hosted.standing.reason
+    with pytest.raises(UnsupportedFeature, match="is 'two'"):
+        await court.ask(stream=True)

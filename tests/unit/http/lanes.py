@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from enginehouse.dialects.endpoint import Header
 from enginehouse.http.direct import DirectExchange
 from enginehouse.http.exchange import Exchange
+from enginehouse.http.head import Head
+from enginehouse.http.limits import Limits
 from enginehouse.http.listening import Listening
 from enginehouse.http.shared import Shared
 
 Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 Handle = Callable[[DirectExchange], None]
+LIMITS = Limits(max_body_bytes=1_000_000)
 
 
 class Recorded(Exchange):
@@ -22,7 +26,7 @@ class Recorded(Exchange):
 
     def __init__(self, *headers: tuple[str, str], method: str = "GET", path: str = "/") -> None:
         named = [(name.encode(), value.encode("latin-1")) for name, value in headers]
-        super().__init__(method, path, named, "1.2.3.4")
+        super().__init__(Head(method, path, named), "1.2.3.4")
         self.status = 0
         self.sent: list[Header] = []
         self.body = b""
@@ -95,13 +99,19 @@ def hello(exchange: Exchange) -> None:
 
 @asynccontextmanager
 async def listening(
-    handle: Handle = hello, *, max_connections: int = 0, write_timeout_s: float = 60.0
+    handle: Handle = hello,
+    limits: Limits = LIMITS,
+    *,
+    tls: ssl.SSLContext | None = None,
+    seen: list[Shared] | None = None,
 ) -> AsyncIterator[Connect]:
     """A listener of *handle*; all connections made to it are closed after the block, and the server's with them."""
-    shared = Shared(handle, write_timeout_s=write_timeout_s, max_body_bytes=1_000_000)
+    shared = Shared(handle, limits)
+    if seen is not None:
+        seen.append(shared)
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
     address = listener.getsockname()
-    server = Listening(listener, shared, max_connections=max_connections)
+    server = Listening(listener, shared, tls=tls)
     writers = []
 
     async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -116,7 +126,7 @@ async def listening(
             for writer in writers:
                 writer.close()
                 await asyncio.wait([asyncio.ensure_future(writer.wait_closed())])
-            while shared.connections or shared.refused:  # noqa: ASYNC110 - the server tells nobody
+            while shared.connections:  # noqa: ASYNC110 - the server tells nobody
                 await asyncio.sleep(0)
             server.close()
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -12,7 +14,7 @@ from enginehouse.accounts import Facts, KeyRing
 from enginehouse.config import KeyConfig, ServerConfig
 from enginehouse.dialects.endpoint import Call
 from enginehouse.dialects.openai import errors
-from enginehouse.http.api import ApiRoute
+from enginehouse.http.api import READ_APART_BYTES, ApiRoute
 from enginehouse_plugin import Chat, GenerationRequest, TextDelta
 from enginehouse_plugin.errors import EngineProtocolError, EngineUnavailable, InvalidRequest
 
@@ -50,15 +52,21 @@ class Encoder:
 
 class Endpoint:
     name = "things"
+    profile = "openai"
     path = "/v1/things"
     errors = errors
+    query: ClassVar[dict[str, str]] = {}
+    headers = ()
+    id_header: bytes | None = None
 
     def __init__(self, *, is_stream: bool) -> None:
         self.encoder = Encoder(is_stream)
         self.ignored: tuple[str, ...] = ()
 
-    def decode(self, body: bytes, request_id: str) -> Call:
-        if body == b"bad":
+    def decode(self, body: bytes, request_id: str, named: Mapping[bytes, bytes], key: str = "") -> Call:
+        self.named = named
+        self.decoded_by = threading.current_thread()
+        if body.strip() == b"bad":
             raise InvalidRequest("bad", param="x")
         if body == b"bug":
             raise ZeroDivisionError
@@ -101,14 +109,20 @@ class Service:
         client: str,
         facts: Facts,
         sink: Any,
+        said: Any,
+        profile: str,
         is_lenient: bool,
+        **_: bool,
     ) -> Lease:
         if self.error is not None:
             raise self.error
         self.sink, self.client = sink, client
         return self.lease
 
-    def finish(self, facts: Facts, status: int) -> None:
+    def reserve(self, request: Any, model: str, **_: Any) -> bool:
+        return True
+
+    def finish(self, facts: Facts, status: int, then: Callable[[], None] | None = None) -> None:
         self.ended.append(status)
 
 
@@ -143,6 +157,13 @@ class Bench:
         assert (self.service.facts.error_code, self.service.facts.is_cancelled) == (error, cancelled)
 
 
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait for what a thread does."""
+    async with asyncio.timeout(10):
+        while not holds():  # noqa: ASYNC110  # nothing here tells of it
+            await asyncio.sleep(0.001)
+
+
 @pytest.fixture(autouse=True)
 async def loop_runs() -> None:
     """Streams set a timer."""
@@ -159,6 +180,17 @@ def test_a_refused_head_is_answered_before_the_body_is_asked_for_and_accounted_f
         bench.assert_ended(status, error=code)
 
 
+async def test_an_endpoint_gets_the_headers_and_may_tell_the_id_by_a_name_of_its_own() -> None:
+    for body in (b"{}", b"bad"):
+        bench = Bench(JSON, ("x-beta", "b"))
+        bench.endpoint.id_header = b"request-id"
+        bench.asked(body)
+        if body == b"{}":
+            bench.service.sink.end(None)
+        assert bench.endpoint.named[b"x-beta"] == b"b"
+        assert bench.exchange.sent.count((b"request-id", b"r1")) == 1
+
+
 async def test_a_whole_answer() -> None:
     bench = Bench(max_body_bytes=77).asked()
     assert bench.exchange.asked_bytes == 77
@@ -172,6 +204,31 @@ async def test_a_whole_answer() -> None:
     assert bench.service.facts.recorded == {"user": "u"}
     assert bench.service.facts.endpoint == "things"
     assert bench.service.client == "anonymous@1.2.3.4"
+
+
+async def test_a_large_body_is_decoded_by_a_thread_while_the_loop_goes_on() -> None:
+    bench = Bench().asked(b" " * (READ_APART_BYTES + 1))
+    assert not hasattr(bench.service, "sink")
+    await until(lambda: hasattr(bench.service, "sink"))
+    assert bench.endpoint.decoded_by is not threading.current_thread()
+    bench.service.sink.end(None)
+    bench.assert_ended(200)
+
+
+async def test_a_large_body_that_is_refused_is_answered() -> None:
+    bench = Bench().asked(b"bad".ljust(READ_APART_BYTES + 1))
+    await until(lambda: bench.exchange.status > 0)
+    assert bench.exchange.status == 400
+    bench.assert_ended(400, error="invalid_value")
+
+
+async def test_a_client_that_leaves_while_its_body_is_decoded_is_accounted_for_and_opens_nothing() -> None:
+    bench = Bench().asked(b" " * (READ_APART_BYTES + 1))
+    assert bench.exchange.listener is not None
+    bench.exchange.listener.client_left()
+    await asyncio.sleep(0.02)
+    assert not hasattr(bench.service, "sink")
+    bench.assert_ended(499, cancelled=True)
 
 
 async def test_a_stream_begins_with_its_first_bytes() -> None:

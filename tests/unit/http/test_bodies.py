@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from enginehouse.http import connection
 from enginehouse.http.exchange import Exchange
+from enginehouse.http.limits import Limits
 
 from .lanes import Echo, answers, listening
 
@@ -70,10 +70,9 @@ async def test_a_body_above_the_limit_is_told_of_at_once(framing: bytes) -> None
         assert heard[0].said == ["BodyTooLarge"]
 
 
-async def test_a_body_that_is_not_whole_in_time_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "BODY_TIMEOUT_S", 0.05)
+async def test_a_body_that_is_not_whole_in_time_is_told_of() -> None:
     heard: list[Echo] = []
-    async with listening(lambda exchange: heard.append(Echo(exchange))) as connect:
+    async with listening(lambda exchange: heard.append(Echo(exchange)), Limits(request_timeout_s=0.05)) as connect:
         reader, writer = await connect()
         writer.write(POST + b"content-length: 4\r\n\r\nbo")
         await reader.readline()
@@ -130,7 +129,7 @@ async def test_leaving_is_heard_while_a_request_runs_also_when_the_client_does_n
 
 async def test_a_client_that_takes_nothing_is_cut_off_and_a_slow_one_is_not() -> None:
     heard: list[Endless] = []
-    async with listening(lambda exchange: heard.append(Endless(exchange)), write_timeout_s=0.2) as connect:
+    async with listening(lambda exchange: heard.append(Endless(exchange)), Limits(send_timeout_s=0.2)) as connect:
         (await connect())[1].write(REQUEST)
         slow, slow_writer = await connect()
         slow_writer.write(REQUEST)

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from enginehouse.http import connection
+from enginehouse.http import ahead, connection
 from enginehouse.http.direct import DirectExchange
 from enginehouse.http.exchange import Exchange
 
@@ -40,23 +40,6 @@ async def test_the_deadline_holds_for_a_second_request_on_a_connection_too(monke
         assert (await reader.readuntil(b"hello")).startswith(b"HTTP/1.1 200")
         writer.write(REQUEST[:9])
         assert (await error_in(reader))[0] == 408
-
-
-async def test_a_connection_above_the_limit_gets_503_and_room_comes_back() -> None:
-    async with listening(max_connections=1) as connect:
-        first, writer = await connect()
-        writer.write(REQUEST)
-        await first.readuntil(b"hello")
-        second, _ = await connect()
-        status, error = await error_in(second)
-        assert (status, error["code"]) == (503, "too_many_connections")
-        writer.close()
-        status = 503
-        while status == 503:  # until the server has seen that the first is gone
-            reader, writer = await connect()
-            writer.write(REQUEST)
-            status = int((await reader.readuntil(b"\r\n\r\n")).split()[1])
-        assert status == 200
 
 
 @pytest.mark.parametrize("sent", [b"nonsense\r\n\r\n", b"GET /\xff HTTP/1.1\r\nhost: x\r\n\r\n", b"\x00" * 10])
@@ -234,14 +217,71 @@ async def test_more_requests_ahead_than_are_kept_end_the_connection_after_the_on
         reader, writer = await connect()
         writer.write(REQUEST)
         sent = POST + b"content-length: 1000\r\n\r\n" + b"a" * 1000
-        for _ in range(connection.MAX_AHEAD_BYTES // len(sent) + 300):
+        for _ in range(ahead.MAX_AHEAD_BYTES // len(sent) + 300):
             writer.write(sent)
             await writer.drain()
-        await asyncio.sleep(0.05)
+        while not begun or not begun[0].connection._is_deaf:  # noqa: ASYNC110  # until it has read too much
+            await asyncio.sleep(0)
         begun[0].answer(200, (), b"first")
         assert b"connection: close" in await reader.readuntil(b"\r\n\r\n")
         assert await reader.read() == b"first"
         assert len(begun) == 1
+
+
+async def test_many_requests_at_once_give_others_their_turn() -> None:
+    """A few are begun before the loop goes on, and none twice or out of order."""
+    turns: list[int] = []
+    turn = 0
+
+    def noting(exchange: DirectExchange) -> None:
+        turns.append(turn)
+        exchange.answer(200, (), exchange.path.encode())
+
+    async with listening(noting) as connect:
+        reader, writer = await connect()
+        writer.write(b"".join(b"GET /%d HTTP/1.1\r\nhost: h\r\n\r\n" % number for number in range(500)))
+        while len(turns) < 500:
+            turn += 1
+            await asyncio.sleep(0)
+        assert await answers(reader, 500) == [b"/%d" % number for number in range(500)]
+    assert max(turns.count(each) for each in set(turns)) <= 2 * ahead.AT_ONCE
+
+
+@pytest.mark.parametrize("limit", ["requests", "memory"])
+async def test_requests_ahead_are_counted_and_those_beyond_end_the_connection(
+    monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    if limit == "requests":
+        monkeypatch.setattr(ahead, "MAX_AHEAD_REQUESTS", 100)
+    else:
+        monkeypatch.setattr(ahead.Holding, "grow", lambda *_: False)
+    begun: list[DirectExchange] = []
+    async with listening(begun.append) as connect:
+        reader, writer = await connect()
+        writer.write(REQUEST * 200)
+        while not begun or not begun[0].connection._is_deaf:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        begun[0].answer(200, (), b"first")
+        assert b"connection: close" in await reader.readuntil(b"\r\n\r\n")
+        assert await reader.read() == b"first"
+        assert len(begun) == 1
+
+
+async def test_what_waits_of_a_connection_is_counted_and_given_back() -> None:
+    begun: list[DirectExchange] = []
+    async with listening(begun.append) as connect:
+        reader, writer = await connect()
+        writer.write(REQUEST * 101)
+        while not begun:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        memory = begun[0].connection.shared.doors.memory
+        assert memory.bodies_bytes >= 100 * 2048
+        for at in range(101):
+            while len(begun) <= at:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            begun[at].answer(200, (), b"")
+        await answers(reader, 101)
+        assert memory.bodies_bytes == 0
 
 
 async def test_a_connection_without_a_request_is_closed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import re
 from html.parser import HTMLParser
 
 from enginehouse.config import Config
-from enginehouse.dialects.endpoints import endpoints
+from enginehouse.dialects.mounts import mounts
 from enginehouse.dialects.openai.chat.examples import REQUESTS
 from enginehouse.dialects.openai.openapi import document
 from enginehouse.http.docs_page import render
@@ -31,7 +31,7 @@ class Page(HTMLParser):
         self.text += f"{data} "
 
 
-DOCUMENT = document(endpoints(Config(), {}))
+DOCUMENT = document(mounts(Config(), {})[0].endpoints)
 PAGE = Page(render(DOCUMENT))
 
 

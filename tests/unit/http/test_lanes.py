@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import httpx
@@ -14,6 +15,7 @@ import msgspec
 import pytest
 import uvicorn
 
+from enginehouse.accounts import KeyRing
 from enginehouse.config import KeyConfig
 from enginehouse.http.app import App, create_app
 from enginehouse.http.exchange import Exchange
@@ -55,7 +57,7 @@ def layer(exchange: Exchange) -> None:
 
 @asynccontextmanager
 async def ours(app: App, fleet: Any, config: Any, listener: socket.socket) -> AsyncIterator[None]:
-    server = Server(app, fleet, config.server)
+    server = Server(app, fleet, Live(config))
     serving = asyncio.create_task(server.run(listener))
     try:
         yield
@@ -84,12 +86,14 @@ Serve = Callable[..., Any]
 @pytest.fixture(params=[ours, stock], ids=["ours", "stock"])
 def lane(request: pytest.FixtureRequest, house: Any, logs: list[dict[str, Any]]) -> Serve:
     @asynccontextmanager
-    async def serve(*, keys: tuple[str, ...] = (), **server: Any) -> AsyncIterator[Lane]:
+    async def serve(
+        *, keys: tuple[str, ...] = (), unsupported_by: Mapping[str, Any] = MappingProxyType({}), **server: Any
+    ) -> AsyncIterator[Lane]:
         config = house.config(server={"drain_timeout_s": 0, **server})
-        named = tuple(KeyConfig(name=each, sha256=digest(each)) for each in keys)
+        named = tuple(KeyConfig(name=each, sha256=digest(each), unsupported=unsupported_by.get(each)) for each in keys)
         config = msgspec.structs.replace(config, keys=named)
         fleet = house.build(config)
-        app = create_app(Live(config), Service(Plugins(), fleet), layers=[layer])
+        app = create_app(Live(config), Service(Plugins(), fleet), KeyRing(config.keys), layers=[layer])
         listener = listen("127.0.0.1", 0)
         address = listener.getsockname()
         async with request.param(app, fleet, config, listener):
@@ -115,12 +119,27 @@ def assert_marked(answer: httpx.Response) -> None:
 MINE = {"x-request-id": "mine"}
 
 
+@pytest.mark.parametrize(
+    ("host", "origin", "code"),
+    [("evil.example", "http://evil.example", "host_not_allowed"), (None, "http://evil.example", "origin_not_allowed")],
+)
+async def test_without_keys_pages_of_other_origins_are_kept_out(
+    lane: Serve, host: str | None, origin: str, code: str
+) -> None:
+    async with lane() as here:
+        named = {"host": host} if host else {}
+        answer = await here.ask(headers={**MINE, **named, "origin": origin})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, code)
+        assert answer.headers.get_list("x-request-id") == ["mine"]
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_layers_mark_good_answers(lane: Serve, stream: bool) -> None:
     async with lane() as here:
         answer = await here.ask(stream=stream, headers=MINE)
         assert answer.status_code == 200
         assert_marked(answer)
+        assert answer.headers["x-enginehouse-instance"] == "m#0"
         if stream:
             assert answer.text.endswith("data: [DONE]\n\n")
             assert '"content":"lo"' in answer.text
@@ -186,6 +205,13 @@ async def test_a_preflight_is_answered_before_any_route(lane: Serve) -> None:
             assert answer.headers.get_list("vary") == ["origin"]
 
 
+@pytest.mark.parametrize("path", [f"{CHAT}/", CHAT.replace("/chat", "//chat")])
+async def test_a_slash_too_many_leads_to_the_same_route(lane: Serve, path: str) -> None:
+    async with lane() as served:
+        answer = await served.client.post(path, json={"model": "m", "messages": [{"role": "user", "content": "x"}]})
+    assert answer.status_code == 200, answer.text
+
+
 @pytest.mark.parametrize("path", [CHAT, "/v1/models", "/health", "/nothing"])
 async def test_two_keys_in_one_request_are_refused_everywhere(lane: Serve, path: str) -> None:
     """Which of them counts would depend on who reads."""
@@ -242,6 +268,16 @@ async def test_what_the_model_lacks_is_left_out_and_named_where_that_is_wanted(l
         assert (await here.ask(seed=1)).status_code == 400
 
 
+@pytest.mark.parametrize("of_server", ["refuse", "report"])
+async def test_a_key_has_the_last_word_on_what_the_model_lacks(lane: Serve, of_server: str) -> None:
+    own = {"lenient": "report", "strict": "refuse"}
+    async with lane(keys=("lenient", "strict", "silent"), unsupported_by=own, unsupported=of_server) as here:
+        for key, reports in (("lenient", True), ("strict", False), ("silent", of_server == "report")):
+            answer = await here.ask(seed=1, headers={"authorization": f"Bearer {key}"})
+            assert answer.status_code == (200 if reports else 400), key
+            assert answer.headers.get("x-enginehouse-ignored") == ("seed" if reports else None)
+
+
 async def test_a_silent_stream_is_kept_open_by_comments(lane: Serve) -> None:
     async def slow(instance, request):
         yield Started(prompt_tokens=7)
@@ -260,7 +296,12 @@ async def test_a_silent_stream_is_kept_open_by_comments(lane: Serve) -> None:
 def raw(**fields: Any) -> bytes:
     """A request as bytes."""
     body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}], **fields}).encode()
-    head = [f"POST {CHAT} HTTP/1.1", "host: x", "content-type: application/json", f"content-length: {len(body)}"]
+    head = [
+        f"POST {CHAT} HTTP/1.1",
+        "host: localhost",
+        "content-type: application/json",
+        f"content-length: {len(body)}",
+    ]
     return "\r\n".join([*head, "", ""]).encode() + body
 
 

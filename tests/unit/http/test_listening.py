@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from enginehouse.http import listening
+from enginehouse.http.limits import Limits
 from enginehouse.http.listening import Listening
 from enginehouse.http.shared import Shared
 
-from .lanes import hello
+from .lanes import LIMITS, hello
 
 REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
 TLS = Path(__file__).parents[2] / "integration" / "tls"
@@ -33,20 +34,22 @@ class Exhausted(socket.socket):
 
 
 @contextlib.asynccontextmanager
-async def listener_of(kind=socket.socket, **options) -> AsyncIterator[tuple[socket.socket, Shared]]:
+async def listener_of(
+    kind=socket.socket, limits: Limits = LIMITS, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[socket.socket, Shared]]:
     made = kind()
     made.bind(("127.0.0.1", 0))
     made.listen(100)
-    shared = Shared(hello, write_timeout_s=60, max_body_bytes=1000)
-    server = Listening(made, shared, **{"max_connections": 0, **options})
+    shared = Shared(hello, limits)
+    server = Listening(made, shared, tls=tls)
     async with asyncio.timeout(20):
         try:
             yield made, shared
         finally:
             server.close()
-            for connection in [*shared.connections, *shared.refused]:
+            for connection in shared.connections:
                 connection.abort()
-            while shared.connections or shared.refused:  # noqa: ASYNC110  # the server tells nobody
+            while shared.connections:  # noqa: ASYNC110  # the server tells nobody
                 await asyncio.sleep(0)
 
 
@@ -74,37 +77,34 @@ async def test_running_out_of_descriptors_is_survived_and_logged_now_and_then(
     assert "Too many open files" in line["error"]
 
 
-async def test_more_clients_above_the_limit_than_can_be_told_so_are_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listening, "_REFUSED_AT_ONCE", 2)
-    async with listener_of(max_connections=1) as (made, shared):
-        held = [await asyncio.open_connection(*made.getsockname()) for _ in range(3)]
-        for reader, _ in held[1:]:
-            assert b" 503 " in await reader.readline()
-        assert len(shared.refused) == 2
-        reader, writer = await asyncio.open_connection(*made.getsockname())
-        assert await reader.read() == b""
-        for each in [writer, *(writer for _, writer in held)]:
-            each.close()
-            with contextlib.suppress(OSError):
-                await each.wait_closed()
-
-
 def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(TLS / "cert.pem", TLS / "key.pem")
     return server, ssl.create_default_context(cafile=str(TLS / "cert.pem"))
 
 
-async def test_a_handshake_that_is_not_done_counts_as_a_connection() -> None:
+async def test_a_handshake_that_is_not_done_counts_as_a_connection_and_gives_way() -> None:
     server, client = contexts()
-    async with listener_of(max_connections=1, tls=server) as (made, _):
-        _, silent = await asyncio.open_connection(*made.getsockname())
-        await asyncio.sleep(0.05)
-        assert b"HTTP/1.1 503" in await answer(made.getsockname(), client)
-        silent.close()
-        await silent.wait_closed()
-        while not (await answer(made.getsockname(), client)).startswith(b"HTTP/1.1 200"):
-            pass
+    async with listener_of(limits=Limits(max_connections=2), tls=server) as (made, shared):
+        silent = [await asyncio.open_connection(*made.getsockname()) for _ in range(4)]
+        assert await silent[0][0].read() == b""  # the oldest two were given up for the others
+        assert await silent[1][0].read() == b""
+        assert len(shared.doors.inside) == 2
+        assert (await answer(made.getsockname(), client)).startswith(b"HTTP/1.1 200")
+        assert await silent[2][0].read() == b""
+        for _, writer in silent:
+            writer.close()
+
+
+async def test_a_handshake_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "_HANDSHAKE_TIMEOUT_S", 0.05)
+    server, _ = contexts()
+    async with listener_of(tls=server) as (made, shared):
+        reader, writer = await asyncio.open_connection(*made.getsockname())
+        assert await reader.read() == b""
+        writer.close()
+        while shared.doors.inside:  # noqa: ASYNC110  # the server tells nobody
+            await asyncio.sleep(0)
 
 
 async def test_who_speaks_no_tls_is_cut_off_and_costs_nobody_else() -> None:

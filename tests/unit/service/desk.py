@@ -6,11 +6,12 @@ import asyncio
 
 from tests.unit.conftest import Reader, a_request, hello
 
+from enginehouse.accounts import Facts
 from enginehouse.config import Config
 from enginehouse.fleet import Lease
 from enginehouse.plugins import Plugins
 from enginehouse.service import Service
-from enginehouse_plugin import AnyEvent, Run, Started, TextDelta
+from enginehouse_plugin import AnyEvent, RequestFacts, Run, Started, TextDelta
 from enginehouse_plugin.errors import EngineDied
 
 
@@ -23,10 +24,12 @@ class Desk:
         self.service = Service(plugins, house.build(config, select=plugins.select, **build))
         self.service.fleet.start()
 
-    def open(self, *, model: str = "m", client: str = "a", **fields) -> Lease:
+    def open(self, *, model: str = "m", client: str = "a", said=(), **fields) -> Lease:
         self.facts = self.service.begin("r1")
         self.reader = Reader()
-        self.lease = self.service.open(a_request(**fields), model, client=client, facts=self.facts, sink=self.reader)
+        self.lease = self.service.open(
+            a_request(**fields), model, said=said, client=client, facts=self.facts, sink=self.reader
+        )
         assert not self.reader.heard
         assert not self.reader.ended.done()
         return self.lease
@@ -35,6 +38,13 @@ class Desk:
         """Ask and return all events, or raise why there are no more."""
         self.open(**fields)
         return await self.reader.answer()
+
+    def finish(self, status: int, facts: Facts | None = None) -> RequestFacts:
+        """End a request (the last) with *status*; returns what is known of it, once it is accounted for."""
+        facts = facts or self.facts
+        self.service.finish(facts, status)
+        self.service.settle()
+        return facts.record()
 
     async def hear(self, number: int) -> None:
         """Wait until the request that came last has brought *number* events."""
@@ -70,6 +80,22 @@ class NoRun(Run):
 async def waits_for_ever(instance, request):
     yield Started(prompt_tokens=7)
     await asyncio.get_running_loop().create_future()
+
+
+async def holds_on(instance, request):
+    """A backend that lets go of a cancelled request only when it is unloaded."""
+    yield Started(prompt_tokens=7)
+    while True:
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            if instance.unloads:
+                raise
+
+
+async def never_begins(instance, request):
+    await asyncio.get_running_loop().create_future()
+    yield
 
 
 async def says_one_word_then_waits(instance, request):

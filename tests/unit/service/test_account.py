@@ -32,9 +32,8 @@ async def test_a_finished_request_is_accounted_from_the_engines_counts_once(hous
     desk = Desk(house)
     await desk.ask()
     desk.facts.key = "alice"
-    record = desk.service.finish(desk.facts, 200)
-    assert desk.service.finish(desk.facts, 200) is None
-    assert record is not None
+    record = desk.finish(200)
+    assert desk.finish(500) == record
     assert (record.prompt_tokens, record.cached_tokens, record.completion_tokens) == (7, 2, 2)
     assert (record.model, record.instance_id, record.key, record.status) == ("m", "m#0", "alice", 200)
     assert record.finish_reasons == ("stop",)
@@ -46,6 +45,18 @@ async def test_a_finished_request_is_accounted_from_the_engines_counts_once(hous
     text = desk.service.metrics_text()
     assert 'enginehouse_requests_total{model="m",status="200"} 1' in text
     assert 'enginehouse_tokens_total{model="m",kind="completion"} 2' in text
+
+
+async def test_what_has_ended_is_accounted_for_in_its_time_and_before_metrics_are_read(house, logs):
+    desk = Desk(house)
+    await desk.ask()
+    desk.service.finish(desk.facts, 200)
+    assert 'enginehouse_requests_total{model="m",status="200"} 1' in desk.service.metrics_text()
+    await desk.ask()
+    desk.service.finish(desk.facts, 200)
+    async with asyncio.timeout(10):
+        while [line["event"] for line in logs].count("request") < 2:  # noqa: ASYNC110  # a log has no event of its own
+            await asyncio.sleep(0.002)
 
 
 async def test_a_cancelled_stream_is_charged_the_last_counts_seen(house):
@@ -62,8 +73,7 @@ async def test_a_cancelled_stream_is_charged_the_last_counts_seen(house):
     desk.open(n=2)
     await desk.hear(4)
     desk.lease.cancel()
-    record = desk.service.finish(desk.facts, 499)
-    assert record is not None
+    record = desk.finish(499)
     assert record.is_cancelled
     assert (record.prompt_tokens, record.cached_tokens, record.completion_tokens) == (7, 3, 7)
 
@@ -73,8 +83,7 @@ async def test_a_refused_request_is_accounted_too_and_its_model_is_no_label(hous
     facts = desk.service.begin("r9")
     facts.model = "made-up"
     facts.fail(ModelNotFound("made-up", known=["m"]))
-    record = desk.service.finish(facts, 404)
-    assert record is not None
+    record = desk.finish(404, facts)
     assert (record.error_code, record.instance_id, record.ttft_s) == ("model_not_found", None, None)
     assert 'enginehouse_requests_total{model="",status="404"} 1' in desk.service.metrics_text()
     assert logs[-1]["model"] == "made-up"
@@ -94,13 +103,13 @@ async def test_observers_get_the_record(house):
     plugins.add(Observer(), "observer")
     desk = Desk(house, plugins=plugins)
     await desk.ask()
-    assert desk.service.finish(desk.facts, 200) is seen[0]
+    assert [desk.finish(200)] == seen
 
 
 async def test_no_prompt_and_no_text_is_logged(house, logs):
     desk = Desk(house)
     await desk.ask()
-    desk.service.finish(desk.facts, 200)
+    desk.finish(200)
     assert "hello" not in str(logs)
     assert "hi" not in [value for line in logs for value in line.values()]
 
@@ -114,8 +123,7 @@ async def test_a_finish_without_a_delta_counts_as_the_first_token(house):
     house.script.answer = says_nothing
     desk = Desk(house)
     await desk.ask()
-    record = desk.service.finish(desk.facts, 200)
-    assert record is not None
+    record = desk.finish(200)
     assert record.ttft_s is not None
 
 

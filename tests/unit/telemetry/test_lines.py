@@ -106,6 +106,31 @@ def test_lines_that_a_log_refuses_are_counted_and_told_when_it_takes_them_again(
     assert (out.writes, lost) == (["three\n"], [2])
 
 
+def test_a_line_that_the_disk_cut_is_not_continued_by_the_next_one(lost, tmp_path, monkeypatch):
+    write = os.write
+    room = 5
+
+    def write_some(descriptor, data):
+        nonlocal room
+        if room == 0:
+            raise OSError(28, "No space left on device")
+        written = write(descriptor, data[:room])
+        room -= written
+        return written
+
+    monkeypatch.setattr(lines.os, "write", write_some)
+    with (tmp_path / "log").open("w") as stream:
+        log = Lines(stream, lost.append)
+        log.add(b"one line")
+        assert log.flush(10)
+        room = 1000
+        log.add(b"another")
+        assert log.flush(10)
+        log.add(b"third")
+        assert log.flush(10)
+    assert (tmp_path / "log").read_text() == "one l\nanother\nthird\n"
+
+
 def test_a_broken_pipe_loses_lines_only(lost):
     reader, writer = os.pipe()
     os.close(reader)

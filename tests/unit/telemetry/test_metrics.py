@@ -87,7 +87,9 @@ def test_a_request_without_a_model_is_counted_and_timed_nowhere():
 
 
 def test_instances_are_gauges_read_when_asked_for():
-    row = InstanceGauge(instance_id="m#0", model="m", backend="b", state="ready", running=2, waiting=3, restarts=1)
+    row = InstanceGauge(
+        instance_id="m#0", model="m", backend="b", state="ready", running=2, waiting=3, restarts=1, hangs=1
+    )
     found = samples(Metrics().render([row]))
     assert found['enginehouse_running_sequences{model="m",instance="m#0"}'] == 2
     assert found['enginehouse_queued_requests{model="m",instance="m#0"}'] == 3
@@ -104,3 +106,7 @@ def test_labels_are_escaped():
 def test_lines_that_the_log_did_not_take_are_counted(monkeypatch):
     monkeypatch.setattr("enginehouse.telemetry.metrics.lost_lines", lambda: 3)
     assert samples(Metrics().render([]))["enginehouse_log_lines_lost_total"] == 3
+
+
+def test_rows_of_usage_that_were_lost_are_counted():
+    assert samples(Metrics().render([], lost_rows=7))["enginehouse_usage_rows_lost_total"] == 7

@@ -95,6 +95,13 @@ class Hub:
         self.files: dict[str, bytes] = {}
         self.large: set[str] = set()
         self.served_instead: dict[str, bytes] = {}
+        self.served_wrong: list[str] = []  # names of files that are served wrong once
+        self.cut_after: int | None = None  # bytes of a large file after which the connection ends, once
+        self.stalls_after: int | None = None  # bytes of a large file after which nothing comes any more
+        self.has_ranges = True
+        self.sent_bytes = 0  # of large files
+        self.stalled = threading.Event()
+        self.going_on = threading.Event()
         self.branches: dict[str, str] = {}
         self.status = 200
         self.error_code = ""
@@ -109,6 +116,7 @@ class Hub:
         if not self._thread.is_alive():
             return
         close_session()
+        self.going_on.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -138,7 +146,11 @@ class Hub:
 
             def _answer(self, *, is_head: bool) -> None:
                 path = urllib.parse.unquote(self.path.partition("?")[0])
-                hub.asked.append(f"{self.command} {path}")
+                asked = self.headers.get("Range")
+                has_range = bool(asked) and hub.has_ranges and not is_head
+                begins_at = int(asked.removeprefix("bytes=").partition("-")[0]) if asked and has_range else 0
+                # In one step: other files are asked for at the same time.
+                hub.asked.append(f"{self.command} {path}" + (f" from {begins_at}" if has_range else ""))
                 headers: dict[str, str] = {}
                 status, body = hub.status, b""
                 parts = path.strip("/").split("/")
@@ -159,13 +171,37 @@ class Hub:
                     headers["ETag"] = (
                         f'"{hashlib.sha256(announced).hexdigest() if is_large else git_digest(announced)}"'
                     )
+                    if name in hub.served_wrong and not is_head:
+                        hub.served_wrong.remove(name)
+                        body = body[::-1]
+                if has_range and body:
+                    status = 206
+                    headers["Content-Range"] = f"bytes {begins_at}-{len(body) - 1}/{len(body)}"
+                    body = body[begins_at:]
                 self.send_response(status)
                 for key, value in headers.items():
                     self.send_header(key, value)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 if not is_head:
+                    self._send(body, begins_at, is_large="resolve" in parts and "/".join(parts[4:]) in hub.large)
+
+            def _send(self, body: bytes, begins_at: int, *, is_large: bool) -> None:
+                if not is_large:
                     self.wfile.write(body)
+                    return
+                for end in (hub.cut_after, hub.stalls_after):
+                    if end is not None and end > begins_at:
+                        body = body[: end - begins_at]
+                hub.sent_bytes += len(body)
+                self.wfile.write(body)
+                if hub.stalls_after is not None:
+                    hub.stalled.set()
+                    hub.going_on.wait(60)
+                    self.close_connection = True
+                elif hub.cut_after is not None and begins_at + len(body) == hub.cut_after:
+                    hub.cut_after = None
+                    self.close_connection = True
 
             def log_message(self, *_: object) -> None:
                 pass

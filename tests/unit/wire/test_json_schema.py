@@ -37,6 +37,8 @@ from enginehouse_plugin.errors import InvalidRequest
         {"$ref": 5},
         {"$ref": "other.json"},
         {"$ref": "#/properties/a"},
+        {"allOf": [{"$ref": "#/allOf/1"}]},
+        {"allOf": [{"$ref": "#/allOf/" + "9" * 5000}]},
         {"dependentRequired": []},
         {"properties": {"a": {"items": {"type": "strng"}}}},
     ],

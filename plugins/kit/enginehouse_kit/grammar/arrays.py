@@ -40,8 +40,7 @@ class ArrayRules:
                 low, high = max(low, one.low), one.high if high is None else min(high, one.high or high)
             elif one.low or one.high is not None:
                 contains.append(one)
-        rest = terms.false if shape.is_closed and low <= len(shape.first) else shape.rest
-        first = list(shape.first)
+        first, rest = list(shape.first), shape.rest
         if high is not None:
             first = first[:high]
         for at, term in enumerate(first):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import msgspec
 
-from .characters import Ranges, complement, has, normal, shared
+from .characters import Ranges, normal
 from .regex import CHARACTERS, Algebra, Regex
 
-MAX_STATES = 10_000
+MAX_STATES = 5000
 
 
 class TooManyStates(ValueError):
@@ -15,10 +17,14 @@ class TooManyStates(ValueError):
 
 
 class State(msgspec.Struct):
-    """A state: whether the text may end in it, and the characters that lead on, by number of the next state."""
+    """A state: whether the text may end in it, and the characters that lead on, by number of the next state.
+
+    One with a *rest* is the last: what follows is in that language, which any grammar can say as it is.
+    """
 
     is_end: bool
     onward: dict[int, Ranges]
+    rest: Regex | None = None
 
 
 def automaton(algebra: Algebra, root: Regex) -> list[State]:
@@ -28,13 +34,15 @@ def automaton(algebra: Algebra, root: Regex) -> list[State]:
         TooManyStates: it is too large.
         OverBudget: it costs too much.
     """
-    blocks = _blocks(algebra, root)
     numbers = {root: 0}
     states: list[State] = []
     todo = [root]
     for item in todo:
+        if item.is_plain:
+            states.append(State(item.is_nullable, {}, None if item is algebra.empty else item))
+            continue
         targets: dict[int, list[tuple[int, int]]] = {}
-        for ranges, sample in blocks:
+        for ranges, sample in _kinds(algebra, item):
             after = algebra.derivative(item, sample)
             if after is algebra.none:
                 continue
@@ -52,12 +60,11 @@ def is_empty(algebra: Algebra, root: Regex) -> bool:
     """Whether no text is in *root*."""
     if root.is_plain or root.is_nullable:
         return root is algebra.none
-    blocks = _blocks(algebra, root)
     seen = {root}
     todo = [root]
     while todo:
         item = todo.pop()
-        for _, sample in blocks:
+        for _, sample in _kinds(algebra, item):
             after = algebra.derivative(item, sample)
             if after.is_nullable or (after.is_plain and after is not algebra.none):
                 return False
@@ -69,9 +76,9 @@ def is_empty(algebra: Algebra, root: Regex) -> bool:
     return True
 
 
-def _blocks(algebra: Algebra, root: Regex) -> list[tuple[Ranges, str]]:
-    """Characters that *root* does not tell apart, with one of each kind."""
-    sets: dict[Ranges, None] = {}
+def _kinds(algebra: Algebra, root: Regex) -> list[tuple[Ranges, str]]:
+    """Characters that *root* does not tell apart where it begins, with one of each kind."""
+    firsts: set[Regex | str] = set()
     seen: set[Regex] = set()
     todo = [root]
     while todo:
@@ -80,27 +87,39 @@ def _blocks(algebra: Algebra, root: Regex) -> list[tuple[Ranges, str]]:
             continue
         seen.add(item)
         if item.kind == "set":
-            sets[item.parts[0]] = None
+            firsts.add(item)
         elif item.kind == "text":
-            sets.update({((ord(c), ord(c)),): None for c in item.parts[0]})
+            firsts.add(item.parts[0][0])
         elif item.kind == "step":
-            sets.update({((ord(c), ord(c)),): None for c in item.parts[0].alphabet})
+            firsts.update(item.parts[0].alphabet)
+        elif item.kind == "seq":
+            todo += item.parts if item.parts[0].is_nullable else item.parts[:1]
         else:
             todo += [part for part in item.parts if isinstance(part, Regex)]
-    blocks: list[Ranges] = [CHARACTERS]
-    for ranges in sorted(sets, key=len, reverse=True):
-        if ranges == CHARACTERS:
-            continue
-        outside = complement(ranges)
-        algebra.budget.spend(1 + len(blocks) * len(ranges) // 64)
-        split = []
-        for block in blocks:
-            if len(ranges) == 1 and ranges[0][0] == ranges[0][1] and not has(block, ranges[0][0]):
-                split.append(block)
-                continue
-            split += [part for part in (shared(block, ranges), shared(block, outside)) if part]
-        blocks = split
-    return [(block, chr(block[0][0])) for block in blocks]
+    algebra.budget.spend(len(seen) // 16)
+    key = frozenset(firsts)
+    if key not in algebra.kinds:
+        sets = [((ord(item), ord(item)),) if isinstance(item, str) else item.parts[0] for item in firsts]
+        algebra.budget.spend(1 + sum(map(len, sets)) // 16)
+        algebra.kinds[key] = _parted(sets)
+    return algebra.kinds[key]
+
+
+def _parted(sets: list[Ranges]) -> list[tuple[Ranges, str]]:
+    """All characters, by which of *sets* they are in."""
+    edges: dict[int, int] = {}
+    for number, ranges in enumerate([CHARACTERS, *sets]):
+        for low, high in ranges:
+            for edge in (low, high + 1):
+                edges[edge] = edges.get(edge, 0) ^ (1 << number)
+    points = sorted(edges)
+    found: dict[int, list[tuple[int, int]]] = {}
+    inside = 0
+    for low, behind in pairwise(points):
+        inside ^= edges[low]
+        if inside & 1:
+            found.setdefault(inside, []).append((low, behind - 1))
+    return [(tuple(ranges), chr(ranges[0][0])) for ranges in found.values()]
 
 
 def _trimmed(states: list[State]) -> list[State]:
@@ -108,7 +127,7 @@ def _trimmed(states: list[State]) -> list[State]:
     for number, state in enumerate(states):
         for target in state.onward:
             before[target].append(number)
-    alive = {number for number, state in enumerate(states) if state.is_end}
+    alive = {number for number, state in enumerate(states) if state.is_end or state.rest is not None}
     todo = list(alive)
     while todo:
         for number in before[todo.pop()]:
@@ -121,6 +140,7 @@ def _trimmed(states: list[State]) -> list[State]:
         State(
             states[number].is_end,
             {renumbered[t]: ranges for t, ranges in states[number].onward.items() if t in alive},
+            states[number].rest,
         )
         for number in order
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 from functools import cache
+from itertools import groupby
 
 Ranges = tuple[tuple[int, int], ...]
 
@@ -61,14 +62,19 @@ def of_category(prefix: str) -> Ranges:
 
     Source: the Unicode character database of this Python.
     """
-    out: list[tuple[int, int]] = []
-    for point in range(MAX_CODE_POINT + 1):
-        if unicodedata.category(chr(point)).startswith(prefix):
-            if out and out[-1][1] == point - 1:
-                out[-1] = (out[-1][0], point)
-            else:
-                out.append((point, point))
-    return normal(out)
+    return normal(part for name, ranges in _categories().items() if name.startswith(prefix) for part in ranges)
+
+
+@cache
+def _categories() -> dict[str, list[tuple[int, int]]]:
+    """Characters by category."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    low = 0
+    for name, run in groupby(map(unicodedata.category, map(chr, range(MAX_CODE_POINT + 1)))):
+        behind = low + sum(1 for _ in run)
+        found.setdefault(name, []).append((low, behind - 1))
+        low = behind
+    return found
 
 
 def _without_surrogates(ranges: Iterable[tuple[int, int]]) -> Iterable[tuple[int, int]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from .automaton import TooManyStates, is_empty
 from .limits import Unsupported
 from .numbers import Numbers
+from .regex import Regex
 from .shapes import Arrays, Booleans, Null, Objects, Shape, Strings, item_of
 from .terms import Term, canonical, whole
 
@@ -100,16 +101,17 @@ class Disjoint:
         if isinstance(shape, Numbers):
             return shape.is_never
         if isinstance(shape, Strings):
-            return not shape.values if shape.values is not None else self._is_empty(shape)
+            is_listed = shape.values is not None and shape.wide is None
+            return not shape.values if is_listed else self._is_empty(self._reader.shaping.meant(shape))
         if isinstance(shape, Arrays):
             return self._is_never_array(shape)
         if shape.high is not None and max(shape.low, len(shape.required)) > shape.high:
             return True
         return any(self.is_never(self.value_of(shape, name)) for name in shape.required)
 
-    def _is_empty(self, shape: Strings) -> bool:
+    def _is_empty(self, language: Regex) -> bool:
         try:
-            return is_empty(self._reader.algebra, shape.language)
+            return is_empty(self._reader.algebra, language)
         except TooManyStates:
             return False
 
@@ -137,6 +139,6 @@ def listed_values(shape: Shape) -> set[bytes] | None:
         return {canonical(value) for value in shape.values}
     if isinstance(shape, Numbers) and shape.values is not None:
         return {canonical(whole(float(value)) if value % 1 else int(value)) for value in shape.values}
-    if isinstance(shape, Strings) and shape.values is not None:
+    if isinstance(shape, Strings) and shape.values is not None and shape.wide is None:
         return {canonical(value) for value in shape.values}
     return None

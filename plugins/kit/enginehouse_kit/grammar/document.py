@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin
 
@@ -15,6 +16,9 @@ _ONE = frozenset(
 )
 _LISTS = frozenset(("allOf", "anyOf", "oneOf", "prefixItems", "items"))
 _MAPS = frozenset(("$defs", "definitions", "dependentSchemas", "dependencies", "patternProperties", "properties"))
+
+
+_INDEX = re.compile(r"[0-9]{1,9}")  # more digits than 4,300 cannot even become a number
 
 
 class Document:
@@ -83,7 +87,7 @@ class Document:
             return self._anchors[uri, name], reference
         for part in fragment.split("/")[1:]:
             name = unquote(part).replace("~1", "/").replace("~0", "~")
-            if isinstance(target, list) and name.isascii() and name.isdecimal() and int(name) < len(target):
+            if isinstance(target, list) and _INDEX.fullmatch(name) and int(name) < len(target):
                 target = target[int(name)]
             elif isinstance(target, dict) and name in target:
                 target = target[name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from .formats import FORMATS
+from .formats import FORMATS, WIDE
 from .limits import Unsupported
 from .numbers import Numbers, decimal_of
 from .pattern import UnsupportedPattern, pattern_language
@@ -48,7 +48,8 @@ class Facets:
     def _strings(self, schema: dict[str, Any], path: str) -> Iterator[Shape]:
         algebra = self._algebra
         low, high = _counts(schema, "minLength", "maxLength", path)
-        language = algebra.many(algebra.any, low, high)
+        language = lengths = algebra.many(algebra.any, low, high)
+        wide: Regex | None = None
         name = schema.get("format")
         for keyword, pattern in (
             ("format", FORMATS.get(name) if isinstance(name, str) else None),
@@ -60,8 +61,16 @@ class Facets:
                 language = algebra.both(language, self._pattern(pattern, keyword, path))
             except Unsupported as refused:
                 self._reader.leave_out(refused)
-        if language is not algebra.none:
-            yield Strings(language)
+        if isinstance(name, str) and name in WIDE:
+            wide = self._pattern(WIDE[name], "format", path)
+            pattern = schema.get("pattern")
+            wide = algebra.both(lengths, wide, algebra.all if pattern is None else self._known(pattern))
+        if language is not algebra.none or wide not in (None, algebra.none):
+            yield Strings(language, wide=wide)
+
+    def _known(self, pattern: Any) -> Regex:  # Any: JSON
+        """The language of *pattern*; of one that has been left out all strings."""
+        return self._patterns.get(pattern, self._algebra.all) if isinstance(pattern, str) else self._algebra.all
 
     def _pattern(self, pattern: Any, keyword: str, path: str) -> Regex:  # Any: JSON
         """The language of *pattern*.
@@ -77,6 +86,8 @@ class Facets:
                 found = self._patterns[pattern] = pattern_language(self._algebra, pattern)
             except UnsupportedPattern as error:
                 raise Unsupported(path, keyword, f"is not supported: {error}") from error
+            except RecursionError as error:
+                raise Unsupported(path, keyword, "is not supported: it has too many parts") from error
         return found
 
     def _numbers(self, schema: dict[str, Any], path: str, *, is_integer: bool) -> Iterator[Shape]:
@@ -123,7 +134,6 @@ class Facets:
             high,
             is_unique is True,
             contains,
-            is_closed=bool(first) and rest is None,
             seen=len(first) if rest is None else None,
         )
 
@@ -152,8 +162,10 @@ class Facets:
             term = terms.json(others, f"{path}/additionalProperties")
             rules.append((self._reader.other_than(named, languages), term))
         if "propertyNames" in schema:
-            rules.append((self._algebra.negated(self._names(schema, path)), terms.false))
-        is_closed = others is None and "unevaluatedProperties" not in schema and bool(named or patterns)
+            names, wide = self._names(schema, path)
+            rules.append((self._algebra.negated(wide), terms.false))
+            if names is not wide:
+                rules.append((self._algebra.both(wide, self._algebra.negated(names)), terms.nothing))
         if high is not None and high < low:
             return
         yield Objects(
@@ -162,19 +174,19 @@ class Facets:
             names_of(schema.get("required", []), "required", path),
             low,
             high,
-            is_closed,
             Seen(tuple(named), languages, others is not None),
         )
 
-    def _names(self, schema: dict[str, Any], path: str) -> Regex:
-        """The keys that `propertyNames` allows."""
+    def _names(self, schema: dict[str, Any], path: str) -> tuple[Regex, Regex]:
+        """The keys that `propertyNames` allows here, and those that it means."""
         algebra = self._algebra
-        found = []
+        found, wide = [], []
         for shape in self._reader.shapes(self._terms.json(schema["propertyNames"], f"{path}/propertyNames")):
             if isinstance(shape, Strings):
                 values = [algebra.text(value) for value in shape.values or ()]
                 found.append(shape.language if shape.values is None else algebra.either(values))
-        return algebra.either(found)
+                wide.append(self._reader.shaping.meant(shape))
+        return algebra.either(found), algebra.either(wide)
 
 
 def is_number(value: Any) -> bool:  # Any: JSON

@@ -13,41 +13,42 @@ from .automaton import State, automaton
 from .regex import Algebra, Regex
 
 
-class Node(msgspec.Struct, frozen=True):
-    """A part of a rule."""
+class Node(msgspec.Struct, frozen=True, gc=False):
+    """A part of a rule. Rules name each other, so that nothing here leads back to itself."""
 
 
-class Literal(Node, frozen=True):
+class Literal(Node, frozen=True, gc=False):
     """Exactly *text*."""
 
     text: str
 
 
-class Regular(Node, frozen=True):
-    """A text of a regular language."""
+class Regular(Node, frozen=True, gc=False):
+    """A text of a regular language. It may be the JSON text of strings: those of *strings*."""
 
     regex: Regex
+    strings: Regex | None = None
 
 
-class Rule(Node, frozen=True):
+class Rule(Node, frozen=True, gc=False):
     """What the rule *name* allows."""
 
     name: str
 
 
-class Series(Node, frozen=True):
+class Series(Node, frozen=True, gc=False):
     """All of *items*, in order."""
 
     items: tuple[Node, ...]
 
 
-class Either(Node, frozen=True):
+class Either(Node, frozen=True, gc=False):
     """One of *options*; without any: nothing."""
 
     options: tuple[Node, ...]
 
 
-class Many(Node, frozen=True):
+class Many(Node, frozen=True, gc=False):
     """*low* to *high* of *item*; None: without bound."""
 
     item: Node

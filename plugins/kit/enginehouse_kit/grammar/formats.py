@@ -14,16 +14,18 @@ _YEAR = r"(?:[1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])"
 _LEAP_YEAR = rf"(?:[0-9]{{2}}{_LEAP}|{_LEAP}00)"
 _DATE = rf"(?:{_YEAR}-(?:{_DAYS_31}|{_DAYS_30}|{_DAYS_28})|{_LEAP_YEAR}-02-29)"
 _TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
-_LABEL = r"[A-Za-z0-9]{1,20}(?:-[A-Za-z0-9]{1,20}){0,2}"
-_HOST = rf"{_LABEL}(?:\.{_LABEL}){{0,3}}"
-_DOMAIN = rf"{_LABEL}(?:\.{_LABEL}){{0,2}}\.[A-Za-z]{{2,20}}"
+# A name has 253 characters at most, a label 63: here of 32 letters and digits the first, of 19 those behind it.
+_LABEL = r"[A-Za-z0-9](?:-?[A-Za-z0-9]){0,31}"
+_BEHIND = r"\.[A-Za-z0-9](?:-?[A-Za-z0-9]){0,18}"
+_HOST = rf"{_LABEL}(?:{_BEHIND}){{0,5}}"
+_DOMAIN = rf"{_LABEL}(?:{_BEHIND}){{0,3}}\.[A-Za-z]{{2,20}}"
 _BYTE = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _CLOCK = r"T(?:[0-9]{1,9}H(?:[0-9]{1,9}M(?:[0-9]{1,9}S)?)?|[0-9]{1,9}M(?:[0-9]{1,9}S)?|[0-9]{1,9}S)"
 _DAYS = r"[0-9]{1,9}D"
 _MONTHS = rf"[0-9]{{1,9}}M(?:{_DAYS})?"
 _YEARS = rf"[0-9]{{1,9}}Y(?:{_MONTHS})?"
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
-_EMAIL = rf"{_ATOM}{{1,30}}(?:\.{_ATOM}{{1,16}}){{0,2}}@{_DOMAIN}"
+_EMAIL = rf"{_ATOM}(?:\.?{_ATOM}){{0,31}}@{_DOMAIN}"
 _H = r"[0-9A-Fa-f]{1,4}"
 _IPV6 = "|".join(
     [
@@ -36,15 +38,20 @@ _IPV6 = "|".join(
 _HEX2 = r"%[0-9A-Fa-f]{2}"
 _PCHAR = rf"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|{_HEX2})"
 _NO_COLON = rf"(?:[A-Za-z0-9._~!$&'()*+,;=@-]|{_HEX2})"
-_PATH = rf"(?:/{_PCHAR}{{0,60}}){{0,10}}"
-_AUTHORITY = rf"//(?:[A-Za-z0-9._~-]{{1,64}}@)?{_HOST}(?::[0-9]{{1,4}})?{_PATH}"
-_END = rf"(?:\?(?:{_PCHAR}|[/?]){{0,120}})?(?:#(?:{_PCHAR}|[/?]){{0,60}})?"
-_URI = rf"[A-Za-z][A-Za-z0-9+.-]{{0,30}}:(?:{_AUTHORITY}|/?{_PCHAR}{{1,60}}{_PATH}){_END}"
-_RELATIVE = rf"(?:{_AUTHORITY}|/(?:{_PCHAR}{{1,60}}{_PATH})?|(?:{_NO_COLON}{{1,60}}{_PATH})?){_END}"
+_PATH = rf"(?:/(?:{_PCHAR}|/)*)?"  # one repetition, so that a length beside it is easily held
+_AUTHORITY = rf"//(?:[A-Za-z0-9._~-]{{1,64}}@)?{_HOST}(?::[1-5]?[0-9]{{1,4}})?{_PATH}"
+_END = rf"(?:\?(?:{_PCHAR}|[/?])*)?(?:#(?:{_PCHAR}|[/?])*)?"
+_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]{0,15}:"
+_URI = rf"{_SCHEME}{_AUTHORITY}{_END}|{_SCHEME}/?{_PCHAR}+{_PATH}{_END}"
+_RELATIVE = rf"(?:{_AUTHORITY}|/(?:{_PCHAR}+{_PATH})?|(?:{_NO_COLON}+{_PATH})?){_END}"
 _POINTER = r"(?:/(?:[^/~]|~[01])*)*"
 _VARIABLE = r"[A-Za-z0-9_]+(?:\*|:[1-9][0-9]{0,3})?"
 _TEMPLATE = rf"(?:[A-Za-z0-9._~:/?#@!$&()*+,;=-]|{_HEX2}|\{{[+#./;?&]?{_VARIABLE}(?:,{_VARIABLE})*\}})*"
-_REGEX = r"\^?(?:(?:[A-Za-z0-9_ -]|\\[dws.]|\.|\[\^?[A-Za-z0-9_]+\])[*+?]?)*\$?"
+_CLASS = r"\[\^?(?:a-z|A-Z|0-9|[A-Za-z0-9_.@/$]|\\[dws.])+-?\]"
+_TIMES = r"(?:[*+?]|\{[0-9]{1,2},?\})?"
+_PIECES = rf"(?:(?:[A-Za-z0-9_ /@:,-]|\\[dwsDWS./]|\.|{_CLASS}){_TIMES})+"
+_PARTS = rf"(?:{_PIECES}|\((?:\?:)?{_PIECES}(?:\|{_PIECES})*\){_TIMES})*"
+_REGEX = rf"\^?{_PARTS}(?:\|{_PARTS})*\$?"
 
 FORMATS = {
     name: f"^(?:{pattern})$"
@@ -71,3 +78,21 @@ FORMATS = {
     }.items()
 }
 """Every format that the standard defines; all further names are annotations."""
+
+WIDE = {
+    "date": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
+    "time": r"^[0-9]{2}:[0-9]{2}:[0-9]{2}",
+    "date-time": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt_ ]",
+    "duration": "^P",
+    "email": "@",
+    "idn-email": "@",
+    "hostname": "^[A-Za-z0-9._-]*$",
+    "ipv4": "^[0-9.]+$",
+    "ipv6": ":",
+    "uri": "^[A-Za-z][A-Za-z0-9+.-]*:",
+    "iri": "^[A-Za-z][A-Za-z0-9+.-]*:",
+    "json-pointer": "^/|^$",
+    "relative-json-pointer": "^[0-9]",
+    **dict.fromkeys(("uri-reference", "iri-reference", "uri-template", "idn-hostname", "regex"), ""),
+}
+"""All of a format is in these, of which `FORMATS` accepts some: what is outside is surely not of the format."""

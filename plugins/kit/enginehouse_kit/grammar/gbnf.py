@@ -6,10 +6,13 @@ xgrammar reads all digits that follow; counts of none.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from .characters import Ranges
 from .form import Either, Grammar, Literal, Many, Node, Regular, Rule, Series
 from .limits import OverBudget
 from .regex import Regex
+from .spelling import Spelling
 
 MAX_COUNT = 1999
 """Largest count that llama.cpp unrolls (seen in build 11549)."""
@@ -37,6 +40,7 @@ class _Printer:
     def __init__(self, grammar: Grammar) -> None:
         self._grammar = grammar
         self._regexes: dict[Regex, str] = {}
+        self._quoted: dict[Regex, str] = {}
         self._classes: dict[Ranges, str] = {}
         self._counts: dict[tuple[str, int], str] = {}
         self._size = 0
@@ -48,7 +52,7 @@ class _Printer:
         if isinstance(node, Rule):
             return node.name
         if isinstance(node, Regular):
-            return self.regex(node.regex)
+            return self.regex(node.regex) if node.strings is None else self._strings(node.strings)
         if isinstance(node, Series):
             return " ".join(self._inside(item) for item in node.items) or '""'
         if isinstance(node, Either):
@@ -105,8 +109,24 @@ class _Printer:
         if regex.kind == "text" or (regex.kind == "set" and len(regex.parts[0]) < 4):
             return self._plain(regex)
         if regex not in self._regexes:
-            self._regexes[regex] = self._rule(self._plain(regex)) if regex.is_plain else self._states(regex)
+            body = self._plain(regex) if regex.is_plain else self._states(regex, self._class, self.regex)
+            self._regexes[regex] = self._rule(body)
         return self._regexes[regex]
+
+    def _strings(self, language: Regex) -> str:
+        """A rule for the JSON text of the strings of *language*."""
+        if language not in self._quoted:
+            spelling = Spelling(self._grammar.algebra)
+
+            def spelled(rest: Regex) -> str:
+                return self.regex(spelling.inside(rest))
+
+            def one_of(ranges: Ranges) -> str:
+                return spelled(self._grammar.algebra.set(ranges))
+
+            quote = literal('"')
+            self._quoted[language] = self._rule(f"{quote} {self._states(language, one_of, spelled)} {quote}")
+        return self._quoted[language]
 
     def _plain(self, regex: Regex) -> str:
         kind, parts = regex.kind, regex.parts
@@ -139,15 +159,21 @@ class _Printer:
             self._classes[ranges] = self._rule(character_class(ranges))
         return self._classes[ranges]
 
-    def _states(self, regex: Regex) -> str:
+    def _states(self, regex: Regex, one_of: Callable[[Ranges], str], written: Callable[[Regex], str]) -> str:
         """A rule for each state of the automaton of *regex*; the name of the first."""
         states = self._grammar.states(regex)
         prefix = f"s{len(self.lines)}n"
         for number, state in enumerate(states):
+            if state.rest is not None:
+                continue
             options = []
             for target, ranges in state.onward.items():
-                ends = states[target].is_end and not states[target].onward
-                options.append(self._class(ranges) if ends else f"{self._class(ranges)} {prefix}{target}")
+                after = states[target]
+                if after.rest is not None:
+                    options.append(f"{one_of(ranges)} {written(after.rest)}")
+                else:
+                    ends = after.is_end and not after.onward
+                    options.append(one_of(ranges) if ends else f"{one_of(ranges)} {prefix}{target}")
             self._write(f"{prefix}{number}", " | ".join(options + ['""'] * state.is_end))
         return f"{prefix}0"
 

@@ -94,7 +94,9 @@ class _Printer:
                 f"{self._terminal(self._algebra.set(ranges))} {prefix}{target}"
                 for target, ranges in state.onward.items()
             ]
-            self.lines.append(f"{prefix}{number}: {' | '.join(options + [chr(34) * 2] * state.is_end)}")
+            options += [chr(34) * 2] if state.rest is None and state.is_end else []
+            options += [] if state.rest is None else [self._regular(state.rest)]
+            self.lines.append(f"{prefix}{number}: {' | '.join(options)}")
         return f"{prefix}0"
 
 

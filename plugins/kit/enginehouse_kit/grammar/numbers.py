@@ -15,17 +15,20 @@ from .regex import Algebra, Regex, Steps
 MAX_MODULUS = 1000
 """Largest step of `multipleOf`, in units of its last digit: each remainder is a state of the grammar."""
 _MAX_PLACES = 6
+_TOLD_APART = r"^-?(?:[0-9]{1,15}|[0-9]{1,9}\.[0-9]{1,6})$"
+"""Numbers no two of which are the same 64-bit float: what is not to be a number must not be read as it."""
 _MOST_DIGITS = 1000  # of a bound
+_OFF = -1  # in place of a remainder: no multiple, whatever follows
 
-INTEGER = r"^-?(?:0|[1-9][0-9]{0,15})$"
+INTEGER = r"^-?(?:0|[1-9][0-9]{0,18})$"
 _FRACTION = r"^-?[0-9]+\.[0-9]*[1-9][0-9]*$"
-NUMBER = r"^-?(?:0|[1-9][0-9]{0,15})(?:\.[0-9]{1,16})?(?:[eE][+-]?[0-9][0-9]?)?$"
+NUMBER = r"^-?(?:0|[1-9][0-9]{0,18})(?:\.[0-9]{1,16})?(?:[eE][+-]?(?:[0-9]{1,2}|1[0-9]{2}|2[0-7][0-9]))?$"
 
 
-class Numbers(msgspec.Struct, frozen=True):
+class Numbers(msgspec.Struct, frozen=True, gc=False):
     """Numbers between bounds, multiples of each of *steps*; *values* alone if not None.
 
-    *is_integer*: whole numbers; *is_fraction*: no whole numbers.
+    *is_integer*: whole numbers; *is_fraction*: no whole numbers. None of *without*, nor a multiple of *off_steps*.
     """
 
     low: Decimal | None = None
@@ -37,6 +40,7 @@ class Numbers(msgspec.Struct, frozen=True):
     steps: tuple[Decimal, ...] = ()
     values: tuple[Decimal, ...] | None = None
     without: tuple[Decimal, ...] = ()
+    off_steps: tuple[Decimal, ...] = ()
 
     def has(self, value: Decimal) -> bool:
         """Whether *value* is one of them."""
@@ -45,6 +49,8 @@ class Numbers(msgspec.Struct, frozen=True):
         if self.high is not None and (value >= self.high if self.is_open_high else value > self.high):
             return False
         if (self.is_fraction if _is_whole(value) else self.is_integer) or value in self.without:
+            return False
+        if any(_is_multiple(value, step) for step in self.off_steps):
             return False
         return (self.values is None or value in self.values) and all(_is_multiple(value, step) for step in self.steps)
 
@@ -62,6 +68,7 @@ class Numbers(msgspec.Struct, frozen=True):
             tuple(dict.fromkeys((*self.steps, *other.steps))),
             other.values if self.values is None else self.values,
             tuple(dict.fromkeys((*self.without, *other.without))),
+            tuple(dict.fromkeys((*self.off_steps, *other.off_steps))),
         )
         if joined.values is None:
             return joined
@@ -105,11 +112,18 @@ class Numbers(msgspec.Struct, frozen=True):
         base = self._between(algebra)
         parts = [algebra.steps(Multiples(step)) for step in self.steps if not (step == 1 and self.is_integer)]
         parts += [pattern_language(algebra, _FRACTION)] if self.is_fraction else []
+        if self.is_fraction or self.off_steps or self.without:
+            parts.append(pattern_language(algebra, _TOLD_APART))
+        parts += [algebra.steps(Multiples(step, is_opposite=True)) for step in self.off_steps]
         parts += [algebra.negated(_spellings(algebra, value)) for value in self.without]
         return algebra.both(base, *parts) if base is not algebra.none else base
 
     def _between(self, algebra: Algebra) -> Regex:
-        if self.low is None and self.high is None and not (self.steps or self.without or self.is_fraction):
+        if (
+            self.low is None
+            and self.high is None
+            and not (self.steps or self.off_steps or self.without or self.is_fraction)
+        ):
             return pattern_language(algebra, INTEGER if self.is_integer else NUMBER)
         if self.is_integer:
             rule = ranges.integer_rule(*self._whole_bounds())
@@ -131,11 +145,12 @@ def decimal_of(value: Any) -> Decimal:  # Any: a JSON number
 
 
 class Multiples(Steps):
-    """Multiples of a decimal *step*, followed digit by digit: remainder, and digits behind the point."""
+    """Multiples of a decimal *step*, or all others, followed digit by digit: remainder, and digits behind the point."""
 
     alphabet = "-.0123456789"
 
-    def __init__(self, step: Decimal) -> None:
+    def __init__(self, step: Decimal, *, is_opposite: bool = False) -> None:
+        self._is_opposite = is_opposite
         sign, digits, exponent = step.normalize().as_tuple()
         places = max(-int(exponent), 0)
         self._modulus = int(step.scaleb(places))
@@ -153,15 +168,23 @@ class Multiples(Steps):
         if character == "-":
             return state
         if character == ".":
-            return (remainder, 0) if place < 0 and self._places else None
-        if not character.isdigit() or place == self._places:
+            return (remainder, 0) if place < 0 and (self._places or self._is_opposite) else None
+        if not character.isdigit():
             return None
+        if place == self._places:  # a digit more: with a zero the same number, otherwise none of the multiples
+            if not self._is_opposite:
+                return None
+            return state if character == "0" else (_OFF, place)
+        if remainder == _OFF:
+            return state
         return (remainder * 10 + int(character)) % self._modulus, place + (place >= 0)
 
     def is_end(self, state: tuple[int, int]) -> bool:
         """See `Steps.is_end`."""
         remainder, place = state
-        return bool(remainder * 10 ** (self._places - max(place, 0)) % self._modulus == 0)
+        if remainder == _OFF:
+            return self._is_opposite
+        return self._is_opposite != bool(remainder * 10 ** (self._places - max(place, 0)) % self._modulus == 0)
 
 
 def _spellings(algebra: Algebra, value: Decimal) -> Regex:

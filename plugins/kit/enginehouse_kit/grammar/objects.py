@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MAX_STATES = 5000
 """Counts of members times members."""
 _MAX_CLASSES = 64
+_MOST_HELD = 3
 
 
 class ObjectRules:
@@ -36,16 +37,20 @@ class ObjectRules:
         """
         rules = self._rules
         members: list[tuple[Node, bool]] = []
+        names: list[str] = []
+        required = frozenset(shape.required)
         for name in dict.fromkeys((*shape.named, *shape.required)):
-            value = rules.term(self._disjoint.value_of(shape, name))
-            is_required = name in shape.required
-            if value == NOTHING and is_required:
+            member = self._member(shape, name)
+            is_required = name in required
+            if member == NOTHING and is_required:
                 return NOTHING
-            if value != NOTHING:
-                key = Literal(f'"{spelled(name)}"')
-                members.append((rules.grammar.add(sequence(key, rules.colon, value)), is_required))
+            if member != NOTHING:
+                members.append((member, is_required))
+                names.append(name)
         least = sum(is_required for _, is_required in members)
-        other = self._others(shape, is_needed=shape.low > len(members))
+        other = self._others(shape, self._algebra.all)
+        if shape.holds:
+            return self._holding(shape, dict(zip(names, members, strict=True)), other, path)
         if shape.high is not None and least > shape.high:
             return NOTHING
         if shape.low <= least and (shape.high is None or (other == NOTHING and shape.high >= len(members))):
@@ -56,11 +61,17 @@ class ObjectRules:
             rules.leave_out(refused)
             return self._plain(members, other)
 
-    def _others(self, shape: Objects, *, is_needed: bool) -> Node:
-        """A member whose key is none that the schema names."""
+    def _member(self, shape: Objects, name: str, *more: Term) -> Node:
+        """The member *name*, whose value fits *more*, too."""
+        rules = self._rules
+        value = rules.term(rules.reader.terms.all(self._disjoint.value_of(shape, name), *more))
+        return rules.grammar.add(sequence(Literal(f'"{spelled(name)}"'), rules.colon, value))
+
+    def _others(self, shape: Objects, within: Regex, *more: Term) -> Node:
+        """A member whose key is in *within* and none that the schema names, and whose value fits *more*, too."""
         algebra, rules = self._algebra, self._rules
-        free = rules.reader.other_than((*shape.named, *shape.required), ())
-        classes: list[tuple[Regex, tuple[Term, ...]]] = [(free, ())]
+        free = algebra.both(rules.reader.other_than((*shape.named, *shape.required), ()), within)
+        classes: list[tuple[Regex, tuple[Term, ...]]] = [] if self._is_empty(free) else [(free, more)]
         for language, term in shape.rules:
             split: list[tuple[Regex, tuple[Term, ...]]] = []
             for keys, terms in classes:
@@ -72,11 +83,9 @@ class ObjectRules:
                 raise Unsupported("#", "patternProperties", f"makes more than {_MAX_CLASSES} kinds of keys")
         options = []
         for keys, terms in classes:
-            if not terms and shape.is_closed and not is_needed:
-                continue
             value = rules.term(rules.reader.terms.all(*terms))
             if value != NOTHING:
-                key = rules.regular(rules.spelling.quoted(keys), "#", "patternProperties")
+                key = rules.strings(keys, "#", "patternProperties")
                 options.append(sequence(key, rules.colon, value))
         return rules.grammar.add(either(options))
 
@@ -104,6 +113,54 @@ class ObjectRules:
                 fresh = either([here, grammar.add(fresh)])
                 after = sequence(many(grammar.add(sequence(comma, member)), 0, 1), rest)
         return sequence(Literal("{"), grammar.add(fresh), Literal("}"))
+
+    def _holding(self, shape: Objects, members: dict[str, tuple[Node, bool]], other: Node, path: str) -> Node:
+        """Members of which some are held to be there: `_plain`, with a rule for each choice of those still missing."""
+        rules, algebra = self._rules, self._algebra
+        grammar, comma, holds = rules.grammar, rules.comma, shape.holds
+        if len(holds) > _MOST_HELD or shape.low or shape.high is not None:
+            raise Unsupported(path, "not", "cannot be said of the members of these objects")
+        some = range(1 << len(holds))  # sets of those that are missing, or found in one member
+
+        def fitting(found: int, name: str | None) -> Node:
+            held = [hold for at, hold in enumerate(holds) if found >> at & 1]
+            more = [term for _, term in held]
+            if name is None:
+                return self._others(shape, algebra.both(algebra.all, *(language for language, _ in held)), *more)
+            is_there = all(algebra.matches(language, name) for language, _ in held)
+            return self._member(shape, name, *more) if is_there else NOTHING
+
+        others = {found: other if not found else fitting(found, None) for found in some}
+        behind = {missing: grammar.reserve() for missing in some}
+        for missing in some:
+            steps = [
+                sequence(comma, others[found], rules.at(behind[missing ^ found]))
+                for found in some
+                if found | missing == missing
+            ]
+            grammar.rules[behind[missing]] = either([*steps, *([] if missing else [EMPTY])])
+        after = {missing: rules.at(behind[missing]) for missing in some}
+        fresh = {
+            missing: either(
+                [sequence(others[found], after[missing ^ found]) for found in some if found | missing == missing]
+                + ([] if missing else [EMPTY])
+            )
+            for missing in some
+        }
+        for name, (member, is_required) in reversed(members.items()):
+            written = {found: member if not found else fitting(found, name) for found in some}
+            here = {
+                missing: [
+                    sequence(written[found], after[missing ^ found]) for found in some if found | missing == missing
+                ]
+                for missing in some
+            }
+            fresh = {m: grammar.add(either(here[m] + ([] if is_required else [fresh[m]]))) for m in some}
+            after = {
+                m: grammar.add(either([sequence(comma, one) for one in here[m]] + ([] if is_required else [after[m]])))
+                for m in some
+            }
+        return sequence(Literal("{"), fresh[len(some) - 1], Literal("}"))
 
     def _counted(self, members: list[tuple[Node, bool]], other: Node, shape: Objects, path: str) -> Node:
         """Members between `minProperties` and `maxProperties`: a rule for each member and count before it.

@@ -10,6 +10,7 @@ grammar goes, and what is left to the model is named.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections import OrderedDict
 from functools import cached_property
@@ -26,7 +27,7 @@ from enginehouse_plugin.request import GenerationRequest, JsonObject, JsonSchema
 
 from .form import EMPTY, NOTHING, Grammar, Literal, Node, Regular, either, many, sequence
 from .gbnf import gbnf
-from .limits import Budget, OverBudget, Unsupported
+from .limits import Abandoned, Budget, OverBudget, Unsupported, shown
 from .rules import Rules, Writer
 from .spelling import spelled
 
@@ -36,7 +37,9 @@ _KEPT_STEPS = 400_000
 """Steps that the grammars which are kept have taken, all together: they stand for memory, about 100 MB of it."""
 _REFUSED_STEPS = 100  # what keeping anything costs
 _LONG_BYTES = 4096
-"""Schemas beyond this size are compiled on a thread of their own."""
+"""Schemas beyond this size are compiled on a thread of their own,"""
+_SHORT_STEPS = 500
+"""and those that take more steps than these, some milliseconds."""
 
 
 class OutputGrammar:
@@ -107,21 +110,23 @@ class _Kept:
 _kept = _Kept()
 
 
-def output_grammar(request: GenerationRequest, thinking: State = "never") -> OutputGrammar | None:
+def output_grammar(
+    request: GenerationRequest, thinking: State = "never", budget: Budget | None = None
+) -> OutputGrammar | None:
     """What shapes the output of *request*; None where it is free.
 
     Reasoning may stand before the output, as *thinking* says.
 
     Raises:
         InvalidRequest: a schema cannot be enforced.
+        Abandoned: *budget* was a trial's, or has been stopped.
     """
-    has_calls = bool(request.tools) and request.tool_choice != "none"
-    if request.output is None and not has_calls:
+    if request.output is None and not _has_calls(request):
         return None
     key = hashlib.sha256(_content(request, thinking)).digest()
     found = _kept.get(key)
     if found is None:
-        compiler = _Compiler(request, thinking)
+        compiler = _Compiler(request, thinking, budget or Budget())
         try:
             found = compiler.grammar()
         except InvalidRequest as refused:
@@ -132,25 +137,34 @@ def output_grammar(request: GenerationRequest, thinking: State = "never") -> Out
 
 
 async def ready_grammar(request: GenerationRequest, thinking: State = "never") -> OutputGrammar | None:
-    """`output_grammar`, written in GBNF, without holding up the event loop.
+    """`output_grammar`, written in GBNF, without holding up the event loop; cancelling it ends the work.
 
     Raises:
         InvalidRequest: a schema cannot be enforced.
     """
 
-    def written() -> OutputGrammar | None:
-        grammar = output_grammar(request, thinking)
+    def written(budget: Budget) -> OutputGrammar | None:
+        grammar = output_grammar(request, thinking, budget)
         if grammar is not None:
             _ = grammar.behind_mark if grammar.is_lazy else grammar.text
         return grammar
 
-    has_calls = bool(request.tools) and request.tool_choice != "none"
-    if request.output is None and not has_calls:
+    if request.output is None and not _has_calls(request):
         return None
     content = _content(request, thinking)
     if len(content) <= _LONG_BYTES or _kept.get(hashlib.sha256(content).digest()) is not None:
-        return written()
-    return await asyncio.to_thread(written)
+        with contextlib.suppress(Abandoned):
+            return written(Budget(trial=_SHORT_STEPS))
+    budget = Budget()
+    try:
+        return await asyncio.to_thread(written, budget)
+    except asyncio.CancelledError:
+        budget.stop()
+        raise
+
+
+def _has_calls(request: GenerationRequest) -> bool:
+    return bool(request.tools) and request.tool_choice != "none"
 
 
 def _content(request: GenerationRequest, thinking: State) -> bytes:
@@ -161,7 +175,7 @@ def _content(request: GenerationRequest, thinking: State) -> bytes:
 
 def blame_of(request: GenerationRequest) -> str | None:
     """The field whose grammar the engine would refuse."""
-    if request.tools and request.tool_choice != "none":
+    if _has_calls(request):
         return "tools"
     return _SCHEMA if isinstance(request.output, JsonSchema) else None
 
@@ -169,10 +183,10 @@ def blame_of(request: GenerationRequest) -> str | None:
 class _Compiler:
     """Compiles the schemas of one request."""
 
-    def __init__(self, request: GenerationRequest, thinking: State) -> None:
+    def __init__(self, request: GenerationRequest, thinking: State, budget: Budget) -> None:
         self._request = request
         self._thinking: State = thinking
-        self._budget = Budget()
+        self._budget = budget
         self._writer = Writer(self._budget)
         self._ignored: list[str] = []
 
@@ -189,8 +203,9 @@ class _Compiler:
         """
         request, form = self._request, self._writer.grammar
         try:
-            content = self._content()
-            calls = self._calls() if request.tools and request.tool_choice != "none" else NOTHING
+            calls = self._calls() if _has_calls(request) else NOTHING
+            is_forced = calls != NOTHING and request.tool_choice != "auto"
+            content = NOTHING if is_forced else self._content()  # a forced call leaves no room for an answer
         except OverBudget:
             self._budget.refuse()
         behind = None
@@ -273,7 +288,9 @@ class _Compiler:
             raise _refusal(str(refused), param) from refused
         except RecursionError as error:
             raise InvalidRequest(
-                "The JSON schema is nested too deeply.", param=param, code="unsupported_schema"
+                f"The JSON schema is nested too deeply, at '{shown(self._budget.place)}'.",
+                param=param,
+                code="unsupported_schema",
             ) from error
         if not self._writer.grammar.can_end(found):
             raise _refusal("'schema' at '#' allows no value at all", param)
@@ -292,7 +309,7 @@ def schema_form(schema: Any, param: str) -> Grammar:  # Any: JSON
     """
     request = GenerationRequest(id="", prompt=Text(""), output=JsonSchema("", schema))
     try:
-        return _Compiler(request, "never").grammar().form
+        return _Compiler(request, "never", Budget()).grammar().form
     except InvalidRequest as refused:
         raise InvalidRequest(refused.message, param=param, code=refused.code) from refused
 

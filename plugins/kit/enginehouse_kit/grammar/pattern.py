@@ -17,6 +17,8 @@ MAX_REPEATS = 10_000
 MAX_PATTERN = 20_000
 """Characters of a pattern."""
 
+_CATEGORY_STEPS = 1000  # what going through all characters costs, the first time
+
 _DIGITS: Ranges = ((0x30, 0x39),)
 _WORD: Ranges = ((0x30, 0x39), (0x41, 0x5A), (0x5F, 0x5F), (0x61, 0x7A))
 _SPACE = normal(
@@ -325,6 +327,7 @@ class _Parser:
         name = self.pattern[self.at : end].rpartition("=")[2]
         self.at = end + 1
         short = _CATEGORIES.get(name.lower(), name)
+        self.algebra.budget.spend(_CATEGORY_STEPS)
         ranges = characters.of_category(short) if len(short) <= 2 and short.isalpha() else ()
         if not ranges:
             raise UnsupportedPattern(f"the property '{name}'")

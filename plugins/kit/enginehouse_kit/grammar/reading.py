@@ -8,6 +8,7 @@ drafts and OpenAPI 3.0 say otherwise: `definitions`, `dependencies`, `items` as 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -18,13 +19,15 @@ from .limits import Unsupported
 from .numbers import Numbers, decimal_of
 from .regex import Algebra, Regex
 from .shapes import Arrays, Booleans, CannotTell, Null, Objects, Seen, Shape, Shaping, Strings
-from .spelling import none_of
+from .spelling import none_of, one_of
 from .terms import Term, Terms
 
 MAX_SHAPES = 400
 """Alternatives that one schema may come to."""
 
+_REFERENCE = frozenset(("$ref", "title", "description"))
 _MANY_SHAPES = 8
+_LONG_NAME = 64  # characters; what differs from a longer one is not said part by part
 
 _TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
 
@@ -217,7 +220,10 @@ class Reader:
         others = tuple(dict.fromkeys(names))
         found = self._others.get(others)
         if found is None:
-            found = self._others[others] = none_of(self.algebra, others)
+            long = [name for name in others if len(name) > _LONG_NAME]
+            short = none_of(self.algebra, [name for name in others if len(name) <= _LONG_NAME])
+            found = self.algebra.both(short, self.algebra.negated(one_of(self.algebra, long)) if long else short)
+            self._others[others] = found
         return self.algebra.both(found, *(self.algebra.negated(language) for language in languages))
 
     # ---- combinations ----
@@ -238,7 +244,16 @@ class Reader:
         parts = schema[keyword]
         if not isinstance(parts, list) or not parts:
             raise Unsupported(path, keyword, "must be a list of schemas")
-        return [self.terms.json(part, f"{path}/{keyword}/{at}") for at, part in enumerate(parts)]
+        return [self._part(part, f"{path}/{keyword}/{at}") for at, part in enumerate(parts)]
+
+    def _part(self, schema: Any, path: str) -> Term:  # Any: JSON
+        """The term of *schema*: of a reference alone that of what it leads to, which others may lead to as well."""
+        own = self.terms.json(schema, path)
+        if isinstance(schema, dict) and "$ref" in schema and schema.keys() <= _REFERENCE:
+            with suppress(Unsupported):
+                term = self.terms.json(*self.document.target(schema, "$ref", path))
+                return own if term in self._reading else term
+        return own
 
     def _all(self, found: list[Shape], schema: dict[str, Any], keyword: str, path: str) -> list[Shape]:
         for part in self._parts(schema, keyword, path):
@@ -250,7 +265,7 @@ class Reader:
 
     def _any(self, found: list[Shape], schema: dict[str, Any], keyword: str, path: str) -> list[Shape]:
         options = [shape for part in self._parts(schema, keyword, path) for shape in self.shapes(part)]
-        return self.both(found, self._bounded(options, path), path)
+        return self.both(found, self._bounded(self.shaping.gathered(options), path), path)
 
     def _one(self, found: list[Shape], schema: dict[str, Any], keyword: str, path: str) -> list[Shape]:
         parts = self._parts(schema, keyword, path)
@@ -259,12 +274,30 @@ class Reader:
         out: list[Shape] = []
         for at, group in enumerate(groups):
             for other in overlaps[at]:
-                try:
-                    group = self.both(group, self.opposite(self.shapes(parts[other]), path), path)
-                except CannotTell as error:
-                    raise Unsupported(path, keyword, "has alternatives that may fit at once; use 'anyOf'") from error
+                group = self._apart(group, self.shapes(parts[other]), MAX_SHAPES // len(parts), path)
             out += group
         return self._bounded(out, path)
+
+    def _apart(self, group: list[Shape], theirs: list[Shape], most: int, path: str) -> list[Shape]:
+        """What fits one of *group* and none of *theirs*; of more than *most* ways some, told by missing keys."""
+        apart: list[Shape] = []
+        near: list[Shape] = []
+        for one in group:
+            (apart if all(self.disjoint.exclude(one, two) for two in theirs) else near).append(one)
+        try:
+            others = self.opposite(theirs, path)
+            if len(apart) + len(near) * len(others) > most:
+                others = [shape for shape in others if not isinstance(shape, Objects) or self._lacks(shape)]
+            share = max((most - len(apart)) // max(len(near), 1), 1)
+            for one in near:
+                apart += self.both([one], others, path)[:share]
+            return self._bounded(apart, path)
+        except CannotTell as error:
+            raise Unsupported(path, "oneOf", "has alternatives that may fit at once; use 'anyOf'") from error
+
+    def _lacks(self, shape: Objects) -> bool:
+        """Whether *shape* says of keys only that some are missing."""
+        return not shape.required and not shape.holds and all(term is self.terms.false for term in shape.named.values())
 
     def _not(self, found: list[Shape], schema: dict[str, Any], keyword: str, path: str) -> list[Shape]:
         try:

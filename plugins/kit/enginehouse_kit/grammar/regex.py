@@ -11,6 +11,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any, Literal
 
+import msgspec
+
 from . import characters
 from .characters import Ranges
 from .limits import Budget
@@ -24,19 +26,29 @@ CHARACTERS: Ranges = characters.normal([(8, 10), (12, 13), (0x20, characters.MAX
 _UNSAID = re.compile("[\x00-\x07\x0b\x0e-\x1f\ud800-\udfff]")  # no character of `CHARACTERS`
 
 
-class Regex:
-    """One expression; *parts* depend on *kind*. Lengths are in characters; `longest` None is without bound."""
+class Regex(msgspec.Struct, eq=False, gc=False):
+    """One expression; *parts* depend on *kind*. Lengths are in characters; `longest` None is without bound.
 
-    __slots__ = ("identity", "is_nullable", "is_plain", "kind", "longest", "parts", "shortest")
+    Nothing in it leads back to it: thousands are no work for the collector of cycles, which stops all threads.
+    """
 
-    def __init__(
-        self, identity: int, kind: Kind, parts: tuple[Any, ...], facts: tuple[bool, int, int | None, bool]
-    ) -> None:  # Any: expressions, or ranges, a text, counts
-        self.identity = identity
-        self.kind = kind
-        self.parts = parts
-        self.is_nullable, self.shortest, self.longest, self.is_plain = facts
-        # is_plain: without `and`, `not` and steps, so that any grammar can say it as it is
+    identity: int
+    kind: Kind
+    parts: tuple[Any, ...]  # Any: expressions, or ranges, a text, counts
+    is_nullable: bool
+    shortest: int
+    longest: int | None
+    is_plain: bool
+    """Without `and`, `not` and steps, so that any grammar can say it as it is."""
+
+    def in_order(self) -> list[Regex]:
+        """What stands one behind the other in it: of anything but a `seq` that itself."""
+        items: list[Regex] = []
+        rest = self
+        while rest.kind == "seq":
+            items.append(rest.parts[0])
+            rest = rest.parts[1]
+        return [*items, rest]
 
 
 class Steps(ABC):
@@ -64,6 +76,8 @@ class Algebra:
         self.budget = budget
         self._known: dict[tuple[Any, ...], Regex] = {}
         self._derivatives: dict[tuple[int, str], Regex] = {}
+        self.kinds: dict[frozenset[Regex | str], list[tuple[Ranges, str]]] = {}
+        """What an automaton has found characters to be told apart by."""
         self.none = self._make("none", (), (False, 0, 0, True))
         self.empty = self._make("empty", (), (True, 0, 0, True))
         self.any = self.set(CHARACTERS)
@@ -74,7 +88,7 @@ class Algebra:
         found = self._known.get(key)
         if found is None:
             self.budget.spend()
-            found = self._known[key] = Regex(len(self._known), kind, parts, facts)
+            found = self._known[key] = Regex(len(self._known), kind, parts, *facts)
         return found
 
     # ---- making ----
@@ -263,12 +277,7 @@ class Algebra:
             return item
         if (high is not None and item.shortest > high) or (item.longest is not None and item.longest < low):
             return self.none
-        parts: list[Regex] = []
-        rest = item
-        while rest.kind == "seq":
-            parts.append(rest.parts[0])
-            rest = rest.parts[1]
-        parts.append(rest)
+        parts = item.in_order()
         open_at = [at for at, part in enumerate(parts) if part.shortest != part.longest]
         if len(open_at) != 1 or parts[open_at[0]].kind != "many":
             return None
@@ -281,36 +290,6 @@ class Algebra:
             most = high - fixed if most is None else min(most, high - fixed)
         parts[open_at[0]] = self.many(one, least, most)
         return self.seq(*parts)
-
-    def shortened(self, item: Regex, high: int) -> Regex:
-        """Some of the texts of *item*, which is plain, of no more than *high* characters: its parts share them."""
-        if item.longest is not None and item.longest <= high:
-            return item
-        if item.shortest > high:
-            return self.none
-        if item.kind == "or":
-            return self.either([self.shortened(part, high) for part in item.parts])
-        if item.kind == "many":
-            one, low, _ = item.parts
-            if one.longest is None or one.longest * max(low, 1) > high:
-                one = self.shortened(one, max(high // max(low, 1), one.shortest))
-            return self.many(one, low, high // max(one.longest or 1, 1))
-        parts: list[Regex] = []
-        rest = item
-        while rest.kind == "seq":
-            parts.append(rest.parts[0])
-            rest = rest.parts[1]
-        parts.append(rest)
-        spare = high - item.shortest
-        waiting = [part for part in parts if part.shortest != part.longest]
-        out = []
-        for part in parts:
-            if part.shortest != part.longest:
-                part = self.shortened(part, part.shortest + spare // len(waiting))
-                waiting.pop()
-                spare -= (part.longest or 0) - part.shortest
-            out.append(part)
-        return self.seq(*out)
 
     def negated(self, item: Regex) -> Regex:
         """Texts of `CHARACTERS` that are not in *item*."""
@@ -331,6 +310,7 @@ class Algebra:
     def forget(self) -> None:
         """Forget derivatives, which are made again when they are needed."""
         self._derivatives.clear()
+        self.kinds.clear()
 
     # ---- asking ----
 

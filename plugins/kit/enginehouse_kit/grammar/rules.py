@@ -14,6 +14,7 @@ from .arrays import ArrayRules
 from .automaton import TooManyStates
 from .document import Document
 from .form import EMPTY, NOTHING, Grammar, Literal, Node, Regular, Rule, either, many, sequence
+from .lengths import shortened
 from .limits import Budget, Unsupported
 from .numbers import INTEGER, NUMBER, Numbers, written
 from .objects import ObjectRules
@@ -26,8 +27,8 @@ from .terms import Term
 
 MAX_LENGTH = 10_000
 """Characters of a string that a grammar counts; a larger `maxLength` is held to this."""
-_EXACT_LENGTH = 100
-"""Largest `maxLength` that is held beside a pattern without narrowing it."""
+_EXACT_STATES = 3000
+"""Places of a pattern times the `maxLength` beside it, up to which it is held without narrowing it."""
 _MOST_VALUES = 1000
 
 
@@ -132,7 +133,10 @@ class Rules:
         if found is None:
             name = self.grammar.reserve()
             self._known[term] = Rule(name)
+            budget = self.grammar.algebra.budget
+            before, budget.place = budget.place, term.path
             node = self._tried(partial(self._body, term), "value")
+            budget.place = before
             if isinstance(node, Literal | Regular | Rule) or node == NOTHING:
                 self.grammar.rules[name] = node
                 self._known[term] = node
@@ -173,12 +177,13 @@ class Rules:
             elif isinstance(shape, Strings) and shape.values is not None:
                 listed += [f'"{spelled(value)}"' for value in shape.values]
             else:
-                bodies.append(self._tried(partial(self._shape, shape, term.path), _name(shape)))
+                bodies.append(self._tried(partial(self._shape, shape, term), _name(shape)))
         if listed:
             bodies.append(Regular(one_of(self.reader.algebra, listed)))
         return either(bodies)
 
-    def _shape(self, shape: Shape, path: str) -> Node:
+    def _shape(self, shape: Shape, term: Term) -> Node:
+        path = term.path
         if isinstance(shape, Null):
             return Literal("null")
         if isinstance(shape, Booleans):
@@ -186,7 +191,7 @@ class Rules:
         if isinstance(shape, Numbers):
             return self._number(shape, path)
         if isinstance(shape, Strings):
-            return self._string(shape, path)
+            return self._string(shape, path, _keyword_of(term))
         return self._arrays.node(shape, path) if isinstance(shape, Arrays) else self._objects.node(shape, path)
 
     def _number(self, shape: Numbers, path: str) -> Node:
@@ -196,14 +201,14 @@ class Rules:
             raise Unsupported(path, "multipleOf" if shape.steps else "minimum", str(error)) from error
         return self.regular(language, path, "multipleOf")
 
-    def _string(self, shape: Strings, path: str) -> Node:
+    def _string(self, shape: Strings, path: str, keyword: str) -> Node:
         algebra = self.reader.algebra
         language = shape.language
         if language.shortest > MAX_LENGTH:
             raise Unsupported(path, "minLength", f"is only supported up to {MAX_LENGTH}")
         if language.longest is not None and language.longest > MAX_LENGTH:
             language = algebra.held(language, 0, MAX_LENGTH) or language
-        return self.regular(self.spelling.quoted(self._shared_out(language)), path, "pattern")
+        return self.strings(self._shared_out(language), path, keyword)
 
     def _shared_out(self, language: Regex) -> Regex:
         """*language*; of a pattern beside a large `maxLength` the part whose own parts share that length.
@@ -218,9 +223,9 @@ class Rules:
         if len(lengths) != 1 or not others[0].is_plain:
             return language
         _, low, high = lengths[0].parts
-        if high is None or high <= _EXACT_LENGTH or others[0].shortest < low:
+        if high is None or high * _places(others[0]) <= _EXACT_STATES or others[0].shortest < low:
             return language
-        short = algebra.shortened(others[0], min(high, MAX_LENGTH))
+        short = shortened(algebra, others[0], min(high, MAX_LENGTH))
         return language if short is algebra.none else short
 
     def regular(self, language: Regex, path: str, keyword: str) -> Node:
@@ -229,16 +234,56 @@ class Rules:
         Raises:
             Unsupported: engines cannot follow it.
         """
-        if language is self.reader.algebra.none:
+        return Regular(language) if self._has_texts(language, path, keyword) else NOTHING
+
+    def strings(self, language: Regex, path: str, keyword: str) -> Node:
+        """A string of *language*, which *keyword* at *path* asks for.
+
+        Raises:
+            Unsupported: engines cannot follow it.
+        """
+        if not self._has_texts(language, path, keyword):
             return NOTHING
+        try:
+            return Regular(self.spelling.quoted(language), None if language.is_plain else language)
+        except RecursionError as error:
+            raise Unsupported(path, keyword, "has too many parts") from error
+
+    def _has_texts(self, language: Regex, path: str, keyword: str) -> bool:
+        """Whether there are any; takes the steps for what engines make of them."""
         if language.is_plain:
             self._writer.count(language)
-            return Regular(language)
+            return language is not self.reader.algebra.none
         try:
             states = self.grammar.states(language)
         except TooManyStates as error:
             raise Unsupported(path, keyword, "needs too many states") from error
-        return Regular(language) if any(state.is_end for state in states) else NOTHING
+        for state in states:
+            if state.rest is not None:
+                self._writer.count(state.rest)
+        return any(state.is_end or state.rest is not None for state in states)
+
+
+def _places(language: Regex) -> int:
+    """Characters of *language*, which is plain, counting repetitions: about the states that it takes."""
+    if language.kind == "many":
+        one, low, high = language.parts
+        return _places(one) * int(max(high or low, 1))
+    if language.kind == "text":
+        return language.shortest
+    return max(sum(_places(part) for part in language.parts if isinstance(part, Regex)), 1)
+
+
+def _keyword_of(term: Term) -> str:
+    """The keyword that says the most of the strings of *term*."""
+    todo, found = [term], set[str]()
+    while todo:
+        item = todo.pop()
+        if item.kind == "json":
+            found |= item.content.keys()
+        elif item.kind in ("all", "any", "not"):
+            todo += item.content if item.kind != "not" else [item.content]
+    return "format" if "format" in found and "pattern" not in found else "pattern"
 
 
 def _name(shape: Shape) -> str:

@@ -5,6 +5,9 @@ A schema is a list of shapes; a value fits it if it fits one of them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from decimal import Decimal
+
 import msgspec
 
 from .numbers import Numbers
@@ -12,24 +15,28 @@ from .regex import Algebra, Regex
 from .terms import Term, Terms
 
 
-class Null(msgspec.Struct, frozen=True):
+class Null(msgspec.Struct, frozen=True, gc=False):
     """null."""
 
 
-class Booleans(msgspec.Struct, frozen=True):
+class Booleans(msgspec.Struct, frozen=True, gc=False):
     """Some of true and false."""
 
     values: tuple[bool, ...] = (True, False)
 
 
-class Strings(msgspec.Struct, frozen=True):
-    """Strings of *language*; *values* alone if not None, which are all in it."""
+class Strings(msgspec.Struct, frozen=True, gc=False):
+    """Strings of *language*; *values* alone if not None, which are all in it.
+
+    Where these are only some of those that are meant, *wide* holds all of them: what does not fit is outside of that.
+    """
 
     language: Regex
     values: tuple[str, ...] | None = None
+    wide: Regex | None = None
 
 
-class Contains(msgspec.Struct, frozen=True):
+class Contains(msgspec.Struct, frozen=True, gc=False):
     """*low* to *high* items fit *term*."""
 
     term: Term
@@ -37,11 +44,10 @@ class Contains(msgspec.Struct, frozen=True):
     high: int | None
 
 
-class Arrays(msgspec.Struct, frozen=True):
+class Arrays(msgspec.Struct, frozen=True, gc=False):
     """Arrays: *first* items one by one, then *rest*.
 
-    *is_closed*: further items are allowed, but nothing speaks of them, so none is written. *seen* items have been
-    spoken of (None: all), which is what `unevaluatedItems` asks.
+    *seen* items have been spoken of (None: all), which is what `unevaluatedItems` asks.
     """
 
     first: tuple[Term, ...]
@@ -50,11 +56,10 @@ class Arrays(msgspec.Struct, frozen=True):
     high: int | None = None
     is_unique: bool = False
     contains: tuple[Contains, ...] = ()
-    is_closed: bool = False
     seen: int | None = 0
 
 
-class Seen(msgspec.Struct, frozen=True):
+class Seen(msgspec.Struct, frozen=True, gc=False):
     """Keys that a schema speaks of, which is what `unevaluatedProperties` asks."""
 
     names: tuple[str, ...] = ()
@@ -62,10 +67,10 @@ class Seen(msgspec.Struct, frozen=True):
     is_all: bool = False
 
 
-class Objects(msgspec.Struct, frozen=True):
-    """Objects: a key's value fits what *named* has for the key, and the term of each of *rules* whose language has it.
+class Objects(msgspec.Struct, frozen=True, gc=False):
+    """Objects: a key's value fits what *named* has for it, and the term of each of *rules* whose language has the key.
 
-    *is_closed*: further keys are allowed, but nothing speaks of them, so none is written.
+    For each of *holds* there is some member whose key is in its language and whose value fits its term.
     """
 
     named: dict[str, Term]
@@ -73,8 +78,8 @@ class Objects(msgspec.Struct, frozen=True):
     required: tuple[str, ...] = ()
     low: int = 0
     high: int | None = None
-    is_closed: bool = False
     seen: Seen = Seen()
+    holds: tuple[tuple[Regex, Term], ...] = ()
 
 
 Shape = Null | Booleans | Numbers | Strings | Arrays | Objects
@@ -97,6 +102,22 @@ class Shaping:
         strings = Strings(self._algebra.all)
         return [Null(), Booleans(), Numbers(), strings, Arrays((), terms.true), Objects({})]
 
+    def gathered(self, shapes: Iterable[Shape]) -> list[Shape]:
+        """Alternatives, each once; of those that list their values one for all."""
+        found: dict[int, Shape] = {}
+        texts: dict[str, None] = {}
+        numbers: dict[Decimal, None] = {}
+        for shape in shapes:
+            if isinstance(shape, Strings) and shape.values is not None:
+                texts.update(dict.fromkeys(shape.values))
+            elif isinstance(shape, Numbers) and shape.values is not None:
+                numbers.update(dict.fromkeys(shape.values))
+            else:
+                found[id(shape)] = shape
+        out = list(found.values())
+        out += [Strings(self._algebra.all, tuple(texts))] if texts else []
+        return out + ([Numbers(values=tuple(numbers))] if numbers else [])
+
     def joined(self, one: Shape, other: Shape) -> Shape | None:
         """What fits both; None if nothing does, as far as that shows at once."""
         self._algebra.budget.spend()
@@ -117,9 +138,12 @@ class Shaping:
         return self._objects(one, other) if isinstance(other, Objects) else None
 
     def _strings(self, one: Strings, other: Strings) -> Strings | None:
+        wide = None
+        if one.wide is not None or other.wide is not None:
+            wide = self._algebra.both(self.meant(one), self.meant(other))
         if one.values is None and other.values is None:
             language = self._algebra.both(one.language, other.language)
-            return None if language is self._algebra.none else Strings(language)
+            return self._held(Strings(language, wide=wide))
         listed, held = (one, other) if one.values is not None else (other, one)
         values = listed.values or ()
         if held.values is not None:
@@ -127,7 +151,19 @@ class Shaping:
             values = tuple(value for value in values if value in known)
         else:
             values = tuple(value for value in values if self._algebra.matches(held.language, value))
-        return Strings(self._algebra.all, values) if values else None
+        return self._held(Strings(self._algebra.all, values, wide))
+
+    def _held(self, strings: Strings) -> Strings | None:
+        """*strings*, unless none are meant."""
+        if strings.values is not None and strings.wide is None:
+            return strings if strings.values else None
+        return None if self.meant(strings) is self._algebra.none else strings
+
+    def meant(self, strings: Strings) -> Regex:
+        """All that *strings* stands for, and maybe more."""
+        if strings.wide is not None or strings.values is None:
+            return strings.language if strings.wide is None else strings.wide
+        return self._algebra.either([self._algebra.text(value) for value in strings.values])
 
     def _arrays(self, one: Arrays, other: Arrays) -> Arrays | None:
         terms = self._terms
@@ -139,10 +175,9 @@ class Shaping:
             return None
         first = tuple(terms.all(item_of(one, at), item_of(other, at)) for at in range(length))
         seen = None if one.seen is None or other.seen is None else max(one.seen, other.seen)
-        is_closed = one.is_closed or other.is_closed
         is_unique = one.is_unique or other.is_unique
         contains = tuple(dict.fromkeys((*one.contains, *other.contains)))
-        return Arrays(first, terms.all(one.rest, other.rest), low, high, is_unique, contains, is_closed, seen)
+        return Arrays(first, terms.all(one.rest, other.rest), low, high, is_unique, contains, seen)
 
     def _objects(self, one: Objects, other: Objects) -> Objects | None:
         terms = self._terms
@@ -163,7 +198,8 @@ class Shaping:
             tuple(dict.fromkeys((*one.seen.languages, *other.seen.languages))),
             one.seen.is_all or other.seen.is_all,
         )
-        return Objects(named, rules, required, low, high, one.is_closed or other.is_closed, seen)
+        holds = tuple(dict.fromkeys((*one.holds, *other.holds)))
+        return Objects(named, rules, required, low, high, seen, holds)
 
     # ---- the opposite ----
 
@@ -181,20 +217,20 @@ class Shaping:
         if isinstance(shape, Numbers):
             return self._other_numbers(shape)
         if isinstance(shape, Strings):
-            algebra = self._algebra
-            language = shape.language
-            if shape.values is not None:
-                language = algebra.either([algebra.text(value) for value in shape.values])
-            language = algebra.negated(language)
-            return [] if language is algebra.none else [Strings(language)]
+            outside = self._algebra.negated(self.meant(shape))
+            wide = None
+            if shape.wide is not None:  # what is not of the narrow one may not fit, either
+                wide = self._algebra.negated(self.meant(msgspec.structs.replace(shape, wide=None)))
+            held = self._held(Strings(outside, wide=wide))
+            return [] if held is None else [held]
         return self._other_arrays(shape) if isinstance(shape, Arrays) else self._other_objects(shape)
 
     def _other_numbers(self, shape: Numbers) -> list[Shape]:
         if shape.values is not None:
             return [Numbers(without=shape.values)]
-        if shape.steps:
-            raise CannotTell
         out: list[Shape] = [Numbers(values=shape.without)] if shape.without else []
+        out += [Numbers(off_steps=(step,)) for step in shape.steps]
+        out += [Numbers(steps=(step,)) for step in shape.off_steps]
         out += [Numbers(is_fraction=True)] if shape.is_integer else []
         out += [Numbers(is_integer=True)] if shape.is_fraction else []
         if shape.low is not None:
@@ -230,9 +266,12 @@ class Shaping:
 
     def _other_objects(self, shape: Objects) -> list[Shape]:
         terms = self._terms
-        if shape.rules:
-            raise CannotTell
         out: list[Shape] = []
+        for language, term in shape.rules:
+            if term is not terms.true:
+                out.append(Objects({}, holds=((language, terms.negated(term)),)))
+        for language, term in shape.holds:
+            out.append(Objects({}, ((language, terms.negated(term)),)))
         if shape.low:
             out.append(Objects({}, high=shape.low - 1))
         if shape.high is not None:

@@ -24,9 +24,10 @@ class Spelling:
 
     def quoted(self, language: Regex) -> Regex:
         """The strings of *language* as JSON text."""
-        return self._algebra.seq(self._quote, self._inside(language), self._quote)
+        return self._algebra.seq(self._quote, self.inside(language), self._quote)
 
-    def _inside(self, language: Regex) -> Regex:
+    def inside(self, language: Regex) -> Regex:
+        """The strings of *language* as they stand between the quotes."""
         found = self._known.get(language)
         if found is None:
             found = self._known[language] = self._spelled(language)
@@ -41,15 +42,15 @@ class Spelling:
         if kind == "text":
             return algebra.text(spelled(parts[0]))
         if kind == "seq":
-            return algebra.seq(self._inside(parts[0]), self._inside(parts[1]))
+            return algebra.seq(*map(self.inside, language.in_order()))
         if kind == "many":
-            return algebra.many(self._inside(parts[0]), parts[1], parts[2])
+            return algebra.many(self.inside(parts[0]), parts[1], parts[2])
         if kind == "or":
-            return algebra.either([self._inside(part) for part in parts])
+            return algebra.either([self.inside(part) for part in parts])
         if kind == "and":
-            return algebra.both(*(self._inside(part) for part in parts))
+            return algebra.both(*(self.inside(part) for part in parts))
         if kind == "not":
-            return algebra.both(self._inside(algebra.all), algebra.negated(self._inside(parts[0])))
+            return algebra.both(self.inside(algebra.all), algebra.negated(self.inside(parts[0])))
         return language
 
 
@@ -63,6 +64,7 @@ def one_of(algebra: Algebra, choices: list[str]) -> Regex:
 
     Engines follow each alternative that still fits: of thousands side by side it would take seconds a token.
     """
+    algebra.budget.spend(len(choices) // 2)
     return _one_of(algebra, sorted(set(choices)), 0, 0)
 
 

@@ -15,16 +15,13 @@ from .limits import Budget
 Kind = Literal["true", "false", "json", "const", "all", "any", "not"]
 
 
-class Term:
+class Term(msgspec.Struct, eq=False, gc=False):
     """A schema. *content*: JSON of a document with its place, a value, or the terms that it is made of."""
 
-    __slots__ = ("content", "identity", "kind", "path")
-
-    def __init__(self, identity: int, kind: Kind, content: Any, path: str) -> None:  # Any: see above
-        self.identity = identity
-        self.kind = kind
-        self.content = content
-        self.path = path
+    identity: int
+    kind: Kind
+    content: Any  # see above
+    path: str
 
 
 class Terms:
@@ -35,6 +32,8 @@ class Terms:
         self._known: dict[tuple[Any, ...], Term] = {}
         self.true = self._make(("true",), "true", None, "#")
         self.false = self._make(("false",), "false", None, "#")
+        self.nothing = self._make(("nothing",), "any", (), "#")
+        """No value, where that is less than is meant: neither is there one of which it can be said not to fit."""
 
     def _make(self, key: tuple[Any, ...], kind: Kind, content: Any, path: str) -> Term:
         found = self._known.get(key)
@@ -84,6 +83,8 @@ class Terms:
         if item.kind == "not":
             found: Term = item.content
             return found
+        if item is self.nothing:
+            return self.false
         if item is self.true or item is self.false:
             return self.false if item is self.true else self.true
         return self._make(("not", item.identity), "not", item, item.path)

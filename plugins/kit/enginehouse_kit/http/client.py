@@ -6,7 +6,8 @@ speaks plain HTTP only; a remote upstream needs a full client. Needs the extra `
 `send` and `request` are awaited; `start` pushes the events of an answer into a sink (`run.HttpRun`).
 
 A connection that closes in the middle of an answer raises `EngineDied`, an answer that is not HTTP
-raises `EngineProtocolError`, and an engine that cannot be reached raises `EngineUnavailable`.
+raises `EngineProtocolError`, and an engine that cannot be reached raises `EngineUnavailable`; where this host has no
+descriptor or memory left to reach it, that is `EngineOverloaded`.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from collections.abc import Sequence
 
 import msgspec
 
-from enginehouse_plugin.errors import EngineDied, EngineUnavailable
+from enginehouse_plugin.errors import EngineDied, EngineOverloaded, EngineUnavailable
 from enginehouse_plugin.run import Run, Sink
 
 from .connection import Connection
 from .exchange import Exchange
 from .run import HttpRun, Reader
+
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 __all__ = ["Exchange", "LocalClient", "Reply"]
 
@@ -41,7 +44,7 @@ class LocalClient:
 
     With *keep_alive* False each request says `Connection: close`. At most *max_idle* connections are
     kept; how many are open at once is for the caller's admission to limit. *max_body_bytes* bounds
-    `Exchange.body`, not streams.
+    `Exchange.body`, not streams. *headers* go with every request.
     """
 
     def __init__(
@@ -52,15 +55,18 @@ class LocalClient:
         max_idle: int = 64,
         max_body_bytes: int = 64 * 1024 * 1024,
         connect_timeout_s: float = 5.0,
+        headers: Sequence[tuple[str, str]] = (),
     ) -> None:
         self.address = address
         self.max_body_bytes = max_body_bytes
         self._keep_alive = keep_alive
         self._max_idle = max_idle
         self._connect_timeout_s = connect_timeout_s
+        self._headers = tuple(headers)
         self._host = "localhost" if isinstance(address, str) else f"{address[0]}:{address[1]}"
         self._idle: list[Connection] = []  # the last used is reused first
         self._open: set[Connection] = set()
+        self._sending: list[Connection] = []
         self._heads: dict[str, bytes] = {}  # of posts that are pushed, by their path
         self._is_closed = False
 
@@ -149,6 +155,15 @@ class LocalClient:
         """Count *connection* as open."""
         self._open.add(connection)
 
+    def send_soon(self, connection: Connection) -> None:
+        """Have *connection* send its request at the end of this turn of the loop, after all that begin in it.
+
+        A write wakes its reader, which takes a processor and its caches from whoever writes.
+        """
+        if not self._sending:
+            connection.loop.call_soon(self._send)
+        self._sending.append(connection)
+
     def idle(self, connection: Connection) -> None:
         """Keep *connection* for a later request, or close it."""
         if self._keep_alive and not self._is_closed and len(self._idle) < self._max_idle:
@@ -161,6 +176,11 @@ class LocalClient:
         self._open.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
+
+    def _send(self) -> None:
+        sending, self._sending = self._sending, []
+        for connection in sending:
+            connection.send()
 
     # ---- for exchanges and runs ----
 
@@ -178,6 +198,7 @@ class LocalClient:
 
         Raises:
             EngineUnavailable, EngineDied: the engine cannot be reached, the latter if *was_dropped*.
+            EngineOverloaded: this host has nothing left to reach it with.
         """
         try:
             return await self._connect()
@@ -197,7 +218,8 @@ class LocalClient:
 
     def _head(self, method: str, path: str, headers: Sequence[tuple[str, str]], *, has_body: bool) -> bytes:
         """The head of a request, but for the length of its body."""
-        lines = [f"{method} {path} HTTP/1.1", f"host: {self._host}", *(f"{name}: {value}" for name, value in headers)]
+        named = [f"{name}: {value}" for name, value in (*self._headers, *headers)]
+        lines = [f"{method} {path} HTTP/1.1", f"host: {self._host}", *named]
         if has_body and "content-type" not in {name.lower() for name, _ in headers}:
             lines.append("content-type: application/json")
         if not self._keep_alive:
@@ -218,6 +240,8 @@ class LocalClient:
                     await loop.create_connection(lambda: opened, *self.address)
         except (OSError, TimeoutError) as error:
             opened.give_up()
+            if isinstance(error, OSError) and error.errno in _EXHAUSTED:  # which says nothing of the engine
+                raise EngineOverloaded(f"This host cannot open a connection to the engine now: {error}.") from error
             raise EngineUnavailable(f"The engine does not answer at {self.address!r}: {error}") from error
         except BaseException:
             opened.give_up()

@@ -14,6 +14,7 @@ except ImportError as error:
 from enginehouse_plugin.errors import EngineDied, EngineProtocolError
 
 from .exchange import Incoming
+from .likeness import Likeness, likeness_of
 
 MAX_HEAD_BYTES = 64 * 1024
 
@@ -23,6 +24,9 @@ class Owner(Protocol):
 
     def opened(self, connection: Connection) -> None:
         """Count *connection* as open."""
+
+    def send_soon(self, connection: Connection) -> None:
+        """Call `send` of *connection* at the end of this turn of the loop."""
 
     def idle(self, connection: Connection) -> None:
         """Keep *connection* for a later request, or close it."""
@@ -40,9 +44,11 @@ class Connection(asyncio.Protocol):
         "_is_interim",
         "_is_message_complete",
         "_is_paused",
+        "_likeness",
         "_owner",
         "_parser",
         "_transport",
+        "_unsent",
         "incoming",
         "loop",
         "lost",
@@ -57,11 +63,13 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self.incoming: Incoming | None = None
         """Who waits for an answer."""
+        self._unsent = b""  # a request, until the end of this turn of the loop
         self._is_alive = False
         self._is_paused = False
         self._is_interim = False
         self._is_message_complete = False
         self._head_bytes = 0
+        self._likeness: Likeness | None = None  # of the last answer to the next
 
     # ---- for the client ----
 
@@ -71,7 +79,14 @@ class Connection(asyncio.Protocol):
         incoming.connection = self
         self._is_interim = self._is_message_complete = False
         self._head_bytes = 0
-        self._transport.write(request)
+        self._unsent = request
+        self._owner.send_soon(self)
+
+    def send(self) -> None:
+        """Send the request, unless nobody waits for its answer any more."""
+        request, self._unsent = self._unsent, b""
+        if request and self.is_alive:
+            self._transport.write(request)
 
     def pause_reading(self) -> None:
         """Read no more until `resume_reading`."""
@@ -89,6 +104,7 @@ class Connection(asyncio.Protocol):
         """Close at once, unsent bytes dropped. Who waits for an answer is not told."""
         self._is_alive = False
         self.incoming = None
+        self._unsent = b""
         self._transport.abort()
 
     def give_up(self) -> None:
@@ -115,7 +131,11 @@ class Connection(asyncio.Protocol):
         if incoming is None:  # bytes that nobody asked for: the connection cannot be trusted
             self.abort()
             return
+        is_first = not incoming.has_answer
         incoming.has_answer = True
+        if is_first and self._likeness is not None and self._likeness.fill(incoming, data):
+            self._finish(incoming)
+            return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -127,6 +147,8 @@ class Connection(asyncio.Protocol):
                 return
             self._is_alive = False  # an answer, then rubbish: the answer stands, the connection does not
         if self._is_message_complete:
+            if is_first and self._is_alive:
+                self._likeness = likeness_of(incoming, data)
             self._finish(incoming)
         elif not incoming.status:
             self._head_bytes += len(data)
@@ -198,7 +220,7 @@ class Connection(asyncio.Protocol):
     def _finish(self, incoming: Incoming) -> None:
         self.incoming = None
         # The engine may answer before it has read the whole request; the rest must not precede the next one.
-        if not self._is_alive or self._transport.get_write_buffer_size():
+        if not self._is_alive or self._unsent or self._transport.get_write_buffer_size():
             self.abort()
         else:
             self.resume_reading()

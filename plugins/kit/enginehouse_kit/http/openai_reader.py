@@ -68,6 +68,22 @@ class AnswerReader:
             raise dialect.error_of(error.code if isinstance(error.code, int) else 500, error)
         usage = dialect.usage_of(chunk)
         choices = chunk.choices
+        if self._is_started and usage is None and len(choices) == 1:
+            choice = choices[0]
+            at, delta = choice.index, choice.delta
+            if (  # most chunks of a stream: more text of a choice that goes on, and nothing else
+                delta is not None
+                and delta.content
+                and choice.finish_reason is None
+                and choice.logprobs is None
+                and delta.tool_calls is None
+                and not delta.refusal
+                and at in self._unfinished
+                and not dialect.reasoning_of(delta)
+            ):
+                count = self._completion_tokens[at] = self._completion_tokens[at] + 1
+                events.append(TextDelta(at, delta.content, count))
+                return
         found: list[AnyEvent] = events if self._is_started else []
         for choice in choices:
             self._take_choice(choice, usage, len(choices), found)

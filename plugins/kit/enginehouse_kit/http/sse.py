@@ -31,6 +31,16 @@ class SSEParser:
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the data of each event that *data* completes."""
+        if (
+            self._is_started
+            and not self._rest
+            and not self._is_after_cr
+            and data[:6] == b"data: "
+            and data.find(b"\n") == len(data) - 2
+            and data[-1:] == b"\n"
+            and b"\r" not in data
+        ):  # most reads bring one event
+            return [data[6:-2]]
         if not self._is_started:
             data = self._rest + data
             self._rest = b""

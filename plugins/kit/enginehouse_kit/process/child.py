@@ -10,11 +10,9 @@ import asyncio
 import contextlib
 import logging
 import os
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -24,35 +22,18 @@ from enginehouse_plugin.backend import ExitReport
 from enginehouse_plugin.errors import EngineError, LoadFailed
 
 from . import guardian
+from .activity import activity_of
+from .folders import SocketFolder
 from .logs import LogLine, LogPipe, level_of
 
 __all__ = ["Child", "LogLine"]
 
 LAST_WORDS = 40  # lines kept
-MAX_SOCKET_PATH_BYTES = 107 if sys.platform.startswith("linux") else 103
-"""What `sockaddr_un` holds, less its closing zero."""
-
 _LOG_DRAIN_S = 1.0  # a process that outlived its group may hold the pipe open for ever
-_GUARDIAN_SLACK_S = 5.0
-
-
-def _new_folder(socket_name: str) -> tuple[str, str]:
-    """Make a folder of mode 0700 for a socket; its path and the socket's."""
-    length = 0
-    for base in dict.fromkeys((tempfile.gettempdir(), "/tmp")):  # noqa: S108  # mkdtemp makes a private folder
-        if not os.path.isdir(base):
-            continue
-        folder = tempfile.mkdtemp(prefix="enginehouse-", dir=base)
-        path = os.path.join(folder, socket_name)
-        length = len(os.fsencode(path))
-        if length <= MAX_SOCKET_PATH_BYTES:
-            return folder, path
-        os.rmdir(folder)
-    raise LoadFailed(
-        f"The path of a socket may have {MAX_SOCKET_PATH_BYTES} bytes here, and '{socket_name}' in the folder for "
-        f"temporary files ({tempfile.gettempdir()}) would have {length}. Set TMPDIR to a folder with a short path.",
-        retryable=False,
-    )
+_GUARDIAN_SLACK_S = 2.0
+INERT_S = 60.0
+"""An engine that loads and does next to nothing for this long is taken for hung."""
+_LOOK_S = 5.0
 
 
 def _refuse_missing(cwd: str | None, name: str) -> None:
@@ -63,9 +44,9 @@ def _refuse_missing(cwd: str | None, name: str) -> None:
 class Child:
     """A running engine process. Make one with `Child.start`."""
 
-    def __init__(self, name: str, folder: str, socket_path: str, on_log: Callable[[LogLine], None] | None) -> None:
+    def __init__(self, name: str, folder: SocketFolder, on_log: Callable[[LogLine], None] | None) -> None:
         self.name = name
-        self.socket_path = socket_path
+        self.socket_path = folder.socket_path
         self.pid = 0
         """The engine's own process id."""
         self._folder = folder
@@ -80,6 +61,7 @@ class Child:
         self._control.setblocking(False)
         self._log_transport: asyncio.ReadTransport | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._guardian_pid = 0
 
     @classmethod
     async def start(
@@ -101,11 +83,11 @@ class Child:
             LoadFailed: the program cannot be started, or no short enough path for the socket exists.
         """
         _refuse_missing(cwd, name)
-        folder, socket_path = _new_folder(socket_name)
-        child = cls(name, folder, socket_path, on_log)
+        folder = SocketFolder(socket_name)
+        child = cls(name, folder, on_log)
         spawning: asyncio.Task[None] | None = None
         try:
-            command = list(argv(socket_path))
+            command = list(argv(child.socket_path))
             # Not to be cancelled inside: asyncio and uvloop then leave pipes and processes half made.
             spawning = asyncio.create_task(child._spawn(command, {**os.environ, **(env or {})}, cwd))
             await asyncio.shield(spawning)
@@ -138,11 +120,13 @@ class Child:
         Whatever ends the waiting otherwise, cancellation too, ends the process.
 
         Raises:
-            LoadFailed: the process ended first, or *timeout_s* passed; with its last words.
+            LoadFailed: the process ended first, or did nothing for `INERT_S`, or *timeout_s* passed; with its last
+                words.
         """
+        inert = asyncio.ensure_future(self.wait_inert())
         try:
             async with asyncio.timeout(timeout_s):
-                while not await self._answers(is_ready):
+                while not await self._answers(is_ready, inert):
                     await asyncio.wait([self._report], timeout=poll_s)
         except TimeoutError as error:
             last_words = self.last_words
@@ -151,6 +135,26 @@ class Child:
         except BaseException:
             await self.stop(0)
             raise
+        finally:
+            inert.cancel()
+
+    async def wait_inert(self) -> None:
+        """Return once the engine's processes have done next to nothing for `INERT_S`; never where nobody can tell."""
+        before = await asyncio.to_thread(activity_of, self.pid)
+        idle_s = 0.0
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            now = await asyncio.to_thread(activity_of, self.pid)
+            idle_s += _LOOK_S  # not what the clock says, which a suspended machine lets jump
+            if now is None or before is None or not now.is_idle_since(before, idle_s):
+                before, idle_s = now, 0.0
+            elif idle_s >= INERT_S:
+                return
+
+    def inert(self) -> LoadFailed:
+        """What to say of a load that `wait_inert` has ended."""
+        told = f"{self.name} did nothing for {INERT_S:g} s while loading; it is taken for hung."
+        return LoadFailed(told, last_words=self.last_words)
 
     async def stop(self, grace_s: float = 5.0) -> None:
         """End the process group: SIGTERM, after *grace_s* seconds SIGKILL; remove the folder. Idempotent."""
@@ -160,6 +164,7 @@ class Child:
         done, _ = await asyncio.wait([self._report], timeout=grace_s + _GUARDIAN_SLACK_S)
         if not done:
             self._end_group()
+            self._end_guardian()  # one that is stopped would never tell
             await asyncio.shield(self._report)
 
     async def wait_closed(self) -> ExitReport:
@@ -177,7 +182,7 @@ class Child:
             )
             control = self._guardian_end.fileno()
             # -I -S: no site, no environment, no folder of this file on the path (it holds an `http.py`)
-            guardian_argv = [sys.executable, "-I", "-S", str(Path(guardian.__file__)), str(control), self._folder]
+            guardian_argv = [sys.executable, "-I", "-S", str(Path(guardian.__file__)), str(control), self._folder.path]
             try:
                 process = await asyncio.create_subprocess_exec(
                     *guardian_argv,
@@ -195,6 +200,7 @@ class Child:
         finally:
             os.close(log_write)
             self._guardian_end.close()
+        self._guardian_pid = process.pid
         self._watch = asyncio.create_task(self._follow(process), name=f"watch {self.name}")
 
     async def _follow(self, process: asyncio.subprocess.Process) -> None:
@@ -246,14 +252,16 @@ class Child:
             last_words=self.last_words,
         )
 
-    async def _answers(self, is_ready: Callable[[], Awaitable[bool]]) -> bool:
+    async def _answers(self, is_ready: Callable[[], Awaitable[bool]], inert: asyncio.Future[None]) -> bool:
         question = asyncio.ensure_future(is_ready())
-        either: set[asyncio.Future[Any]] = {question, self._report}
+        either: set[asyncio.Future[Any]] = {question, self._report, inert}
         try:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if self._report.done():
                 report = self._report.result()
                 raise LoadFailed(f"{report.reason} while loading.", last_words=report.last_words)
+            if inert.done():
+                raise self.inert()
             return question.result()
         except (EngineError, TimeoutError):
             return False
@@ -266,6 +274,11 @@ class Child:
         if self.pid:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
+
+    def _end_guardian(self) -> None:
+        if self._guardian_pid and not self._report.done():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._guardian_pid, signal.SIGKILL)
 
     async def _abandon(self) -> None:
         """End what `start` has begun; closing the control socket makes the guardian end the group."""
@@ -285,7 +298,7 @@ class Child:
     def _close(self) -> None:
         self._control.close()
         self._guardian_end.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.remove()
 
     def _log(self, text: str) -> None:
         self._lines.append(text)

@@ -7,6 +7,8 @@ milliseconds; it imports nothing but a few modules of the standard library. *FD*
 - it reads `stop SECONDS`: SIGTERM to the engine's group, SIGKILL when the seconds are over
 - its end (the router is gone, however it went): SIGKILL at once
 
+While it lives it holds a lock on *FOLDER*, as the router does: a folder that nobody holds was left behind.
+
 The engine leads a session of its own; whatever it started ends with it. On Linux the guardian is also the
 parent of orphans, so that processes that left the group are found, and the engine is told to die with the
 guardian (PR_SET_PDEATHSIG). Elsewhere the router ends the group when it sees the guardian gone.
@@ -14,6 +16,7 @@ guardian (PR_SET_PDEATHSIG). Elsewhere the router ends the group when it sees th
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import signal
@@ -32,6 +35,7 @@ def main() -> None:
     folder = sys.argv[2]
     argv = sys.argv[3:]
     _close_strangers(control)
+    fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_SH)
     wake, is_asked_to_end = _prepare(control)
     engine = _start(argv, control)
 
@@ -45,12 +49,12 @@ def main() -> None:
             _read(wake)
         if is_asked_to_end and kill_at is None:
             kill_at = time.monotonic() + _DEFAULT_GRACE_S
-            _signal_group(engine, signal.SIGTERM)
+            _ask_to_end(engine)
         if control in readable:
             command = _read(control)
             if command:
                 kill_at = time.monotonic() + float(command.split()[-1])
-                _signal_group(engine, signal.SIGTERM)
+                _ask_to_end(engine)
             else:  # the router is gone
                 watched.remove(control)
                 kill_at = 0.0
@@ -135,6 +139,12 @@ def _read(descriptor: int) -> bytes:
         return os.read(descriptor, 4096)
     except OSError:
         return b""
+
+
+def _ask_to_end(group: int) -> None:
+    """SIGTERM, and what lets a stopped process take it."""
+    _signal_group(group, signal.SIGTERM)
+    _signal_group(group, signal.SIGCONT)
 
 
 def _signal_group(group: int, number: int) -> None:

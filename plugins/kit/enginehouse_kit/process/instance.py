@@ -20,7 +20,7 @@ class EngineServer(Protocol):
     """The server's side that every engine has."""
 
     async def is_healthy(self) -> bool:
-        """Whether the model is loaded and the server answers."""
+        """Whether the model is loaded and the engine behind the server answers, between two of its steps."""
         ...
 
     async def close(self) -> None:
@@ -63,6 +63,11 @@ class ProcessInstance(Instance):
         """See `Instance.generate`."""
         return pulled(self.start, request)
 
+    async def check(self, request: GenerationRequest) -> None:
+        """See `Instance.check`."""
+        self.refuse_unsupported(request)
+        await self.prepare(request)
+
     def count(self, change: int) -> None:
         """Count runs that begin and end."""
         self._running += change
@@ -85,6 +90,11 @@ class ProcessInstance(Instance):
         """See `Instance.check_ready`."""
         if not await self._process_server.is_healthy():
             raise await self.explained(EngineUnavailable(f"{self.engine} does not answer its health check."))
+
+    @property
+    def process_ids(self) -> tuple[int, ...]:
+        """See `Resident.process_ids`."""
+        return (self._child.pid,)
 
     async def drain(self, timeout_s: float) -> None:
         """See `Instance.drain`."""

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, TypeVar
 
-from enginehouse_plugin.errors import ContextTooLong, InvalidRequest
-from enginehouse_plugin.request import GenerationRequest
+import msgspec
+
+from enginehouse_plugin.errors import ContextTooLong, InvalidRequest, LoadFailed
+from enginehouse_plugin.request import AssistantMessage, Chat, GenerationRequest, Message, TextPart, Tool
+
+_Result = TypeVar("_Result")
+_QUICK_BYTES: Final = 64 * 1024
 
 GREEDY_BELOW = 1e-5
 """A temperature so small that only the likeliest token is left, to the precision of logits: it means 0. What is divided
@@ -25,6 +32,20 @@ def room_for(request: GenerationRequest, prompt_tokens: int, context_tokens: int
     return min(wanted, room)
 
 
+def check_context(wanted: int | None, trained: int | None) -> None:
+    """Check that a model was made for a context of *wanted* tokens, where both are known.
+
+    Raises:
+        LoadFailed: it was made for less.
+    """
+    if wanted is not None and trained and wanted > trained:
+        raise LoadFailed(
+            f"context_tokens = {wanted} is more than the {trained} tokens that this model was trained for.",
+            retryable=False,
+            code="context_too_long",
+        )
+
+
 def check_length(texts: Iterable[str], context_tokens: int, longest_token_bytes: int) -> None:
     """Check that *texts* can fit the context at all, before they are tokenized: tokenizers take seconds for megabytes.
 
@@ -34,6 +55,40 @@ def check_length(texts: Iterable[str], context_tokens: int, longest_token_bytes:
     least = -(-sum(len(text.encode()) for text in texts) // longest_token_bytes)
     if least > context_tokens:
         raise ContextTooLong(prompt_tokens=least, limit_tokens=context_tokens, is_lower_bound=True)
+
+
+def check_chat(chat: Chat, context_tokens: int, longest_token_bytes: int | None, tools: Sequence[Tool] = ()) -> int:
+    """Check that *chat* can fit the context at all, before a template is rendered with it.
+
+    Returns the bytes to be worked on, those of *tools* among them. Each message takes a token at least, which opens
+    it; templates trim contents, and write arguments of calls anew: what has six bytes there may be one.
+
+    Raises:
+        ContextTooLong: it has more messages than *context_tokens*, or more bytes than so many tokens hold.
+    """
+    messages = chat.messages
+    if len(messages) > context_tokens:
+        raise ContextTooLong(prompt_tokens=len(messages), limit_tokens=context_tokens, is_lower_bound=True)
+    text_bytes = sum(len(text.strip().encode()) for message in messages for text in _texts(message))
+    calls = [call for message in messages if isinstance(message, AssistantMessage) for call in message.tool_calls or ()]
+    call_bytes = sum(len(call.function.arguments.strip().encode()) for call in calls)
+    if longest_token_bytes:
+        least = -(-(text_bytes + call_bytes // 6) // longest_token_bytes)
+        if least > context_tokens:
+            raise ContextTooLong(prompt_tokens=least, limit_tokens=context_tokens, is_lower_bound=True)
+    return text_bytes + call_bytes + (len(msgspec.json.encode(tools)) if tools else 0)
+
+
+async def apart(size_bytes: int, work: Callable[[], _Result]) -> _Result:
+    """Do *work*, which takes time by *size_bytes*: here, or in a thread where the event loop would wait for it."""
+    return work() if size_bytes <= _QUICK_BYTES else await asyncio.to_thread(work)
+
+
+def _texts(message: Message) -> Iterator[str]:
+    if isinstance(message.content, str):
+        yield message.content
+    else:
+        yield from (part.text for part in message.content or () if isinstance(part, TextPart))
 
 
 def check_bias(request: GenerationRequest, vocabulary_size: int) -> None:

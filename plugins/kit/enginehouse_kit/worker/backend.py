@@ -11,6 +11,7 @@ import functools
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 
@@ -36,7 +37,7 @@ from enginehouse_plugin.run import Run, Sink, pulled
 from .frames import Loaded, SentPlacement, encode
 from .link import WorkerLink
 
-_UNLOAD_TIMEOUT_S = 10.0
+_UNLOAD_TIMEOUT_S = 3.0
 
 
 class WorkerBackend(Backend):
@@ -81,6 +82,15 @@ class WorkerBackend(Backend):
         finally:
             await link.stop()
 
+    async def recommended(self, placement: Placement) -> Mapping[str, Any]:  # Any: see `Backend`
+        """Ask a worker."""
+        link = await self._start(placement)
+        try:
+            values: dict[str, Any] = await link.call("recommended", _sent(placement))
+            return values
+        finally:
+            await link.stop()
+
     async def load(self, placement: Placement, devices: tuple[Device, ...], progress: OnProgress) -> Instance:
         """Start a worker and load in it.
 
@@ -90,7 +100,7 @@ class WorkerBackend(Backend):
         progress(LoadProgress(stage="starting the worker"))
         link = await self._start(placement)
         try:
-            loaded: Loaded = await link.call("load", _sent(placement), devices, on_progress=progress)
+            loaded = await _loaded(link, placement, devices, progress)
         except EngineDied as error:
             await link.stop()
             raise LoadFailed(error.message, last_words=error.last_words) from error
@@ -125,6 +135,10 @@ class WorkerInstance(Instance):
         count: int = await self._link.call("count_tokens", request)
         return count
 
+    async def check(self, request: GenerationRequest) -> None:
+        """See `Instance`."""
+        await self._link.call("check", request)
+
     async def check_ready(self) -> None:
         """See `Instance`."""
         await self._link.call("check_ready")
@@ -143,6 +157,11 @@ class WorkerInstance(Instance):
     async def wait_closed(self) -> ExitReport:
         """See `Instance`."""
         return await self._link.wait_closed()
+
+    @property
+    def process_ids(self) -> tuple[int, ...]:
+        """See `Resident`."""
+        return (self._link.child.pid,)
 
 
 class _Measured(WorkerInstance):
@@ -174,6 +193,21 @@ _ABLE: dict[str, type[WorkerInstance]] = {
     "Sleepable": _Sleepable,
     "Inspectable": _Inspectable,
 }
+
+
+async def _loaded(link: WorkerLink, placement: Placement, devices: tuple[Device, ...], progress: OnProgress) -> Loaded:
+    """Load in the worker; one that does nothing has failed."""
+    loading = asyncio.ensure_future(link.call("load", _sent(placement), devices, on_progress=progress))
+    inert = asyncio.ensure_future(link.child.wait_inert())
+    try:
+        await asyncio.wait((loading, inert), return_when=asyncio.FIRST_COMPLETED)
+        if not loading.done():
+            raise link.child.inert()
+        loaded: Loaded = loading.result()
+        return loaded
+    finally:
+        loading.cancel()
+        inert.cancel()
 
 
 @functools.cache

@@ -142,7 +142,9 @@ ABILITIES: dict[str, tuple[str, ...]] = {
 ARGUMENTS: dict[str, Any] = {  # Any: types
     "probe": tuple[()],
     "fit": tuple[SentPlacement, tuple[Device, ...]],
+    "recommended": tuple[SentPlacement],
     "load": tuple[SentPlacement, tuple[Device, ...]],
+    "check": tuple[GenerationRequest],
     "count_tokens": tuple[GenerationRequest],
     "check_ready": tuple[()],
     "drain": tuple[float],
@@ -156,6 +158,7 @@ ARGUMENTS: dict[str, Any] = {  # Any: types
 RESULTS: dict[str, Any] = {  # Any: types
     "probe": ProbeReport,
     "fit": Fit,
+    "recommended": dict[str, Any],
     "load": Loaded,
     "count_tokens": int,
     "measure": EngineLoad,

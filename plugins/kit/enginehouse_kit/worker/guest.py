@@ -167,6 +167,8 @@ class _Guest:
             return await self._backend.probe()
         if call.method == "fit":
             return await self._backend.fit(_placement(arguments[0]), arguments[1])
+        if call.method == "recommended":
+            return await self._backend.recommended(_placement(arguments[0]))
         if call.method == "load":
             return await self._load(call.id, _placement(arguments[0]), arguments[1])
         result: object = await getattr(self._loaded(), call.method)(*arguments)

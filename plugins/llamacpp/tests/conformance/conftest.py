@@ -24,7 +24,7 @@ def served(weights: Path) -> Placement:
         source=weights.name,
         path=str(weights),
         context_tokens=8192,
-        options=LlamaCppOptions(),
+        options=LlamaCppOptions(reproducible=True),
     )
 
 

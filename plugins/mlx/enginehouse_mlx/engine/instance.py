@@ -34,6 +34,8 @@ from .prompts import Prompt, Prompter
 from .reading import TokenReader
 
 _Result = TypeVar("_Result")
+_MAX_N = 128
+"""The most choices of a request, as on the other engines."""
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -79,26 +81,30 @@ class MlxInstance(Instance):
 
     async def _events(self, request: GenerationRequest, prepared: Prepared) -> AsyncGenerator[AnyEvent, None]:
         prompt = prepared.prompt
-        job = Job(request, prompt.token_ids, prepared.max_tokens, prepared.matchers)
         readers = [
             TokenReader(request, choice, self._model.vocabulary, self._model.template, prompt.thinking)
             for choice in range(request.n)
         ]
         cached_tokens = 0
-        self._owner.submit(job)
-        try:
-            while not all(reader.is_finished for reader in readers):
-                news = await job.next()
-                if isinstance(news, Begun):
-                    cached_tokens = news.cached_tokens
-                    yield Started(len(job.prompt_ids), cached_tokens, prepared.ignored)
-                    continue
-                for event in self._read(job, readers[news.choice], news):
-                    yield event
-        finally:
-            self._owner.cancel(job)  # nothing happens if all its choices have ended
+        slots = self.capabilities.max_concurrent_requests
+        for first in range(0, request.n, slots):  # in turns
+            turn = readers[first : first + slots]
+            part = request if len(turn) == request.n else msgspec.structs.replace(request, n=len(turn))
+            job = Job(part, prompt.token_ids, prepared.max_tokens, prepared.matchers[first : first + slots], first)
+            self._owner.submit(job)
+            try:
+                while not all(reader.is_finished for reader in turn):
+                    news = await job.next()
+                    if not isinstance(news, Begun):
+                        for event in self._read(job, turn[news.choice], news):
+                            yield event
+                    elif not first:
+                        cached_tokens = news.cached_tokens
+                        yield Started(len(prompt.token_ids), cached_tokens, prepared.ignored)
+            finally:
+                self._owner.cancel(job)  # nothing happens if all its choices have ended
         yield UsageReport(
-            prompt_tokens=len(job.prompt_ids),
+            prompt_tokens=len(prompt.token_ids),
             completion_tokens=sum(reader.completion_tokens for reader in readers),
             cached_tokens=cached_tokens,
             reasoning_tokens=sum(reader.reasoning_tokens for reader in readers),
@@ -110,14 +116,21 @@ class MlxInstance(Instance):
             self._owner.end_choice(job, news.choice)
         return events
 
+    async def check(self, request: GenerationRequest) -> None:
+        """See `Instance.check`."""
+        self.refuse_unsupported(request)
+        await self._apart(lambda: self._prepared(request))
+
     async def count_tokens(self, request: GenerationRequest) -> int:
         """See `Instance.count_tokens`."""
         prompt = await self._apart(lambda: self._prompter.prompt(request))
         return len(prompt.token_ids)
 
     async def check_ready(self) -> None:
-        """See `Instance.check_ready`."""
+        """See `Instance.check_ready`; asks both threads that requests pass, between two of their steps."""
         self._check_alive()
+        await self._apart(lambda: None)
+        await self._owner.figures()
 
     async def drain(self, timeout_s: float) -> None:
         """See `Instance.drain`."""
@@ -192,6 +205,6 @@ def _capabilities(model: LoadedModel, settings: Settings) -> Capabilities:
         context_tokens=settings.context_tokens,
         max_concurrent_requests=settings.slots,
         features=features_of(template.facts, has_effort=template.has_effort, prefix_cache=prefix_cache),
-        limits={"n": settings.slots, "top_logprobs": 20},
+        limits={"n": _MAX_N, "top_logprobs": 20},
         vocabulary_size=model.vocabulary.size,
     )

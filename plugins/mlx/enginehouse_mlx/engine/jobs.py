@@ -32,7 +32,10 @@ class Sampled(msgspec.Struct, frozen=True, gc=False):
 
 
 class Job:
-    """One request on its way through the engine. The event loop reads `next`, the owner of the model fills it."""
+    """One request on its way through the engine. The event loop reads `next`, the owner of the model fills it.
+
+    Where a request has more choices than run at once, each turn is a job: *first* of them have had theirs.
+    """
 
     def __init__(
         self,
@@ -40,11 +43,13 @@ class Job:
         prompt_ids: Sequence[int],
         max_tokens: int,
         matchers: Sequence[llguidance.LLMatcher | None],
+        first: int = 0,
     ) -> None:
         self.request = request
         self.prompt_ids = list(prompt_ids)
         self.max_tokens = max_tokens
         self.matchers = matchers
+        self.first = first
         self._news: deque[Begun | Sampled | EnginehouseError] = deque()
         self._waiter: asyncio.Future[None] | None = None
 

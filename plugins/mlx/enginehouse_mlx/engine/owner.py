@@ -251,7 +251,7 @@ class Owner(threading.Thread):
         vocabulary = self._model.vocabulary
         sampling = RowSampling(
             job.request,
-            choice,
+            job.first + choice,
             job.prompt_ids,
             vocabulary.size,
             sorted(vocabulary.eos_ids),

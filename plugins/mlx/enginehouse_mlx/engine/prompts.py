@@ -7,7 +7,7 @@ from typing import Any
 import jinja2
 import msgspec
 
-from enginehouse_kit.text.bounds import check_length, checked_ids
+from enginehouse_kit.text.bounds import check_chat, check_length, checked_ids
 from enginehouse_kit.text.chat_messages import (
     TemplateMessage,
     check_variables,
@@ -70,6 +70,7 @@ class Prompter:
         return ids
 
     def _chat(self, chat: Chat, request: GenerationRequest) -> Prompt:
+        check_chat(chat, self._context_tokens, self._vocabulary.longest_bytes)
         facts = self._template.facts
         controls = ControlText(self._controls)
         messages = template_messages(chat.messages, facts, instructions(request, facts))

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Any
 
 import click
 
 from enginehouse.cli.shared.client import Client, ServerError, connect, key_option, url_option
+from enginehouse.cli.shared.named import Named, check_named, named_options
+from enginehouse.cli.shared.numbers import Number
+from enginehouse.cli.shared.output import plain
+from enginehouse.cli.shared.own_server import serving
+from enginehouse.weights import looks_wanted
 
 _EPILOG = """\b
 Examples:
   enginehouse chat "What is the capital of France?"
+  enginehouse chat weights/model.gguf
   enginehouse chat --model smollm2-135m --system "Answer in one word."
   echo "Summarise: …" | enginehouse chat
 
@@ -21,15 +28,21 @@ In a conversation: Ctrl-C ends a reply, /reset forgets what was said, Ctrl-D or 
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("message", nargs=-1)
+@click.argument("message", nargs=-1, metavar="[MODEL] [MESSAGE]...")
+@named_options
 @url_option
 @key_option
 @click.option("--model", "-m", help="Model ID; without one, the server's first.")
 @click.option("--system", "-s", help="Instructions for the whole conversation.")
-@click.option("--temperature", type=click.FloatRange(0, 2), help="0 is greedy; without it, the server's default.")
+@click.option("--temperature", type=Number(0, 2), help="0 is greedy; without it, the server's default.")
 @click.option("--max-tokens", type=click.IntRange(1), help="Longest reply, in tokens.")
 def command(
     message: tuple[str, ...],
+    names: tuple[str, ...],
+    context: int | None,
+    backend: str | None,
+    device: str | None,
+    settings: tuple[str, ...],
     url: str | None,
     key: str | None,
     model: str | None,
@@ -37,20 +50,38 @@ def command(
     temperature: float | None,
     max_tokens: int | None,
 ) -> None:
-    """Talk to a model of a running server. With MESSAGE (or piped input): one question, one answer."""
-    with connect(url, key) as client:
-        settings: dict[str, Any] = {"model": model or _first_model(client)}
-        if temperature is not None:
-            settings["temperature"] = temperature
-        if max_tokens is not None:
-            settings["max_tokens"] = max_tokens
-        conversation = Conversation(client, settings, system)
+    """Talk to a model of a running server, or to MODEL without one: a GGUF file, a folder with safetensors,
+    hub:ORG/REPO[@REVISION][:QUANT] or demo:NAME. With MESSAGE (or piped input): one question, one answer.
+    """
+    named = Named(
+        models=message[:1] if message and looks_wanted(message[0]) else (),
+        names=names,
+        context=context,
+        backend=backend,
+        device=device,
+        settings=settings,
+    )
+    check_named(click.get_current_context(), named)
+    asked: dict[str, Any] = {}
+    if temperature is not None:
+        asked["temperature"] = temperature
+    if max_tokens is not None:
+        asked["max_tokens"] = max_tokens
+    with contextlib.ExitStack() as stack:
+        if named.models:
+            if url or model:
+                raise click.UsageError("--url and --model are of a running server: leave MODEL out, or them.")
+            url = stack.enter_context(serving(named))
+            message = message[1:]
+        client = stack.enter_context(connect(url, key))
+        asked["model"] = model or _first_model(client)
+        conversation = Conversation(client, asked, system)
         if message:
             conversation.ask(" ".join(message))
         elif not sys.stdin.isatty():
             conversation.ask(sys.stdin.read())
         else:
-            _converse(conversation, settings["model"])
+            _converse(conversation, asked["model"])
 
 
 class Conversation:
@@ -82,7 +113,7 @@ class Conversation:
                     part = (choice.get("delta") or {}).get("content") or ""
                     finish = choice.get("finish_reason") or finish
                     parts.append(part)
-                    click.echo(part, nl=False)
+                    click.echo(plain(part) if sys.stdout.isatty() else part, nl=False)
         except KeyboardInterrupt:
             if not sys.stdin.isatty():
                 raise

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
 
+from enginehouse.cli.shared.admin import admin_client
+from enginehouse.cli.shared.client import key_option, url_option
+from enginehouse.cli.shared.defaults import DefaultRow, defaults_in
 from enginehouse.cli.shared.devices_file import read_devices
 from enginehouse.cli.shared.output import print_json
 from enginehouse.cli.shared.placements import PlacementRow, placements_of
@@ -18,6 +23,7 @@ Examples:
   enginehouse explain
   enginehouse explain smollm2-135m
   enginehouse explain smollm2-135m --config house.toml --devices gpu-server.json
+  enginehouse explain request.json --url http://box:8000
 
 \b
 Exit code 1 if MODEL has no place on the host.
@@ -25,10 +31,16 @@ Exit code 1 if MODEL has no place on the host.
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """A model's placements; `certificate` is None where it has no place, or where another host is asked about."""
+    """A model's placements, and what a request gets where it is silent.
+
+    `short` says why it has fewer instances than are asked for. `certificate` is None where it has no place, or where
+    another host is asked about.
+    """
 
     model: str
     placements: list[PlacementRow]
+    short: str | None = None
+    defaults: list[DefaultRow] = []
     certificate: StandingRow | None = None
 
     @property
@@ -38,8 +50,10 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("model", required=False)
+@click.argument("model", metavar="[MODEL|REQUEST.json]", required=False)
 @config_option
+@url_option
+@key_option
 @click.option(
     "--devices",
     "devices_file",
@@ -47,18 +61,31 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     help="Explain for the host that has these devices: what 'enginehouse doctor --json' printed there.",
 )
 @json_option
-def command(model: str | None, config_file: str | None, devices_file: str | None, as_json: bool) -> None:
+def command(
+    model: str | None,
+    config_file: str | None,
+    url: str | None,
+    key: str | None,
+    devices_file: str | None,
+    as_json: bool,
+) -> None:
     """Say where MODEL (without one: every model) is placed, and why each other placement is not used.
 
-    For this host, what is proven of the model is told as well.
+    For this host, what is proven of the model is told as well. Of a file with the body of a chat request, the server at
+    URL, or the one that serves FILE, says which instance would get it now, and what the others are to it.
     """
+    if model is not None and model.endswith(".json"):
+        _explain_request(Path(model), config_file, url, key, as_json=as_json)
+        return
     setup = set_up(config_file, devices=read_devices(devices_file) if devices_file else None)
     found = _explained(setup, list(setup.plans) if model is None else [model], has_certificates=not devices_file)
     if as_json:
-        print_json({"devices": setup.devices, "models": found})
+        print_json({"devices": setup.devices, "memory": setup.budgets, "models": found})
     else:
         devices = ", ".join(f"{device.id} ({device.name})" for device in setup.devices) or "none"
         click.echo(f"Devices of {devices_file or 'this host'}: {devices}")
+        for budget in setup.budgets:
+            click.echo(f"  {budget.in_words}")
         for explanation in found:
             _show(explanation)
     host = f"the host of {devices_file}" if devices_file else "this host"
@@ -66,20 +93,46 @@ def command(model: str | None, config_file: str | None, devices_file: str | None
         raise click.ClickException(f"'{model}' has no place on {host}.")
 
 
+def _explain_request(file: Path, config_file: str | None, url: str | None, key: str | None, *, as_json: bool) -> None:
+    try:
+        body = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.MsgspecError) as error:
+        raise click.UsageError(f"{file} holds no request: {error}.") from None
+    with admin_client(config_file, url, key) as client:
+        told = client.ask("POST", "/admin/explain", body)
+    if as_json:
+        print_json(told)
+        return
+    goes = f"goes to {told['instance']}" if told["instance"] else f"goes nowhere: {told['refusal']}"
+    click.echo(f"The request to {told['model']} {goes}")
+    for one in told["considered"]:
+        click.echo(f"  {one['instance']}: {'could' if one['could'] else 'could not'}: {one['reason']}")
+
+
 def _explained(setup: Setup, models: Sequence[str], *, has_certificates: bool) -> list[Explanation]:
     rows = {model: placements_of(setup, model) for model in models}
     certified = standings(setup, models) if has_certificates else {}
     return [
-        Explanation(model=model, placements=placements, certificate=certified.get(model))
+        Explanation(
+            model=model,
+            placements=placements,
+            short=setup.plan(model).short,
+            defaults=defaults_in(setup, model),
+            certificate=certified.get(model),
+        )
         for model, placements in rows.items()
     ]
 
 
 def _show(explanation: Explanation) -> None:
     click.echo(f"\n{explanation.model}" + ("" if explanation.has_place else ": no place"))
+    are_several = sum(row.is_chosen for row in explanation.placements) > 1
     for row in explanation.placements:
-        verdict = "chosen" if row.is_chosen else "not used"
+        verdict = (f"chosen as {row.instance}" if are_several else "chosen") if row.is_chosen else "not used"
         click.echo(f"  {row.index}. {row.backend} with {row.source}: {verdict}: {row.reason}")
+    if explanation.short:
+        click.echo(f"  {explanation.short}")
+    click.echo(f"  Defaults: {', '.join(default.words for default in explanation.defaults)}")
     if explanation.certificate is not None:
         for line in _certificate_lines(explanation.certificate, explanation.model):
             click.echo(f"  {line}")

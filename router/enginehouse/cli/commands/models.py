@@ -1,7 +1,9 @@
-"""`enginehouse models` and `enginehouse models pull`."""
+"""`enginehouse models`, and what is done with weights: `pull`, `list`, `remove`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import click
@@ -11,10 +13,11 @@ from enginehouse.cli.shared.client import connect, key_option, url_option
 from enginehouse.cli.shared.output import print_json, print_table
 from enginehouse.cli.shared.placements import PlacementRow, placements_of
 from enginehouse.cli.shared.progress import showing
-from enginehouse.cli.shared.setup import Setup, config_option, json_option, set_up
+from enginehouse.cli.shared.setup import Setup, config_option, json_option, read_config, set_up
 from enginehouse.cli.shared.standings import standings
-from enginehouse.fleet import NotFetched, find_weights
-from enginehouse.weights import resolve
+from enginehouse.config import binary_size
+from enginehouse.fleet import NotFetched, disk_of, find_weights
+from enginehouse.weights import Held, all_held, held_bytes, remove, resolve, staying
 from enginehouse_plugin.errors import LoadError
 
 _EPILOG = """\b
@@ -23,6 +26,8 @@ Examples:
   enginehouse models --url http://127.0.0.1:8000
   enginehouse models pull demo:smollm2-135m
   enginehouse models pull hub:org/repo@1f2e3d…/model-Q4_K_M.gguf
+  enginehouse models list
+  enginehouse models remove hub:org/repo@1f2e3d…/model-Q4_K_M.gguf
 """
 
 
@@ -55,25 +60,106 @@ def command(ctx: click.Context, config_file: str | None, url: str | None, key: s
 
 @command.command("pull", epilog=_EPILOG)
 @click.argument("what", metavar="[SOURCE|MODEL]", required=False)
+@click.option("--verify", "is_all_read", is_flag=True, help="Read what is here and compare all of it with its digests.")
 @config_option
 @json_option
 @click.pass_context
-def pull(ctx: click.Context, what: str | None, config_file: str | None, as_json: bool) -> None:
+def pull(ctx: click.Context, what: str | None, is_all_read: bool, config_file: str | None, as_json: bool) -> None:
     """Fetch weights, so that a later start needs no network; prints where they are.
 
     A source (demo:…, hub:ORG/REPO@REVISION[/FILE], a path), a model of the configuration, or nothing: then
-    all that the configuration needs on this host.
+    all that the configuration needs on this host. A download that was broken off goes on where it was; files that are
+    not what they were are fetched again.
     """
     paths: dict[str, str | None] = {}
+    disk = disk_of(read_config(config_file or ctx.obj))
     for source in _sources(what, config_file or ctx.obj):
         with showing(source) as progress:
-            path = resolve(source, progress=progress)
+            path = resolve(source, progress=progress, disk=disk, is_all_read=is_all_read)
         paths[source] = None if path is None else str(path)
     if as_json:
         print_json([{"source": source, "path": path} for source, path in paths.items()])
         return
     for source, found in paths.items():
         click.echo(found or f"{source} is a server; there is nothing to fetch")
+
+
+@command.command("list", epilog=_EPILOG)
+@config_option
+@json_option
+@click.pass_context
+def list_weights(ctx: click.Context, config_file: str | None, as_json: bool) -> None:
+    """List the fetched weights on this machine: their size, when they were used last, and what keeps them."""
+    disk = disk_of(read_config(config_file or ctx.obj))
+    stays = staying(disk.stays)
+    found = [(held, held.is_in_use, held.source in stays) for held in reversed(all_held())]
+    if as_json:
+        weights = [
+            {
+                "source": held.source,
+                "size_bytes": held.size_bytes,
+                "fetched_at": held.fetched_at if held.is_fetched else None,
+                "used_at": held.used_at,
+                "in_use": is_used,
+                "named": is_named,
+                "files": [file.path for file in held.files],
+            }
+            for held, is_used, is_named in found
+        ]
+        print_json({"weights": weights, "held_bytes": held_bytes(), "limit_bytes": disk.limit_bytes})
+        return
+    print_table(
+        ("SOURCE", "SIZE", "LAST USED", "KEPT BY"),
+        (
+            (
+                held.source,
+                binary_size(held.size_bytes),
+                datetime.fromtimestamp(held.used_at).astimezone().isoformat(" ", "minutes"),
+                ", ".join(_kept_by(held, is_used=is_used, is_named=is_named)),
+            )
+            for held, is_used, is_named in found
+        ),
+    )
+    allowed = "" if disk.limit_bytes is None else f" of {binary_size(disk.limit_bytes)}"
+    click.echo(f"{binary_size(held_bytes())}{allowed} taken by what was fetched.")
+
+
+def _kept_by(held: Held, *, is_used: bool, is_named: bool) -> Iterator[str]:
+    if is_used:
+        yield "a running process"
+    if is_named:
+        yield "the configuration"
+    if not held.is_fetched:
+        yield "another program, which fetched it"
+
+
+@command.command("remove", epilog=_EPILOG)
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@click.option("--force", is_flag=True, help="Also what the configuration names, and what another program fetched.")
+@config_option
+@json_option
+@click.pass_context
+def remove_weights(
+    ctx: click.Context, sources: tuple[str, ...], force: bool, config_file: str | None, as_json: bool
+) -> None:
+    """Remove fetched weights from this machine, by their sources as `models list` has them."""
+    stays = staying(disk_of(read_config(config_file or ctx.obj)).stays)
+    held = {each.source: each for each in all_held()}
+    going = []
+    for source in sources:
+        (name,) = staying([source])
+        if name not in held:
+            raise click.ClickException(f"'{source}' is not here; see 'enginehouse models list'.")
+        if not force and (name in stays or not held[name].is_fetched):
+            keeper = "the configuration names it" if name in stays else "another program fetched it"
+            raise click.ClickException(f"'{source}' was not removed: {keeper}. --force removes it.")
+        going.append(held[name])
+    freed = {each.source: remove(each) for each in going}
+    if as_json:
+        print_json([{"source": source, "freed_bytes": freed_bytes} for source, freed_bytes in freed.items()])
+        return
+    for source, freed_bytes in freed.items():
+        click.echo(f"{source}: {binary_size(freed_bytes)} are free.")
 
 
 def _sources(what: str | None, config_file: str | None) -> list[str]:

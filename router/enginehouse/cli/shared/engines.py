@@ -27,7 +27,7 @@ def engine_checks(plugins: Plugins, devices: Sequence[Device], used: Collection[
     named = sorted((name, python) for name, python in used if python is not None and name in backends)
     elsewhere = {name for name, _ in named}
     asked: list[Used] = [*((name, None) for name in backends), *named]
-    reports = asyncio.run(_probe_all([(backends[name], python) for name, python in asked]))
+    reports = asyncio.run(probe_all([(backends[name], python) for name, python in asked]))
     for one, report in zip(asked, reports, strict=True):
         name, _ = one
         # What a backend lacks by its own choice is of no account where all its placements name an interpreter.
@@ -59,14 +59,15 @@ def _engine(backend: BackendType, report: ProbeReport, devices: Sequence[Device]
 
 def _absent(absent: AbsentBackend, devices: Sequence[Device]) -> Check:
     here = _usable(absent.kinds, devices)
-    if not here:
+    if not here and absent.kinds:
         detail = f"{absent.engine}: {_no_hardware(absent.kinds, devices)}"
         return Check(area="engine", name=absent.name, verdict="note", detail=detail)
+    could = f"run on {', '.join(here)}" if here else "be used"
     return Check(
         area="engine",
         name=absent.name,
         verdict="note",
-        detail=f"{absent.engine} could run on {', '.join(here)}; its plugin is not installed",
+        detail=f"{absent.engine} could {could}; its plugin is not installed",
         fix=f"{PIP} install '{absent.requirement}'",
     )
 
@@ -81,7 +82,8 @@ def _no_hardware(kinds: Sequence[str], devices: Sequence[Device]) -> str:
     return f"it cannot run here: it needs {' or '.join(kinds)}, and this host has {there}"
 
 
-async def _probe_all(asked: Sequence[tuple[BackendType, str | None]]) -> list[ProbeReport]:
+async def probe_all(asked: Sequence[tuple[BackendType, str | None]]) -> list[ProbeReport]:
+    """Ask each backend, for the interpreter beside it, whether its engine is here; whatever fails is a report too."""
     return await asyncio.gather(*(_probe(backend, python) for backend, python in asked))
 
 

@@ -8,7 +8,10 @@ from enginehouse.cli.shared.setup import Setup
 
 
 class PlacementRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A placement of a model; `devices` are the ids that it takes, if it is chosen."""
+    """A placement of a model; `devices` are the ids that it takes, if it is chosen, and `instance` what it becomes.
+
+    A placement that becomes several instances is a row for each.
+    """
 
     index: int
     backend: str
@@ -16,6 +19,7 @@ class PlacementRow(msgspec.Struct, frozen=True, kw_only=True):
     is_chosen: bool
     reason: str
     devices: tuple[str, ...] = ()
+    instance: str | None = None
 
 
 def placements_of(setup: Setup, model: str) -> list[PlacementRow]:
@@ -43,6 +47,7 @@ def placements_of(setup: Setup, model: str) -> list[PlacementRow]:
             is_chosen=True,
             reason=planned.explanation,
             devices=planned.device_ids,
+            instance=planned.id,
         )
         for planned in plan.instances
     ]

@@ -9,9 +9,11 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
+from enginehouse.cli.shared.named import Named, config_of
 from enginehouse.config import Config, bind, default_config, load_config
-from enginehouse.dialects.profiles import built_in, chosen
-from enginehouse.fleet import InstancePlan, ModelPlan, Planner, find_weights
+from enginehouse.dialects.mounts import mounts
+from enginehouse.dialects.profiles import built_in
+from enginehouse.fleet import DeviceBudget, InstancePlan, ModelPlan, Planner, budgets, find_weights, others_on
 from enginehouse.hardware import devices as hardware_devices
 from enginehouse.hardware import merged
 from enginehouse.plugins import Plugins
@@ -51,6 +53,12 @@ class Setup(msgspec.Struct, frozen=True):
             raise click.UsageError(f"No model '{model}' is configured. There are: {known}.")
         return self.plans[model]
 
+    @property
+    def budgets(self) -> tuple[DeviceBudget, ...]:
+        """The memory of each device, of which nothing is held by instances, with what is used of it by anybody."""
+        used = {one.id: one.memory_bytes - one.free_bytes for one in self.devices if one.free_bytes is not None}
+        return budgets(self.devices, self.config.budget, others_on(self.devices, used, ()), ())
+
     def instance(self, model: str) -> InstancePlan | None:
         """The decision for the instance that this host would load of *model*; None: it has no place here.
 
@@ -71,20 +79,38 @@ def read_config(config_file: str | None) -> Config:
     return load_config(config_file) if config_file else default_config()
 
 
-def set_up(config_file: str | None, *, devices: tuple[Device, ...] | None = None, is_weighed: bool = True) -> Setup:
+def read_checked(config_file: str | None, plugins: Plugins) -> Config:
+    """The configuration at *config_file*, or the built-in one, bound to *plugins*.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
+    config = bind(read_config(config_file), plugins.backends, plugins.refusals())
+    mounts(config, plugins.profiles)
+    return config
+
+
+def set_up(
+    config_file: str | None,
+    *,
+    named: Named | None = None,
+    devices: tuple[Device, ...] | None = None,
+    is_weighed: bool = True,
+) -> Setup:
     """Read, bind and plan for *devices* (none given: those of this host).
 
-    *is_weighed*: ask backends whether placements fit whose weights are here, which takes a moment for each.
+    *named* are models that stand in no file. *is_weighed*: ask backends whether placements fit whose weights are here,
+    which takes a moment for each.
 
     Raises:
         ConfigError: the configuration cannot be used.
     """
-    config = read_config(config_file)
     plugins = load_plugins()
-    config = bind(config, plugins.backends, plugins.refusals())
-    chosen(config, plugins.profiles)
     devices = host_devices(plugins) if devices is None else devices
-    planner = Planner(config.models, devices, plugins.backends)
+    config = config_of(named, plugins, devices) if named else read_config(config_file)
+    config = bind(config, plugins.backends, plugins.refusals())
+    mounts(config, plugins.profiles)
+    planner = Planner(config.models, devices, plugins.backends, config.budget)
     if is_weighed:
         asyncio.run(_weigh(planner))
     return Setup(config, plugins, devices, planner.plans)

@@ -35,8 +35,10 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
 
     `context_length` counts tokens of prompt and answer together. `features` are those that requests may use:
     `declared_features`, or where `trust` is `proven` those of them that are `proven_features`. All of these, `limits`
-    and `certificate` are null or empty until an instance of the model has been loaded. `defaults` are the model's
-    own, for fields that a request leaves out. `created` is Unix time in seconds.
+    and `certificate` are null or empty until an instance of the model has been loaded. `defaults` are what a request
+    gets for fields that it leaves out, and `defaults_from` says where each is from: the model's `configuration`, the
+    `profile`, the `weights` (known once loaded) or the `api`; `defaults_refused` are those that cannot be honoured
+    here, with the reason. `created` is Unix time in seconds.
     """
 
     id: str
@@ -52,6 +54,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     certificate: CertificateCard | None = None
     limits: dict[str, int] = {}
     defaults: dict[str, Any] = {}
+    defaults_from: dict[str, Literal["configuration", "profile", "weights", "api"]] = {}
+    defaults_refused: dict[str, str] = {}
     backends: tuple[str, ...] = ()
     state: str
 
@@ -70,7 +74,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     version: str
 
 
-ReadyStatus = Literal["ready", "starting", "unplaced", "draining"]
+ReadyStatus = Literal["ready", "starting", "unplaced", "draining", "accounts_unavailable"]
 """`unplaced`: no model has a place on this host, so that it has nothing to serve."""
 
 
@@ -82,11 +86,17 @@ class Loading(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether requests are answered now, each model's state, and the progress of those that load."""
+    """Whether requests are answered now, each model's state, the progress of those that load, and what others lack.
+
+    `accounts` is there while usage cannot be written: `noting` in memory, or `refusing`.
+    `problems` says why a model has failed or has no place here: to whoever may ask for models.
+    """
 
     status: ReadyStatus
     models: dict[str, str]
     loading: dict[str, Loading] = {}
+    problems: dict[str, str] = {}
+    accounts: Literal["noting", "refusing"] | msgspec.UnsetType = msgspec.UNSET
 
 
 _encode = msgspec.json.Encoder().encode

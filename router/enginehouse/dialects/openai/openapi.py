@@ -14,32 +14,45 @@ from enginehouse.dialects.endpoint import Endpoint, ErrorReply
 from enginehouse.dialects.openai import errors
 from enginehouse.dialects.openai.errors import ErrorEnvelope
 from enginehouse.dialects.openai.models import Health, ModelCard, ModelList, Readiness
-from enginehouse.dialects.operation import Json, json_body, ref, schemas
+from enginehouse.dialects.operation import Json, json_body, ref, schema_prefix, schemas
 from enginehouse.dialects.refusals import BodyTooLarge, MethodNotAllowed, TooSlow, UnsupportedMediaType
 from enginehouse_plugin.errors import EnginehouseError, InvalidRequest, RequestError
 
 
-def document(endpoints: Iterable[Endpoint]) -> Json:
-    """Return the OpenAPI document of a server of *endpoints*."""
-    endpoints = tuple(endpoints)
+def document(endpoints: Iterable[Endpoint], models_under: Iterable[str] = ("/v1",)) -> Json:
+    """Return the OpenAPI document of a server of *endpoints*, with routes for models under the paths *models_under*.
+
+    Of several endpoints at one path, told apart by host or key, the first is described.
+    """
+    described: dict[str, Endpoint] = {}
+    hidden = [endpoint for endpoint in endpoints if described.setdefault(endpoint.path, endpoint) is not endpoint]
     types = [ErrorEnvelope, ModelList, ModelCard, Health, Readiness]
+    paths: Json = {path: {"post": endpoint.operation.document} for path, endpoint in described.items()}
+    for path, endpoint in described.items():
+        paths.update({path + rest: dict(methods) for rest, methods in endpoint.operation.below.items()})
+    for at, prefix in enumerate(dict.fromkeys(models_under)):
+        mark = schema_prefix(prefix) if at else ""
+        paths[f"{prefix}/models"] = {"get": _models_operation(mark)}
+        paths[f"{prefix}/models/{{model_id}}"] = {"get": _model_operation(mark)}
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Enginehouse",
             "version": __version__,
-            "description": "One OpenAI-compatible chat API in front of every inference engine.",
+            "description": "One OpenAI-compatible chat API in front of every inference engine."
+            + "".join(
+                f" For some hosts or keys `{endpoint.path}` is that of the profile {endpoint.profile}."
+                for endpoint in hidden
+            ),
         },
         "paths": {
-            **{endpoint.path: {"post": endpoint.operation.document} for endpoint in endpoints},
-            "/v1/models": {"get": _models_operation()},
-            "/v1/models/{model_id}": {"get": _model_operation()},
+            **paths,
             "/health": {"get": _health_operation()},
             "/ready": {"get": _ready_operation()},
             "/metrics": {"get": _metrics_operation()},
         },
         "components": {
-            "schemas": schemas(types, [endpoint.operation for endpoint in endpoints]),
+            "schemas": schemas(types, [endpoint.operation for endpoint in described.values()]),
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
     }
@@ -48,32 +61,28 @@ def document(endpoints: Iterable[Endpoint]) -> Json:
 # ---- failures ----
 
 
-def _refusal(message: str, param: str | None, code: str | None = None) -> ErrorReply:
-    return errors.describe(InvalidRequest(message, param=param, code=code))
-
-
-def _failure(message: str, code: str, param: str | None = None) -> ErrorReply:
+def _failure(message: str, code: str, param: str | None = None) -> EnginehouseError:
     kind = RequestError if param is not None else EnginehouseError
-    return errors.describe(kind(message, code=code, param=param))
+    return kind(message, code=code, param=param)
 
 
-_INVALID = _refusal(
+_INVALID = InvalidRequest(
     "Invalid 'temperature': decimal above maximum value. Expected a value <= 2, but got 3 instead.",
-    "temperature",
-    "decimal_above_max_value",
+    param="temperature",
+    code="decimal_above_max_value",
 )
 _NO_KEY = _failure("An API key is needed: 'Authorization: Bearer …'.", "missing_api_key")
 _NO_MODEL = _failure("The model 'gpt-x' does not exist here.", "model_not_found", "model")
-FAILURES: dict[str, ErrorReply] = {
+FAULTS: dict[str, BaseException] = {
     "The request is wrong; `param` names the field.": _INVALID,
     "No key, or a wrong one.": _NO_KEY,
     "There is no such model.": _NO_MODEL,
-    "The route does not answer this method.": errors.describe(MethodNotAllowed("PUT", ["POST"])),
-    "The body did not arrive in time.": errors.describe(TooSlow("body")),
-    "The body is too large.": errors.describe(BodyTooLarge(16 * 1024 * 1024)),
-    "The body is not said to be JSON.": errors.describe(UnsupportedMediaType("text/plain")),
+    "The route does not answer this method.": MethodNotAllowed("PUT", ["POST"]),
+    "The body did not arrive in time.": TooSlow("body"),
+    "The body is too large.": BodyTooLarge(16 * 1024 * 1024),
+    "The body is not said to be JSON.": UnsupportedMediaType("text/plain"),
     "Too many requests of this key.": _failure("The rate limit is reached.", "rate_limit_exceeded"),
-    "An error of this server or its engine.": errors.describe(RuntimeError()),
+    "An error of this server or its engine.": RuntimeError(),
     "The engine answered what cannot be read.": _failure("The engine's answer is broken.", "engine_protocol_error"),
     "Not now: the queue is full, the model is loading or the server is going down. `Retry-After` says when to ask "
     "again.": _failure("The queue of 'smollm2-135m' is full.", "queue_full"),
@@ -82,35 +91,42 @@ FAILURES: dict[str, ErrorReply] = {
 """What a request to an endpoint may get, with what it means."""
 
 
-def failures(replies: dict[str, ErrorReply] | list[ErrorReply]) -> Json:
-    """Describe *replies* by status, each with its body as the example."""
+FAILURES: dict[str, ErrorReply] = {words: errors.describe(fault) for words, fault in FAULTS.items()}
+"""The same as OpenAI's replies."""
+
+
+def failures(replies: dict[str, ErrorReply] | list[BaseException]) -> Json:
+    """Describe *replies* by status, each with the body of the first that has it as the example."""
     if isinstance(replies, list):
-        words = {id(reply): description for description, reply in FAILURES.items()}
-        replies = {words[id(reply)]: reply for reply in replies}
-    return {
-        str(reply.status): {
-            "description": description,
-            "content": {"application/json": {"schema": ref(ErrorEnvelope), "example": msgspec.json.decode(reply.body)}},
+        replies = {words: FAILURES[words] for words, fault in FAULTS.items() if fault in replies}
+    found: Json = {}
+    for words, reply in replies.items():
+        if (described := found.get(str(reply.status))) is not None:
+            described["description"] += f" {words}"
+            continue
+        example = msgspec.json.decode(reply.body)
+        found[str(reply.status)] = {
+            "description": words,
+            "content": {"application/json": {"schema": ref(ErrorEnvelope), "example": example}},
         }
-        for description, reply in replies.items()
-    }
+    return found
 
 
 # ---- the small routes ----
 
 
-def _models_operation() -> Json:
+def _models_operation(mark: str) -> Json:
     return {
-        "operationId": "listModels",
+        "operationId": f"listModels{mark}",
         "summary": "List the models",
         "security": [{}, {"key": []}],
         "responses": {"200": json_body("All models, with what each can do.", ModelList), **failures([_NO_KEY])},
     }
 
 
-def _model_operation() -> Json:
+def _model_operation(mark: str) -> Json:
     return {
-        "operationId": "retrieveModel",
+        "operationId": f"retrieveModel{mark}",
         "summary": "Show one model",
         "description": "An ID may hold slashes; they may be written as they are.",
         "security": [{}, {"key": []}],

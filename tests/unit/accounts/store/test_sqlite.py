@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from contextlib import closing
 
 import psutil
 import pytest
 from tests.unit.accounts.facts import ended, facts_of
 
-from enginehouse.accounts import SQLiteStore, StoreError, totals
+from enginehouse.accounts import StoreError
 from enginehouse.accounts.store import row
+from enginehouse.accounts.store.sqlite import SQLiteStore, totals
 from enginehouse.config import ConfigError
 
 
@@ -35,12 +36,16 @@ def requests(path):
     return sum(total.requests for total in totals(path))
 
 
-def test_several_routers_share_a_file_and_their_serials(path, store):
-    others = [SQLiteStore(path) for _ in range(3)]
-    for other in (store, *others):
-        other.commit({1: row(ended()), 2: row(ended())}, {})
-        other.close()
-    assert requests(path) == 8
+def test_a_second_router_is_refused_with_the_reason_and_changes_nothing(path, store, tmp_path):
+    store.commit({}, {1: row(facts_of())})
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "elsewhere" / "link.db"
+    link.symlink_to(path)
+    for way in (path, str(link)):
+        with pytest.raises(ConfigError, match=r"in use by another router.* PostgreSQL"):
+            SQLiteStore(way)
+    store.commit({1: row(ended())}, {})
+    assert (requests(path), totals(path)[0].completion_tokens) == (1, 20)
 
 
 def test_rows_are_kept_once_however_often_they_are_given(path, store):
@@ -65,38 +70,18 @@ def test_half_a_character_holds_up_no_other_row_and_no_count_is_negative(path, s
     assert totals(path)[1].prompt_tokens == 0
 
 
-def test_a_router_that_lives_is_not_settled(path, store):
-    store.commit({}, {1: row(facts_of())})
-    other = SQLiteStore(path)
-    assert other.settle() == 0
-    other.close()
-    assert requests(path) == 0
-
-
-def test_a_router_that_has_closed_is_settled_once(path, store):
+def test_what_runs_when_a_router_closes_is_usage_once(path):
     for _ in range(2):
-        other = SQLiteStore(path)
-        other.commit({}, {1: row(facts_of()), 2: row(facts_of())})
-        other.close()
-    assert requests(path) == 2  # the second has settled the first
-    assert (store.settle(), store.settle()) == (2, 0)
+        store = SQLiteStore(path)
+        store.commit({}, {1: row(facts_of()), 2: row(facts_of())})
+        store.close()
     assert requests(path) == 4
-
-
-def test_a_step_of_the_clock_settles_nobody(path, store, monkeypatch):
-    store.commit({}, {1: row(facts_of())})
-    now = time.time
-    for step_s in (-86_400, 86_400):
-        monkeypatch.setattr(time, "time", lambda step_s=step_s: now() + step_s)
-        other = SQLiteStore(path)
-        assert other.settle() == 0
-        other.close()
 
 
 STOPPED = """
 import os, signal, sys
-from enginehouse.accounts import SQLiteStore
 from enginehouse.accounts.store import row
+from enginehouse.accounts.store.sqlite import SQLiteStore
 from tests.unit.accounts.facts import facts_of
 store = SQLiteStore(sys.argv[1])
 store.commit({}, {1: row(facts_of())})
@@ -104,19 +89,23 @@ os.kill(os.getpid(), signal.SIGSTOP)
 """
 
 
-def test_a_router_that_is_stopped_is_alive_until_it_is_killed(path, store, request):
+def test_a_router_that_is_stopped_has_the_file_until_it_is_killed(path, request):
     child = subprocess.Popen([sys.executable, "-c", STOPPED, path], cwd=request.config.rootpath)
     try:
         os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOWAIT)
-        assert store.settle() == 0
+        with pytest.raises(ConfigError, match="in use"):
+            SQLiteStore(path)
+        assert requests(path) == 0
     finally:
         child.send_signal(signal.SIGKILL)
         child.wait(30)
-    assert store.settle() == 1
+    for _ in range(2):
+        SQLiteStore(path).close()
+        assert requests(path) == 1
 
 
 def test_the_real_end_takes_the_place_of_a_settled_one(path, store, tmp_path):
-    """Should a lock be lost, say by a hand that deletes it, nothing is counted twice."""
+    """Should the lock be lost, say by a hand that deletes it, nothing is counted twice."""
     store.commit({}, {1: row(facts_of())})
     (lock,) = tmp_path.glob("*.lock")
     lock.unlink()
@@ -128,26 +117,9 @@ def test_the_real_end_takes_the_place_of_a_settled_one(path, store, tmp_path):
     assert (requests(path), totals(path)[0].completion_tokens) == (1, 20)
 
 
-def test_locks_of_the_dead_do_not_pile_up_and_files_of_others_stay(path, tmp_path):
-    (tmp_path / "usage.db.backup.lock").touch()
-    (tmp_path / "usage.db.0123456789abcdef.lock").touch()
-    SQLiteStore(path).close()
-    assert sorted(file.name for file in tmp_path.glob("*.lock")) == ["usage.db.backup.lock"]
-
-
-def test_a_link_to_the_file_leads_to_the_same_locks(path, store, tmp_path):
-    (tmp_path / "elsewhere").mkdir()
-    link = tmp_path / "elsewhere" / "link.db"
-    link.symlink_to(path)
-    store.commit({}, {1: row(facts_of())})
-    other = SQLiteStore(str(link))
-    assert other.settle() == 0
-    other.close()
-
-
 def test_reading_settles_nothing_and_leaves_the_file_as_it_is(path, tmp_path):
     other = SQLiteStore(path)
-    other.commit({1: row(ended())}, {2: row(facts_of())})
+    other.commit({1: row(ended())}, {})
     other.close()
     before = (tmp_path / "usage.db").read_bytes()
     assert requests(path) == 1
@@ -181,8 +153,9 @@ def test_a_file_of_version_1_keeps_its_rows_and_takes_new_ones(path, script, cou
     store = SQLiteStore(path)
     assert requests(path) == count
     store.commit({1: row(ended())}, {2: row(facts_of())})
-    store.close()
     assert requests(path) == count + 1
+    store.close()
+    assert requests(path) == count + 2
     assert totals(path)[0].reasoning_tokens == 5
     with closing(sqlite3.connect(path)) as file:
         assert file.execute("SELECT request_id, duration_s, router FROM usage WHERE id = 7").fetchone() == (
@@ -209,16 +182,72 @@ def test_a_file_of_a_later_version_is_left_alone(path):
             use(path)
 
 
+VERSION_2 = """
+CREATE TABLE usage (
+    id INTEGER PRIMARY KEY, ended_at REAL NOT NULL, request_id TEXT NOT NULL, key TEXT, model TEXT NOT NULL,
+    instance_id TEXT NOT NULL, status INTEGER NOT NULL, is_cancelled INTEGER NOT NULL, duration_s REAL NOT NULL,
+    prompt_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, error_code TEXT,
+    router TEXT, serial INTEGER, endpoint TEXT NOT NULL DEFAULT '', is_stream INTEGER,
+    reasoning_tokens INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX usage_ended_at ON usage (ended_at);
+CREATE UNIQUE INDEX usage_request ON usage (router, serial);
+CREATE TABLE running (router, serial, ended_at, duration_s, status, error_code, request_id, endpoint, key, model,
+    instance_id, is_stream, is_cancelled, prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens,
+    PRIMARY KEY (router, serial));
+INSERT INTO usage VALUES (1, 1.7e9, 'old', 'k', 'm', 'm#0', 200, 0, 1.5, 10, 4, 20, NULL, 'aa', 1, 'chat', 1, 5);
+INSERT INTO running VALUES
+    ('aa', 2, 1.7e9, 1.5, 500, 'router_ended', 'ran', 'chat', 'k', 'm', 'm#0', 1, 0, 10, 4, 7, 0);
+PRAGMA user_version = 2;
+"""
+
+
+def test_a_file_of_version_2_keeps_its_rows_settles_what_ran_and_takes_new_ones(path):
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(VERSION_2)
+    assert requests(path) == 1
+    store = SQLiteStore(path)
+    store.commit({1: row(ended())}, {})
+    store.close()
+    (total,) = totals(path)
+    assert (total.requests, total.completion_tokens) == (3, 47)
+
+
+def test_a_file_that_a_router_of_version_2_uses_stops_the_start_and_stays(path, tmp_path):
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(VERSION_2)
+    locks = [tmp_path / f"usage.db.{name * 16}.lock" for name in "0a"]
+    for lock in locks:
+        lock.touch()
+    with locks[1].open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(ConfigError, match="an earlier version"):
+            SQLiteStore(path)
+    assert requests(path) == 1
+    SQLiteStore(path).close()
+    assert requests(path) == 2
+    assert [lock for lock in locks if lock.exists()] == []  # of the dead
+
+
+def test_a_file_of_a_later_version_by_its_migrations_is_left_alone(path):
+    SQLiteStore(path).close()
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute("UPDATE alembic_version SET version_num = '9999'")
+    for use in (SQLiteStore, totals):
+        with pytest.raises(ConfigError, match="version 9999"):
+            use(path)
+
+
 def test_a_file_that_is_something_else_stops_the_start(path):
     with open(path, "wb") as file:
         file.write(b"this is a text, not a database, and long enough to tell" * 9)
     for use in (SQLiteStore, totals):
-        with pytest.raises(ConfigError, match=r"usage\.path"):
+        with pytest.raises(ConfigError, match="not a database"):
             use(path)
 
 
 def test_a_folder_that_is_not_there_stops_the_start(tmp_path):
-    with pytest.raises(ConfigError, match=r"usage\.path"):
+    with pytest.raises(ConfigError, match="absent"):
         SQLiteStore(str(tmp_path / "absent" / "usage.db"))
 
 

@@ -35,7 +35,8 @@ def test_a_list_without_models_is_empty() -> None:
 def test_health_and_readiness() -> None:
     assert json.loads(models.health("1.2")) == {"status": "ok", "version": "1.2"}
     ready = Readiness(status="starting", models={"m": "loading"})
-    assert json.loads(models.readiness(ready)) == {"status": "starting", "models": {"m": "loading"}, "loading": {}}
+    plain = {"status": "starting", "models": {"m": "loading"}, "loading": {}, "problems": {}}
+    assert json.loads(models.readiness(ready)) == plain
     told = models.readiness(Readiness(status="starting", models={}, loading={"m": Loading(stage="weights")}))
     assert json.loads(told)["loading"] == {"m": {"stage": "weights", "fraction": None}}
     assert models.NOT_READY == errors.NOT_READY

@@ -7,16 +7,18 @@ from enginehouse.dialects.openai.chat.rules import check
 from enginehouse.wire.decode import Decoder, UnknownFields
 from enginehouse.wire.json_schema import check_schema, check_size
 
-_decode = Decoder(ChatRequest).decode
+_ANY = Decoder(ChatRequest)
 
 
-def decode_chat(body: bytes, *, unknown_fields: UnknownFields = "refuse") -> tuple[ChatRequest, tuple[str, ...]]:
-    """Decode *body*; return the request and the names of its unknown fields (none with `"refuse"`).
+def decode_chat(
+    body: bytes, *, unknown_fields: UnknownFields = "refuse", decoder: Decoder[ChatRequest] = _ANY
+) -> tuple[ChatRequest, tuple[str, ...]]:
+    """Decode *body* by *decoder*; return the request and the names of its unknown fields (none with `"refuse"`).
 
     Raises:
         InvalidRequest: with the field in `param`.
     """
-    chat, unknown = _decode(body, unknown_fields=unknown_fields)
+    chat, unknown = decoder.decode(body, unknown_fields=unknown_fields)
     _check_free_form(chat)
     check(chat)
     return chat, unknown

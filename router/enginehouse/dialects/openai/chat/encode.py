@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from enginehouse.dialects.endpoint import Origin
+from enginehouse.dialects.endpoint import Errors, Origin
 from enginehouse.dialects.openai import errors
 from enginehouse.dialects.openai.chat.answers import (
     AnswerMessage,
@@ -75,11 +75,15 @@ class ChatStream:
         "_choices",
         "_end",
         "_ended",
+        "_errors",
         "_has_failed",
+        "_held",
+        "_holds_last",
         "_logprobs",
         "_obfuscation",
         "_plain",
         "_prefix",
+        "_text",
         "_wants_usage",
         "origin",
     )
@@ -88,8 +92,19 @@ class ChatStream:
     keep_alive = sse.KEEP_ALIVE
 
     def __init__(
-        self, head: AnswerHead, *, n: int = 1, logprobs: bool = False, usage: bool = False, obfuscation: bool = False
+        self,
+        head: AnswerHead,
+        *,
+        n: int = 1,
+        logprobs: bool = False,
+        usage: bool = False,
+        usage_on_last: bool = False,
+        obfuscation: bool = False,
+        errors: Errors = errors,
     ) -> None:
+        self._errors = errors
+        self._held: bytes | None = None  # the last chunk of the last choice, until the usage is known
+        self._holds_last = usage_on_last
         self._logprobs = logprobs
         self._wants_usage = usage
         self._obfuscation = obfuscation
@@ -104,6 +119,7 @@ class ChatStream:
             self._choices.append(self._prefix + b'{"index":%d,"delta":' % index)
         self._begun = [False] * n
         self._ended = [False] * n
+        self._text: dict[int, bytes] = {}  # of choices that go on: how a chunk begins which has text and nothing else
         self._end, self._plain = _USAGE_TO_COME if usage else _NO_USAGE
         self._has_failed = False
         self.origin: Origin | None = None
@@ -111,7 +127,10 @@ class ChatStream:
     def events(self, batch: Sequence[AnyEvent]) -> bytes:
         """See `Encoder.events`. The first chunk of a choice brings its role."""
         if len(batch) == 1:
-            return self._chunk(batch[0])
+            event = batch[0]
+            if type(event) is TextDelta and (beginning := self._text.get(event.choice)) is not None:
+                return b"%b%b}%b" % (beginning, _encode(event.text), self._plain)
+            return self._chunk(event)
         return b"".join([self._chunk(event) for event in batch])
 
     def end(self) -> bytes:
@@ -120,13 +139,17 @@ class ChatStream:
             return b""
         if not all(self._ended):
             raise EngineProtocolError("The engine's answer ended before every choice had finished.")
+        if self._held is not None:
+            raise EngineProtocolError("The engine's answer ended before the usage had come.")
         return DONE
 
     def fail(self, error: BaseException) -> bytes:
         """See `Encoder.fail`."""
         self._has_failed = True
+        self._text.clear()
+        self._held = None
         self._ended = [True] * len(self._ended)
-        return sse.event(errors.describe(error).body)
+        return sse.event(self._errors.describe(error).body)
 
     def _chunk(self, event: AnyEvent) -> bytes:
         if type(event) is TextDelta:
@@ -167,21 +190,30 @@ class ChatStream:
             self._prefix = self._prefix.replace(_NO_FINGERPRINT, named, 1)
             self._choices = [beginning.replace(_NO_FINGERPRINT, named, 1) for beginning in self._choices]
         self._begun[choice] = True
+        if not self._logprobs and not self._obfuscation:
+            self._text[choice] = self._choices[choice] + b'{"content":'
         content = b'""' if has_text else b"null"
         return self._choices[choice] + b'{"role":"assistant","content":' + content + b"}" + self._plain
 
     def _finish(self, event: Finished) -> bytes:
         opening = b"" if self._is_open(event.choice) else self._open(event.choice, True)
         self._ended[event.choice] = True
-        end = b',"logprobs":null,"finish_reason":' + _encode(event.reason) + b"}]" + self._end
-        return opening + self._choices[event.choice] + b"{}" + end
+        self._text.pop(event.choice, None)
+        chunk = self._choices[event.choice] + b'{},"logprobs":null,"finish_reason":' + _encode(event.reason) + b"}]"
+        if self._holds_last and all(self._ended):
+            self._held = chunk
+            return opening
+        return opening + chunk + self._end
 
     def _usage(self, event: UsageReport) -> bytes:
         if self._has_failed or not all(self._ended):
             raise EngineProtocolError("The engine sent the usage before every choice had finished.")
+        if self._held is not None:
+            chunk, self._held = self._held, None
+            return chunk + b',"usage":' + _encode(usage_of(event)) + b"}" + sse.END
         if not self._wants_usage:
             return b""
-        return self._prefix + b'],"usage":' + _encode(_usage(event)) + b"}" + sse.END
+        return self._prefix + b'],"usage":' + _encode(usage_of(event)) + b"}" + sse.END
 
     def _obfuscated(self, chunk: bytes) -> bytes:
         """Pad *chunk* to a multiple of a step, so that its size tells less about its text."""
@@ -192,12 +224,13 @@ class ChatStream:
 class ChatBody:
     """Writes one answer as a whole."""
 
-    __slots__ = ("_choices", "_head", "_logprobs", "_usage", "origin")
+    __slots__ = ("_choices", "_errors", "_head", "_logprobs", "_usage", "origin")
     content_type = b"application/json"
     is_stream = False
     keep_alive = b""
 
-    def __init__(self, head: AnswerHead, *, n: int = 1, logprobs: bool = False) -> None:
+    def __init__(self, head: AnswerHead, *, n: int = 1, logprobs: bool = False, errors: Errors = errors) -> None:
+        self._errors = errors
         self._head = head
         self.origin: Origin | None = None
         self._logprobs = logprobs
@@ -220,7 +253,7 @@ class ChatBody:
 
     def fail(self, error: BaseException) -> bytes:
         """See `Encoder.fail`: nothing of a whole answer is sent before its end, so the error has its own answer."""
-        return errors.describe(error).body
+        return self._errors.describe(error).body
 
     def end(self) -> bytes:
         """See `Encoder.end`."""
@@ -234,7 +267,7 @@ class ChatBody:
                 created=head.created,
                 model=head.model,
                 choices=choices,
-                usage=_usage(self._usage),
+                usage=usage_of(self._usage),
                 system_fingerprint=self.origin.fingerprint if self.origin is not None else None,
                 service_tier=msgspec.UNSET if head.service_tier is None else head.service_tier,
             )
@@ -310,26 +343,29 @@ def _tool_call_delta(event: ToolCallDelta) -> bytes:
 
 def _choice_logprobs(entries: Sequence[TokenLogprob]) -> ChoiceLogprobs:
     """Sort entries by channel; tokens of reasoning are not part of the answer and have no place in the API."""
-    refusal = [_entry(entry) for entry in entries if entry.channel == "refusal"]
+    refusal = [token_entry(entry) for entry in entries if entry.channel == "refusal"]
     return ChoiceLogprobs(
-        content=[_entry(entry) for entry in entries if entry.channel == "content"], refusal=refusal or None
+        content=[token_entry(entry) for entry in entries if entry.channel == "content"], refusal=refusal or None
     )
 
 
-def _entry(entry: TokenLogprob) -> TokenEntry:
+def token_entry(entry: TokenLogprob) -> TokenEntry:
+    """A token as the API has it."""
     return TokenEntry(
         token=entry.token,
-        logprob=_finite(entry.logprob),
+        logprob=finite(entry.logprob),
         bytes=list(entry.token_bytes),
-        top_logprobs=[TopEntry(top.token, _finite(top.logprob), list(top.token_bytes)) for top in entry.top],
+        top_logprobs=[TopEntry(top.token, finite(top.logprob), list(top.token_bytes)) for top in entry.top],
     )
 
 
-def _finite(logprob: float) -> float:
+def finite(logprob: float) -> float:
+    """*logprob*, or what stands for minus infinity."""
     return logprob if logprob > _LOWEST_LOGPROB else _LOWEST_LOGPROB
 
 
-def _usage(report: UsageReport) -> Usage:
+def usage_of(report: UsageReport) -> Usage:
+    """What the API tells of *report*."""
     return Usage(
         prompt_tokens=report.prompt_tokens,
         completion_tokens=report.completion_tokens,

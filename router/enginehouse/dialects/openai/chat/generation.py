@@ -1,12 +1,12 @@
-"""From a decoded request to what an instance is asked: every default is decided here, and no value is replaced."""
+"""From a decoded request to what an instance is asked: no value is replaced."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
 
-from enginehouse.config import Defaults
 from enginehouse.dialects.openai.chat.messages import AssistantMessage, ChatMessage, RefusalPart
 from enginehouse.dialects.openai.chat.request import (
     AllowedToolsChoice,
@@ -23,42 +23,25 @@ from enginehouse_plugin import request as contract
 from enginehouse_plugin.errors import InvalidRequest
 
 
-def unsaid(defaults: Defaults, profile: Profile) -> contract.GenerationRequest:
-    """Return what holds for a model where a request is silent: its own *defaults*, else the profile's, else the API's.
-
-    It is a request without id and prompt, of which each request to the model is a copy with what it says itself.
-    """
-    own = {
-        "temperature": profile.default_temperature,
-        "top_p": profile.default_top_p,
-        "max_tokens": profile.default_max_tokens,
-        **{name: value for name, value in msgspec.structs.asdict(defaults).items() if value not in (None, {})},
-    }
-    said = {name: value for name, value in own.items() if value is not None}
-    return contract.GenerationRequest(id="", prompt=contract.Chat(()), **said)
-
-
 def generation_request(
-    chat: ChatRequest, *, request_id: str, profile: Profile, otherwise: contract.GenerationRequest
-) -> contract.GenerationRequest:
-    """Build what an instance is asked: what the request says itself, and *otherwise* where it is silent (`unsaid`).
+    chat: ChatRequest, *, request_id: str, profile: Profile
+) -> tuple[contract.GenerationRequest, Collection[str]]:
+    """Build what an instance is asked, and name the fields that the request says itself.
+
+    The others have the API's own values: what a model's defaults put there is the fleet's to know.
 
     Raises:
-        InvalidRequest: a value is beyond a limit of *profile*.
+        InvalidRequest: the tokens that *profile* shares among choices are too few for them.
     """
     said: dict[str, Any] = {}
     if chat.stream is not None:
         said["stream"] = chat.stream
     if chat.n is not None:
-        if chat.n > profile.max_n:
-            raise _above("n", "integer", chat.n, profile.max_n)
         said["n"] = chat.n
     if chat.max_completion_tokens is not None or chat.max_tokens is not None:
-        said["max_tokens"] = _limit(chat)
-        said["max_tokens_must_fit"] = profile.max_tokens_must_fit
+        said["max_tokens"] = _limit(chat, profile)
+        said["max_tokens_must_fit"] = profile.max_tokens_must_fit and chat.max_tokens is not None
     if chat.temperature is not None:
-        if chat.temperature > profile.max_temperature:
-            raise _above("temperature", "decimal", chat.temperature, profile.max_temperature)
         said["temperature"] = chat.temperature
     if chat.top_p is not None:
         said["top_p"] = chat.top_p
@@ -75,12 +58,10 @@ def generation_request(
     if chat.seed is not None:
         said["seed"] = chat.seed
     if chat.stop is not None:
-        said["stop"] = _stop(chat.stop, profile)
+        said["stop"] = (chat.stop,) if isinstance(chat.stop, str) else chat.stop
     if chat.logprobs is not None:
         said["logprobs"] = chat.logprobs
     if chat.top_logprobs is not None:
-        if chat.top_logprobs > profile.max_top_logprobs:
-            raise _above("top_logprobs", "integer", chat.top_logprobs, profile.max_top_logprobs)
         said["top_logprobs"] = chat.top_logprobs
     if chat.response_format is not None:
         said["output"] = _output(chat.response_format)
@@ -91,44 +72,34 @@ def generation_request(
     if chat.reasoning_effort is not None:
         said["reasoning_effort"] = chat.reasoning_effort
     if chat.chat_template_kwargs is not None or chat.thinking is not None:
-        # The model's variables stand beside the request's; where both name one, the request's holds.
-        variables = {**(otherwise.chat_template_kwargs or {}), **(chat.chat_template_kwargs or {})}
+        variables = dict(chat.chat_template_kwargs or {})
         if chat.thinking is not None:
             variables["enable_thinking"] = False
         said["chat_template_kwargs"] = variables or None
-    return msgspec.structs.replace(
-        otherwise,
+    request = contract.GenerationRequest(
         id=request_id,
         prompt=contract.Chat(_messages(chat.messages)),
         logit_bias=chat.logit_bias or {},  # nothing that changes is shared by two requests
         **said,
     )
+    return request, said.keys()
 
 
-def _above(param: str, noun: str, value: float, limit: float) -> InvalidRequest:
-    return InvalidRequest(
-        f"Invalid '{param}': {noun} above maximum value. Expected a value <= {limit:g}, but got {value:g} instead.",
-        param=param,
-        code=f"{noun}_above_max_value",
-    )
+def _limit(chat: ChatRequest, profile: Profile) -> int | None:
+    """Return the smaller of the two names' values: both are upper bounds, so it satisfies both.
 
-
-def _stop(stop: str | tuple[str, ...], profile: Profile) -> tuple[str, ...]:
-    if isinstance(stop, str):
-        return (stop,)
-    if len(stop) > profile.max_stop:
-        raise InvalidRequest(
-            f"Invalid 'stop': array too long. Expected an array with maximum length {profile.max_stop}, "
-            f"but got length {len(stop)} instead.",
-            param="stop",
-            code="array_above_max_length",
-        )
-    return stop
-
-
-def _limit(chat: ChatRequest) -> int | None:
-    """Return the smaller of the two names' values: both are upper bounds, so it satisfies both."""
+    Where the newer one spans the run, its choices share it.
+    """
     newer, older = chat.max_completion_tokens, chat.max_tokens
+    if newer is not None and chat.n is not None and profile.max_completion_tokens_spans == "run":
+        if newer < chat.n:
+            raise InvalidRequest(
+                f"Invalid 'max_completion_tokens': it is for all choices together, and {chat.n} choices need a token "
+                f"each. Expected a value >= {chat.n}, but got {newer} instead.",
+                param="max_completion_tokens",
+                code="integer_below_min_value",
+            )
+        newer //= chat.n
     if newer is None or older is None:
         return older if newer is None else newer
     return min(newer, older)

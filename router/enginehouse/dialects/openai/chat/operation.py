@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from enginehouse.dialects.endpoint import Errors
 from enginehouse.dialects.openai.chat.answers import ChatAnswer, ChatChunk
 from enginehouse.dialects.openai.chat.examples import REQUESTS, STREAM
+from enginehouse.dialects.openai.chat.narrowed import bounds
 from enginehouse.dialects.openai.chat.request import ChatRequest
 from enginehouse.dialects.openai.errors import ErrorEnvelope
-from enginehouse.dialects.openai.openapi import FAILURES, failures
-from enginehouse.dialects.operation import Json, Operation, ref
+from enginehouse.dialects.openai.openapi import FAULTS, failures
+from enginehouse.dialects.operation import Json, Operation, alone, ref, schema_prefix
+from enginehouse.dialects.profiles import defaults_of
 from enginehouse_plugin import Profile
 
 _CHAT = """\
@@ -21,10 +24,15 @@ with empty `choices` brings the usage; then comes `data: [DONE]`. While the mode
 and nothing follows it."""
 
 
-def chat_operation(profile: Profile) -> Operation:
-    """Describe chat completions as *profile* has them."""
-    document = {
-        "operationId": "createChatCompletion",
+def chat_operation(profile: Profile, errors: Errors, label: str = "") -> Operation:
+    """Describe chat completions as *profile* has them, with its *errors*, at the mount with this *label*."""
+    prefix = schema_prefix(label)
+    query = [
+        {"name": name, "in": "query", "required": True, "schema": {"type": "string", "const": value}}
+        for name, value in profile.query.items()
+    ]
+    document: Json = {
+        "operationId": f"createChatCompletion{prefix.rstrip('_')}",
         "summary": "Answer a conversation",
         "description": _CHAT,
         "security": [{}, {"key": []}],
@@ -32,7 +40,7 @@ def chat_operation(profile: Profile) -> Operation:
             "required": True,
             "content": {
                 "application/json": {
-                    "schema": ref(ChatRequest),
+                    "schema": ref(ChatRequest, prefix),
                     "examples": {name: {"value": request} for name, request in REQUESTS.items()},
                 }
             },
@@ -41,24 +49,28 @@ def chat_operation(profile: Profile) -> Operation:
             "200": {
                 "description": "The answer, or the beginning of a stream.",
                 "content": {
-                    "application/json": {"schema": ref(ChatAnswer)},
-                    "text/event-stream": {"schema": _event(), "example": STREAM},
+                    "application/json": {"schema": ref(ChatAnswer, prefix)},
+                    "text/event-stream": {"schema": _event(prefix), "example": STREAM},
                 },
             },
-            **failures(FAILURES),
+            **failures({words: errors.describe(fault) for words, fault in FAULTS.items()}),
         },
     }
+    if query:
+        document["parameters"] = query
     return Operation(
         document=document,
         types=(ChatRequest, ChatAnswer, ChatChunk),
         narrower={"ChatRequest": _narrower(profile)},
         refused=frozenset({"CustomTool", "CustomToolCall", "CustomCall", "NamedCustom"}),
+        untagged=alone(ChatRequest),
+        prefix=prefix,
     )
 
 
-def _event() -> Json:
+def _event(prefix: str) -> Json:
     """Describe one event: OpenAPI before 3.2 has no words for a whole stream."""
-    chunk = {"anyOf": [ref(ChatChunk), ref(ErrorEnvelope)]}
+    chunk = {"anyOf": [ref(ChatChunk, prefix), ref(ErrorEnvelope)]}
     return {
         "type": "object",
         "description": "One event of the stream.",
@@ -75,33 +87,39 @@ def _event() -> Json:
 
 
 def _narrower(profile: Profile) -> dict[str, Json]:
-    """What `rules` and `generation` add to the fields of a request."""
-    return {
-        "temperature": {"maximum": profile.max_temperature, "default": _or_one(profile.default_temperature)},
-        "top_p": {"default": _or_one(profile.default_top_p)},
+    """What `narrowed` and `rules` add to the fields of a request, and what holds where it is silent."""
+    added: dict[str, Json] = {
+        "temperature": {"default": 1.0},
+        "top_p": {"default": 1.0},
         "top_k": {"default": 0},
         "min_p": {"default": 0},
         "frequency_penalty": {"default": 0},
         "presence_penalty": {"default": 0},
         "repetition_penalty": {"default": 1},
-        "n": {"maximum": profile.max_n, "default": 1},
+        "n": {"default": 1},
         "stream": {"default": False},
         "logprobs": {"default": False},
-        "top_logprobs": {"maximum": profile.max_top_logprobs, "default": 0},
+        "top_logprobs": {"default": 0},
         "parallel_tool_calls": {"default": True},
         "logit_bias": {"propertyNames": {"pattern": "^(0|[1-9][0-9]{0,18})$"}},
         "modalities": {"items": {"enum": ["text"]}, "default": ["text"]},
         "store": {"enum": [False], "default": False},
         "service_tier": {"enum": ["auto", "default"], "default": "auto"},
         "verbosity": {"enum": ["medium"], "default": "medium"},
-        "stop": {
-            "anyOf": [
-                {"type": "string", "minLength": 1},
-                {"type": "array", "items": {"type": "string", "minLength": 1}, "maxItems": profile.max_stop},
-            ]
-        },
     }
-
-
-def _or_one(default: float | None) -> float:
-    return 1.0 if default is None else default
+    found = bounds(profile)
+    for name, default in defaults_of(profile).items():
+        added.setdefault(name, {})["default"] = default
+    for name, field in found.items():
+        if name not in ChatRequest.__struct_fields__:
+            continue
+        for word, value in (("minimum", field.minimum), ("maximum", field.maximum)):
+            if value is not None:
+                added.setdefault(name, {})[word] = value
+    added["stop"] = {
+        "anyOf": [
+            {"type": "string", "minLength": 1},
+            {"type": "array", "items": {"type": "string", "minLength": 1}, "maxItems": found["stop"].max_items},
+        ]
+    }
+    return added

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from enginehouse.config import Defaults
 from enginehouse.dialects.openai.chat.endpoint import ChatEndpoint
 from enginehouse.dialects.profiles import built_in
 from enginehouse_plugin import GenerationRequest, Profile
@@ -21,9 +20,8 @@ def body_of(**fields: Any) -> bytes:
     return json.dumps({"model": "m", "messages": [USER], **fields}).encode()
 
 
-def asked(body: bytes, *, profile: Profile = OPENAI, defaults: Defaults | None = None) -> GenerationRequest:
-    endpoint = ChatEndpoint(profile, defaults={"m": defaults} if defaults else None)
-    return endpoint.decode(body, "r").request
+def asked(body: bytes, *, profile: Profile = OPENAI) -> GenerationRequest:
+    return ChatEndpoint(profile).decode(body, "r").request
 
 
 def refusal(body: bytes, *, profile: Profile = OPENAI, **kwargs: Any) -> InvalidRequest:

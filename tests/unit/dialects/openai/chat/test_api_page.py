@@ -18,7 +18,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk, completion_cr
 from pydantic import BaseModel
 
 from enginehouse.config import Config, Defaults
-from enginehouse.dialects.endpoints import endpoints
+from enginehouse.dialects.mounts import mounts
 from enginehouse.dialects.openai import errors
 from enginehouse.dialects.openai.chat.answers import ChatAnswer, ChatChunk
 from enginehouse.dialects.openai.chat.decode import decode_chat
@@ -163,7 +163,7 @@ def test_every_row_has_a_disposition() -> None:
     assert {cells[2] for cells in REQUEST.values()} == {"honoured", "recorded", "refused"}
 
 
-SCHEMA = document(endpoints(Config(), {}))["components"]["schemas"]["ChatRequest"]
+SCHEMA = document(mounts(Config(), {})[0].endpoints)["components"]["schemas"]["ChatRequest"]
 
 
 @pytest.mark.parametrize("name", ChatRequest.__struct_fields__)

@@ -178,7 +178,7 @@ JSON_VALUES = st.recursive(
 FIELDS = st.sampled_from([*ChatRequest.__struct_fields__, "foo"])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.dictionaries(FIELDS, JSON_VALUES, max_size=6), st.sampled_from(["refuse", "report"]))
 def test_any_json_object_is_decoded_or_refused(fields: dict[str, Any], mode: str) -> None:
     try:

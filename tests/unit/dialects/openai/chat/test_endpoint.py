@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from enginehouse.config import Defaults
 from enginehouse.dialects.endpoint import Call, Encoder, Endpoint
+from enginehouse.dialects.openai import errors
 from enginehouse.dialects.openai.chat.endpoint import ChatEndpoint
+from enginehouse.fleet import ModelNotFound
 from enginehouse_plugin import AnyEvent, Finished, Profile, Started, TextDelta, UsageReport
-from enginehouse_plugin.errors import EngineDied, InvalidRequest
+from enginehouse_plugin.errors import EngineDied, EngineProtocolError, InvalidRequest
+from enginehouse_plugin.profile import ErrorWords, Field
 
 EVENTS: list[AnyEvent] = [Started(7), TextDelta(0, "Hi", 1), Finished(0, "stop"), UsageReport(7, 1)]
 
@@ -31,16 +33,15 @@ def test_a_call_has_the_model_the_request_and_what_is_recorded() -> None:
     assert called().recorded is None
 
 
-def test_defaults_are_those_of_the_model_that_is_asked_for() -> None:
-    endpoint = ChatEndpoint(Profile(name="openai", default_top_p=0.5), defaults={"m": Defaults(temperature=0.1)})
-    assert called(endpoint).request.temperature == 0.1
-    assert called(endpoint, model="other").request.temperature == 1.0
-    assert called(endpoint).request.top_p == 0.5
+def test_what_a_body_says_itself_is_told_and_the_rest_is_the_apis() -> None:
+    call = called(temperature=1, max_completion_tokens=5, top_k=None)
+    assert set(call.said) == {"temperature", "max_tokens", "max_tokens_must_fit"}
+    assert (call.request.top_p, call.request.top_k) == (1.0, 0)
 
 
 def test_limits_are_those_of_the_profile() -> None:
     with pytest.raises(InvalidRequest, match="'n'") as caught:
-        called(ChatEndpoint(Profile(name="narrow", max_n=2)), n=3)
+        called(ChatEndpoint(Profile(name="narrow", fields={"n": Field(maximum=2)})), n=3)
     assert caught.value.param == "n"
 
 
@@ -83,4 +84,62 @@ def test_the_tier_is_told_where_one_was_asked_for(is_stream: bool) -> None:
 
 def test_a_failure_of_a_whole_answer_is_the_body_of_the_error() -> None:
     error = EngineDied("It ended.")
-    assert called().encoder.fail(error) == ChatEndpoint.errors.describe(error).body
+    assert called().encoder.fail(error) == errors.describe(error).body
+
+
+def chunks_of(data: bytes) -> list[dict[str, Any]]:
+    return [json.loads(part[6:]) for part in data.split(b"\n\n") if part.startswith(b"data: {")]
+
+
+def test_where_the_profile_says_so_the_last_chunk_waits_for_the_usage() -> None:
+    encoder = called(ChatEndpoint(Profile(name="p", stream_usage="last_chunk")), stream=True, n=2).encoder
+    before = encoder.events([Started(7), TextDelta(0, "Hi", 1), Finished(0, "stop"), Finished(1, "length")])
+    told = chunks_of(before)
+    assert [chunk["choices"][0]["finish_reason"] for chunk in told if "delta" in chunk["choices"][0]][-2:] == [
+        "stop",
+        None,
+    ]
+    (last,) = chunks_of(encoder.events([UsageReport(7, 1)]))
+    assert (last["choices"][0]["index"], last["choices"][0]["finish_reason"]) == (1, "length")
+    assert last["usage"]["total_tokens"] == 8
+    assert all("usage" not in chunk for chunk in told)
+    assert encoder.end() == b"data: [DONE]\n\n"
+
+
+def test_a_client_that_asks_for_usage_gets_it_in_a_chunk_of_its_own() -> None:
+    endpoint = ChatEndpoint(Profile(name="p", stream_usage="last_chunk"))
+    encoder = called(endpoint, stream=True, stream_options={"include_usage": True}).encoder
+    *_, finish, usage = chunks_of(encoder.events(EVENTS))
+    assert (finish["usage"], usage["choices"], usage["usage"]["total_tokens"]) == (None, [], 8)
+
+
+def test_a_last_chunk_whose_usage_never_comes_is_no_success() -> None:
+    endpoint = ChatEndpoint(Profile(name="p", stream_usage="last_chunk"))
+    encoder = called(endpoint, stream=True).encoder
+    encoder.events(EVENTS[:-1])
+    with pytest.raises(EngineProtocolError, match="usage"):
+        encoder.end()
+    failed = encoder.fail(EngineDied("It ended."))
+    assert b'"error"' in failed
+    assert b"finish_reason" not in failed
+    assert encoder.end() == b""
+
+
+def test_an_error_is_told_in_the_words_and_statuses_of_the_profile() -> None:
+    profile = Profile(
+        name="p",
+        errors={400: ErrorWords(words="No."), 500: ErrorWords(words="Our fault.")},
+        statuses={404: 400, 502: 500},
+        retry_after=(500,),
+        headers={"x-p": "1"},
+    )
+    endpoint = ChatEndpoint(profile, names={})
+    with pytest.raises(ModelNotFound) as caught:
+        called(endpoint)
+    reply = endpoint.errors.describe(caught.value)
+    assert reply.status == 400
+    assert json.loads(reply.body)["error"]["message"].startswith("No. The model 'm' does not exist")
+    broken = endpoint.errors.describe(EngineProtocolError("It is broken.", retry_after_s=3))
+    assert (broken.status, dict(broken.headers)[b"retry-after"], dict(broken.headers)[b"x-p"]) == (500, b"3", b"1")
+    failed = called(ChatEndpoint(profile), stream=True).encoder.fail(EngineDied("It ended."))
+    assert b"It ended." in failed

@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from enginehouse.config import Defaults
 from enginehouse.dialects.openai.chat.decode import decode_chat
-from enginehouse.dialects.openai.chat.generation import generation_request, unsaid
+from enginehouse.dialects.openai.chat.generation import generation_request
 from enginehouse.dialects.openai.chat.request import ChatRequest
 from enginehouse_plugin import GenerationRequest, NamedTool, Profile, Tool, needs
 from enginehouse_plugin import request as contract
+from enginehouse_plugin.profile import Field
 
 from .asking import OPENAI, USER, asked, body_of, refusal
 
@@ -127,36 +127,25 @@ def test_every_field_goes_through_as_it_was_given() -> None:
     )
 
 
-def test_defaults_come_from_the_model_then_from_the_profile() -> None:
-    profile = Profile(name="p", default_temperature=0.7, default_top_p=0.9, default_max_tokens=100)
-    plain = asked(body_of(), profile=profile)
-    assert (plain.temperature, plain.top_p, plain.max_tokens) == (0.7, 0.9, 100)
-    model = Defaults(temperature=0.0, max_tokens=50, top_k=3, stop=("x",), chat_template_kwargs={"a": 1, "b": 1})
-    of_model = asked(body_of(chat_template_kwargs={"b": 2}), profile=profile, defaults=model)
-    assert (of_model.temperature, of_model.top_p, of_model.max_tokens) == (0.0, 0.9, 50)
-    assert (of_model.top_k, of_model.stop) == (3, ("x",))
-    assert of_model.chat_template_kwargs == {"a": 1, "b": 2}
-    own = asked(body_of(temperature=1, max_tokens=7, top_k=0, stop=[]), profile=profile, defaults=model)
-    assert (own.temperature, own.max_tokens, own.top_k, own.stop) == (1.0, 7, 0, ())
-
-
 def test_limits_come_from_the_profile() -> None:
     body = body_of(temperature=1.5, n=3, stop=["a"] * 6, logprobs=True, top_logprobs=9)
-    wide = Profile(name="wide", max_stop=64)
+    stop = {"stop": Field(max_items=64)}
+    wide = Profile(name="wide", fields=stop)
     assert len(asked(body, profile=wide).stop) == 6
     for narrow, param in (
-        (Profile(name="p", max_temperature=1.0, max_stop=64), "temperature"),
-        (Profile(name="p", max_n=2, max_stop=64), "n"),
-        (Profile(name="p", max_top_logprobs=8, max_stop=64), "top_logprobs"),
+        (Profile(name="p", fields={"temperature": Field(maximum=1), **stop}), "temperature"),
+        (Profile(name="p", fields={"n": Field(maximum=2), **stop}), "n"),
+        (Profile(name="p", fields={"top_logprobs": Field(maximum=8), **stop}), "top_logprobs"),
         (OPENAI, "stop"),
     ):
         assert refusal(body, profile=narrow).param == param
 
 
-def test_where_the_api_documents_it_max_tokens_must_fit_and_a_default_need_not() -> None:
-    strict = Profile(name="p", max_tokens_must_fit=True, default_max_tokens=4096)
+def test_where_the_api_documents_it_max_tokens_must_fit() -> None:
+    strict = Profile(name="p", max_tokens_must_fit=True)
     assert asked(body_of(max_tokens=5), profile=strict).max_tokens_must_fit
     assert not asked(body_of(), profile=strict).max_tokens_must_fit
+    assert not asked(body_of(max_completion_tokens=5), profile=strict).max_tokens_must_fit
     assert not asked(body_of(max_tokens=5)).max_tokens_must_fit
 
 
@@ -186,8 +175,7 @@ def test_allowed_tools_leave_only_those_and_their_mode() -> None:
 
 def test_messages_are_handed_over_without_a_copy() -> None:
     chat, _ = decode_chat(body_of())
-    otherwise = unsaid(Defaults(), OPENAI)
-    request = generation_request(chat, request_id="r", profile=OPENAI, otherwise=otherwise)
+    request, _ = generation_request(chat, request_id="r", profile=OPENAI)
     assert isinstance(request.prompt, contract.Chat)
     assert request.prompt.messages is chat.messages
     assert isinstance(chat.messages[0], contract.UserMessage)
@@ -250,9 +238,8 @@ def test_no_parallel_calls_without_tools_need_nothing() -> None:
 
 def test_thinking_disabled_is_the_templates_variable() -> None:
     assert asked(body_of(thinking={"type": "disabled"})).chat_template_kwargs == {"enable_thinking": False}
-    own = Defaults(chat_template_kwargs={"enable_thinking": True, "a": 1})
-    request = asked(body_of(thinking={"type": "disabled"}, chat_template_kwargs={"b": 2}), defaults=own)
-    assert request.chat_template_kwargs == {"enable_thinking": False, "a": 1, "b": 2}
+    request = asked(body_of(thinking={"type": "disabled"}, chat_template_kwargs={"b": 2}))
+    assert request.chat_template_kwargs == {"enable_thinking": False, "b": 2}
 
 
 def test_any_call_is_a_required_one() -> None:

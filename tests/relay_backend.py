@@ -1,4 +1,4 @@
-"""A plugin for the bench: a backend that relays to the instant upstream through the kit."""
+"""A plugin for siege and bench: a backend that relays to an upstream on loopback through the kit, as real ones do."""
 
 from __future__ import annotations
 
@@ -28,19 +28,22 @@ from enginehouse_plugin import (
 )
 
 enginehouse_api = "2.0"
+_MOST_IDLE = 512
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the upstream listens on loopback."""
+    """Where the upstream listens on loopback, and how many requests it takes at a time."""
 
     port: int
+    slots: int = 256
 
 
-class InstantInstance(Instance):
-    capabilities = Capabilities(context_tokens=4096, max_concurrent_requests=32768, features=frozenset({"streaming"}))
-
-    def __init__(self, port: int) -> None:
-        self._client = LocalClient(("127.0.0.1", port), max_idle=512)
+class RelayInstance(Instance):
+    def __init__(self, options: Options) -> None:
+        self.capabilities = Capabilities(
+            context_tokens=1 << 20, max_concurrent_requests=options.slots, features=frozenset({"streaming"})
+        )
+        self._client = LocalClient(("127.0.0.1", options.port), max_idle=min(options.slots, _MOST_IDLE))
         self._dialect = OpenAIDialect()
         self._closed = asyncio.Event()
 
@@ -49,10 +52,10 @@ class InstantInstance(Instance):
 
     def start(self, request: GenerationRequest, sink: Sink) -> Run:
         self.refuse_unsupported(request)
-        return self._dialect.start(self._client, request, "m", sink)
+        return self._dialect.start(self._client, request, "relay", sink)
 
     async def count_tokens(self, request: GenerationRequest) -> int:
-        return 30
+        return 1
 
     async def check_ready(self) -> None:
         await self._client.request("GET", "/v1/models")
@@ -66,18 +69,16 @@ class InstantInstance(Instance):
         return ExitReport(is_expected=True, reason="unloaded")
 
 
-class InstantBackend(Backend):
+class RelayBackend(Backend):
     async def probe(self, python: str | None = None) -> ProbeReport:
-        return ProbeReport(available=True, engine="instant")
+        return ProbeReport(available=True, engine="relay")
 
     async def load(self, placement: Placement, devices: tuple[Device, ...], progress: OnProgress) -> Instance:
-        instance = InstantInstance(placement.options.port)
+        instance = RelayInstance(placement.options)
         await instance.check_ready()
         return instance
 
 
 @hookimpl
 def enginehouse_backends() -> list[BackendType]:
-    return [
-        BackendType(name="instant", version="0", create=InstantBackend, options=Options, kinds=(), needs_weights=False)
-    ]
+    return [BackendType(name="relay", version="0", create=RelayBackend, options=Options, kinds=(), needs_weights=False)]

@@ -1,0 +1,53 @@
+"""Whether two requests are the same prompt to the model: told by their tokens, or by what is likely to come first."""
+
+from __future__ import annotations
+
+import math
+
+from enginehouse_conformance.answer import Answer
+from enginehouse_conformance.context import Context
+from enginehouse_conformance.targets import Body
+
+_TOP = 5
+_TOKENS = 8
+_SAME = 1e-3
+_NOISE = 0.05
+
+
+async def are_apart(ctx: Context, left: Body, right: Body) -> bool:
+    """Whether *left* and *right* are two prompts to the model: they differ in tokens, or in the first token's values.
+
+    Ends the check with `inconclusive` where nothing tells them apart that is sure to: without log probabilities the
+    answers may be the same all the same, and with them the same prompt may give values that differ.
+    """
+    has_values = ctx.has("logprobs") and ctx.speaks("logprobs", "top_logprobs")
+    fields: Body = {"temperature": 0, "max_tokens": 1 if has_values else _TOKENS}
+    if has_values:
+        top = min(_TOP, ctx.declared.limits.get("top_logprobs", _TOP))
+        fields |= {"logprobs": True, "top_logprobs": top}
+    first, again, other = [await ctx.ask({**body, **fields}) for body in (left, left, right)]
+    if first.prompt_tokens != other.prompt_tokens:
+        return True
+    if not has_values:
+        if first.text == other.text or first.text != again.text:
+            ctx.unclear("the two prompts have as many tokens, and without log probabilities nothing tells them apart")
+        return True
+    noise, distance = _distance(ctx, first, again), _distance(ctx, first, other)
+    if distance > max(_SAME, (2 if noise <= _NOISE else 3) * noise):
+        return True
+    if noise > _NOISE:
+        ctx.unclear(f"the same prompt gives values {noise:.3f} apart")
+    return False
+
+
+def _distance(ctx: Context, left: Answer, right: Answer) -> float:
+    """How far apart the likeliest first tokens of two answers are: the largest difference of a logprob.
+
+    Infinite where only one of them has a token: the other answer ended at once.
+    """
+    entries = [answer.first.logprobs for answer in (left, right)]
+    if not (entries[0] or entries[1]):
+        ctx.unclear("the first token has no log probability: nothing tells the prompts apart")
+    values = [{other.token: other.logprob for other in told[0].top} for told in entries if told]
+    shared = values[0].keys() & values[-1].keys() if len(values) == 2 else ()
+    return max((abs(values[0][token] - values[1][token]) for token in shared), default=math.inf)

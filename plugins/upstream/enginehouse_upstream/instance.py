@@ -1,0 +1,113 @@
+"""A remote model, ready to generate."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from enginehouse_kit.text.bounds import check_bias
+from enginehouse_plugin import AnyEvent, Capabilities, ExitReport, GenerationRequest, Instance, Run, Sink, pulled
+from enginehouse_plugin.errors import EngineError, EngineUnavailable
+from enginehouse_plugin.events import UsageReport
+
+from .dialect import UpstreamDialect
+from .options import UpstreamOptions
+
+if TYPE_CHECKING:
+    from .client import Client
+
+
+class UpstreamInstance(Instance):
+    """The model called *model* at the server behind *client*; *name* is the server's in messages."""
+
+    def __init__(
+        self,
+        client: Client,
+        dialect: UpstreamDialect,
+        model: str,
+        capabilities: Capabilities,
+        options: UpstreamOptions,
+        health_path: str,
+        name: str,
+    ) -> None:
+        self.capabilities = capabilities
+        self._client = client
+        self._dialect = dialect
+        self._model = model
+        self._options = options
+        self._health_path = health_path
+        self._name = name
+        self._healthy_at: float | None = None  # None: something has failed since
+        self._closed = asyncio.Event()
+
+    def generate(self, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
+        """See `Instance.generate`."""
+        return pulled(self.start, request)
+
+    def start(self, request: GenerationRequest, sink: Sink) -> Run:
+        """See `Instance.start`."""
+        self.refuse_unsupported(request)
+        if request.logit_bias and self.capabilities.vocabulary_size is not None:
+            check_bias(request, self.capabilities.vocabulary_size)  # some servers ignore what they do not have
+        if self._closed.is_set():
+            raise EngineUnavailable(f"{self._name} is no longer used.")
+        body = self._dialect.encoded(request, self._model)
+        heard = _Heard(self, sink)
+        reader = self._dialect.reader(request)
+        return self._client.start(self._dialect.path, body, reader, heard, is_stream=request.stream)
+
+    async def count_tokens(self, request: GenerationRequest) -> int:
+        """See `Instance.count_tokens`: no server counts for everybody, so that one token is asked for."""
+        short = msgspec.structs.replace(request, max_tokens=1, stream=False, n=1, output=None, logprobs=False)
+        counts = [event.prompt_tokens async for event in self.generate(short) if isinstance(event, UsageReport)]
+        return counts[0]
+
+    async def check_ready(self) -> None:
+        """See `Instance.check_ready`; asked of the server only after a failure, or when the last answer is old."""
+        now = asyncio.get_running_loop().time()
+        if self._healthy_at is not None and now < self._healthy_at + self._options.health_interval_s:
+            return
+        try:
+            async with asyncio.timeout(self._options.probe_timeout_s):
+                status = (await self._client.request("GET", self._health_path)).status
+        except TimeoutError:
+            told = f"{self._name} did not answer {self._health_path} within {self._options.probe_timeout_s:g} s."
+            raise EngineUnavailable(told) from None
+        # One that asks us to come less often is up.
+        if status != 200 and status != 429:
+            raise EngineUnavailable(f"{self._name} answered {self._health_path} with status {status}.")
+        self._healthy_at = now
+
+    def note_failure(self) -> None:
+        """Hear that a request has failed: what was known of the server's health is void."""
+        self._healthy_at = None
+
+    async def unload(self) -> None:
+        """See `Instance.unload`: the server stays as it is."""
+        self._closed.set()
+        await self._client.close()
+
+    async def wait_closed(self) -> ExitReport:
+        """See `Instance.wait_closed`: a server that is away is found by `check_ready`."""
+        await self._closed.wait()
+        return ExitReport(is_expected=True, reason="unloaded")
+
+
+class _Heard:
+    """Hands on what goes to *sink*, and tells the instance of failures."""
+
+    __slots__ = ("_instance", "_sink", "events")
+
+    def __init__(self, instance: UpstreamInstance, sink: Sink) -> None:
+        self.events = sink.events
+        self._instance = instance
+        self._sink = sink
+
+    def end(self, error: Exception | None) -> None:
+        """See `Sink.end`."""
+        if isinstance(error, EngineError):
+            self._instance.note_failure()
+        self._sink.end(error)

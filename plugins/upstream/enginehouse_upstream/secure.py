@@ -1,0 +1,220 @@
+"""Requests to an upstream by httpx2: TLS, proxies and private authorities. Imported where one needs these."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+
+import httpx2
+
+from enginehouse_kit.http.client import Reply
+from enginehouse_kit.http.run import Reader
+from enginehouse_kit.http.sse import SSEParser
+from enginehouse_plugin.errors import (
+    EngineDied,
+    EngineError,
+    EngineOverloaded,
+    EngineProtocolError,
+    EngineUnavailable,
+    LoadFailed,
+)
+from enginehouse_plugin.events import AnyEvent
+from enginehouse_plugin.run import Run, Sink
+
+from .address import Address
+from .client import MAX_BODY_BYTES, Headers
+from .options import UpstreamOptions
+
+_END_TIMEOUT_S = 1.0  # between `[DONE]` and the end of the answer, which lets the connection be kept
+_KEPT_S = 60.0
+
+
+class SecureClient:
+    """Requests by httpx2; *headers* go with every one."""
+
+    def __init__(self, address: Address, options: UpstreamOptions, headers: Headers) -> None:
+        self.name = address.origin
+        self._client = httpx2.AsyncClient(
+            base_url=address.origin,
+            headers=[*headers, ("content-type", "application/json"), ("accept-encoding", "identity")],
+            verify=_authorities(options),
+            proxy=None if options.proxy == "environment" else options.proxy,
+            trust_env=options.proxy == "environment",
+            timeout=httpx2.Timeout(None, connect=options.connect_timeout_s, pool=options.connect_timeout_s),
+            # A few more than run, for questions beside them.
+            limits=httpx2.Limits(
+                max_connections=options.max_connections + 4,
+                max_keepalive_connections=options.max_connections,
+                keepalive_expiry=_KEPT_S,
+            ),
+        )
+
+    def start(self, path: str, body: bytes, reader: Reader, sink: Sink, *, is_stream: bool) -> Run:
+        """See `LocalClient.start`."""
+        return _SecureRun(self, path, body, reader, sink, is_stream=is_stream)
+
+    async def request(self, method: str, path: str, body: bytes = b"") -> Reply:
+        """See `LocalClient.request`."""
+        try:
+            async with self._client.stream(method, path, content=body or None) as answer:
+                data = await whole(answer)
+        except (httpx2.HTTPError, RuntimeError) as problem:
+            raise self.error_of(problem, has_begun=False) from problem
+        return Reply(answer.status_code, {name.lower(): value for name, value in answer.headers.items()}, data)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+    def post(self, path: str, body: bytes) -> httpx2.Request:
+        """A request that is not sent yet."""
+        return self._client.build_request("POST", path, content=body)
+
+    async def send(self, request: httpx2.Request) -> httpx2.Response:
+        """Send *request*; returns at the head of its answer."""
+        return await self._client.send(request, stream=True)
+
+    def error_of(self, problem: Exception, *, has_begun: bool) -> EngineError:
+        """The contract's error for httpx2's."""
+        shown = str(problem) or type(problem).__name__
+        if isinstance(problem, httpx2.PoolTimeout):
+            return EngineOverloaded(f"All connections to {self.name} are in use.")
+        if isinstance(problem, (httpx2.RemoteProtocolError, httpx2.DecodingError)):
+            # A connection that closes in mid-answer counts as one, too.
+            died = EngineDied if "closed" in shown or "disconnected" in shown else EngineProtocolError
+            return died(f"{self.name} broke off its answer: {shown}")
+        if has_begun:
+            return EngineDied(f"{self.name} closed the connection in the middle of its answer: {shown}")
+        return EngineUnavailable(f"{self.name} does not answer: {shown}")
+
+
+async def whole(answer: httpx2.Response) -> bytes:
+    """The body of *answer*.
+
+    Raises:
+        EngineProtocolError: it is too long.
+    """
+    parts, size = [], 0
+    async for part in answer.aiter_bytes():
+        parts.append(part)
+        size += len(part)
+        if size > MAX_BODY_BYTES:
+            raise EngineProtocolError(f"The server's answer is longer than {MAX_BODY_BYTES} bytes.")
+    return b"".join(parts)
+
+
+def _authorities(options: UpstreamOptions) -> ssl.SSLContext | bool:
+    if options.ca is None:
+        return True
+    try:
+        return ssl.create_default_context(cafile=options.ca)
+    except (OSError, ssl.SSLError) as problem:
+        told = f"The certificates in '{options.ca}' (option ca) cannot be read: {problem}"
+        raise LoadFailed(told, retryable=False) from problem
+
+
+class _SecureRun(Run):
+    """Reads one answer in a task, and pushes a batch for each read."""
+
+    __slots__ = ("_client", "_is_over", "_reader", "_resumed", "_sink", "_task")
+
+    def __init__(
+        self, client: SecureClient, path: str, body: bytes, reader: Reader, sink: Sink, *, is_stream: bool
+    ) -> None:
+        self._client = client
+        self._reader = reader
+        self._sink = sink
+        self._is_over = False
+        self._resumed: asyncio.Event | None = None  # None: not paused
+        self._task = asyncio.get_running_loop().create_task(self._work(client.post(path, body), is_stream))
+
+    def pause(self) -> None:
+        """See `Run.pause`."""
+        if self._resumed is None and not self._is_over:
+            self._resumed = asyncio.Event()
+
+    def resume(self) -> None:
+        """See `Run.resume`."""
+        resumed, self._resumed = self._resumed, None
+        if resumed is not None:
+            resumed.set()
+
+    def cancel(self) -> None:
+        """See `Run.cancel`; the connection is dropped, which ends the server's work."""
+        if not self._is_over:
+            self._is_over = True
+            self._task.cancel()
+
+    async def wait_released(self) -> None:
+        """See `Run.wait_released`."""
+        await asyncio.wait([self._task])
+
+    async def _work(self, request: httpx2.Request, is_stream: bool) -> None:
+        has_begun = False
+        try:
+            answer = await self._client.send(request)
+            has_begun = True
+            try:
+                if answer.status_code != 200:
+                    raise self._reader.refusal(answer.status_code, await whole(answer))
+                await (self._stream(answer) if is_stream else self._body(answer))
+            finally:
+                await answer.aclose()
+        except (httpx2.HTTPError, httpx2.StreamError, RuntimeError) as problem:
+            self._end(self._client.error_of(problem, has_begun=has_begun))
+        except Exception as error:  # noqa: BLE001  # whatever goes wrong is for the sink to judge
+            self._end(error)
+
+    async def _body(self, answer: httpx2.Response) -> None:
+        events: list[AnyEvent] = []
+        data = await whole(answer)
+        self._reader.begin(events)
+        self._reader.take(data, events)
+        self._reader.finish(events)
+        self._push(events)
+        self._end(None)
+
+    async def _stream(self, answer: httpx2.Response) -> None:
+        parser, reader = SSEParser(), self._reader
+        events: list[AnyEvent] = []
+        reader.begin(events)
+        parts = answer.aiter_bytes()
+        async for data in parts:
+            for payload in parser.feed(data):
+                if payload == b"[DONE]":
+                    reader.finish(events)
+                    self._push(events)
+                    self._end(None)
+                    await _read_out(parts)
+                    return
+                reader.take(payload, events)
+            if events:
+                self._push(events)
+                events = []
+            if self._resumed is not None:
+                await self._resumed.wait()
+        if not parser.closed_cleanly:
+            raise EngineProtocolError("The server's stream ended in the middle of an event.")
+        reader.finish(events)
+        self._push(events)
+        self._end(None)
+
+    def _push(self, events: list[AnyEvent]) -> None:
+        if events and not self._is_over:
+            self._sink.events(events)
+
+    def _end(self, error: Exception | None) -> None:
+        if not self._is_over:
+            self._is_over = True
+            self._sink.end(error)
+
+
+async def _read_out(parts: AsyncIterator[bytes]) -> None:
+    """Read what is left of an answer, so that its connection can be kept."""
+    try:
+        async with asyncio.timeout(_END_TIMEOUT_S):
+            async for _ in parts:
+                pass
+    except (TimeoutError, httpx2.HTTPError):
+        return

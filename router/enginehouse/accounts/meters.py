@@ -1,0 +1,207 @@
+"""What keys and models have had of their limits.
+
+All is counted in memory, by a clock that no step of the time of day moves.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from enginehouse.config import Limits
+from enginehouse_plugin.errors import RequestError
+
+from .parts import Ask, Part
+
+MINUTE_S: Final = 60.0
+DAY_S: Final = 86_400.0
+_SLOTS: Final = 240  # what comes within a slot is counted as one, as if it had come at the slot's end
+RUNNING: Final = "concurrent_requests"
+REQUESTS: Final = "requests_per_minute"
+TOKENS: Final = "tokens_per_minute"
+DAY: Final = "tokens_per_day"
+KINDS: Final = {
+    RUNNING: "{} requests at a time",
+    REQUESTS: "{} requests per minute",
+    TOKENS: "{} tokens per minute",
+    DAY: "{} tokens per day",
+}
+SOON_S: Final = 1.0  # when to try again where a request has to end first
+
+
+class RateLimited(RequestError):
+    """The key or the model has had as much as it may; `retry_after_s` says when there is room again."""
+
+    code = "rate_limit_exceeded"
+
+
+class Window:
+    """How much there was within the last *span_s*, a little more at most."""
+
+    __slots__ = ("_slot_s", "_slots", "_span_s", "total")
+
+    def __init__(self, span_s: float) -> None:
+        self._span_s = span_s
+        self._slot_s = span_s / _SLOTS
+        self._slots: deque[list[float]] = deque()  # each its end, and how much
+        self.total = 0
+
+    def add(self, now: float, amount: int) -> None:
+        """Count *amount* at *now*."""
+        if not amount:
+            return
+        slots = self._slots
+        if slots and slots[-1][0] > now:
+            slots[-1][1] += amount
+        else:
+            slots.append([now - now % self._slot_s + self._slot_s, amount])
+        self.total += amount
+
+    def used(self, now: float) -> int:
+        """How much there was."""
+        slots, begins_at = self._slots, now - self._span_s
+        while slots and slots[0][0] <= begins_at:
+            self.total -= int(slots.popleft()[1])
+        return self.total
+
+    def wait_s(self, now: float, room: int) -> float:
+        """How long it takes until there was no more than *room* within the span, if nothing is added."""
+        left, wait_s = self.used(now), 0.0
+        for ends_at, amount in self._slots:
+            if left <= room:
+                break
+            left -= int(amount)
+            wait_s = ends_at + self._span_s - now
+        return wait_s
+
+    def clear_s(self, now: float) -> float:
+        """How long it takes until there was nothing within the span, if nothing is added."""
+        return self._slots[-1][0] + self._span_s - now if self._slots else 0.0
+
+
+class Meter:
+    """What one key, or one model, has had, beside its *limits*; *subject* tells it from all others."""
+
+    __slots__ = ("day", "limits", "parts", "requests", "reserved", "running", "subject", "tokens", "whose")
+
+    def __init__(self, whose: str, limits: Limits, subject: str = "") -> None:
+        self.whose = whose
+        self.limits = limits
+        self.subject = subject
+        self.requests = Window(MINUTE_S)
+        self.tokens = Window(MINUTE_S)
+        self.day = Window(DAY_S)
+        self.running = 0
+        self.reserved = 0
+        self.parts: dict[str, Part] = {}  # of limits that are shared
+
+    def limit(self, limits: Limits) -> None:
+        """Keep to *limits* from now on."""
+        if limits != self.limits:
+            self.limits = limits
+            for part in self.parts.values():  # of another limit
+                part.unused, part.full_until = 0, 0.0
+
+    def used(self, kind: str, now: float) -> int:
+        """How much was used of what the limit called *kind* counts."""
+        if kind == RUNNING:
+            return self.running
+        if kind == REQUESTS:
+            return self.requests.used(now)
+        return self.reserved + (self.tokens if kind == TOKENS else self.day).used(now)
+
+    def wait_s(self, kind: str, now: float, room: int) -> float:
+        """How long it takes until no more than *room* is used, or to when trying again is worth it."""
+        if kind == RUNNING:
+            return SOON_S
+        if kind == REQUESTS:
+            return self.requests.wait_s(now, room) or SOON_S
+        return (self.tokens if kind == TOKENS else self.day).wait_s(now, room - self.reserved) or SOON_S
+
+    def check(self, now: float, tokens: int, part: Callable[[int], int]) -> None:
+        """Let a request pass that may take *tokens*; *part* says how much of a limit is this router's.
+
+        Raises:
+            RateLimited: it would be too much.
+        """
+        limits = self.limits
+        if limits.concurrent_requests is not None:
+            self._check(RUNNING, now, part(limits.concurrent_requests) - 1)
+        if limits.requests_per_minute is not None:
+            self._check(REQUESTS, now, part(limits.requests_per_minute) - 1)
+        wanted = max(tokens, 1)  # what is full lets in nobody, also who reserves nothing
+        if limits.tokens_per_minute is not None:
+            self._check(TOKENS, now, part(limits.tokens_per_minute) - wanted)
+        if limits.tokens_per_day is not None:
+            self._check(DAY, now, part(limits.tokens_per_day) - wanted)
+
+    def _check(self, kind: str, now: float, room: int) -> None:
+        if self.used(kind, now) > room:
+            raise self.refusal(kind, self.wait_s(kind, now, room))
+
+    def lacks(self, now: float, tokens: int) -> list[tuple[str, int]]:
+        """What a request that may take *tokens* lacks of the parts that were handed out: the kind, and how much.
+
+        Raises:
+            RateLimited: nobody has that much.
+        """
+        self.check(now, tokens, whole)
+        found = []
+        for kind in KINDS:
+            if getattr(self.limits, kind) is None:
+                continue
+            wanted = max(tokens, 1) if kind in (TOKENS, DAY) else 1
+            part = self.parts.get(kind)
+            if part is None:
+                part = self.parts[kind] = Part()
+            if part.unused < wanted:
+                if now < part.full_until:
+                    raise self.refusal(kind, part.wait_s)
+                found.append((kind, wanted))
+        return found
+
+    def ask(self, kind: str, now: float, wanted: int) -> Ask | None:
+        """What is asked for *wanted* of a part; None where there is no such limit any more."""
+        limit = getattr(self.limits, kind)
+        if limit is None:
+            return None
+        used = self.used(kind, now)
+        return Ask(
+            subject=self.subject, kind=kind, limit=limit, used=used, unused=max(self.parts[kind].unused, 0),
+            wanted=wanted, frees_s=self.wait_s(kind, now, used - 1) if used else 0.0,
+        )  # fmt: skip
+
+    def left(self, kind: str, now: float, limit: int) -> int:
+        """How much is left of *limit*; where it is shared, by what was known when it was last asked for."""
+        left = limit - self.used(kind, now)
+        part = self.parts.get(kind)
+        return left if part is None else min(left, part.unused + part.left)
+
+    def refusal(self, kind: str, wait_s: float) -> RateLimited:
+        """What is said to who goes beyond the limit called *kind*."""
+        limit = KINDS[kind].format(getattr(self.limits, kind))
+        return RateLimited(f"{self.whose} may have {limit}. Try again later.", retry_after_s=wait_s)
+
+    def enter(self, now: float, tokens: int) -> None:
+        """Count a request that may take *tokens*."""
+        self.running += 1
+        self.reserved += tokens
+        self.requests.add(now, 1)
+        for kind, part in self.parts.items():
+            part.unused -= 1 if kind in (RUNNING, REQUESTS) else tokens
+
+    def leave(self, now: float, reserved: int, tokens: int) -> None:
+        """Count what a request that may have taken *reserved* has taken: *tokens*."""
+        self.running -= 1
+        self.reserved -= reserved
+        self.tokens.add(now, tokens)
+        self.day.add(now, tokens)
+        for kind, part in self.parts.items():
+            if kind != REQUESTS and (limit := getattr(self.limits, kind)) is not None:
+                part.give_back(1 if kind == RUNNING else reserved - tokens, limit)
+
+
+def whole(limit: int) -> int:
+    """The part of a limit of who shares it with nobody: all of it."""
+    return limit

@@ -1,0 +1,1 @@
+"""Messages: `POST …/messages`, and `POST …/messages/count_tokens`."""

@@ -1,0 +1,1 @@
+"""The dialect of Ollama: chat and generate as NDJSON or whole, and its lists of models."""

@@ -1,0 +1,106 @@
+"""The structs of a request to completions, and what they become: no value is replaced, none is ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from enginehouse.dialects.openai.chat.messages import Refused, Strict
+from enginehouse.dialects.openai.chat.request import INT32_MAX, INT64_MAX, Penalty, StreamOptions, TokenCount, TokenID
+from enginehouse_plugin import request as contract
+from enginehouse_plugin.errors import InvalidRequest
+
+DEFAULT_MAX_TOKENS = 16
+"""What the reference has where a request is silent."""
+
+
+class CompletionsRequest(Strict, frozen=True, kw_only=True):
+    """A request to `POST /v1/completions`."""
+
+    model: Annotated[str, Meta(description="ID of a model in /v1/models.", min_length=1, examples=["smollm2-135m"])]
+    prompt: Annotated[
+        str | tuple[str | TokenID | tuple[TokenID, ...], ...],
+        Meta(description="One prompt: text, or token ids of the model's vocabulary; or a list of one of these."),
+    ]
+    max_tokens: Annotated[TokenCount, Meta(description="Most tokens of the answer; 16 unless said.")] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2, description="0 is greedy.")] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1, description="Share of probability to sample from.")] | None = None
+    top_k: Annotated[int, Meta(ge=-1, le=INT32_MAX, description="0 and -1 are off.")] | None = None
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    repetition_penalty: Annotated[float, Meta(gt=0, le=2)] | None = None
+    logit_bias: dict[TokenID, Annotated[float, Meta(ge=-100, le=100)]] | None = None
+    seed: Annotated[int, Meta(ge=-(2**63), le=INT64_MAX)] | None = None
+    n: Annotated[int, Meta(ge=1, le=128, description="Number of choices.")] | None = None
+    best_of: Annotated[int, Meta(ge=1, le=128, description="Only as many as 'n'.")] | None = None
+    stop: str | Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(max_length=4)] | None = None
+    logprobs: Annotated[int, Meta(ge=0, le=5, description="Alternatives per token, beside its own.")] | None = None
+    echo: Annotated[bool, Meta(description="The text of the prompt stands before the answer.")] | None = None
+    stream: Annotated[bool, Meta(description="Send the answer as server-sent events.")] | None = None
+    stream_options: Annotated[StreamOptions | None, Meta(description="Only with 'stream'.")] = None
+    user: Annotated[str, Meta(description="Recorded.")] | None = None
+    suffix: Annotated[Refused, Meta(description="No text can be filled in before another here.")] = None
+
+
+_SAME = (
+    "stream", "n", "max_tokens", "temperature", "top_p", "min_p", "frequency_penalty", "presence_penalty",
+    "repetition_penalty", "seed",
+)  # fmt: skip
+"""Fields that the contract has as they are."""
+
+
+def generation_request(
+    asked: CompletionsRequest, *, request_id: str
+) -> tuple[contract.GenerationRequest, Collection[str]]:
+    """Build what an instance is asked, and name the fields that the request says itself.
+
+    Raises:
+        InvalidRequest: fields do not go together, or cannot be honoured.
+    """
+    prompt = _prompt(asked)
+    if asked.stream_options is not None and not asked.stream:
+        raise _invalid("stream_options", "it is only allowed when 'stream' is true")
+    if asked.stop == "":
+        raise _invalid("stop", "an empty string would end every answer at once; leave it out")
+    if asked.best_of is not None and asked.best_of != (asked.n or 1):
+        raise _invalid("best_of", "all answers that are made are given; it must be as large as 'n'")
+    if asked.echo and not isinstance(prompt, contract.Text):
+        raise _invalid("echo", "only a prompt that is text can stand before the answer")
+    if asked.echo and asked.logprobs is not None:
+        raise _invalid("echo", "the prompt's tokens have no 'logprobs' here")
+    said: dict[str, Any] = {name: value for name in _SAME if (value := getattr(asked, name)) is not None}
+    if asked.top_k is not None:
+        said["top_k"] = max(asked.top_k, 0)
+    if asked.stop is not None:
+        said["stop"] = (asked.stop,) if isinstance(asked.stop, str) else asked.stop
+    if asked.logprobs is not None:
+        said["logprobs"], said["top_logprobs"] = True, asked.logprobs
+    values: dict[str, Any] = {"max_tokens": DEFAULT_MAX_TOKENS, **said}
+    request = contract.GenerationRequest(id=request_id, prompt=prompt, logit_bias=asked.logit_bias or {}, **values)
+    return request, said.keys()
+
+
+def _prompt(asked: CompletionsRequest) -> contract.Prompt:
+    given: Any = asked.prompt
+    first: Any = next(iter(given), None) if isinstance(given, tuple) else None
+    if first is not None and not isinstance(first, int):
+        if len(given) > 1:
+            raise _invalid("prompt", "send one prompt with each request; several are answered one by one here")
+        given = first
+    if isinstance(given, str):
+        if not given:
+            raise _invalid("prompt", "it is empty; at least one token is needed")
+        return contract.Text(given)
+    if not given:
+        raise _invalid("prompt", "it is empty; at least one token is needed")
+    for at, token in enumerate(given):
+        if not isinstance(token, int):
+            raise _invalid(f"prompt[{at}]", "a list of token ids holds nothing else")
+    return contract.Tokens(tuple(given))
+
+
+def _invalid(param: str, problem: str) -> InvalidRequest:
+    return InvalidRequest(f"Invalid '{param}': {problem}.", param=param)

@@ -1,0 +1,117 @@
+"""A response as bytes, in each of its states: what was asked is encoded once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from enginehouse.dialects.openai.responses.answers import (
+    EchoedCustom,
+    EchoedFunction,
+    EchoedReasoning,
+    IncompleteDetails,
+    IncompleteReason,
+    InputTokensDetails,
+    OutputItem,
+    OutputTokensDetails,
+    ResponseFailure,
+    ResponseHead,
+    ResponseState,
+    ResponseStatus,
+    ResponsesUsage,
+)
+from enginehouse.dialects.openai.responses.request import ResponsesCustom, ResponsesFunction, ResponsesRequest
+from enginehouse_plugin.events import UsageReport
+
+_encode = msgspec.json.Encoder().encode
+Keep = Callable[[bytes, Sequence[OutputItem], ResponseStatus], None]
+"""Takes the bytes of a response that has ended, what the model has said, and how it ended."""
+
+
+class Head:
+    """What is the same in every state of the response *response_id* to *asked*; *store* says whether it is kept."""
+
+    __slots__ = ("_asked", "created_at", "id")
+
+    def __init__(self, response_id: str, asked: ResponsesRequest, *, store: bool) -> None:
+        self.id = response_id
+        self.created_at = int(time.time())
+        self._asked = _encode(_echo(asked, store=store))[1:]
+
+    def state(
+        self,
+        status: ResponseStatus,
+        output: Sequence[OutputItem] = (),
+        *,
+        usage: UsageReport | None = None,
+        error: ResponseFailure | None = None,
+        incomplete: IncompleteReason | None = None,
+    ) -> bytes:
+        """The response in *status*, as JSON."""
+        state = ResponseState(
+            id=self.id,
+            created_at=self.created_at,
+            status=status,
+            completed_at=int(time.time()) if status == "completed" else None,
+            error=error,
+            incomplete_details=None if incomplete is None else IncompleteDetails(incomplete),
+            output=list(output),
+            usage=None if usage is None else _usage(usage),
+        )
+        return b"%b,%b" % (_encode(state)[:-1], self._asked)
+
+
+def _echo(asked: ResponsesRequest, *, store: bool) -> ResponseHead:
+    reasoning, text = asked.reasoning, asked.text
+    shown: Any = {"type": "text"}
+    if text is not None and text.format is not None:
+        shown = text.format
+    return ResponseHead(
+        model=asked.model,
+        background=bool(asked.background),
+        instructions=asked.instructions,
+        max_output_tokens=asked.max_output_tokens,
+        max_tool_calls=asked.max_tool_calls,
+        metadata=asked.metadata or {},
+        parallel_tool_calls=asked.parallel_tool_calls is not False,
+        previous_response_id=asked.previous_response_id,
+        prompt_cache_key=asked.prompt_cache_key,
+        reasoning=EchoedReasoning(
+            effort=None if reasoning is None else reasoning.effort,
+            summary=None if reasoning is None else reasoning.summary or reasoning.generate_summary,
+        ),
+        safety_identifier=asked.safety_identifier,
+        service_tier="default",
+        store=store,
+        temperature=asked.temperature,
+        text={"format": shown, "verbosity": "medium"},
+        tool_choice="auto" if asked.tool_choice is None else asked.tool_choice,
+        tools=[made for tool in asked.tools or () if (made := _echoed(tool)) is not None],
+        top_logprobs=asked.top_logprobs or 0,
+        top_p=asked.top_p,
+        truncation="disabled",
+        user=asked.user,
+    )
+
+
+def _echoed(tool: object) -> EchoedFunction | EchoedCustom | None:
+    if isinstance(tool, ResponsesFunction):
+        return EchoedFunction(
+            name=tool.name, description=tool.description, parameters=tool.parameters, strict=bool(tool.strict)
+        )
+    if isinstance(tool, ResponsesCustom):
+        return EchoedCustom(name=tool.name, description=tool.description, format=tool.format)
+    return None
+
+
+def _usage(report: UsageReport) -> ResponsesUsage:
+    return ResponsesUsage(
+        input_tokens=report.prompt_tokens,
+        input_tokens_details=InputTokensDetails(report.cached_tokens),
+        output_tokens=report.completion_tokens,
+        output_tokens_details=OutputTokensDetails(report.reasoning_tokens),
+        total_tokens=report.prompt_tokens + report.completion_tokens,
+    )

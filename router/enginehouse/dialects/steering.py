@@ -1,0 +1,194 @@
+"""The routes under `/admin` that steer a running router: what their bodies hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from enginehouse.config import Name
+from enginehouse.fleet import DeviceBudget, FleetSnapshot, InstanceSnapshot
+from enginehouse.live import Change, Changes
+from enginehouse.wire.decode import Decoder
+from enginehouse_plugin.errors import InvalidRequest, RequestError
+
+
+class InvalidConfiguration(RequestError):
+    """The configuration that was to be reloaded cannot be used; `param` is the line or key."""
+
+    code = "invalid_configuration"
+
+    def __init__(self, message: str, *, where: str) -> None:
+        super().__init__(message, param=where or None)
+
+
+class Reload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A wish for a reload; with `dry_run` only the difference is wanted."""
+
+    dry_run: bool = False
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an order is for: an `instance`, or all of a `model`. After `timeout_s` what still runs is cut off."""
+
+    model: Name | None = None
+    instance: Name | None = None
+    timeout_s: Annotated[float, Meta(ge=0)] | None = None
+    pinned: bool = True
+
+
+class ShownChange(msgspec.Struct, frozen=True):
+    """A key of the configuration that differs, and how."""
+
+    key: str
+    change: Literal["added", "removed", "changed"]
+
+
+class Reloaded(msgspec.Struct, frozen=True, kw_only=True):
+    """What a reload changes: `changed` holds now (or would, without `applied`), `needs_restart` stays as it was."""
+
+    applied: bool
+    changed: tuple[ShownChange, ...]
+    needs_restart: tuple[ShownChange, ...]
+
+
+class ShownProgress(msgspec.Struct, frozen=True):
+    """How far a load is; `fraction` from 0 to 1, where it is known."""
+
+    stage: str
+    fraction: float | None
+
+
+class ShownInstance(msgspec.Struct, frozen=True, kw_only=True):
+    """An instance: where it runs and why there, what it does and why.
+
+    `running` counts sequences, of which `capacity` run at once, and `waiting` requests. `pinned`: nothing takes its
+    memory. `held`: its owner has taken it out. `breaker` is `closed`, `open` or `half_open`; `tokens_s` is how many
+    tokens a second a request got of late. `memory_bytes` is what it holds of each device.
+    """
+
+    id: str
+    model: str
+    backend: str
+    source: str
+    devices: tuple[str, ...]
+    placement: str
+    state: str
+    reason: str
+    progress: ShownProgress | None
+    running: int
+    waiting: int
+    capacity: int
+    pinned: bool
+    held: bool
+    restarts: int
+    breaker: str
+    tokens_s: float | None
+    memory_bytes: dict[str, int]
+
+
+class ShownMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """The memory of a device in bytes; see `DeviceBudget`."""
+
+    id: str
+    size_bytes: int
+    limit_bytes: int | None
+    reserve_bytes: int
+    others_bytes: int
+    reserved_bytes: int
+    measured_bytes: int
+    free_bytes: int
+    words: str
+
+
+class ShownInstances(msgspec.Struct, frozen=True):
+    """All that were asked for, and the memory of the devices of this host."""
+
+    instances: tuple[ShownInstance, ...]
+    memory: tuple[ShownMemory, ...]
+
+
+_decode_reload = Decoder(Reload).decode
+_decode_order = Decoder(Order).decode
+encode = msgspec.json.Encoder().encode
+
+
+def decode_reload(body: bytes) -> Reload:
+    """Read the body of a reload, which may be empty.
+
+    Raises:
+        InvalidRequest: see `Decoder.decode`.
+    """
+    return _decode_reload(body)[0] if body.strip() else Reload()
+
+
+def decode_order(body: bytes) -> Order:
+    """Read the body of an order.
+
+    Raises:
+        InvalidRequest: it names no instance and no model, or both; or see `Decoder.decode`.
+    """
+    order, _ = _decode_order(body)
+    if (order.model is None) == (order.instance is None):
+        raise InvalidRequest("Give `model`, for all of its instances, or `instance`.", param="model")
+    return order
+
+
+def reloaded(changes: Changes, *, is_applied: bool) -> Reloaded:
+    """What is told of *changes*."""
+    return Reloaded(
+        applied=is_applied,
+        changed=tuple(map(_shown_change, changes.now)),
+        needs_restart=tuple(map(_shown_change, changes.at_restart)),
+    )
+
+
+def shown_instances(fleet: FleetSnapshot, only: Iterable[str] | None = None) -> ShownInstances:
+    """What is told of the instances of *fleet*, or *only* of those with these ids."""
+    wanted = None if only is None else set(only)
+    instances = tuple(_shown(one) for one in fleet.instances if wanted is None or one.id in wanted)
+    return ShownInstances(instances, tuple(map(_shown_memory, fleet.budgets)))
+
+
+def _shown(instance: InstanceSnapshot) -> ShownInstance:
+    planned, progress = instance.planned, instance.progress
+    return ShownInstance(
+        id=instance.id,
+        model=planned.model,
+        backend=planned.backend.name,
+        source=planned.placement.source,
+        devices=planned.device_ids,
+        placement=planned.explanation,
+        state=instance.state,
+        reason=instance.reason,
+        progress=ShownProgress(progress.stage, progress.fraction) if progress and instance.state == "loading" else None,
+        running=instance.running,
+        waiting=instance.waiting,
+        capacity=instance.capacity,
+        pinned=instance.is_pinned,
+        held=instance.is_held,
+        restarts=instance.restarts,
+        breaker=instance.breaker,
+        tokens_s=instance.tokens_s,
+        memory_bytes=instance.memory_bytes,
+    )
+
+
+def _shown_memory(budget: DeviceBudget) -> ShownMemory:
+    return ShownMemory(
+        id=budget.id,
+        size_bytes=budget.size_bytes,
+        limit_bytes=budget.cap_bytes,
+        reserve_bytes=budget.reserve_bytes,
+        others_bytes=budget.others_bytes,
+        reserved_bytes=budget.reserved_bytes,
+        measured_bytes=budget.measured_bytes,
+        free_bytes=budget.free_bytes,
+        words=budget.in_words,
+    )
+
+
+def _shown_change(change: Change) -> ShownChange:
+    return ShownChange(key=change.where, change=change.kind)

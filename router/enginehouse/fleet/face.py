@@ -1,0 +1,214 @@
+"""The side of an instance that listings see, and that its owner gives orders to."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+from enginehouse.certificates import Standing
+from enginehouse_plugin import BackendType, Candidate, Capabilities, Instance, LoadProgress
+from enginehouse_plugin.errors import EnginehouseError
+
+from .breaker import Breaker
+from .defaults import InstanceDefaults
+from .errors import Draining, InstanceUnavailable, ModelLoading
+from .gate import RETRY_AFTER_S, Gate
+from .keeper import Keeper, Weight
+from .liveness import Liveness
+from .loader import Loader, weighed
+from .pace import Pace
+from .plan import InstancePlan
+from .residence import Residence
+from .restart import Failures
+from .snapshot import InstanceSnapshot, State
+
+HELD: Final = "its owner has taken it out; 'load' brings it back"
+HELD_S: Final = 60.0
+
+
+class Face:
+    """What an instance shows and is told; its life is `HostedInstance`'s."""
+
+    id: str
+    model: str
+    state: State
+    reason: str
+    progress: LoadProgress | None
+    declared: Capabilities | None
+    capabilities: Capabilities | None
+    standing: Standing | None
+    defaults: InstanceDefaults
+    instance: Instance | None
+    restarts: int
+    liveness: Liveness
+    breaker: Breaker
+    pace: Pace
+    gate: Gate
+    residence: Residence
+    keeper: Keeper
+    wake: Callable[[], None]
+    _loader: Loader
+    _failures: Failures
+    _load_began_at: float
+    _task: asyncio.Task[None] | None
+    _set: Callable[[State, str], None]
+    _let_go: Callable[[EnginehouseError], None]
+
+    def __repr__(self) -> str:
+        return f"<HostedInstance {self.id!r} {self.state} {self.gate!r}>"
+
+    @property
+    def planned(self) -> InstancePlan:
+        """The decision for it; a load may find that another does better."""
+        return self._loader.planned
+
+    @property
+    def backend(self) -> BackendType:
+        """What loads it."""
+        return self.planned.backend
+
+    # ---- shown ----
+
+    def candidate(self) -> Candidate:
+        """How the choice among instances sees this one."""
+        return Candidate(
+            instance_id=self.id,
+            model=self.model,
+            backend=self.backend.name,
+            device_ids=self.planned.device_ids,
+            running=self.gate.running,
+            waiting=self.gate.waiting,
+            max_concurrent_requests=self.capabilities.max_concurrent_requests if self.capabilities else 1,
+        )
+
+    def snapshot(self) -> InstanceSnapshot:
+        """How it is now."""
+        return InstanceSnapshot(
+            planned=self.planned,
+            state=self.state,
+            reason=self.keeper.reason(self.id) or self.reason,
+            progress=self.progress,
+            declared=self.declared,
+            capabilities=self.capabilities,
+            standing=self.standing,
+            defaults=self.defaults.by_profile,
+            running=self.gate.running,
+            waiting=self.gate.waiting,
+            capacity=self.gate.capacity,
+            is_pinned=self.residence.is_pinned,
+            is_held=self.residence.is_held,
+            doing=self.doing,
+            memory=self.keeper.holding(self.id),
+            restarts=self.restarts,
+            hangs=self.liveness.hangs,
+            breaker=self.breaker.state(time.monotonic()),
+            breaker_opened=self.breaker.opened,
+            retried=self.pace.retried,
+            tokens_s=self.pace.tokens_s or None,
+        )
+
+    def why_not_ready(self) -> ModelLoading:
+        """What requests are told that have waited too long for it to be loaded."""
+        waited_s = self.gate.load_timeout_s or 0.0
+        return ModelLoading(self.model, waited_s=waited_s, reason=self.doing, retry_after_s=self.estimate_s)
+
+    @property
+    def doing(self) -> str:
+        """What it does, in words: its state's reason, and how far a load is."""
+        if (waits := self.keeper.reason(self.id)) is not None:
+            return f"{self.state} ({waits})"
+        progress = self.progress if self.state == "loading" else None
+        if progress is None:
+            return f"{self.state} ({self.reason})"
+        share = "" if progress.fraction is None else f" ({progress.fraction:.0%})"
+        return f"{self.state} ({progress.stage}{share})"
+
+    @property
+    def estimate_s(self) -> float:
+        """About how many seconds a load takes from now on: by the last one, else by how far this one is."""
+        since_s = time.monotonic() - self._load_began_at if self.state == "loading" else 0.0
+        fraction = self.progress.fraction if self.progress and self.state == "loading" else None
+        left_s = self.residence.load_s - since_s
+        if not self.residence.load_s and fraction:
+            left_s = since_s / fraction - since_s
+        return max(RETRY_AFTER_S, left_s)
+
+    # ---- ordered ----
+
+    def load(self) -> None:
+        """Begin to load now, also one that was taken out, failed or is about to leave."""
+        self.residence.is_held = False
+        self.residence.is_called = True
+        self.residence.is_sent = False
+        self.forgive()
+        self.stay()
+        self.wake()
+
+    def vacate(self, reason: str) -> None:
+        """See `Tenant.vacate`."""
+        self.residence.leave(reason)
+        if self.instance is not None:
+            self._set("draining", reason)
+
+    def stay(self) -> None:
+        """See `Tenant.stay`."""
+        stay = self.residence
+        if stay.leaving is not None and not stay.is_sent and stay.stay() and self.instance is not None:
+            self._set("ready", "it stays")
+            self.gate.open(self.instance.capabilities.max_concurrent_requests)
+
+    async def weigh(self) -> Weight | None:
+        """See `Tenant.weigh`."""
+        instance = self.instance
+        return None if instance is None else await weighed(instance, self.planned)
+
+    async def unload(self, drain_s: float | None = 0.0, reason: str = "its owner unloaded it") -> None:
+        """Give the memory back, once what runs has finished or is cut after *drain_s* seconds (None: never); a request
+        loads it again.
+
+        One that loads is cancelled, and those that wait for it are refused.
+        """
+        if self.residence.ready_at is None:
+            await self._cancel_load(reason)
+            return
+        self.residence.is_sent = True
+        self.vacate(reason)
+        try:
+            async with asyncio.timeout(drain_s):
+                await self.residence.wait_left()
+        except TimeoutError:
+            self._let_go(Draining(is_cut=True))
+            self.residence.cut()
+            await self.residence.wait_left()
+
+    async def drain(self, drain_s: float | None = None) -> None:
+        """Take it out: those that wait go elsewhere or are refused, what runs may finish, and then its memory is given
+        back; no request loads it until `load`. With *drain_s* what runs is cut after so many seconds.
+        """
+        self.residence.is_held = True
+        self.gate.pause()
+        self.gate.strand()
+        self.gate.fail(InstanceUnavailable(self.model, reason=HELD, retry_after_s=HELD_S))
+        await self.unload(drain_s, HELD)
+
+    def abandon(self, error: EnginehouseError) -> None:
+        """Tell those whose requests run here with *error* that nothing comes any more: they go elsewhere, or end."""
+        self._let_go(error)
+
+    def pin(self, is_pinned: bool) -> None:
+        """Keep it loaded whatever else needs its memory and however long nobody asks, or no more."""
+        self.residence.pin(is_pinned)
+
+    def forgive(self) -> None:
+        """Forget what has failed: the next try begins at once, and requests are taken again."""
+        self._failures.forgive()
+        self.breaker.reset()
+
+    async def _cancel_load(self, reason: str) -> None:
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        self.gate.fail(InstanceUnavailable(self.model, reason=reason, retry_after_s=HELD_S))
+        self._set("unloaded", reason)

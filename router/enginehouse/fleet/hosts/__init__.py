@@ -1,0 +1,30 @@
+"""Other machines that serve the same file: each is asked how it is, and what it serves is an instance here, too.
+
+told      what hosts tell each other, with a version
+host      one other host: whether it is there, asleep or gone
+wake      the packet that wakes one
+hosts     all of them, and the instances that they are to this one
+"""
+
+from __future__ import annotations
+
+from .host import Host, HostSnapshot, HostState
+from .hosts import Hosts, RemotePlanner
+from .told import HOST_HEADER, SNAPSHOT_PATH, SNAPSHOT_VERSION, HostTold, Incompatible, read_told, tell
+from .wake import magic_packet
+
+__all__ = [
+    "HOST_HEADER",
+    "SNAPSHOT_PATH",
+    "SNAPSHOT_VERSION",
+    "Host",
+    "HostSnapshot",
+    "HostState",
+    "HostTold",
+    "Hosts",
+    "Incompatible",
+    "RemotePlanner",
+    "magic_packet",
+    "read_told",
+    "tell",
+]

@@ -1,0 +1,242 @@
+"""One other host: asked now and then how it is; there, asleep, or gone.
+
+    unknown ─▶ up ⇄ down       asleep stands for down where it can be woken
+                │
+                └▶ incompatible, self: nothing is sent there
+
+A host that asks us something is asked back at once, so that one that comes again is not waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+
+from enginehouse.config import HostConfig
+from enginehouse.telemetry import get_logger
+from enginehouse_plugin.errors import LoadFailed
+
+from .told import HOST_HEADER, SNAPSHOT_PATH, HostTold, Incompatible, read_told
+from .wake import send_magic_packet
+
+if TYPE_CHECKING:
+    import httpx2
+
+HostState = Literal["unknown", "up", "down", "asleep", "incompatible", "self"]
+
+POLL_S: Final = 1.0
+"""A host that is there is asked so often."""
+ANSWER_S: Final = 2.0
+"""It has this long to answer."""
+MOST_S: Final = 30.0
+"""One that is not is asked less and less often, but as often as this."""
+_AGAIN_S: Final = 0.25
+_FAILURES: Final = 3
+"""So many questions in a row without an answer, and it is gone."""
+_PACKET_EVERY_S: Final = 3.0
+_MOST_BYTES: Final = 4 << 20
+
+log = get_logger()
+
+
+class HostSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """A host as it is known here: what it has `told` last, `age_s` ago."""
+
+    name: str
+    url: str
+    state: HostState
+    reason: str
+    can_wake: bool
+    told: HostTold | None
+    age_s: float | None
+
+
+class Host:
+    """The host called *name*; *on_change* hears of its state and of what it tells, when that is news.
+
+    `me` is how this host is called in the file, once that is known. *router* is this router's own name.
+    """
+
+    def __init__(self, name: str, config: HostConfig, router: str, on_change: Callable[[Host], None]) -> None:
+        self.name = name
+        self.config = config
+        self.state: HostState = "unknown"
+        self.reason = "not asked yet"
+        self.told: HostTold | None = None
+        self.me = ""
+        self._router = router
+        self._on_change = on_change
+        self._heard_at: float | None = None
+        self._failures = 0
+        self._tries = 0
+        self._nudge = asyncio.Event()
+        self._has_changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._http = _client(config)
+
+    def start(self) -> None:
+        """Begin to ask it."""
+        self._task = asyncio.create_task(self._watch(), name=f"host {self.name}")
+
+    async def close(self) -> None:
+        """Ask it no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        await self._http.aclose()
+
+    def nudge(self) -> None:
+        """Ask it now, unless it is known to be there."""
+        if self.state != "up":
+            self._tries = 0
+            self._nudge.set()
+
+    def snapshot(self) -> HostSnapshot:
+        """How it is now."""
+        return HostSnapshot(
+            name=self.name,
+            url=self.config.url,
+            state=self.state,
+            reason=self.reason,
+            can_wake=self.config.wake is not None,
+            told=self.told,
+            age_s=None if self._heard_at is None else time.monotonic() - self._heard_at,
+        )
+
+    async def awaken(self) -> None:
+        """Return when it is there; wake it where it sleeps.
+
+        Raises:
+            LoadFailed: it does not answer, and cannot be woken, or has not woken in time.
+        """
+        if self._is_up():
+            return
+        if self.config.wake is None:
+            raise LoadFailed(f"The host '{self.name}' does not answer: {self.reason}.", retryable=False)
+        began_at = time.monotonic()
+        log.info("host woken", host=self.name, mac=self.config.wake)
+        try:
+            async with asyncio.timeout(self.config.wake_timeout_s):
+                while not self._is_up():
+                    self._send_packet()
+                    self.nudge()
+                    self._has_changed.clear()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(_PACKET_EVERY_S):
+                            await self._has_changed.wait()
+        except TimeoutError:
+            told = f"The host '{self.name}' did not wake within {self.config.wake_timeout_s:g} s"
+            raise LoadFailed(f"{told} ({self.reason}).", retryable=False) from None
+        log.info("host awake", host=self.name, after_s=round(time.monotonic() - began_at, 1))
+
+    def _is_up(self) -> bool:
+        return self.state == "up"
+
+    def _send_packet(self) -> None:
+        try:
+            send_magic_packet(str(self.config.wake), self.config.wake_to)
+        except OSError as error:
+            log.warning("host not woken", host=self.name, reason=str(error))
+
+    async def _watch(self) -> None:
+        while True:
+            try:
+                self._hear(read_told(await self._ask()))
+                wait_s = POLL_S
+            except Incompatible as error:
+                self._failures = 0
+                self._set("incompatible", str(error))
+                wait_s = MOST_S
+            except Exception as error:  # noqa: BLE001  # whatever goes wrong with one host costs no other
+                wait_s = self._miss(error)
+            if self.state == "self":
+                return
+            self._nudge.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._nudge.wait()
+
+    async def _ask(self) -> bytes:
+        headers = {HOST_HEADER.decode(): self.me or "host", **_bearer(self.config)}
+        async with asyncio.timeout(2 * ANSWER_S):  # the client's own time is for each step
+            answer = await self._http.get(SNAPSHOT_PATH, headers=headers)
+        if answer.status_code != 200:
+            raise Incompatible(_refusal(answer.status_code))
+        body: bytes = answer.content
+        if len(body) > _MOST_BYTES:
+            raise Incompatible("what it tells of itself is too long")
+        return body
+
+    def _hear(self, told: HostTold) -> None:
+        self._failures = self._tries = 0
+        self._heard_at = time.monotonic()
+        before, self.told = self.told, told
+        if told.router == self._router:
+            self._set("self", "this host")
+        elif not self._set("up", f"answers, version {told.enginehouse}") and before != told:
+            self._on_change(self)
+
+    def _miss(self, error: Exception) -> float:
+        """Count a question that was not answered; returns when to ask again."""
+        self._failures += 1
+        self._tries += 1
+        if self.state == "up" and self._failures < _FAILURES:
+            return _AGAIN_S
+        reason = str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
+        self._set("asleep" if self.config.wake else "down", f"it does not answer ({reason})")
+        return min(MOST_S, POLL_S * 2.0 ** min(self._tries - 1, 10))
+
+    def _set(self, state: HostState, reason: str) -> bool:
+        """Change the state; returns whether that is news."""
+        before, self.state, self.reason = self.state, state, reason
+        if before == state:
+            return False
+        write = log.info if state in ("up", "self") else log.warning
+        write(f"host {state}", host=self.name, url=self.config.url, reason=reason)
+        self._has_changed.set()
+        self._on_change(self)
+        return True
+
+
+def _client(config: HostConfig) -> httpx2.AsyncClient:
+    """A client for *config*'s host. Authorities are read for HTTPS alone: that takes a while."""
+    import httpx2  # where there are hosts alone: commands need it not
+
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it has a line for each request
+    return httpx2.AsyncClient(
+        base_url=config.url, timeout=ANSWER_S, trust_env=False, verify=config.url.startswith("https:")
+    )
+
+
+def _refusal(status: int) -> str:
+    if status in (401, 403):
+        return "it refuses our key: give key_env or key_file, with a key for all models"
+    return f"it answers with status {status}, unlike a host of Enginehouse"
+
+
+def _bearer(config: HostConfig) -> dict[str, str]:
+    """The header with the key for *config*'s host.
+
+    Raises:
+        Incompatible: there is none where it should be.
+    """
+    if config.key_env is not None:
+        key = os.environ.get(config.key_env, "").strip()
+        if not key:
+            raise Incompatible(f"the environment variable {config.key_env} (key_env) is not set")
+    elif config.key_file is not None:
+        try:
+            key = Path(config.key_file).read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise Incompatible(f"the key in {config.key_file} (key_file) cannot be read: {error}") from error
+    else:
+        return {}
+    return {"authorization": f"Bearer {key}"}

@@ -1,0 +1,214 @@
+"""All other hosts, and what they are to this one: an instance of each model that they serve."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from enginehouse.config import HostConfig, ModelConfig, PlacementConfig
+from enginehouse.fleet.instance import HostedInstance
+from enginehouse.fleet.model import Model
+from enginehouse.fleet.plan import InstancePlan, ModelPlan
+from enginehouse.fleet.planner import FindWeights
+from enginehouse.fleet.snapshot import FleetSnapshot
+from enginehouse.telemetry import get_logger
+from enginehouse_plugin import BackendType
+from enginehouse_plugin.errors import EngineDied, EnginehouseError
+
+from .host import Host, HostSnapshot
+from .told import HostTold, ToldModel, tell
+
+BACKEND = "upstream"
+_UNKNOWN_CONTEXT = 1 << 20  # the host itself judges what is too long
+_DEFAULT_CONNECTIONS = 16
+
+log = get_logger()
+
+
+class RemotePlanner:
+    """What a load asks for a plan: there is one, once the host is awake."""
+
+    def __init__(self, host: Host, planned: InstancePlan) -> None:
+        self._host = host
+        self._planned = planned
+
+    async def settle(self, model: str, find_weights: FindWeights) -> ModelPlan:  # noqa: ARG002  # as planners have it
+        """See `Planner.settle`; waits for the host, and wakes it.
+
+        Raises:
+            LoadFailed: it does not answer.
+        """
+        await self._host.awaken()
+        return ModelPlan(instances=(self._planned,), rejected=())
+
+    def note_speed(self, planned: InstancePlan, tokens_s: float) -> None:
+        """Plan the same: a host chooses its placements itself."""
+
+    def rule_out(self, planned: InstancePlan, error: EnginehouseError) -> bool:  # noqa: ARG002
+        """See `Planner.rule_out`."""
+        return False
+
+
+class Around(Protocol):
+    """The fleet, as hosts see it."""
+
+    models: dict[str, Model]
+
+    def snapshot(self) -> FleetSnapshot:
+        """How it is now."""
+        ...
+
+    def host_remote(self, model: Model, planned: InstancePlan, planner: RemotePlanner) -> HostedInstance:
+        """An instance of *model* as *planned*, which is in no list yet."""
+        ...
+
+    def end(self, hosted: HostedInstance, reason: str) -> None:
+        """End *hosted*, which is in no list any more, when what runs there has ended."""
+        ...
+
+
+class Hosts:
+    """Those of *configs* by their names, for *fleet*; *backends* has what requests go to them by."""
+
+    def __init__(self, configs: Mapping[str, HostConfig], fleet: Around, backends: Mapping[str, BackendType]) -> None:
+        self.router = secrets.token_hex(8)
+        self._fleet = fleet
+        self._backend = backends.get(BACKEND)
+        self._hosts = {name: Host(name, config, self.router, self._changed) for name, config in configs.items()}
+        self._instances: dict[tuple[str, str], HostedInstance] = {}
+        if configs and self._backend is None:
+            log.error("hosts cannot be used", reason="install enginehouse-upstream, by which requests go to them")
+
+    def start(self) -> None:
+        """Begin to ask them."""
+        for host in self._hosts.values():
+            host.start()
+
+    async def close(self) -> None:
+        """Ask them no more."""
+        await asyncio.gather(*(host.close() for host in self._hosts.values()))
+
+    def instances(self) -> list[HostedInstance]:
+        """What they are here, also those that sleep."""
+        return list(self._instances.values())
+
+    def heard_from(self, name: str) -> None:
+        """Hear that the host called *name* has asked something: it is there, most likely."""
+        if (host := self._hosts.get(name)) is not None:
+            host.nudge()
+
+    def told(self) -> HostTold:
+        """What this host tells the others."""
+        return tell(self._fleet.snapshot(), self.router)
+
+    def snapshot(self) -> tuple[HostSnapshot, ...]:
+        """How they are now."""
+        return tuple(host.snapshot() for host in self._hosts.values())
+
+    def _changed(self, host: Host) -> None:
+        if host.state == "self":
+            for other in self._hosts.values():
+                other.me = host.name
+        self.settle()
+
+    def settle(self) -> None:
+        """Have the instances that the hosts' states, and the fleet's models, make."""
+        if self._backend is None:
+            return
+        wanted = {
+            (host.name, model): self._plan(host, self._fleet.models[model], told, self._backend)
+            for host in self._hosts.values()
+            for model, told in self._served(host).items()
+            if model in self._fleet.models
+        }
+        for (name, model), hosted in list(self._instances.items()):
+            plan = wanted.get((name, model))
+            if plan is None or plan != hosted.planned or hosted.state == "closed":
+                del self._instances[name, model]
+                self._take(hosted, self._hosts[name], plan)
+        for (name, model), plan in wanted.items():
+            if (name, model) not in self._instances:
+                self._instances[name, model] = self._fleet.host_remote(
+                    self._fleet.models[model], plan, RemotePlanner(self._hosts[name], plan)
+                )
+        self._arrange()
+
+    def _served(self, host: Host) -> dict[str, ToldModel | None]:
+        """The models that *host* serves, or would if it were woken; one that was never heard from may serve any."""
+        if host.state == "up" and host.told is not None:
+            return {} if host.told.state == "draining" else dict(host.told.models)
+        if host.state == "asleep":
+            return dict(host.told.models) if host.told is not None else dict.fromkeys(self._fleet.models)
+        return {}
+
+    def _plan(self, host: Host, model: Model, told: ToldModel | None, backend: BackendType) -> InstancePlan:
+        config: ModelConfig = model.config
+        features = None if told is None else told.features
+        options: dict[str, Any] = {
+            "server": "enginehouse",
+            "features": "all" if features is None else features,
+            "max_connections": (told.capacity if told is not None else 0) or _DEFAULT_CONNECTIONS,
+            "connect_timeout_s": 2.0,
+            "probe_timeout_s": 5.0,
+            "health_interval_s": 5.0,
+            "identity_request": False,
+            "from_host": host.me or "host",
+            "key_env": host.config.key_env,
+            "key_file": host.config.key_file,
+        }
+        placement = PlacementConfig(
+            backend=BACKEND, source=host.config.url, options=msgspec.convert(options, backend.options)
+        )
+        context_tokens = told.context_tokens if told is not None else None
+        return InstancePlan(
+            id=f"{model.name}@{host.name}",
+            model=model.name,
+            index=len(config.placements) if told is None else told.index,
+            placement=placement,
+            backend=backend,
+            devices=(),
+            context_tokens=context_tokens or config.said_context or _UNKNOWN_CONTEXT,
+            reason=f"the host '{host.name}' serves it",
+            host=host.name,
+        )
+
+    def _take(self, hosted: HostedInstance, host: Host, plan: InstancePlan | None) -> None:
+        """Take *hosted* out: at once if its host is gone, else when its requests have ended."""
+        model = self._fleet.models.get(hosted.model)
+        if model is not None:
+            model.instances = [one for one in model.instances if one is not hosted]
+        if host.state != "up":
+            hosted.abandon(EngineDied(f"The host '{host.name}' has gone: {host.reason}."))
+        changed = "what the host tells of it has changed" if plan is not None else "the host does not serve it"
+        self._fleet.end(hosted, changed if host.state == "up" else host.reason)
+
+    def _arrange(self) -> None:
+        """Put instances of hosts that are there beside a model's own; where there is none, those of sleeping hosts."""
+        for model in self._fleet.models.values():
+            own = [hosted for hosted in model.instances if hosted.planned.host is None]
+            there, asleep = self._of(model.name)
+            model.instances = [*own, *there] or asleep
+            model.sleepers = tuple(
+                hosted for hosted in asleep if self._hosts[str(hosted.planned.host)].config.wake_when == "prefer"
+            )
+            for hosted in there:
+                told = self._told(hosted)
+                if told is not None and told.state in ("ready", "loading") and hosted.state in ("unloaded", "failed"):
+                    hosted.load()
+
+    def _of(self, model: str) -> tuple[list[HostedInstance], list[HostedInstance]]:
+        """The instances of *model* at hosts that are there, and at those that sleep."""
+        there: list[HostedInstance] = []
+        asleep: list[HostedInstance] = []
+        for (name, of_model), hosted in self._instances.items():
+            if of_model == model:
+                (there if self._hosts[name].state == "up" else asleep).append(hosted)
+        return there, asleep
+
+    def _told(self, hosted: HostedInstance) -> ToldModel | None:
+        told = self._hosts[str(hosted.planned.host)].told
+        return None if told is None else told.models.get(hosted.model)

@@ -1,0 +1,119 @@
+"""What a host tells the others of itself. Hosts are updated one by one, so that it has a version.
+
+A reader leaves out fields that it does not know, and refuses another `version`: that is raised when something old
+readers rely on changes its meaning.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from enginehouse import __version__
+from enginehouse.fleet.snapshot import FleetSnapshot, InstanceSnapshot
+
+SNAPSHOT_VERSION: Final = 1
+SNAPSHOT_PATH: Final = "/hosts/snapshot"
+HOST_HEADER: Final = b"x-enginehouse-host"
+"""Names the host that asks: such a request is served by the host that gets it, and goes no further."""
+
+
+class ToldModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A model as its host serves it: by the placement `index`. `features` are None until it has loaded there."""
+
+    index: int
+    state: str
+    reason: str = ""
+    features: tuple[str, ...] | None = None
+    limits: dict[str, int] = {}
+    context_tokens: int | None = None
+    capacity: int = 0
+    running: int = 0
+    waiting: int = 0
+
+
+class ToldDevice(msgspec.Struct, frozen=True, kw_only=True):
+    """A device of a host."""
+
+    id: str
+    name: str
+    memory_bytes: int
+
+
+class HostTold(msgspec.Struct, frozen=True, kw_only=True):
+    """A host at one moment: the models that have a place there. `router` tells running routers apart."""
+
+    version: int
+    enginehouse: str
+    router: str
+    state: str
+    models: dict[str, ToldModel] = {}
+    devices: tuple[ToldDevice, ...] = ()
+
+
+class _Version(msgspec.Struct, frozen=True):
+    version: int
+
+
+class Incompatible(Exception):
+    """A host tells of itself in another version, or what answers is none."""
+
+
+encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(HostTold).decode
+_decode_version = msgspec.json.Decoder(_Version).decode
+
+
+def read_told(body: bytes) -> HostTold:
+    """What a host has told in *body*.
+
+    Raises:
+        Incompatible: it is of another version, or is something else.
+    """
+    try:
+        version = _decode_version(body).version
+        if version != SNAPSHOT_VERSION:
+            older = "that host" if version < SNAPSHOT_VERSION else "this one"
+            raise Incompatible(
+                f"it tells of itself in version {version}, this one reads version {SNAPSHOT_VERSION}: update {older}"
+            )
+        return _decode(body)
+    except msgspec.DecodeError as error:
+        raise Incompatible(f"it does not answer like a host of Enginehouse ({error})") from error
+
+
+def tell(fleet: FleetSnapshot, router: str) -> HostTold:
+    """What the host of *fleet* tells, whose running router is called *router*: its own instances alone."""
+    models: dict[str, ToldModel] = {}
+    for name, model in fleet.models.items():
+        own = [instance for instance in model.instances if instance.planned.host is None]
+        if own:
+            models[name] = _told(own)
+    return HostTold(
+        version=SNAPSHOT_VERSION,
+        enginehouse=__version__,
+        router=router,
+        state=fleet.state,
+        models=models,
+        devices=tuple(
+            ToldDevice(id=device.id, name=device.name, memory_bytes=device.memory_bytes) for device in fleet.devices
+        ),
+    )
+
+
+def _told(own: list[InstanceSnapshot]) -> ToldModel:
+    ready = [instance for instance in own if instance.state == "ready"]
+    shown = next(iter(ready), own[0])
+    capabilities = shown.capabilities
+    return ToldModel(
+        index=shown.planned.index,
+        state=shown.state,
+        reason=shown.reason,
+        features=None if capabilities is None else tuple(sorted(capabilities.features)),
+        limits=dict(capabilities.limits) if capabilities else {},
+        context_tokens=capabilities.context_tokens if capabilities else None,
+        capacity=sum(instance.capacity for instance in ready),
+        running=sum(instance.running for instance in ready),
+        waiting=sum(instance.waiting for instance in ready),
+    )

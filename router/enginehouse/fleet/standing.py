@@ -1,0 +1,45 @@
+"""How an instance stands to its certificate."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from enginehouse.certificates import NO_STANDING, Certificates, Standing
+from enginehouse.config import Trust
+from enginehouse.telemetry import get_logger
+from enginehouse_plugin import Placement
+
+from .plan import InstancePlan
+
+AGAIN_S = 300.0
+"""Between two looks at a server that somebody else runs."""
+
+log = get_logger()
+
+
+async def standing_of(
+    planned: InstancePlan,
+    placement: Placement,
+    certificates: Certificates | None,
+    trust: Trust,
+    before: Standing | None = None,
+) -> Standing:
+    """Compare what was loaded as *planned* for *placement* with its certificate, and log what is new since *before*."""
+    standing = NO_STANDING
+    if certificates is not None:
+        standing = await certificates.assess(planned.backend, placement, planned.devices, before)
+    if before is not None and (standing.state, standing.reason) == (before.state, before.reason):
+        return standing
+    if standing.state == "current":
+        log.info("instance certified", instance=planned.id, model=planned.model, proven=len(standing.proven))
+    elif standing.state != "none" or trust == "proven":
+        log.warning("instance not certified", instance=planned.id, model=planned.model, reason=standing.reason)
+    return standing
+
+
+async def assess_again(planned: InstancePlan, assess: Callable[[], Awaitable[None]]) -> None:
+    """Call *assess* now and then, for as long as nobody cancels it, where what answers may change behind a URL."""
+    while not planned.devices:
+        await asyncio.sleep(AGAIN_S)
+        await assess()

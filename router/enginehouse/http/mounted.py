@@ -1,0 +1,64 @@
+"""What is mounted now: which endpoint stands at each path, whose models at each prefix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from enginehouse.config import Config
+from enginehouse.dialects.endpoint import Endpoint
+from enginehouse.dialects.mounts import Mount, mounts
+from enginehouse.dialects.openai.responses.kept import KeptResponses
+from enginehouse_plugin import Profile
+
+from .ways import Ways
+
+OWN_PREFIX = "/v1"
+
+
+class Mounted:
+    """The mounts of the configuration in force, *config* at first, with *profiles* beside the built-in ones.
+
+    `mounts` begin with the server's own. `endpoints` has by path the first endpoint there, and the ways to all (None
+    where every request means the first), and `kept` what they keep; `models` has by prefix the ways to the mounts, this
+    server's own in any case.
+    """
+
+    mounts: tuple[Mount, ...]
+    endpoints: dict[str, tuple[Endpoint, Ways[Endpoint] | None]]
+    models: dict[str, Ways[Mount]]
+
+    def __init__(self, config: Config, profiles: Mapping[str, Profile]) -> None:
+        self._profiles = profiles
+        self.kept = KeptResponses(config.responses)
+        self.follow(config)
+
+    def follow(self, config: Config) -> None:
+        """Mount what *config* says, from now on."""
+        self.mounts = mounts(config, self._profiles, self.kept)
+        self.endpoints = _ways_to_endpoints(self.mounts)
+        self.models = _ways_to_mounts(self.mounts)
+
+    @property
+    def hosts(self) -> list[str]:
+        """The names of hosts that lead to mounts."""
+        return [host for mount in self.mounts for host in mount.hosts]
+
+
+def _ways_to_endpoints(mounted: Sequence[Mount]) -> dict[str, tuple[Endpoint, Ways[Endpoint] | None]]:
+    first: dict[str, Endpoint] = {}
+    ways: dict[str, Ways[Endpoint]] = {}
+    for mount in mounted:
+        for endpoint in mount.endpoints:
+            first.setdefault(endpoint.path, endpoint)
+            ways.setdefault(endpoint.path, Ways()).add(mount, endpoint)
+    return {path: (first[path], None if found.only else found) for path, found in ways.items()}
+
+
+def _ways_to_mounts(mounted: Sequence[Mount]) -> dict[str, Ways[Mount]]:
+    ways: dict[str, Ways[Mount]] = {}
+    for mount in mounted:
+        ways.setdefault(mount.prefix, Ways()).add(mount, mount)
+    if OWN_PREFIX not in ways:
+        ways[OWN_PREFIX] = Ways()
+        ways[OWN_PREFIX].add(mounted[0], mounted[0])
+    return ways

@@ -1,0 +1,85 @@
+"""The routes under `/admin` that steer a running router, and have it explain itself."""
+
+from __future__ import annotations
+
+import asyncio
+
+from litestar import Response, route
+from litestar.enums import HttpMethod
+from litestar.handlers.http_handlers import HTTPRouteHandler
+
+from enginehouse.accounts import KeyRing
+from enginehouse.config import ConfigError
+from enginehouse.dialects import steering as bodies
+from enginehouse.dialects.refusals import NotFound
+from enginehouse.fleet import Fleet, HostedInstance, explain_request
+from enginehouse.live import Live
+from enginehouse.telemetry import get_logger
+
+from .guard import AdminGuard, AnyRequest, json_response
+from .mounted import Mounted
+
+log = get_logger()
+
+
+def steering_routes(live: Live, fleet: Fleet, keys: KeyRing, mounted: Mounted) -> list[HTTPRouteHandler]:
+    """Return the handlers. A request to explain is one by the first of *mounted*.
+
+    An order is begun and answered with how its instances are then; it goes on by itself.
+    """
+    guards = [AdminGuard(keys)]
+    orders = _Orders()
+
+    @route("/admin/reload", http_method=[HttpMethod.POST], guards=guards)
+    async def reload(request: AnyRequest) -> Response[bytes]:
+        asked = bodies.decode_reload(await request.body())
+        try:
+            changes = await live.reload(is_trial=asked.dry_run)
+        except ConfigError as error:
+            raise bodies.InvalidConfiguration(str(error), where=error.where) from error
+        return json_response(bodies.encode(bodies.reloaded(changes, is_applied=not asked.dry_run)))
+
+    @route("/admin/instances", http_method=[HttpMethod.GET], guards=guards, sync_to_thread=False)
+    def instances() -> Response[bytes]:
+        return json_response(bodies.encode(bodies.shown_instances(fleet.snapshot())))
+
+    @route("/admin/instances/{order:str}", http_method=[HttpMethod.POST], guards=guards)
+    async def order(request: AnyRequest) -> Response[bytes]:
+        name = str(request.path_params["order"])
+        if name not in orders.known:
+            raise NotFound(request.scope["path"])
+        asked = bodies.decode_order(await request.body())
+        found = fleet.named(model=asked.model, instance=asked.instance)
+        for hosted in found:
+            log.info("order", order=name, instance=hosted.id)
+            orders.give(name, hosted, asked)
+        await asyncio.sleep(0)  # what it begins shows
+        return json_response(bodies.encode(bodies.shown_instances(fleet.snapshot(), [hosted.id for hosted in found])))
+
+    @route("/admin/explain", http_method=[HttpMethod.POST], guards=guards)
+    async def explain(request: AnyRequest) -> Response[bytes]:
+        call = mounted.mounts[0].endpoints[0].decode(await request.body(), "explained", {})
+        return json_response(bodies.encode(explain_request(call.request, fleet.model(call.model))))
+
+    return [reload, instances, order, explain]
+
+
+class _Orders:
+    """Gives orders to instances; those that take their time are tasks."""
+
+    known = ("load", "unload", "pin", "drain")
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def give(self, name: str, hosted: HostedInstance, asked: bodies.Order) -> None:
+        """Have *hosted* do what is ordered."""
+        if name == "load":
+            hosted.load()
+        elif name == "pin":
+            hosted.pin(asked.pinned)
+        else:
+            work = hosted.unload(asked.timeout_s) if name == "unload" else hosted.drain(asked.timeout_s)
+            task = asyncio.create_task(work)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,1 @@
+"""Several routers as the hosts of one fleet."""

@@ -1,0 +1,147 @@
+"""Engines that are stopped in each phase of their life, and a stopped guardian of a dead engine.
+
+Each must be noticed within a stated time, while everything else says so, and be answered again after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+import psutil
+from tests.siege.client import Answer
+from tests.siege.house import SERVER, House, house, tiny
+from tests.siege.verdict import SIZE, Scenario, Verdict
+
+ENGINES = ("llamacpp", "mlx", "vllm")
+VLLM_PYTHON = "ENGINEHOUSE_VLLM_PYTHON"
+_LOAD_NOTICE_S = 75.0  # 60 s of doing nothing, looked at each 5 s
+_MOST_TO_LOAD_S = 900.0
+_SLACK_S = 15.0  # of a machine that others use
+_LONG = "word " * 1500
+
+Stop = Callable[[House], None]
+
+
+def hang_timeout_s() -> float:
+    """The limit that the routers of this scenario get: their own default, or a short one."""
+    return 60.0 if SIZE.is_full else 6.0
+
+
+def _guardians(running: House) -> list[psutil.Process]:
+    return [
+        process for process in running.router.children() if any("guardian.py" in word for word in process.cmdline())
+    ]
+
+
+def _of_engines(running: House) -> list[psutil.Process]:
+    return [process for guardian in _guardians(running) for process in guardian.children(recursive=True)]
+
+
+def stop_all(running: House) -> None:
+    """Stop every process of the engine."""
+    for process in _of_engines(running):
+        process.send_signal(signal.SIGSTOP)
+
+
+def stop_innermost(running: House) -> None:
+    """Stop the last processes of the engine alone: what stands before them lives and answers."""
+    for process in _of_engines(running):
+        if not process.children():
+            process.send_signal(signal.SIGSTOP)
+
+
+def stop_guardian(running: House) -> None:
+    """Stop the guardian, and kill the engine behind it."""
+    engines = _of_engines(running)
+    for guardian in _guardians(running):
+        guardian.send_signal(signal.SIGSTOP)
+    for process in engines:
+        process.kill()
+
+
+async def _ask(running: House, **fields: object) -> Answer:
+    async with running.client(timeout_s=600) as client:
+        message = {"role": "user", "content": "Hello."}
+        return await client.chat({"model": "tiny", "max_tokens": 4, "messages": [message], **fields})
+
+
+def _config(backend: str, load: str = "start") -> str:
+    placed = tiny(backend=backend, **({"slots": 4} if backend != "vllm" else {"max_sequences": 4, "cache_gib": 1}))
+    if backend == "vllm":
+        placed = placed.replace('"slots" = 4, ', "").replace("slots = 4, ", "")
+        placed = placed.replace("options =", f'python = "{os.environ[VLLM_PYTHON]}"\noptions =')
+    placed = placed.replace("context_tokens = 2048", f'context_tokens = 2048\nqueue_timeout_s = 300\nload = "{load}"')
+    return SERVER.replace("port = 0", f"port = 0\nhang_timeout_s = {hang_timeout_s()}") + placed
+
+
+async def _noticed(running: House, since: float, failures: int) -> float:
+    """Wait for the next failure in the log; the time from *since* to it."""
+    async with asyncio.timeout(600):
+        while len(running.events("instance failed")) <= failures:  # noqa: ASYNC110  # another process
+            await asyncio.sleep(0.05)
+    return time.monotonic() - since
+
+
+async def _phase(verdict: Verdict, running: House, phase: str, stop: Stop, limit_s: float) -> None:
+    """Stop the engine in *phase*, and write down how long it took."""
+    failures = len(running.events("instance failed"))
+    asked: list[asyncio.Task[Answer]] = []
+    if phase == "prefill":
+        asked = [
+            asyncio.create_task(_ask(running, messages=[{"role": "user", "content": f"{n} {_LONG}"}])) for n in range(4)
+        ]
+        await asyncio.sleep(0.05)
+    elif phase == "streaming":
+        asked = [asyncio.create_task(_ask(running, stream=True, max_tokens=1500, logit_bias={"2": -100}))]
+        await asyncio.sleep(0.5)
+    elif phase == "loading":
+        asked = [asyncio.create_task(_ask(running))]
+        async with asyncio.timeout(60):
+            while not _of_engines(running):  # noqa: ASYNC110  # another process
+                await asyncio.sleep(0.001)
+    stop(running)
+    stopped_at = time.monotonic()
+    noticed_s = await _noticed(running, stopped_at, failures)
+    if phase != "loading":  # a model that loads for the first request is not waited for
+        async with running.client() as client:
+            verdict.expect((await client.get("/ready")).status == 503, f"{phase}: /ready says that all is well")
+    again = await _ask(running)
+    answered_s = time.monotonic() - stopped_at
+    verdict.counts[f"{phase}, noticed after s"] = round(noticed_s, 1)
+    verdict.counts[f"{phase}, answered after s"] = round(answered_s, 1)
+    verdict.expect(noticed_s < limit_s, f"{phase}: noticed after {noticed_s:.1f} s")
+    verdict.expect(again.status == 200, f"{phase}: {again.status} {again.body[:200]!r}")
+    for answer in await asyncio.gather(*asked):
+        ended = b'"engine_died"' in answer.body if phase == "streaming" else answer.status == 200
+        verdict.expect(ended, f"{phase}: a request ended with {answer.status} {answer.body[-200:]!r}")
+
+
+async def _stopped(backend: str) -> Verdict:
+    verdict = Verdict(f"{backend} stopped")
+    if backend == "vllm" and VLLM_PYTHON not in os.environ:
+        verdict.counts["left out"] = f"{VLLM_PYTHON} names no interpreter"
+        return verdict
+    limit_s = hang_timeout_s() * 7 / 6 + _SLACK_S
+    if sys.platform.startswith("linux"):
+        async with house(_config(backend, load="first_request"), ready=False) as running:
+            await _phase(verdict, running, "loading", stop_all, _LOAD_NOTICE_S + _SLACK_S)
+    async with house(_config(backend), ready=False) as running:
+        await running.wait_ready(_MOST_TO_LOAD_S)
+        for phase in ("idle", "prefill", "streaming"):
+            await _phase(verdict, running, phase, stop_all, limit_s)
+        if backend == "vllm":
+            await _phase(verdict, running, "idle, its core alone", stop_innermost, limit_s)
+        await _phase(verdict, running, "idle, its guardian stopped and it dead", stop_guardian, limit_s)
+        verdict.counts["hangs counted"] = (await running.metrics())[
+            'enginehouse_instance_hangs_total{model="tiny",instance="tiny#0"}'
+        ]
+    return verdict
+
+
+SCENARIOS: dict[str, Scenario] = {f"stopped-{backend}": functools.partial(_stopped, backend) for backend in ENGINES}

@@ -1,0 +1,139 @@
+"""The routes under `/admin` that steer a running router, and who may use them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from tests.unit.conftest import CPU, House, turn_until
+
+from enginehouse.accounts import hash_secret
+from enginehouse.assembly import build
+from enginehouse.config import Config, ConfigError, KeyConfig, MountConfig
+from enginehouse.plugins import Plugins
+from enginehouse_plugin import API_VERSION, hookimpl
+
+OWNER = {"authorization": "Bearer owner"}
+KEYS = tuple(KeyConfig(name=name, sha256=hash_secret(name), admin=name == "owner") for name in ("owner", "user"))
+
+
+class Running:
+    """A router, a client of it, and the configuration that it reads next (an exception is raised)."""
+
+    def __init__(self, built: Any, client: httpx.AsyncClient, config: Config) -> None:
+        self.built = built
+        self.client = client
+        self.config = config
+        self.next: Config | Exception = config
+
+    def read(self) -> Config:
+        if isinstance(self.next, Exception):
+            raise self.next
+        return self.next
+
+
+@pytest.fixture
+async def running(house: House) -> AsyncIterator[Running]:
+    class Scripted:
+        enginehouse_api = API_VERSION
+
+        @hookimpl
+        def enginehouse_backends(self) -> Any:
+            return [house.script.type()]
+
+    plugins = Plugins()
+    plugins.add(Scripted(), "scripted")
+    config = msgspec.structs.replace(house.config(), keys=KEYS)
+    made: list[Running] = []
+    built = build(config, plugins, devices=(CPU,), read=lambda: made[0].read())
+    built.fleet.start()
+    transport = httpx.ASGITransport(built.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        made.append(Running(built, client, config))
+        yield made[0]
+    await built.fleet.close()
+    built.close()
+
+
+async def test_only_a_key_for_it_reloads(running: Running) -> None:
+    refused = [await running.client.post("/admin/reload", headers=by) for by in ({}, {"authorization": "Bearer user"})]
+    assert [answer.status_code for answer in refused] == [401, 403]
+    assert (await running.client.post("/admin/reload", headers=OWNER)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "page", [{"origin": "https://chat.example.org"}, {"origin": "null"}, {"sec-fetch-site": "cross-site"}]
+)
+async def test_no_page_of_another_origin_reloads_whatever_key_it_has(running: Running, page: dict[str, str]) -> None:
+    server = msgspec.structs.replace(running.config.server, cors_origins=("https://chat.example.org",))
+    running.built.live.apply(msgspec.structs.replace(running.config, server=server))
+    answer = await running.client.post("/admin/reload", headers=OWNER | page)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "origin_not_allowed")
+    own = await running.client.post("/admin/reload", headers=OWNER | {"origin": "http://localhost"})
+    assert own.status_code == 200
+
+
+async def test_without_keys_nobody_reloads_by_the_network(running: Running) -> None:
+    running.built.live.apply(msgspec.structs.replace(running.config, keys=()))
+    answer = await running.client.post("/admin/reload", headers=OWNER)
+    assert answer.status_code == 403
+    assert "admin_socket" in answer.json()["error"]["message"]
+
+
+async def test_a_reload_tells_what_it_changes_and_what_needs_a_restart(running: Running, house: House) -> None:
+    server = msgspec.structs.replace(running.config.server, port=1, keep_alive_s=1.0)
+    running.next = msgspec.structs.replace(house.config("m", "n"), server=server, keys=KEYS)
+    told = {
+        "changed": [{"key": "server.keep_alive_s", "change": "changed"}, {"key": 'models."n"', "change": "added"}],
+        "needs_restart": [{"key": "server.port", "change": "changed"}],
+    }
+    trial = await running.client.post("/admin/reload", headers=OWNER, json={"dry_run": True})
+    assert trial.json() == {"applied": False, **told}
+    assert running.built.live.config is running.config
+    assert (await running.client.post("/admin/reload", headers=OWNER)).json() == {"applied": True, **told}
+    assert running.built.live.config.server.keep_alive_s == 1.0
+    assert running.built.live.config.server.port == running.config.server.port
+    assert list(running.built.fleet.models) == ["m", "n"]
+
+
+async def test_what_cannot_be_used_changes_nothing_and_is_named(running: Running) -> None:
+    running.next = ConfigError("it is wrong.", file="house.toml", where="line 3", fix="Mend it.")
+    answer = await running.client.post("/admin/reload", headers=OWNER)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (400, "invalid_configuration", "line 3")
+    assert error["message"] == "house.toml: line 3: it is wrong. Mend it."
+    assert running.built.live.config is running.config
+
+
+async def test_what_only_together_with_the_rest_cannot_be_used_changes_nothing(running: Running) -> None:
+    """Each mount by itself could be used."""
+    mounts = tuple(MountConfig(profile="openai", path="/team") for _ in range(2))
+    running.next = msgspec.structs.replace(running.config, mounts=mounts)
+    answer = await running.client.post("/admin/reload", headers=OWNER)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "mounts[1]")
+    assert running.built.live.config is running.config
+
+
+async def test_a_request_is_explained_and_not_sent(running: Running, house: House) -> None:
+    await turn_until(lambda: house.script.instances != [] and running.built.fleet.snapshot().state == "ready")
+    asked = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    told = (await running.client.post("/admin/explain", headers=OWNER, json=asked)).json()
+    assert (told["instance"], told["refusal"]) == ("m#0", None)
+    (one,) = told["considered"]
+    assert (one["instance"], one["host"], one["could"]) == ("m#0", None, True)
+    assert one["reason"] == "chosen: 0 of 2 slots taken, 0 wait; runs on cpu (Test CPU)"
+    lacking = (await running.client.post("/admin/explain", headers=OWNER, json={**asked, "seed": 1})).json()
+    assert lacking["instance"] is None
+    assert "seed" in lacking["refusal"]
+    assert not lacking["considered"][0]["could"]
+    assert not house.script.requests
+    unread = await running.client.post("/admin/explain", headers=OWNER, json={"model": "m"})
+    assert (unread.status_code, unread.json()["error"]["param"]) == (400, "messages")
+
+
+async def test_a_field_that_a_reload_does_not_know_is_refused(running: Running) -> None:
+    answer = await running.client.post("/admin/reload", headers=OWNER, json={"dry": True})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "dry")
