@@ -173,5 +173,16 @@ def test_errors_are_the_sdks_own(client: Anthropic, serve: Serve) -> None:
         assert friend.messages.count_tokens(model=MODEL, messages=QUESTION).input_tokens > 10
 
 
+def test_models_are_listed_page_by_page_and_shown(client: Anthropic) -> None:
+    listed = list(client.models.list(limit=1))  # the SDK asks for page after page
+    assert MODEL in {model.id for model in listed}
+    shown = client.models.retrieve(MODEL)
+    assert (shown.id, shown.type, shown.lifecycle) == (MODEL, "model", "active")
+    with pytest.raises(anthropic.BadRequestError, match="limit"):
+        client.models.list(limit=0)
+    with pytest.raises(anthropic.NotFoundError):
+        client.models.retrieve("nobody")
+
+
 def test_the_root_answers_whoever_looks_whether_a_server_is_there(http: httpx.Client) -> None:
     assert http.head("/").status_code == 200

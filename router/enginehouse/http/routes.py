@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -17,10 +17,14 @@ from litestar.handlers.http_handlers import HTTPRouteHandler
 from enginehouse import __version__
 from enginehouse.accounts import KeyRing
 from enginehouse.certificates import Standing
+from enginehouse.dialects.anthropic import models as anthropic_models
+from enginehouse.dialects.anthropic.errors import AnthropicErrors
+from enginehouse.dialects.anthropic.models import page_in, speaks_anthropic
 from enginehouse.dialects.endpoint import Named
 from enginehouse.dialects.mounts import Mount
 from enginehouse.dialects.openai import models as bodies
 from enginehouse.dialects.openai.openapi import document
+from enginehouse.dialects.profiles import built_in
 from enginehouse.dialects.refusals import NotFound
 from enginehouse.fleet import Default, ModelNotFound, ModelSnapshot
 from enginehouse.live import Live
@@ -33,6 +37,8 @@ from .admit import authorization_in, check_key
 from .mounted import Mounted
 
 Connection = ASGIConnection[Any, Any, Any, Any]  # user, auth and state are not used
+
+_anthropic_errors = AnthropicErrors(built_in()["openai"], {})
 
 _read = partial(route, http_method=[HttpMethod.GET, HttpMethod.HEAD])  # HEAD: some load balancers probe with it
 
@@ -107,6 +113,7 @@ def model_routes(
     created = int(time.time())
 
     @_read([f"{prefix}/models" for prefix in prefixes], sync_to_thread=False)
+    @_in_its_dialect
     def list_models(request: Request[Any, Any, Any]) -> Response[bytes]:
         mount = mount_of(request, request.scope["path"].rstrip("/").removesuffix("/models"), mounted, keys)
         models = service.snapshot().models
@@ -116,9 +123,12 @@ def model_routes(
             for name, named in mount.names.items()
             if scope.allows_model(named.model)
         ]
+        if speaks_anthropic(_named(request)):
+            return _json(anthropic_models.model_page(cards, page_in(request.scope["query_string"])))
         return _json(bodies.model_list(cards))
 
     @_read([f"{prefix}/models/{{model_id:path}}" for prefix in prefixes], sync_to_thread=False)
+    @_in_its_dialect
     def show_model(request: Request[Any, Any, Any]) -> Response[bytes]:
         # Not a parameter of its own: how one is declared differs between Litestar's versions.
         below = str(request.path_params["model_id"])
@@ -129,9 +139,30 @@ def model_routes(
         named = mount.names.get(name)
         if named is None or not keys.scope(key_of(request, keys)).allows_model(named.model):
             raise ModelNotFound(name, known=mount.names)
-        return _json(bodies.model_card(_card(name, named, service.model(named.model), mount.label, created)))
+        card = _card(name, named, service.model(named.model), mount.label, created)
+        tell = anthropic_models.model_info if speaks_anthropic(_named(request)) else bodies.model_card
+        return _json(tell(card))
 
     return [list_models, show_model]
+
+
+def _in_its_dialect(
+    answer: Callable[[Request[Any, Any, Any]], Response[bytes]],
+) -> Callable[[Request[Any, Any, Any]], Response[bytes]]:
+    """Have the errors of *answer* told in the form of the dialect that its client speaks."""
+
+    def answered(request: Request[Any, Any, Any]) -> Response[bytes]:
+        try:
+            return answer(request)
+        except EnginehouseError as error:
+            if not speaks_anthropic(_named(request)):
+                raise
+            reply = _anthropic_errors.describe(error)
+            headers = {name.decode(): value.decode() for name, value in reply.headers}
+            return Response(reply.body, status_code=reply.status, headers=headers, media_type=MediaType.JSON)
+
+    answered.__name__ = answer.__name__  # the name of a handler, by which the framework tells it from others
+    return answered
 
 
 def mount_of(request: Request[Any, Any, Any], prefix: str, mounted: Mounted, keys: KeyRing) -> Mount:

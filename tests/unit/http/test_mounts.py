@@ -116,6 +116,26 @@ async def test_a_pattern_stands_for_names_that_nobody_else_has_and_is_not_listed
         assert [card["id"] for card in (await client.get("/claude/v1/models")).json()["data"]] == ["ice"]
 
 
+async def test_whoever_speaks_anthropic_hears_of_models_in_that_form(serve: Serve) -> None:
+    names = {"ice": "m", "snow": "m"}
+    async with serve(MountConfig(profile="openai", path="/claude", models=names), keys=KEYS) as client:
+        named = {"x-api-key": "bob"}
+        page = (await client.get("/claude/v1/models?limit=1", headers=named)).json()
+        assert ([model["id"] for model in page["data"]], page["has_more"]) == (["ice"], True)
+        assert (await client.get("/claude/v1/models/snow", headers=named)).json()["type"] == "model"
+        both = {"anthropic-version": "2023-06-01", "authorization": "Bearer bob"}
+        assert (await client.get("/claude/v1/models?after_id=ice", headers=both)).json()["last_id"] == "snow"
+        plain = await client.get("/claude/v1/models", headers={"authorization": "Bearer bob"})
+        assert plain.json()["object"] == "list"
+        for path, headers, status, kind in (
+            ("?limit=0", named, 400, "invalid_request_error"),
+            ("/nobody", named, 404, "not_found_error"),
+            ("", {"x-api-key": "eve"}, 401, "authentication_error"),
+        ):
+            refused = await client.get(f"/claude/v1/models{path}", headers=headers)
+            assert (refused.status_code, refused.json()["error"]["type"]) == (status, kind)
+
+
 async def test_a_mount_without_messages_has_no_such_route(serve: Serve) -> None:
     async with serve(MountConfig(profile="dos-ai", path="/dos")) as client:
         assert (await client.post("/dos/v1/messages", json={})).status_code == 404

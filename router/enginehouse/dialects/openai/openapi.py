@@ -114,11 +114,16 @@ def failures(replies: dict[str, ErrorReply] | list[BaseException]) -> Json:
 
 # ---- the small routes ----
 
+_IN_ANTHROPICS_FORM = (
+    "A request with `anthropic-version`, or with its key in `x-api-key`, gets what Anthropic's Models API says."
+)
+
 
 def _models_operation(mark: str) -> Json:
     return {
         "operationId": f"listModels{mark}",
         "summary": "List the models",
+        "description": _IN_ANTHROPICS_FORM,
         "security": [{}, {"key": []}],
         "responses": {"200": json_body("All models, with what each can do.", ModelList), **failures([_NO_KEY])},
     }
@@ -128,7 +133,7 @@ def _model_operation(mark: str) -> Json:
     return {
         "operationId": f"retrieveModel{mark}",
         "summary": "Show one model",
-        "description": "An ID may hold slashes; they may be written as they are.",
+        "description": f"An ID may hold slashes; they may be written as they are. {_IN_ANTHROPICS_FORM}",
         "security": [{}, {"key": []}],
         "parameters": [
             {"name": "model_id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}

@@ -26,6 +26,7 @@ from enginehouse.dialects.openai.chat.answers import (
     TopEntry,
     Usage,
 )
+from enginehouse.dialects.openai.running_usage import RunningUsage
 from enginehouse.wire import sse
 from enginehouse_plugin.errors import EngineProtocolError
 from enginehouse_plugin.events import (
@@ -43,12 +44,15 @@ from enginehouse_plugin.events import (
 
 DONE = sse.event(b"[DONE]")
 
+
+def _end_with(usage: bytes) -> tuple[bytes, bytes]:
+    """Ends of a chunk that tells *usage*: after its choices, and after the delta of a choice that goes on."""
+    end = b',"usage":' + usage + b"}" + sse.END
+    return end, b',"logprobs":null,"finish_reason":null}]' + end
+
+
 _NO_USAGE = (b"}" + sse.END, b',"logprobs":null,"finish_reason":null}]}' + sse.END)
-_USAGE_TO_COME = (
-    b',"usage":null}' + sse.END,
-    b',"logprobs":null,"finish_reason":null}],"usage":null}' + sse.END,
-)
-"""Ends of a chunk: after its choices, and after the delta of a choice that goes on."""
+_USAGE_TO_COME = _end_with(b"null")
 
 _NO_FINGERPRINT = b',"system_fingerprint":null'
 _encode = msgspec.json.Encoder().encode
@@ -83,6 +87,7 @@ class ChatStream:
         "_obfuscation",
         "_plain",
         "_prefix",
+        "_running",
         "_text",
         "_wants_usage",
         "origin",
@@ -100,9 +105,11 @@ class ChatStream:
         usage: bool = False,
         usage_on_last: bool = False,
         obfuscation: bool = False,
+        running_usage: bool = False,
         errors: Errors = errors,
     ) -> None:
         self._errors = errors
+        self._running = RunningUsage(n) if running_usage else None
         self._held: bytes | None = None  # the last chunk of the last choice, until the usage is known
         self._holds_last = usage_on_last
         self._logprobs = logprobs
@@ -152,6 +159,8 @@ class ChatStream:
         return sse.event(self._errors.describe(error).body)
 
     def _chunk(self, event: AnyEvent) -> bytes:
+        if self._running is not None and (of := self._running.note(event)) is not None:
+            self._end, self._plain = _end_with(self._running.told(of))
         if type(event) is TextDelta:
             delta = b'{"content":' + _encode(event.text) + b"}"
             logprobs = event.logprobs
@@ -190,10 +199,13 @@ class ChatStream:
             self._prefix = self._prefix.replace(_NO_FINGERPRINT, named, 1)
             self._choices = [beginning.replace(_NO_FINGERPRINT, named, 1) for beginning in self._choices]
         self._begun[choice] = True
-        if not self._logprobs and not self._obfuscation:
+        if not self._logprobs and not self._obfuscation and self._running is None:
             self._text[choice] = self._choices[choice] + b'{"content":'
         content = b'""' if has_text else b"null"
-        return self._choices[choice] + b'{"role":"assistant","content":' + content + b"}" + self._plain
+        plain = self._plain
+        if self._running is not None:
+            plain = _end_with(self._running.told(choice, is_opening=True))[1]
+        return self._choices[choice] + b'{"role":"assistant","content":' + content + b"}" + plain
 
     def _finish(self, event: Finished) -> bytes:
         opening = b"" if self._is_open(event.choice) else self._open(event.choice, True)

@@ -87,5 +87,6 @@ class ChatEndpoint(AtMount):
             usage=usage,
             usage_on_last=self._profile.stream_usage == "last_chunk" and not usage,
             obfuscation=bool(options and options.include_obfuscation),
+            running_usage=bool(options and options.continuous_usage_stats),
             errors=self.errors,
         )

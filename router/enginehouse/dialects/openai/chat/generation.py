@@ -153,8 +153,10 @@ def _messages(messages: tuple[ChatMessage, ...]) -> tuple[contract.Message, ...]
 
 
 def _is_in_form(message: AssistantMessage) -> bool:
-    """Whether *message* has something to say, no empty list of calls, and no refusal as a part."""
+    """Whether *message* says something, in the contract's names, with no empty list of calls and no refusal part."""
     content = message.content
+    if message.reasoning is not None:
+        return False
     if type(content) is not str and not (content or message.refusal or message.tool_calls):
         return False
     return message.tool_calls != () and not (isinstance(content, tuple) and any(map(_is_refusal, content)))
@@ -172,4 +174,7 @@ def _in_form(message: AssistantMessage) -> contract.Message:
         refusal = "".join([refusal or "", *refusals]) or None
     if content is None and not refusal and not calls:
         content = ""
-    return msgspec.structs.replace(message, content=content, refusal=refusal, tool_calls=calls)
+    reasoning = message.reasoning_content or message.reasoning
+    return msgspec.structs.replace(
+        message, content=content, refusal=refusal, tool_calls=calls, reasoning_content=reasoning, reasoning=None
+    )

@@ -180,6 +180,7 @@ class AssistantMessage(
     # Parts that are refusals are moved to `refusal` before an instance sees the message (see `generation`).
     content: AssistantContent | None = None  # type: ignore[assignment]
     tool_calls: tuple[ToolCall | CustomToolCall, ...] | None = None
+    reasoning: Annotated[str, Meta(description="Another name of 'reasoning_content'.")] | None = None
     annotations: Annotated[tuple[Json, ...], Meta(max_length=0)] | None = None
     audio: Annotated[Refused, Meta(description="This API answers with text; refer to no earlier audio.")] = None
     function_call: Annotated[Refused, Meta(description="Deprecated: use 'tool_calls'.")] = None

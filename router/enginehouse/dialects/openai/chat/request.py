@@ -138,6 +138,10 @@ class StreamOptions(Strict, frozen=True):
         bool | None,
         Meta(description="Add a field of random length to each chunk; off unless asked for."),
     ] = None
+    continuous_usage_stats: Annotated[
+        bool | None,
+        Meta(description="Tell the usage so far in each chunk, of its own choice; needs 'include_usage'."),
+    ] = None
 
 
 class Prediction(Strict, frozen=True):

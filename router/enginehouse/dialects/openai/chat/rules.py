@@ -12,6 +12,7 @@ from enginehouse.dialects.openai.chat.request import (
     CustomTool,
     NamedCustom,
     NamedFunction,
+    StreamOptions,
     Thinking,
 )
 from enginehouse_plugin.errors import InvalidRequest
@@ -24,8 +25,7 @@ def check(chat: ChatRequest) -> None:
         InvalidRequest: naming the first field that does not.
     """
     _check_messages(chat.messages)
-    if chat.stream_options is not None and not chat.stream:
-        raise _invalid("stream_options", "it is only allowed when 'stream' is true")
+    check_stream_options(chat.stream_options, is_stream=bool(chat.stream))
     if chat.top_logprobs is not None and not chat.logprobs:
         raise _invalid("top_logprobs", "it is only allowed when 'logprobs' is true")
     if isinstance(chat.stop, str) and not chat.stop:
@@ -35,6 +35,22 @@ def check(chat: ChatRequest) -> None:
     if chat.thinking is not None:
         _check_thinking(chat, chat.thinking)
     _check_values(chat)
+
+
+def check_stream_options(options: StreamOptions | None, *, is_stream: bool) -> None:
+    """Refuse *options* where the rest of a request does not go with them.
+
+    Raises:
+        InvalidRequest: naming the option.
+    """
+    if options is None:
+        return
+    if not is_stream:
+        raise _invalid("stream_options", "it is only allowed when 'stream' is true")
+    if options.continuous_usage_stats and not options.include_usage:
+        raise _invalid(
+            "stream_options.continuous_usage_stats", "it is only allowed when 'stream_options.include_usage' is true"
+        )
 
 
 def _check_thinking(chat: ChatRequest, thinking: Thinking) -> None:
@@ -54,6 +70,8 @@ def _check_messages(messages: tuple[ChatMessage, ...]) -> None:
                 if isinstance(call, CustomToolCall):
                     raise _only_functions(f"messages[{at}].tool_calls[{index}].type")
                 called.add(call.id)
+            if message.reasoning and message.reasoning_content and message.reasoning != message.reasoning_content:
+                raise _invalid(f"messages[{at}].reasoning", "'reasoning_content', its other name, says something else")
         elif type(message) is ToolMessage and message.tool_call_id not in called:
             raise _invalid(f"messages[{at}].tool_call_id", "no earlier assistant message has a tool call with this id")
 

@@ -9,14 +9,18 @@ import msgspec
 
 from enginehouse.dialects.endpoint import Errors, Origin
 from enginehouse.dialects.openai.chat.answers import Usage
-from enginehouse.dialects.openai.chat.encode import finite, usage_of
+from enginehouse.dialects.openai.chat.encode import DONE, finite, usage_of
+from enginehouse.dialects.openai.running_usage import RunningUsage
 from enginehouse.wire import sse
 from enginehouse_plugin.errors import EngineProtocolError
 from enginehouse_plugin.events import (
     AnyEvent,
     Finished,
     FinishReason,
+    ReasoningDelta,
+    RefusalDelta,
     Started,
+    TextDelta,
     TokenLogprob,
     ToolCallDelta,
     UsageReport,
@@ -66,6 +70,8 @@ class CompletionHead(msgspec.Struct, frozen=True, kw_only=True):
     echo: str = ""
     usage: bool = False
     """A stream ends with it."""
+    running_usage: bool = False
+    """Each chunk tells it, as it is then."""
 
 
 class _Choices:
@@ -79,25 +85,17 @@ class _Choices:
         self._report: UsageReport | None = None
         self.origin: Origin | None = None
 
-    def _piece(self, event: AnyEvent) -> CompletionChoice | None:
-        """What *event* adds to its choice; None for the start and the usage."""
-        if isinstance(event, UsageReport):
-            if None in self._finished:
-                raise EngineProtocolError("The engine sent the usage before every choice had finished.")
-            self._report = event
-            return None
-        if isinstance(event, Started):
-            return None
+    def _choice(self, event: TextDelta | ReasoningDelta | RefusalDelta | ToolCallDelta | Finished) -> int:
+        """Whose *event* is; refuse one for a choice that does not exist or has finished."""
         at = event.choice
         if not 0 <= at < self._head.n or self._finished[at] is not None:
             raise EngineProtocolError(f"The engine sent more for choice {at}, which does not exist or has ended.")
-        if isinstance(event, Finished):
-            self._finished[at] = event.reason
-            return CompletionChoice(text="", index=at, finish_reason=event.reason)
-        if isinstance(event, ToolCallDelta):
-            raise EngineProtocolError("The engine called a tool, which a completion has not.")
-        logprobs = None if self._head.logprobs is None else self._logprobs(at, event.logprobs or ())
-        return CompletionChoice(text=event.text, index=at, logprobs=logprobs)
+        return at
+
+    def _ends(self, report: UsageReport) -> None:
+        if None in self._finished:
+            raise EngineProtocolError("The engine sent the usage before every choice had finished.")
+        self._report = report
 
     def _logprobs(self, at: int, entries: Sequence[TokenLogprob]) -> CompletionLogprobs:
         offsets = []
@@ -112,19 +110,8 @@ class _Choices:
             text_offset=offsets,
         )
 
-    def _completion(
-        self, choices: list[CompletionChoice], usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
-    ) -> Completion:
-        head = self._head
-        fingerprint = self.origin.fingerprint if self.origin is not None else None
-        return Completion(
-            id=head.id,
-            created=head.created,
-            model=head.model,
-            choices=choices,
-            usage=usage,
-            system_fingerprint=fingerprint,
-        )
+    def _fingerprint(self) -> str | None:
+        return self.origin.fingerprint if self.origin is not None else None
 
     def _usage(self) -> Usage:
         report = self._report
@@ -133,8 +120,12 @@ class _Choices:
         return usage_of(report)
 
 
+def _called() -> EngineProtocolError:
+    return EngineProtocolError("The engine called a tool, which a completion has not.")
+
+
 class CompletionStream(_Choices):
-    """Writes one streamed completion."""
+    """Writes one streamed completion: a chunk is bytes made once per stream around the encoding of what is new."""
 
     content_type = sse.CONTENT_TYPE
     is_stream = True
@@ -144,35 +135,82 @@ class CompletionStream(_Choices):
         super().__init__(head, errors)
         self._has_begun = [not head.echo] * head.n
         self._has_failed = False
+        self._prefix = b""  # made with the first chunk: no other instance is tried from there on
+        self._plain: list[bytes] = []  # by choice, what follows the text of a chunk that has nothing else
+        self._end = b',"usage":null}' + sse.END if head.usage else b"}" + sse.END
+        self._running = RunningUsage(head.n) if head.running_usage else None
 
     def events(self, batch: Sequence[AnyEvent]) -> bytes:
         """See `Encoder.events`."""
-        written = b""
-        for event in batch:
-            piece = self._piece(event)
-            if piece is None:
-                continue
-            if not self._has_begun[piece.index]:
-                self._has_begun[piece.index] = True
-                written += self._chunk([CompletionChoice(text=self._head.echo, index=piece.index)])
-            written += self._chunk([piece])
-        return written
+        if len(batch) == 1:
+            return self._chunk(batch[0])
+        return b"".join([self._chunk(event) for event in batch])
 
     def end(self) -> bytes:
         """See `Encoder.end`."""
         if self._has_failed:
             return b""
         usage = self._usage()
-        last = sse.event(_encode(self._completion([], usage))) if self._head.usage else b""
-        return last + sse.event(b"[DONE]")
+        last = self._beginning() + b'],"usage":' + _encode(usage) + b"}" + sse.END if self._head.usage else b""
+        return last + DONE
 
     def fail(self, error: BaseException) -> bytes:
         """See `Encoder.fail`."""
         self._has_failed = True
         return sse.event(self._errors.describe(error).body)
 
-    def _chunk(self, choices: list[CompletionChoice]) -> bytes:
-        return sse.event(_encode(self._completion(choices, None if self._head.usage else msgspec.UNSET)))
+    def _chunk(self, event: AnyEvent) -> bytes:
+        if self._running is not None and (of := self._running.note(event)) is not None:
+            self._tell_usage(self._running.told(of))
+        if type(event) is UsageReport:
+            self._ends(event)
+            return b""
+        if type(event) is Started:
+            return b""
+        at = self._choice(event)
+        beginning = self._prefix or self._beginning()
+        opening = b"" if self._has_begun[at] else self._echoed(at)
+        if type(event) is Finished:
+            self._finished[at] = event.reason
+            told = b'{"text":"","index":%d,"logprobs":null,"finish_reason":%b}]' % (at, _encode(event.reason))
+            return opening + beginning + told + self._end
+        if type(event) is ToolCallDelta:
+            raise _called()
+        if self._head.logprobs is None:
+            return b'%b%b{"text":%b%b' % (opening, beginning, _encode(event.text), self._plain[at])
+        logprobs = _encode(self._logprobs(at, event.logprobs or ()))
+        told = b'{"text":%b,"index":%d,"logprobs":%b,"finish_reason":null}]' % (_encode(event.text), at, logprobs)
+        return opening + beginning + told + self._end
+
+    def _beginning(self) -> bytes:
+        if not self._prefix:
+            head = self._head
+            self._prefix = (
+                sse.BEGIN
+                + b'{"id":%b,"object":"text_completion","created":%d,"model":%b,"system_fingerprint":%b,"choices":['
+                % (_encode(head.id), head.created, _encode(head.model), _encode(self._fingerprint()))
+            )
+            self._make_plain()
+        return self._prefix
+
+    def _make_plain(self) -> None:
+        end = self._end
+        self._plain = [
+            b',"index":%d,"logprobs":null,"finish_reason":null}]%b' % (at, end) for at in range(self._head.n)
+        ]
+
+    def _tell_usage(self, usage: bytes) -> None:
+        self._end = b',"usage":' + usage + b"}" + sse.END
+        self._make_plain()
+
+    def _echoed(self, at: int) -> bytes:
+        """The chunk of the prompt, before the first of the answer."""
+        self._has_begun[at] = True
+        end = self._plain[at]
+        if self._running is not None:
+            usage = self._running.told(at, is_opening=True)
+            end = b',"index":%d,"logprobs":null,"finish_reason":null}],"usage":%b}%b' % (at, usage, sse.END)
+        return self._prefix + b'{"text":' + _encode(self._head.echo) + end
 
 
 class CompletionBody(_Choices):
@@ -184,35 +222,45 @@ class CompletionBody(_Choices):
 
     def __init__(self, head: CompletionHead, errors: Errors) -> None:
         super().__init__(head, errors)
-        self._pieces: list[list[CompletionChoice]] = [[] for _ in range(head.n)]
+        self._texts: list[list[str]] = [[] for _ in range(head.n)]
+        self._entries: list[list[TokenLogprob]] = [[] for _ in range(head.n)]
 
     def events(self, batch: Sequence[AnyEvent]) -> bytes:
         """See `Encoder.events`."""
         for event in batch:
-            if (piece := self._piece(event)) is not None:
-                self._pieces[piece.index].append(piece)
+            if type(event) is UsageReport:
+                self._ends(event)
+            elif type(event) is not Started:
+                at = self._choice(event)
+                if type(event) is Finished:
+                    self._finished[at] = event.reason
+                    continue
+                if type(event) is ToolCallDelta:
+                    raise _called()
+                self._texts[at].append(event.text)
+                if event.logprobs:
+                    self._entries[at].extend(event.logprobs)
         return b""
 
     def end(self) -> bytes:
         """See `Encoder.end`."""
-        usage = self._usage()
-        return _encode(self._completion([self._whole(at) for at in range(self._head.n)], usage))
+        usage, head = self._usage(), self._head
+        return _encode(
+            Completion(
+                id=head.id,
+                created=head.created,
+                model=head.model,
+                choices=[self._whole(at) for at in range(head.n)],
+                usage=usage,
+                system_fingerprint=self._fingerprint(),
+            )
+        )
 
     def fail(self, error: BaseException) -> bytes:
         """See `Encoder.fail`: nothing of a whole answer is sent before its end, so the error has its own answer."""
         return self._errors.describe(error).body
 
     def _whole(self, at: int) -> CompletionChoice:
-        pieces = self._pieces[at]
-        found = [piece.logprobs for piece in pieces if piece.logprobs is not None]
-        logprobs = None
-        if self._head.logprobs is not None:
-            top = [each for part in found for each in part.top_logprobs or ()]
-            logprobs = CompletionLogprobs(
-                tokens=[each for part in found for each in part.tokens],
-                token_logprobs=[each for part in found for each in part.token_logprobs],
-                top_logprobs=top if self._head.logprobs else None,
-                text_offset=[each for part in found for each in part.text_offset],
-            )
-        text = self._head.echo + "".join(piece.text for piece in pieces)
+        text = self._head.echo + "".join(self._texts[at])
+        logprobs = None if self._head.logprobs is None else self._logprobs(at, self._entries[at])
         return CompletionChoice(text=text, index=at, logprobs=logprobs, finish_reason=self._finished[at])

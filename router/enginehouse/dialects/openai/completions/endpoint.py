@@ -72,6 +72,7 @@ class CompletionsEndpoint(AtMount):
             logprobs=asked.logprobs,
             echo=request.prompt.text if asked.echo and isinstance(request.prompt, Text) else "",
             usage=bool(options and options.include_usage),
+            running_usage=bool(options and options.continuous_usage_stats),
         )
         return Call(
             model=meant.model,

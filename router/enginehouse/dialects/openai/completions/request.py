@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from enginehouse.dialects.openai.chat.messages import Refused, Strict
 from enginehouse.dialects.openai.chat.request import INT32_MAX, INT64_MAX, Penalty, StreamOptions, TokenCount, TokenID
+from enginehouse.dialects.openai.chat.rules import check_stream_options
 from enginehouse_plugin import request as contract
 from enginehouse_plugin.errors import InvalidRequest
 
@@ -61,8 +62,7 @@ def generation_request(
         InvalidRequest: fields do not go together, or cannot be honoured.
     """
     prompt = _prompt(asked)
-    if asked.stream_options is not None and not asked.stream:
-        raise _invalid("stream_options", "it is only allowed when 'stream' is true")
+    check_stream_options(asked.stream_options, is_stream=bool(asked.stream))
     if asked.stop == "":
         raise _invalid("stop", "an empty string would end every answer at once; leave it out")
     if asked.best_of is not None and asked.best_of != (asked.n or 1):

@@ -54,6 +54,7 @@ def test_null_is_the_same_as_absent_inside_messages_and_tools() -> None:
                 "content": None,
                 "refusal": None,
                 "reasoning_content": None,
+                "reasoning": None,
                 "annotations": None,
                 "audio": None,
                 "function_call": None,
@@ -68,9 +69,18 @@ def test_null_is_the_same_as_absent_inside_messages_and_tools() -> None:
             "json_schema": {"name": "a", "schema": {}, "description": None, "strict": None},
         },
         stream=True,
-        stream_options={"include_usage": None, "include_obfuscation": None},
+        stream_options={"include_usage": None, "include_obfuscation": None, "continuous_usage_stats": None},
     )
     assert asked(full) == asked(bare)
+
+
+@pytest.mark.parametrize("more", [{}, {"reasoning_content": "Hm."}, {"reasoning_content": ""}, {"content": None}])
+def test_reasoning_is_another_name_of_reasoning_content(more: dict[str, Any]) -> None:
+    said = {"role": "assistant", "content": "Yes.", "reasoning": "Hm.", **more}
+    prompt = asked(body_of(messages=[USER, said, USER])).prompt
+    assert isinstance(prompt, contract.Chat)
+    message = msgspec.to_builtins(prompt.messages[1])
+    assert (message["reasoning_content"], "reasoning" in message) == ("Hm.", False)
 
 
 def test_every_field_goes_through_as_it_was_given() -> None:

@@ -65,6 +65,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"echo": True, "logprobs": 1}, "echo"),
     ({"stream": 1}, "stream"),
     ({"stream_options": {}}, "stream_options"),
+    ({"stream": True, "stream_options": {"continuous_usage_stats": 1}}, "stream_options.continuous_usage_stats"),
+    ({"stream": True, "stream_options": {"continuous_usage_stats": True}}, "stream_options.continuous_usage_stats"),
     ({"suffix": "end"}, "suffix"),
     ({"user": 5}, "user"),
     ({"unheard": 1}, "unheard"),
@@ -145,6 +147,27 @@ def test_a_stream_has_the_text_of_a_whole_answer_and_usage_where_it_is_asked_for
     told = streamed(*events, stream_options={"include_usage": True})
     assert (told[-1]["choices"], told[-1]["usage"]["completion_tokens"]) == ([], 2)
     assert all(chunk["usage"] is None for chunk in told[:-1])
+
+
+def test_usage_so_far_is_told_in_each_chunk_where_it_is_asked_for() -> None:
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    other = TextDelta(choice=1, text="2", completion_tokens=4)
+    last = Finished(choice=1, reason="length")
+    for fields, opening in (({}, []), ({"echo": True}, [0])):
+        chunks = streamed(Started(5, 1), text("1"), other, STOP, last, USAGE, n=2, stream_options=options, **fields)
+        told = [(chunk["choices"][0]["index"], chunk["usage"]["completion_tokens"]) for chunk in chunks[:-1]]
+        assert told == [
+            *((0, made) for made in opening),
+            (0, 1),
+            *((1, made) for made in opening),
+            (1, 4),
+            (0, 1),
+            (1, 4),
+        ]
+        assert all(chunk["usage"]["prompt_tokens"] == 5 for chunk in chunks)
+        assert chunks[-1]["usage"]["total_tokens"] == 7
+    late = streamed(Started(None), text("1"), STOP, USAGE, stream_options=options)
+    assert [chunk["usage"] and chunk["usage"]["prompt_tokens"] for chunk in late] == [None, None, 5]
 
 
 def test_the_prompt_stands_before_each_choice_where_it_is_echoed() -> None:
