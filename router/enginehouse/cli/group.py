@@ -13,6 +13,7 @@ _COMMANDS = {
     "serve": "Serve models that are named, or those of a configuration.",
     "models": "List models, and fetch weights.",
     "chat": "Talk to a model, of a running server or without one.",
+    "connect": "Print or write the configuration with which a client uses this server.",
     "doctor": "Say what is here, what is missing, and the command that fixes it.",
     "certify": "Prove what a model's instance honours, and store the certificate.",
     "explain": "Say where a model is placed on this host, and why not elsewhere.",

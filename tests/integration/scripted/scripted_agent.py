@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -21,26 +22,33 @@ from enginehouse_plugin import (
     Finished,
     GenerationRequest,
     Instance,
+    Message,
     OnProgress,
     Placement,
     ProbeReport,
     ReasoningDelta,
     Started,
     TextDelta,
+    TextPart,
+    Tool,
     ToolCallDelta,
     ToolMessage,
     UsageReport,
+    UserMessage,
     hookimpl,
 )
 
 enginehouse_api = "2.0"
-STEPS = (
-    "printf 'one\\n' > made.txt",
-    "cat made.txt",
-    "sed -i s/one/two/ made.txt && cat made.txt",
+COMMANDS = ("printf 'one\\n' > {}", "cat {}", "sed -i s/one/two/ {}")
+"""The task as commands: create, read, edit."""
+_SHELLS = ("exec_command", "shell_command", "shell", "container.exec", "local_shell")
+_TOOLS = (
+    ("Write", "write", "write_file", "write_to_file"),
+    ("Read", "read", "read_file"),
+    ("Edit", "edit", "replace_in_file"),
 )
-"""Commands of the task: create, read, edit."""
-_SHELLS = ("exec_command", "shell_command", "shell", "container.exec", "local_shell", "Bash")
+"""What agents call the tools of the three steps."""
+_TASK = re.compile(r"Create (\S+), read it, edit it\.")
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,19 +66,16 @@ class ScriptedInstance(Instance):
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
         self.refuse_unsupported(request)
-        assert isinstance(request.prompt, Chat)
-        messages = request.prompt.messages
-        done = sum(isinstance(message, ToolMessage) for message in messages)
-        tool = next((tool for tool in request.tools if tool.name in _SHELLS), None)
+        messages = request.prompt.messages if isinstance(request.prompt, Chat) else ()
         yield Started(100)
-        yield ReasoningDelta(0, f"Step {done}.", 1)
-        if tool is None or done >= len(STEPS):
-            thought = any(isinstance(m, AssistantMessage) and m.reasoning_content for m in messages)
-            yield TextDelta(0, f"All {done} steps are done; reasoning came back: {thought}.", 2)
+        yield ReasoningDelta(0, f"Step {len(_results(messages))}.", 1)
+        call = _next_call(request, messages)
+        if call is None:
+            yield TextDelta(0, _said(request, messages), 2)
             yield Finished(0, "stop")
         else:
-            arguments = json.dumps(_arguments(tool.name, tool.parameters or {}, STEPS[done]))
-            yield ToolCallDelta(0, 0, 2, f"call_{done}", tool.name)
+            name, arguments = call
+            yield ToolCallDelta(0, 0, 2, f"call_{len(_results(messages))}", name)
             for at in range(0, len(arguments), 7):
                 yield ToolCallDelta(0, 0, 3, arguments_fragment=arguments[at : at + 7])
             yield Finished(0, "tool_calls")
@@ -90,10 +95,59 @@ class ScriptedInstance(Instance):
         return ExitReport(is_expected=True, reason="unloaded")
 
 
-def _arguments(name: str, schema: dict[str, Any], command: str) -> dict[str, Any]:  # any JSON Schema
-    field = "cmd" if "cmd" in schema.get("properties", {}) else "command"
-    wants_list = schema.get("properties", {}).get(field, {}).get("type") == "array"
-    return {field: ["bash", "-lc", command] if wants_list else command}
+def _next_call(request: GenerationRequest, messages: tuple[Message, ...]) -> tuple[str, str] | None:
+    """The task's next step, or a call of the only tool there is; None: there is nothing left to call."""
+    done = len(_results(messages))
+    if request.tool_choice == "none" or not request.tools:
+        return None
+    task = _TASK.search(" ".join(_text(m.content) for m in messages if isinstance(m, UserMessage)))
+    if task is None:
+        tool = request.tools[0]
+        return None if done or len(request.tools) > 1 else (tool.name, _arguments(tool, {}))
+    if done == len(COMMANDS):
+        return None
+    by_name = {tool.name: tool for tool in request.tools}
+    for name in (*_TOOLS[done], *_SHELLS):
+        if name in by_name:
+            return name, _arguments(by_name[name], _values(task[1], COMMANDS[done].format(task[1])))
+    return None
+
+
+def _values(path: str, command: str) -> dict[str, Any]:  # the arguments' values, of any JSON type
+    """Values of the task by the names that agents give to the parameters."""
+    paths = dict.fromkeys(("file_path", "filePath", "filepath", "path", "absolute_path"), path)
+    old, new = dict.fromkeys(("old_string", "oldString"), "one"), dict.fromkeys(("new_string", "newString"), "two")
+    return {**paths, **old, **new, "content": "one\n", "cmd": command, "command": command}
+
+
+def _arguments(tool: Tool, values: dict[str, Any]) -> str:
+    """Arguments for each required parameter, and for those that *values* has."""
+    schema = tool.parameters or {}
+    made: dict[str, Any] = {}
+    for name, of in schema.get("properties", {}).items():
+        if name in values:
+            is_list = of.get("type") == "array"
+            made[name] = ["bash", "-lc", values[name]] if is_list else values[name]
+        elif name in schema.get("required", ()):
+            made[name] = {"boolean": False, "integer": 1, "number": 1}.get(of.get("type"), "Paris")
+    return json.dumps(made)
+
+
+def _results(messages: tuple[Message, ...]) -> list[str]:
+    return [_text(message.content) for message in messages if isinstance(message, ToolMessage)]
+
+
+def _said(request: GenerationRequest, messages: tuple[Message, ...]) -> str:
+    results = _results(messages)
+    thought = any(isinstance(m, AssistantMessage) and m.reasoning_content for m in messages)
+    last = f" The last says: {results[-1]}" if results else ""
+    return f"All {len(results)} steps are done; reasoning came back: {thought}.{last}"
+
+
+def _text(content: str | tuple[object, ...]) -> str:
+    return (
+        content if isinstance(content, str) else " ".join(part.text for part in content if isinstance(part, TextPart))
+    )
 
 
 class ScriptedBackend(Backend):

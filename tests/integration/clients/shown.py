@@ -1,0 +1,30 @@
+"""What is shown of each client, and with which version. The tests of this folder hold it; docs/clients.md prints it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+INSTALLED = FOLDER.parents[2] / ".cache/clients"
+ABILITIES = ("chat", "stream", "tools", "structured output")
+
+AGENT = frozenset({"chat", "stream", "tools"})
+SHOWN: dict[str, frozenset[str]] = {
+    "claude": AGENT,
+    "codex": AGENT,
+}
+"""By the name of the client's recipe. An agent's one task on files is all three of its abilities."""
+
+
+def versions() -> dict[str, str]:
+    """The pinned version of each package, as a recipe writes it: `npm: NAME`, `PyPI: NAME`."""
+    found = {}
+    for file in (*FOLDER.glob("**/package.json"), FOLDER.parent / "node/package.json"):
+        found |= {f"npm: {name}": of for name, of in json.loads(file.read_text())["dependencies"].items()}
+    for file in FOLDER.glob("python/*.txt"):
+        found |= {
+            f"PyPI: {name}": of for name, of in re.findall(r"^([\w.-]+)(?:\[.*\])?==(\S+)", file.read_text(), re.M)
+        }
+    return found
