@@ -1,7 +1,8 @@
 """Hosts as network namespaces of this machine, each with a real engine of its own: `python -m tests.hosts`.
 
-The first has llama.cpp, the second MLX, with tiny weights; both serve one file. Mixed requests go through each entry,
-then one host is killed, cut off from the network, and back. Needs root (namespaces), and prints what it has measured.
+The first has llama.cpp, the second MLX, the third vLLM, with tiny weights; all serve one file. Mixed requests go
+through each entry; then the second host is killed and the last cut off from the network, and each comes back. Needs
+root (namespaces), and for vLLM its Python in ENGINEHOUSE_VLLM_PYTHON; prints what it has measured.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import random
 import subprocess
 import tempfile
@@ -25,7 +27,9 @@ from tests.weights import tiny_gguf, tiny_hf
 
 _PORT = 8000
 _AT_ONCE = 8
+_BEGUN_S = 0.5  # after which a request that runs has sent something
 _BRIDGE = "eh-town"
+VLLM_PYTHON = "ENGINEHOUSE_VLLM_PYTHON"
 
 
 def ip(*words: str, is_needed: bool = True) -> None:
@@ -58,18 +62,21 @@ def remove_network(names: list[str]) -> None:
 
 def config(hosts: dict[str, str]) -> str:
     """The file of all hosts, each with its engine in *hosts*."""
-    weights = {"llamacpp": tiny_gguf(), "mlx": tiny_hf()}
+    weights = {"llamacpp": tiny_gguf(), "mlx": tiny_hf(), "vllm": tiny_hf()}
+    options = {"vllm": "{ cache_gib = 1 }"}
     parts = [f'[[keys]]\nname = "fleet"\nadmin = true\nsha256 = "{hash_secret(KEY)}"\n']
     for number, (name, engine) in enumerate(hosts.items(), 1):
         parts.append(f'[hosts.{name}]\nurl = "http://10.77.0.{number}:{_PORT}"\nkey_env = "FLEET_KEY"\n')
         parts.append(
             f'[models.on-{name}]\ncontext_tokens = 2048\n[[models.on-{name}.placements]]\nbackend = "{engine}"\n'
-            f"source = {json.dumps(str(weights[engine]))}\n"
+            f"source = {json.dumps(str(weights[engine]))}\noptions = {options.get(engine, '{}')}\n"
         )
-    both = ", ".join(
-        f'{{ backend = "{engine}", source = {json.dumps(str(weights[engine]))} }}' for engine in hosts.values()
+    # The last one has a model of its own alone: vLLM would have to start twice.
+    several = ", ".join(
+        f'{{ backend = "{engine}", source = {json.dumps(str(weights[engine]))} }}'
+        for engine in list(hosts.values())[:2]
     )
-    parts.append(f"[models.anywhere]\ncontext_tokens = 2048\nplacements = [{both}]\n")
+    parts.append(f"[models.anywhere]\ncontext_tokens = 2048\nplacements = [{several}]\n")
     return "\n".join(parts)
 
 
@@ -85,7 +92,14 @@ def verdict(answer: Answer) -> str:
         return f"refused: {answer.error_code}" if answer.status else "no answer"
     if not answer.events():
         return "whole" if answer.is_whole and answer.json()["choices"][0]["finish_reason"] else "cut"
-    return "whole" if answer.events()[-1] == "[DONE]" else "error event" if "error" in answer.events()[-1] else "cut"
+    last = answer.events()[-1]
+    return (
+        "whole"
+        if last == "[DONE]"
+        else f"error event: {json.loads(last)['error']['code']}"
+        if "error" in last
+        else "cut"
+    )
 
 
 async def mixed(entry: Machine, models: list[str], number: int) -> Counter[str]:
@@ -103,9 +117,10 @@ async def mixed(entry: Machine, models: list[str], number: int) -> Counter[str]:
     return counted
 
 
-async def run(requests: int) -> None:
-    """The whole campaign."""
-    engines = {"one": "llamacpp", "two": "mlx"}
+async def run(requests: int, engines: dict[str, str]) -> None:
+    """The whole campaign, on hosts with these engines."""
+    environment = {name: os.environ[name] for name in [VLLM_PYTHON] if name in os.environ}
+    models = [f"on-{name}" for name in engines]
     with tempfile.TemporaryDirectory(prefix="hosts-") as place:
         machines = {
             name: Machine(
@@ -114,51 +129,53 @@ async def run(requests: int) -> None:
             )
             for number, (name, engine) in enumerate(engines.items(), 1)
         }  # fmt: skip
-        one, two = machines["one"], machines["two"]
+        one, two, last = machines["one"], machines["two"], list(machines.values())[-1]
         async with closing(list(machines.values())):
             for machine in machines.values():
-                await machine.start(config(engines))
+                await machine.start(config(engines), **environment)
             await settled(machines)
             for machine in machines.values():
                 began_at = time.monotonic()
                 print(f"by {machine.name}: {requests} requests", flush=True)
-                for line, count in sorted((await mixed(machine, ["on-one", "on-two"], requests)).items()):
+                for line, count in sorted((await mixed(machine, models, requests)).items()):
                     print(f"  {count:4} {line}")
                 print(f"  {time.monotonic() - began_at:.1f} s", flush=True)
-            for what in ("killed", "cut off"):
-                await lost(what, one, two, config(engines), machines)
+            for what, other in (("killed", two), ("cut off", last)):
+                await lost(what, one, other, config(engines), machines)
         print(one.log()[-2000:] if "Traceback" in one.log() else "no tracebacks")
 
 
-async def lost(what: str, one: Machine, two: Machine, file: str, machines: dict[str, Machine]) -> None:
-    """Lose the second host while requests run on both, and get it back."""
-    begun = [asyncio.create_task(one.ask(asking("on-two", stream=True, tokens=1500), timeout_s=300)) for _ in range(3)]
+async def lost(what: str, one: Machine, other: Machine, file: str, machines: dict[str, Machine]) -> None:
+    """Lose the host *other* while requests run there and here, and get it back."""
+    model, name = f"on-{other.name}", other.name
+    begun = [asyncio.create_task(one.ask(asking(model, stream=True, tokens=1500), timeout_s=300)) for _ in range(3)]
     own = [asyncio.create_task(one.ask(asking("on-one", stream=True, tokens=300), timeout_s=300)) for _ in range(2)]
-    await until(lambda: runs(one, "on-two@two", 3), "they have begun")
+    await until(lambda: runs(one, f"{model}@{name}", 3), "they run")
+    await asyncio.sleep(_BEGUN_S)
     gone_at = time.monotonic()
     if what == "killed":
-        await two.kill()
+        await other.kill()
     else:
-        ip("link", "set", "eh-two", "down")
+        ip("link", "set", f"eh-{name}", "down")
     anywhere = [asyncio.create_task(one.ask(asking("anywhere", stream=True), timeout_s=300)) for _ in range(30)]
-    await until(lambda: has_state(one, "two", "down"), "it is noticed")
+    await until(lambda: has_state(one, name, "down"), "it is noticed")
     print(f"{what}: noticed after {time.monotonic() - gone_at:.1f} s")
-    for name, answers in (("begun there", begun), ("begun here", own), ("of a model that both have", anywhere)):
-        print(f"  {name}: {dict(Counter(verdict(answer) for answer in await asyncio.gather(*answers)))}")
-    print(f"  asked while it is away: {verdict(await one.ask(asking('on-two', stream=False)))}", flush=True)
+    for which, answers in (("begun there", begun), ("begun here", own), ("of a model that two hosts have", anywhere)):
+        print(f"  {which}: {dict(Counter(verdict(answer) for answer in await asyncio.gather(*answers)))}")
+    print(f"  asked while it is away: {verdict(await one.ask(asking(model, stream=False)))}", flush=True)
     back_at = time.monotonic()
     if what == "killed":
-        await two.start(file)
-        await until(lambda: listens(two), "it listens")
+        await other.start(file)
+        await until(lambda: listens(other), "it listens")
         print(f"  it listens {time.monotonic() - back_at:.1f} s after its start")
         back_at = time.monotonic()
     else:
-        ip("link", "set", "eh-two", "up")
-    await until(lambda: has_state(one, "two", "up"), "it is back")
+        ip("link", "set", f"eh-{name}", "up")
+    await until(lambda: has_state(one, name, "up"), "it is back")
     print(f"  back: known after {time.monotonic() - back_at:.1f} s")
     await settled(machines)
     print(f"  served again after {time.monotonic() - back_at:.1f} s: "
-          f"{verdict(await one.ask(asking('on-two', stream=True)))}", flush=True)  # fmt: skip
+          f"{verdict(await one.ask(asking(model, stream=True)))}", flush=True)  # fmt: skip
 
 
 async def settled(machines: dict[str, Machine]) -> None:
@@ -167,7 +184,7 @@ async def settled(machines: dict[str, Machine]) -> None:
 
         async def is_ready(machine: Machine = machine) -> bool:
             states = await machine.states()
-            return len(states) == 3 and set(states.values()) == {"ready"}
+            return len(states) == len(machines) + 1 and set(states.values()) == {"ready"}
 
         await until(is_ready, f"{machine.name} serves all models", timeout_s=300)
 
@@ -193,10 +210,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=500, help="through each entry")
     asked = parser.parse_args()
-    names = ["one", "two"]
+    engines = {"one": "llamacpp", "two": "mlx", "three": "vllm"}
+    if VLLM_PYTHON not in os.environ:
+        print(f"no third host with vLLM: set {VLLM_PYTHON}, see 'make vllm-env'")
+        del engines["three"]
+    names = list(engines)
     make_network(names)
     try:
-        asyncio.run(run(asked.requests))
+        asyncio.run(run(asked.requests, engines))
     finally:
         remove_network(names)
 

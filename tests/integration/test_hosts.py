@@ -135,6 +135,19 @@ async def test_a_host_that_is_killed_ends_its_own_streams_alone_and_is_back_when
     assert is_whole(await paris.ask(asking("of-tokyo", 301)), 3)
 
 
+async def test_the_list_of_models_shows_the_instances_of_other_hosts(town: Town) -> None:
+    await town.start()
+    await town.settled()
+    listed = {card["id"]: card for card in (await town.hosts["paris"].get("/v1/models"))["data"]}
+    shown = {name: [(one["id"], one["host"]) for one in card["instances"]] for name, card in listed.items()}
+    assert shown["of-paris"] == [("of-paris#0", None)]
+    assert shown["of-tokyo"] == [("of-tokyo@tokyo", "tokyo")]
+    assert sorted(shown["of-both"]) == [("of-both#0", None), ("of-both@tokyo", "tokyo")]
+    (there,) = listed["of-tokyo"]["instances"]
+    assert "streaming" in there["features"]
+    assert (there["state"], there["backend"], there["running"], there["waiting"]) == ("ready", "upstream", 0, 0)
+
+
 async def test_a_host_that_says_nothing_any_more_is_noticed(town: Town) -> None:
     """As behind a cable that was pulled: no connection ends, and nothing comes."""
     await town.start()

@@ -26,7 +26,7 @@ from enginehouse.dialects.openai import models as bodies
 from enginehouse.dialects.openai.openapi import document
 from enginehouse.dialects.profiles import built_in
 from enginehouse.dialects.refusals import NotFound
-from enginehouse.fleet import Default, ModelNotFound, ModelSnapshot
+from enginehouse.fleet import Default, InstanceSnapshot, ModelNotFound, ModelSnapshot
 from enginehouse.live import Live
 from enginehouse.service import Service
 from enginehouse.telemetry import METRICS_CONTENT_TYPE
@@ -247,7 +247,22 @@ def _card(name: str, named: Named, model: ModelSnapshot, profile: str, created: 
         defaults_from={field: default.origin for field, default in values.items()},
         defaults_refused=decided.refused,
         backends=tuple(placement.backend for placement in model.config.placements),
+        instances=tuple(map(_instance, model.instances)),
         state=model.state,
+    )
+
+
+def _instance(instance: InstanceSnapshot) -> bodies.InstanceCard:
+    capabilities = instance.capabilities
+    return bodies.InstanceCard(
+        id=instance.id,
+        host=instance.planned.host,
+        backend=instance.planned.backend.name,
+        state=instance.state,
+        features=None if capabilities is None else tuple(sorted(capabilities.features)),
+        running=instance.running,
+        waiting=instance.waiting,
+        capacity=instance.capacity,
     )
 
 

@@ -30,6 +30,23 @@ class CertificateCard(msgspec.Struct, frozen=True, kw_only=True):
     unproven: dict[str, str] = {}
 
 
+class InstanceCard(msgspec.Struct, frozen=True, kw_only=True):
+    """One instance of a model: on this host where `host` is null, else on the one of that name.
+
+    `features` are null until it has loaded. `running` counts sequences and `waiting` requests of this host; `capacity`
+    is how many run at once, 0 until known.
+    """
+
+    id: str
+    host: str | None
+    backend: str
+    state: str
+    features: tuple[str, ...] | None
+    running: int
+    waiting: int
+    capacity: int
+
+
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     """One model. The first four fields are the reference's; the rest is this server's own.
 
@@ -38,7 +55,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     and `certificate` are null or empty until an instance of the model has been loaded. `defaults` are what a request
     gets for fields that it leaves out, and `defaults_from` says where each is from: the model's `configuration`, the
     `profile`, the `weights` (known once loaded) or the `api`; `defaults_refused` are those that cannot be honoured
-    here, with the reason. `created` is Unix time in seconds.
+    here, with the reason. `instances` are those of this host and of others. `created` is Unix time in seconds.
     """
 
     id: str
@@ -57,6 +74,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     defaults_from: dict[str, Literal["configuration", "profile", "weights", "api"]] = {}
     defaults_refused: dict[str, str] = {}
     backends: tuple[str, ...] = ()
+    instances: tuple[InstanceCard, ...] = ()
     state: str
 
 
