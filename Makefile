@@ -175,6 +175,7 @@ siege: $(DEV_INSTALLED)
 
 bench: $(DEV_INSTALLED)
 	$(BIN)/python -m tests.bench $(ARGS)
+	$(BIN)/python -m tests.bench.dialects
 	$(BIN)/python -m tests.bench.idle
 	$(BIN)/python -m tests.bench.slow_readers
 	$(BIN)/python -m tests.bench.disconnects

@@ -7,6 +7,7 @@ import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -18,15 +19,16 @@ MESSAGES = [
 BODY = {"model": "m", "messages": MESSAGES, "temperature": 0.7, "max_tokens": 256}
 
 
-def write_script(folder: Path, *, stream: bool) -> Path:
-    """Write the wrk script that posts a chat request."""
-    body = json.dumps(BODY | ({"stream": True} if stream else {}), separators=(",", ":"))
-    path = folder / ("stream.lua" if stream else "plain.lua")
+def write_script(folder: Path, *, stream: bool, body: dict[str, Any] = BODY, name: str = "") -> Path:
+    """Write the wrk script that posts a request: a chat's, or *body* for the endpoint *name*."""
+    body = body | ({"stream": True} if stream else {})
+    body_json = json.dumps(body, separators=(",", ":"))
+    path = folder / (f"{name}stream.lua" if stream else f"{name}plain.lua")
     path.write_text(
         'wrk.method="POST"\n'
         'wrk.headers["Content-Type"]="application/json"\n'
         f'wrk.headers["Authorization"]="Bearer {KEY}"\n'
-        f"wrk.body=[[{body}]]\n"
+        f"wrk.body=[[{body_json}]]\n"
     )
     return path
 
@@ -69,12 +71,14 @@ def _ms(text: str) -> float:
     return float(found[1]) * _UNIT_MS[found[2]]
 
 
-def run_wrk(port: int, pid: int, script: Path, *, connections: int, duration_s: int) -> Sample:
-    """Load the listener on *port* and measure the tree of *pid* meanwhile."""
+def run_wrk(
+    port: int, pid: int, script: Path, *, connections: int, duration_s: int, path: str = "/v1/chat/completions"
+) -> Sample:
+    """Load *path* of the listener on *port* and measure the tree of *pid* meanwhile."""
     before = processor_s(pid)
     output = subprocess.run(
         ["wrk", "-t1", f"-c{connections}", f"-d{duration_s}s", "--latency", "-s", str(script),
-         f"http://127.0.0.1:{port}/v1/chat/completions"],
+         f"http://127.0.0.1:{port}{path}"],
         check=True, capture_output=True, text=True,
     ).stdout  # fmt: skip
     spent = processor_s(pid) - before

@@ -144,8 +144,9 @@ def install_plugin(folder: Path) -> Path:
 
 
 @contextmanager
-def enginehouse(folder: Path, upstream_port: int | None) -> Iterator[tuple[int, int, float]]:
-    """The router with keys, usage, metrics and its log on; without an upstream it has no engine.
+def enginehouse(folder: Path, upstream_port: int | None, more: str = "") -> Iterator[tuple[int, int, float]]:
+    """The router with keys, usage, metrics and its log on, and *more* configuration; without an upstream it has no
+    engine.
 
     Also yields the seconds to its first /health.
     """
@@ -153,6 +154,7 @@ def enginehouse(folder: Path, upstream_port: int | None) -> Iterator[tuple[int, 
     lines = [SERVER.format(port=port, sha256=hashlib.sha256(load.KEY.encode()).hexdigest())]
     if upstream_port is not None:
         lines.append(MODEL.format(port=upstream_port))
+    lines.append(more)
     config = folder / "enginehouse.toml"
     config.write_text("\n".join(lines))
     env = {"PYTHONPATH": str(install_plugin(folder))}

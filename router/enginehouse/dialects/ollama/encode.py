@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -28,6 +28,11 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
 Kind = Literal["chat", "generate"]
+_LINES: dict[Kind, tuple[bytes, bytes]] = {
+    "chat": (b'Z","message":{"role":"assistant","content":', b'},"done":false}\n'),
+    "generate": (b'Z","response":', b',"done":false}\n'),
+}
+"""What stands before and behind the text of a line that has nothing else: from the end of its time on."""
 
 
 class CalledFunction(msgspec.Struct, frozen=True):
@@ -100,8 +105,9 @@ class Writer:
     """Writes one answer: a line for each event that has a form of its own, or all of them as one."""
 
     __slots__ = (
-        "_calls", "_ended", "_errors", "_first_ns", "_has_failed", "_kind", "_logprobs", "_model", "_reason", "_shown",
-        "_started_ns", "_text", "_thought", "_usage", "content_type", "is_stream", "origin",
+        "_before", "_begins", "_behind", "_calls", "_ended", "_errors", "_first_ns", "_has_failed", "_has_plain",
+        "_kind", "_logprobs", "_model", "_reason", "_second", "_shown", "_stamp", "_started_ns", "_text", "_thought",
+        "_usage", "content_type", "is_stream", "origin",
     )  # fmt: skip
     keep_alive = b""  # there is no line that says nothing
 
@@ -122,9 +128,23 @@ class Writer:
         self._reason: Literal["stop", "length"] | None = None
         self._usage: UsageReport | None = None
         self._has_failed = False
+        self._has_plain = False  # a line with nothing but text is put together from these
+        self._begins = b'{"model":%b,"created_at":"' % _encode(model)
+        self._second, self._stamp = 0, b""  # the beginning up to the second
+        self._before, self._behind = _LINES[kind]
 
     def events(self, batch: Sequence[AnyEvent]) -> bytes:
         """See `Encoder.events`."""
+        if len(batch) == 1:
+            event = batch[0]
+            if type(event) is TextDelta and self._has_plain and self._reason is None:
+                now = time.time()
+                second = int(now)
+                if second != self._second:
+                    self._second, self._stamp = second, self._begins + _second(second)
+                micro = int((now - second) * 1_000_000)
+                return b"%b.%06d%b%b%b" % (self._stamp, micro, self._before, _encode(event.text), self._behind)
+            return self._take(event)
         return b"".join([self._take(event) for event in batch])
 
     def end(self) -> bytes:
@@ -153,7 +173,7 @@ class Writer:
 
     def fail(self, error: BaseException) -> bytes:
         """See `Encoder.fail`."""
-        self._has_failed = True
+        self._has_failed, self._has_plain = True, False
         body = self._errors.describe(error).body
         return body + b"\n" if self.is_stream else body
 
@@ -167,6 +187,7 @@ class Writer:
             raise EngineProtocolError("The engine sent more of an answer that has ended.")
         if self._first_ns is None:
             self._first_ns = time.monotonic_ns()
+            self._has_plain = self.is_stream and self._logprobs is None
         if type(event) is Finished:
             self._reason = "length" if event.reason == "length" else "stop"
             return b""
@@ -229,4 +250,10 @@ class Writer:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    second, rest_ns = divmod(time.time_ns(), 1_000_000_000)
+    return f"{_second(second).decode()}.{rest_ns // 1000:06d}Z"
+
+
+@lru_cache(maxsize=2)
+def _second(second: int) -> bytes:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -30,6 +31,8 @@ _KINDS: Final = {"/9j/": "jpeg", "R0lG": "gif", "UklG": "webp"}
 """How base64 of an image begins; any other is taken for a PNG."""
 _NOTHING: Final = {"typical_p": 1, "tfs_z": 1, "mirostat": 0, "penalize_newline": True}
 """Options that no engine here has, and the values by which they ask for nothing."""
+_rare: Final = attrgetter(*_NOTHING, *RECORDED_OPTIONS)
+_NONE_RARE: Final = (None,) * (len(_NOTHING) + len(RECORDED_OPTIONS))
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -133,6 +136,8 @@ def _take_options(options: Options, said: dict[str, Any], recorded: dict[str, An
         if options.stop == "":
             raise _invalid("options.stop", "an empty string would end every answer at once; leave it out")
         said["stop"] = (options.stop,) if isinstance(options.stop, str) else options.stop
+    if _rare(options) == _NONE_RARE:
+        return
     for name, nothing in _NOTHING.items():
         if (value := getattr(options, name)) is not None and value != nothing:
             ignored.append(f"options.{name}")

@@ -27,6 +27,7 @@ from enginehouse_plugin.events import (
     ReasoningDelta,
     RefusalDelta,
     Started,
+    TextDelta,
     ToolCallDelta,
     UsageReport,
 )
@@ -40,6 +41,12 @@ def _event(name: bytes, rest: bytes = b"") -> bytes:
     return b'event: %b\ndata: {"type":"%b"%b}\n\n' % (name, name, rest)
 
 
+_START = _event(
+    b"message_start",
+    b',"message":{"type":"message","id":%b,"role":"assistant","model":%b,"content":[],"stop_reason":null,'
+    b'"stop_sequence":null,"usage":%b}',
+)
+"""How a stream begins: a `MessagesAnswer` that has nothing yet."""
 _PING = _event(b"ping")
 _STOP = _event(b"message_stop")
 _REASONS: dict[str, StopReason] = {
@@ -98,6 +105,11 @@ class MessageStream:
 
     def events(self, batch: Sequence[AnyEvent]) -> bytes:
         """See `Encoder.events`."""
+        if len(batch) == 1:
+            event = batch[0]
+            if type(event) is TextDelta and self._key == _TEXT:
+                return b"%b%b%b" % (self._beginning, _encode(event.text), _END)
+            return self._written(event)
         return b"".join([self._written(event) for event in batch])
 
     def end(self) -> bytes:
@@ -111,6 +123,7 @@ class MessageStream:
     def fail(self, error: BaseException) -> bytes:
         """See `Encoder.fail`."""
         self._has_failed = True
+        self._key = None
         return b"event: error\ndata: %b\n\n" % self._errors.describe(error, self._head.request_id).body
 
     def _written(self, event: AnyEvent) -> bytes:
@@ -183,9 +196,8 @@ class MessageStream:
         if self._has_begun:
             return b""
         self._has_begun = True
-        usage = _usage(self._prompt_tokens, self._cached_tokens, 0)
-        message = _message(self._head, [], None, None, usage)
-        return _event(b"message_start", b',"message":' + _encode(message))
+        head, usage = self._head, _usage(self._prompt_tokens, self._cached_tokens, 0)
+        return _START % (_encode(head.id), _encode(head.model), _encode(usage))
 
     def _usage(self, report: UsageReport) -> bytes:
         finished = self._finished

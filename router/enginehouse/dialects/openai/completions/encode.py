@@ -139,11 +139,15 @@ class CompletionStream(_Choices):
         self._plain: list[bytes] = []  # by choice, what follows the text of a chunk that has nothing else
         self._end = b',"usage":null}' + sse.END if head.usage else b"}" + sse.END
         self._running = RunningUsage(head.n) if head.running_usage else None
+        self._text: dict[int, bytes] = {}  # of choices that go on: how a chunk begins which has text and nothing else
 
     def events(self, batch: Sequence[AnyEvent]) -> bytes:
         """See `Encoder.events`."""
         if len(batch) == 1:
-            return self._chunk(batch[0])
+            event = batch[0]
+            if type(event) is TextDelta and (beginning := self._text.get(event.choice)) is not None:
+                return b"%b%b%b" % (beginning, _encode(event.text), self._plain[event.choice])
+            return self._chunk(event)
         return b"".join([self._chunk(event) for event in batch])
 
     def end(self) -> bytes:
@@ -157,6 +161,7 @@ class CompletionStream(_Choices):
     def fail(self, error: BaseException) -> bytes:
         """See `Encoder.fail`."""
         self._has_failed = True
+        self._text.clear()
         return sse.event(self._errors.describe(error).body)
 
     def _chunk(self, event: AnyEvent) -> bytes:
@@ -172,11 +177,14 @@ class CompletionStream(_Choices):
         opening = b"" if self._has_begun[at] else self._echoed(at)
         if type(event) is Finished:
             self._finished[at] = event.reason
+            self._text.pop(at, None)
             told = b'{"text":"","index":%d,"logprobs":null,"finish_reason":%b}]' % (at, _encode(event.reason))
             return opening + beginning + told + self._end
         if type(event) is ToolCallDelta:
             raise _called()
         if self._head.logprobs is None:
+            if self._running is None:
+                self._text[at] = beginning + b'{"text":'
             return b'%b%b{"text":%b%b' % (opening, beginning, _encode(event.text), self._plain[at])
         logprobs = _encode(self._logprobs(at, event.logprobs or ()))
         told = b'{"text":%b,"index":%d,"logprobs":%b,"finish_reason":null}]' % (_encode(event.text), at, logprobs)

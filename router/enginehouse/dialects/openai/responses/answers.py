@@ -175,20 +175,6 @@ class ResponseHead(msgspec.Struct, kw_only=True):
     user: str | None
 
 
-class ResponseState(msgspec.Struct, kw_only=True):
-    """What changes while a response is made. Times are Unix times in seconds."""
-
-    id: str
-    object: Literal["response"] = "response"
-    created_at: int
-    status: ResponseStatus
-    completed_at: int | None = None
-    error: ResponseFailure | None = None
-    incomplete_details: IncompleteDetails | None = None
-    output: list[OutputItem] = []
-    usage: ResponsesUsage | None = None
-
-
 class ResponseAnswer(ResponseHead, kw_only=True):
     """A response: `temperature` and `top_p` are null where the model's own hold."""
 

@@ -17,7 +17,6 @@ from enginehouse.dialects.openai.errors import ErrorEnvelope
 from enginehouse.dialects.openai.responses.answers import (
     AnswerReasoning,
     AnswerSummary,
-    OutputItem,
     ResponseFailure,
 )
 from enginehouse.dialects.openai.responses.gathered import Answer, Called, Form, Gathered, Message, Reasoning, entries
@@ -76,7 +75,7 @@ class ResponseBody:
             raise EngineProtocolError("The engine's answer ended before it had finished.")
         if usage is None:
             raise EngineProtocolError("The engine's answer ended before the usage had come.")
-        output, why = answer.made(), answer.incomplete
+        output, why = _encode(answer.made()), answer.incomplete
         status = _status(answer)
         body = self._head.state(status, output, usage=usage, incomplete=why)
         if self._keep is not None:
@@ -86,7 +85,7 @@ class ResponseBody:
     def fail(self, error: BaseException) -> bytes:
         """See `Encoder.fail`; called once an answer has begun, which is when it goes on without its client."""
         if self._keep is not None:
-            output = self._answer.made()
+            output = _encode(self._answer.made())
             self._keep(self._head.state("failed", output, error=_failure(self._errors, error)), output, "failed")
         return self._errors.describe(error).body
 
@@ -107,6 +106,8 @@ class ResponseStream:
         "_open",
         "_output",
         "_part",
+        "_parts",
+        "_pieces",
         "origin",
     )
     content_type = sse.CONTENT_TYPE
@@ -133,13 +134,23 @@ class ResponseStream:
         self._open: Gathered | None = None
         self._part = 0  # which of the open message's parts is open
         self._delta = b""  # how a delta of what is open begins
-        self._output: list[OutputItem] = []
+        self._parts: list[bytes] = []  # of the open message, those that have ended
+        self._output: list[bytes] = []  # items that have ended
+        self._pieces: list[str] | None = None  # of the open part, where more of it is text and nothing else
         self.origin: Origin | None = None
 
     # ---- what an encoder does ----
 
     def events(self, batch: Sequence[AnyEvent]) -> bytes:
         """See `Encoder.events`. Nothing is sent before the first delta, so that what fails until then has a status."""
+        if len(batch) == 1:
+            event = batch[0]
+            if type(event) is TextDelta and self._pieces is not None and not event.choice:
+                self._pieces.append(event.text)
+                number = self._number
+                self._number = number + 1
+                return b'%b%b,"logprobs":[],"sequence_number":%d}\n\n' % (self._delta, _encode(event.text), number)
+            return self._event(event)
         return b"".join([self._event(event) for event in batch])
 
     def end(self) -> bytes:
@@ -153,13 +164,14 @@ class ResponseStream:
         if self._is_over:
             return b""
         self._is_over = True
+        self._pieces = None
         if not self._begun:
             told = _envelope(self._errors.describe(error).body).error
             return self._send(
                 b"error",
                 b'"code":%b,"message":%b,"param":%b' % (_encode(told.code), _encode(told.message), _encode(told.param)),
             )
-        output = self._answer.made()
+        output = _encode(self._answer.made())
         state = self._head.state("failed", output, error=_failure(self._errors, error))
         if self._keep is not None:
             self._keep(state, output, "failed")
@@ -212,9 +224,10 @@ class ResponseStream:
             raise EngineProtocolError("The engine sent the usage before the answer had finished.")
         self._is_over = True
         status = _status(answer)
-        state = self._head.state(status, self._output, usage=usage, incomplete=answer.incomplete)
+        output = b"[%b]" % b",".join(self._output)
+        state = self._head.state(status, output, usage=usage, incomplete=answer.incomplete)
         if self._keep is not None:
-            self._keep(state, self._output, status)
+            self._keep(state, output, status)
         return self._send(b"response." + status.encode(), b'"response":' + state)
 
     # ---- items ----
@@ -225,9 +238,8 @@ class ResponseStream:
         if self._answer.items[-1] is not item:
             raise EngineProtocolError("The engine went back to a tool call after it had begun another.")
         self._open = item
-        added = self._send(
-            b"response.output_item.added", b'"output_index":%d,"item":%b' % (self._at, _encode(_begun(item)))
-        )
+        begun = _MESSAGE % (item.id.encode(), b"in_progress", b"") if type(item) is Message else _encode(_begun(item))
+        added = self._send(b"response.output_item.added", b'"output_index":%d,"item":%b' % (self._at, begun))
         if type(item) is Message:
             return closing + added + self._open_part(item)
         if type(item) is Called:
@@ -251,15 +263,18 @@ class ResponseStream:
         item = self._open
         if item is None:
             return b""
-        made = item.made(status)
         ending = b""
         if type(item) is Message:
             ending = self._close_part(item)
-        elif type(item) is Called:
+            made = _MESSAGE % (item.id.encode(), status.encode(), b",".join(self._parts))
+            self._parts.clear()
+        else:
+            made = _encode(item.made(status))
+        if type(item) is Called:
             ending = self._close_call(item)
         elif type(item) is Reasoning:
             ending = self._close_reasoning(item)
-        ending += self._send(b"response.output_item.done", b'"output_index":%d,"item":%b' % (self._at, _encode(made)))
+        ending += self._send(b"response.output_item.done", b'"output_index":%d,"item":%b' % (self._at, made))
         self._output.append(made)
         self._open = None
         return ending
@@ -270,20 +285,25 @@ class ResponseStream:
         is_refusal = item.parts[-1].is_refusal
         kind = b"response.refusal.delta" if is_refusal else b"response.output_text.delta"
         self._delta = self._delta_of(kind, item, index)
-        part = b'{"type":"refusal","refusal":""}' if is_refusal else _EMPTY_TEXT
+        part = b'{"type":"refusal","refusal":""}' if is_refusal else _TEXT % (b'""', b"[]")
+        if not is_refusal and not self._obfuscation and not self._answer.form.logprobs:
+            self._pieces = item.parts[-1].pieces
         return self._send(b"response.content_part.added", self._where(item, index) + b',"part":' + part)
 
     def _close_part(self, item: Message) -> bytes:
         part = item.parts[self._part]
+        self._pieces = None
+        text = _encode(part.text)
         where = self._where(item, b'"content_index":%d' % self._part)
         if part.is_refusal:
-            done = self._send(b"response.refusal.done", where + b',"refusal":' + _encode(part.text))
+            done = self._send(b"response.refusal.done", where + b',"refusal":' + text)
+            made = b'{"type":"refusal","refusal":%b}' % text
         else:
-            done = self._send(
-                b"response.output_text.done",
-                b'%b,"text":%b,"logprobs":%b' % (where, _encode(part.text), _encode(part.logprobs)),
-            )
-        return done + self._send(b"response.content_part.done", where + b',"part":' + _encode(part.made()))
+            logprobs = _encode(part.logprobs) if part.logprobs else b"[]"
+            done = self._send(b"response.output_text.done", b'%b,"text":%b,"logprobs":%b' % (where, text, logprobs))
+            made = _TEXT % (text, logprobs)
+        self._parts.append(made)
+        return done + self._send(b"response.content_part.done", where + b',"part":' + made)
 
     def _close_call(self, item: Called) -> bytes:
         where, text = self._where(item), _encode(item.text)
@@ -317,7 +337,7 @@ class ResponseStream:
         return len(self._output)
 
     def _where(self, item: Gathered, index: bytes = b"") -> bytes:
-        return b'"item_id":%b,"output_index":%d%b' % (_encode(item.id), self._at, b"," + index if index else b"")
+        return b'"item_id":"%b","output_index":%d%b' % (item.id.encode(), self._at, b"," + index if index else b"")
 
     def _delta_of(self, kind: bytes, item: Gathered, index: bytes = b"") -> bytes:
         return b'event: %b\ndata: {"type":"%b",%b,"delta":' % (kind, kind, self._where(item, index))
@@ -335,7 +355,9 @@ class ResponseStream:
         return _EVENT % (kind, kind, number, fields)
 
 
-_EMPTY_TEXT = b'{"type":"output_text","text":"","annotations":[],"logprobs":[]}'
+_TEXT = b'{"type":"output_text","text":%b,"annotations":[],"logprobs":%b}'
+_MESSAGE = b'{"type":"message","id":"%b","status":"%b","role":"assistant","content":[%b]}'
+"""An `AnswerText` and an `OutputMessage`, put together from what is encoded already."""
 
 
 def _begun(item: Gathered) -> Any:  # an item, or one that has nothing yet

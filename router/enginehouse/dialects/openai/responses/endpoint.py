@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Unpack
 
 import msgspec
@@ -11,7 +12,7 @@ from enginehouse.dialects.at_mount import AtMount, Mounting
 from enginehouse.dialects.endpoint import Call, Detached, Encoder, Errors
 from enginehouse.dialects.ids import unique_hex
 from enginehouse.dialects.openai.chat.agents import check_tool_names, instructed
-from enginehouse.dialects.openai.responses.answers import OutputItem, ResponseStatus
+from enginehouse.dialects.openai.responses.answers import ResponseStatus
 from enginehouse.dialects.openai.responses.conversation import Conversation
 from enginehouse.dialects.openai.responses.decode import decode_responses
 from enginehouse.dialects.openai.responses.encode import ResponseBody, ResponseStream
@@ -40,6 +41,8 @@ _PREFIXES: Mapping[str, str] = {
     "reasoning": "rs",
 }
 _RECORDED = ("metadata", "user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "client_metadata")
+_of_recorded = attrgetter(*_RECORDED, "prompt_cache_options")
+_NONE_RECORDED = (None,) * (len(_RECORDED) + 1)
 
 
 class ResponsesEndpoint(AtMount):
@@ -158,6 +161,8 @@ def _previous(kept: KeptResponses, response_id: str, key: str) -> Kept:
 
 
 def _recorded(asked: ResponsesRequest) -> dict[str, Any]:
+    if _of_recorded(asked) == _NONE_RECORDED:
+        return {}
     noted = {name: value for name in _RECORDED if (value := getattr(asked, name)) is not None}
     if asked.prompt_cache_options is not None:
         noted["prompt_cache_options"] = msgspec.to_builtins(asked.prompt_cache_options)
@@ -192,7 +197,7 @@ def _with_ids(items: Sequence[Any]) -> bytes:
 def _keeping(
     store: KeptResponses, response_id: str, key: str, before: tuple[bytes, ...], own: Sequence[Any], is_background: bool
 ) -> Keep:
-    def keep(body: bytes, output: Sequence[OutputItem], status: ResponseStatus) -> None:
+    def keep(body: bytes, said: bytes, status: ResponseStatus) -> None:
         if is_background:
             try:
                 given = store.get(response_id, key).items[-1]
@@ -200,7 +205,6 @@ def _keeping(
                 return  # deleted, or cancelled and gone
         else:
             given = _with_ids(own)
-        said = _encode(output)
         items = (*before, given, said)
         store.put(
             Kept(id=response_id, key=key, body=body, items=items, said=1, status=status, is_background=is_background)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -14,21 +14,25 @@ from enginehouse.dialects.openai.responses.answers import (
     EchoedReasoning,
     IncompleteDetails,
     IncompleteReason,
-    InputTokensDetails,
-    OutputItem,
-    OutputTokensDetails,
     ResponseFailure,
     ResponseHead,
-    ResponseState,
     ResponseStatus,
-    ResponsesUsage,
 )
 from enginehouse.dialects.openai.responses.request import ResponsesCustom, ResponsesFunction, ResponsesRequest
 from enginehouse_plugin.events import UsageReport
 
 _encode = msgspec.json.Encoder().encode
-Keep = Callable[[bytes, Sequence[OutputItem], ResponseStatus], None]
-"""Takes the bytes of a response that has ended, what the model has said, and how it ended."""
+_STATE = (
+    b'{"id":"%b","object":"response","created_at":%d,"status":"%b","completed_at":%b,"error":%b,'
+    b'"incomplete_details":%b,"output":%b,"usage":%b,%b'
+)
+_USAGE = (
+    b'{"input_tokens":%d,"input_tokens_details":{"cached_tokens":%d,"cache_write_tokens":0},"output_tokens":%d,'
+    b'"output_tokens_details":{"reasoning_tokens":%d},"total_tokens":%d}'
+)
+"""A `ResponseAnswer` but for what was asked, and its `ResponsesUsage`."""
+Keep = Callable[[bytes, bytes, ResponseStatus], None]
+"""Takes the bytes of a response that has ended, those of the items that the model has made, and how it ended."""
 
 
 class Head:
@@ -44,24 +48,24 @@ class Head:
     def state(
         self,
         status: ResponseStatus,
-        output: Sequence[OutputItem] = (),
+        output: bytes = b"[]",
         *,
         usage: UsageReport | None = None,
         error: ResponseFailure | None = None,
         incomplete: IncompleteReason | None = None,
     ) -> bytes:
-        """The response in *status*, as JSON."""
-        state = ResponseState(
-            id=self.id,
-            created_at=self.created_at,
-            status=status,
-            completed_at=int(time.time()) if status == "completed" else None,
-            error=error,
-            incomplete_details=None if incomplete is None else IncompleteDetails(incomplete),
-            output=list(output),
-            usage=None if usage is None else _usage(usage),
+        """The response in *status*, as JSON; *output* is an array of items, encoded."""
+        return _STATE % (
+            self.id.encode(),
+            self.created_at,
+            status.encode(),
+            b"%d" % time.time() if status == "completed" else b"null",
+            b"null" if error is None else _encode(error),
+            b"null" if incomplete is None else _encode(IncompleteDetails(incomplete)),
+            output,
+            b"null" if usage is None else _usage(usage),
+            self._asked,
         )
-        return b"%b,%b" % (_encode(state)[:-1], self._asked)
 
 
 def _echo(asked: ResponsesRequest, *, store: bool) -> ResponseHead:
@@ -107,11 +111,6 @@ def _echoed(tool: object) -> EchoedFunction | EchoedCustom | None:
     return None
 
 
-def _usage(report: UsageReport) -> ResponsesUsage:
-    return ResponsesUsage(
-        input_tokens=report.prompt_tokens,
-        input_tokens_details=InputTokensDetails(report.cached_tokens),
-        output_tokens=report.completion_tokens,
-        output_tokens_details=OutputTokensDetails(report.reasoning_tokens),
-        total_tokens=report.prompt_tokens + report.completion_tokens,
-    )
+def _usage(report: UsageReport) -> bytes:
+    prompt, made = report.prompt_tokens, report.completion_tokens
+    return _USAGE % (prompt, report.cached_tokens, made, report.reasoning_tokens, prompt + made)

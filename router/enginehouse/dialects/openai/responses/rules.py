@@ -5,6 +5,8 @@ The reasons stand in docs/responses.md.
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 from enginehouse.dialects.openai.responses.items import Hosted
 from enginehouse.dialects.openai.responses.left_out import LeftOut
 from enginehouse.dialects.openai.responses.request import (
@@ -21,6 +23,8 @@ from enginehouse_plugin.errors import InvalidRequest
 LOGPROBS = "message.output_text.logprobs"
 ENCRYPTED = "reasoning.encrypted_content"
 _OF_CLOUD = ("context_management", "moderation", "access_programs", "background_options", "image")
+_of_cloud = attrgetter(*_OF_CLOUD)
+_NONE_OF_CLOUD = (None,) * len(_OF_CLOUD)
 
 
 def check(asked: ResponsesRequest, left_out: LeftOut, *, keeps: bool) -> None:
@@ -119,6 +123,8 @@ def _check_values(asked: ResponsesRequest, left_out: LeftOut) -> None:
             "reasoning.summary",
             "does not support 'concise' here. Supported: 'auto' and 'detailed', the reasoning as it is",
         )
+    if _of_cloud(asked) == _NONE_OF_CLOUD:
+        return
     for name in _OF_CLOUD:
         if getattr(asked, name) is not None:
             left_out.add(name, "is not supported here: only a vendor's cloud has it", code="unsupported_parameter")
