@@ -64,3 +64,32 @@ def test_an_open_end_reaches_far() -> None:
     assert taker(down)("-999999999999999")
     assert integer_rule(2, 1) is None
     assert integer_rule(10**20, None) is not None
+
+
+large = st.decimals(-(10**15), 10**15, places=4, allow_nan=False) | decimals
+
+
+@given(large, large, st.booleans(), st.booleans(), st.lists(large, max_size=10), st.integers(0, 16))
+@settings(deadline=None, max_examples=150)
+def test_what_is_taken_is_within_the_bounds_once_it_is_read_as_a_float(
+    one: Decimal, other: Decimal, is_open_low: bool, is_open_high: bool, values: list[Decimal], places: int
+) -> None:
+    low, high = sorted((one, other))
+    rule = number_rule(low, high, is_open_low=is_open_low, is_open_high=is_open_high)
+    if rule is None:
+        return
+    takes = taker(rule)
+    near = Decimal(1).scaleb(-places)
+    for value in (low + near, high - near, low, high, *values):
+        if takes(format(value, "f")):
+            read = float(value)
+            assert float(low) < read if is_open_low else float(low) <= read, value
+            assert read < float(high) if is_open_high else read <= float(high), value
+
+
+def test_a_bound_of_many_digits_takes_no_fraction_from_small_numbers() -> None:
+    rule = number_rule(Decimal(0), Decimal("99999999999999.98"), is_open_low=False, is_open_high=False)
+    assert rule is not None
+    takes = taker(rule)
+    assert all(map(takes, ("0.01", "12345.67", "1234567.12345678", "9999999999999.9", "1234567890123.45")))
+    assert not any(map(takes, ("1234567890123.456", "99999999999999.99", "100000000000000")))

@@ -47,8 +47,9 @@ _RELATIVE = rf"(?:{_AUTHORITY}|/(?:{_PCHAR}+{_PATH})?|(?:{_NO_COLON}+{_PATH})?){
 _POINTER = r"(?:/(?:[^/~]|~[01])*)*"
 _VARIABLE = r"[A-Za-z0-9_]+(?:\*|:[1-9][0-9]{0,3})?"
 _TEMPLATE = rf"(?:[A-Za-z0-9._~:/?#@!$&()*+,;=-]|{_HEX2}|\{{[+#./;?&]?{_VARIABLE}(?:,{_VARIABLE})*\}})*"
+_COUNTS = "|".join(f"{least},(?:[{least}-9]|[1-9][0-9])" for least in range(10))  # the larger one behind
 _CLASS = r"\[\^?(?:a-z|A-Z|0-9|[A-Za-z0-9_.@/$]|\\[dws.])+-?\]"
-_TIMES = r"(?:[*+?]|\{[0-9]{1,2},?\})?"
+_TIMES = rf"(?:[*+?]|\{{(?:[0-9]{{1,2}},?|{_COUNTS})\}})?"
 _PIECES = rf"(?:(?:[A-Za-z0-9_ /@:,-]|\\[dwsDWS./]|\.|{_CLASS}){_TIMES})+"
 _PARTS = rf"(?:{_PIECES}|\((?:\?:)?{_PIECES}(?:\|{_PIECES})*\){_TIMES})*"
 _REGEX = rf"\^?{_PARTS}(?:\|{_PARTS})*\$?"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
+import msgspec
+
 _MOST_DIGITS = 15
 _FRACTION_DIGITS = 8
 
@@ -43,8 +45,8 @@ def number_rule(low: Decimal | None, high: Decimal | None, *, is_open_low: bool,
     if low > high or (low == high and (is_open_low or is_open_high)):
         return None
     whole = max(len(str(abs(int(bound)))) for bound in bounds)
-    fraction = max(len(_parts(abs(bound))[1]) for bound in bounds)
-    digits = max(fraction, min(_FRACTION_DIGITS, _MOST_DIGITS - whole), 0)
+    fraction = max(_FRACTION_DIGITS, *(len(_parts(abs(bound))[1]) for bound in bounds))
+    digits = _Digits(fraction, is_shared=whole + _FRACTION_DIGITS > _MOST_DIGITS)
     zero = Decimal(0)
     parts = []
     if low < 0:
@@ -59,6 +61,17 @@ def number_rule(low: Decimal | None, high: Decimal | None, *, is_open_low: bool,
         if magnitudes:
             parts.append(magnitudes)
     return "|".join(parts) or None
+
+
+class _Digits(msgspec.Struct, frozen=True):
+    """Digits behind the point: *most*, or what the whole part leaves of those that a float tells apart."""
+
+    most: int
+    is_shared: bool
+
+    def behind(self, whole: int) -> int:
+        """Of numbers with this *whole* part, or another one of its length."""
+        return max(min(self.most, _MOST_DIGITS - len(str(whole))), 0) if self.is_shared else self.most
 
 
 def _told_apart(bound: Decimal | None, is_open: bool, sign: int) -> tuple[Decimal | None, bool]:
@@ -114,17 +127,26 @@ def _same_length(low: str, high: str) -> str:
     return parts[0] if len(parts) == 1 else "(?:" + "|".join(parts) + ")"
 
 
-def _decimals(low: Decimal, high: Decimal, is_open_low: bool, is_open_high: bool, digits: int) -> str:
-    """Numbers from *low* >= 0 to *high*, with up to *digits* behind the point."""
+def _decimals(low: Decimal, high: Decimal, is_open_low: bool, is_open_high: bool, digits: _Digits) -> str:
+    """Numbers from *low* >= 0 to *high*, with as many behind the point as *digits* says."""
     low_whole, low_fraction = _parts(low)
     high_whole, high_fraction = _parts(high)
+    near_low, near_high = (
+        max(digits.behind(low_whole), len(low_fraction)),
+        max(digits.behind(high_whole), len(high_fraction)),
+    )
     if low_whole == high_whole:
-        return _with_fraction(low_whole, _tails(low_fraction, high_fraction, is_open_low, is_open_high, digits))
-    parts = [_with_fraction(low_whole, _tails(low_fraction, None, is_open_low, False, digits))]
-    if high_whole - low_whole > 1:
-        behind = rf"(?:\.[0-9]{{1,{digits}}})?" if digits else ""
-        parts.append(f"(?:{_naturals(low_whole + 1, high_whole - 1)}){behind}")
-    parts.append(_with_fraction(high_whole, _tails(None, high_fraction, False, is_open_high, digits)))
+        tails = _tails(low_fraction, high_fraction, is_open_low, is_open_high, max(near_low, near_high))
+        return _with_fraction(low_whole, tails)
+    parts = [_with_fraction(low_whole, _tails(low_fraction, None, is_open_low, False, near_low))]
+    first, last = low_whole + 1, high_whole - 1
+    while first <= last:  # stretches of numbers with as many digits behind the point
+        most, until = digits.behind(first), first
+        while until < last and digits.behind(until + 1) == most:
+            until = min(last, 10 ** len(str(until + 1)) - 1)
+        parts.append(f"(?:{_naturals(first, until)})" + (rf"(?:\.[0-9]{{1,{most}}})?" if most else ""))
+        first = until + 1
+    parts.append(_with_fraction(high_whole, _tails(None, high_fraction, False, is_open_high, near_high)))
     return "|".join(part for part in parts if part)
 
 
