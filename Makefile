@@ -167,6 +167,7 @@ schemas: $(DEV_INSTALLED) $(SCHEMA_SUITE) $(SCHEMA_BEFORE) vllm-env
 	npm install --prefix $(SCHEMA_NODE) --no-audit --no-fund --ignore-scripts --silent
 	timeout 1200 $(BIN)/python -m tests.schemas.generated $(SCHEMA_NODE)
 	timeout 300 $(BIN)/python -m tests.schemas.bombs
+	timeout 900 $(BIN)/python -m tests.schemas.bombs_live
 	timeout 3000 $(BIN)/python -m tests.schemas.fuzz $(or $(COUNT),2000)
 
 # Scenarios by name in ARGS, all without; --full for the sizes of a campaign.

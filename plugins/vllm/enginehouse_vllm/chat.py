@@ -115,7 +115,7 @@ class ChatDialect(OpenAIDialect):
     async def compile(self, request: GenerationRequest) -> None:
         """Compile the grammar that the body of *request* holds, which may take its time."""
         if not _has_native_calls(request, self._model):
-            await ready_grammar(request)
+            await ready_grammar(request, behind_mark=True)
 
     def _grammar(self, request: GenerationRequest) -> OutputGrammar | None:
         is_native = _has_native_calls(request, self._model)

@@ -63,6 +63,17 @@ class OutputGrammar:
         """A lazy grammar in GBNF, without the mark that it begins with."""
         return _printed(self.form, self.behind)
 
+    def write(self, *, behind_mark: bool) -> None:
+        """Write it in GBNF, a lazy one as *behind_mark* says: this takes as long as it is large."""
+        getattr(self, self._written_as(behind_mark=behind_mark))
+
+    def is_written(self, *, behind_mark: bool) -> bool:
+        """Whether it has been, so that it costs nothing any more."""
+        return self._written_as(behind_mark=behind_mark) in vars(self)
+
+    def _written_as(self, *, behind_mark: bool) -> str:
+        return "behind_mark" if behind_mark and self.is_lazy else "text"
+
 
 def _printed(form: Grammar, start: Node | None) -> str:
     try:
@@ -136,8 +147,12 @@ def output_grammar(
     return found
 
 
-async def ready_grammar(request: GenerationRequest, thinking: State = "never") -> OutputGrammar | None:
+async def ready_grammar(
+    request: GenerationRequest, thinking: State = "never", *, behind_mark: bool = False
+) -> OutputGrammar | None:
     """`output_grammar`, written in GBNF, without holding up the event loop; cancelling it ends the work.
+
+    *behind_mark*: a lazy one is written without its mark, for engines whose grammars begin behind what triggers them.
 
     Raises:
         InvalidRequest: a schema cannot be enforced.
@@ -146,13 +161,16 @@ async def ready_grammar(request: GenerationRequest, thinking: State = "never") -
     def written(budget: Budget) -> OutputGrammar | None:
         grammar = output_grammar(request, thinking, budget)
         if grammar is not None:
-            _ = grammar.behind_mark if grammar.is_lazy else grammar.text
+            grammar.write(behind_mark=behind_mark)
         return grammar
 
     if request.output is None and not _has_calls(request):
         return None
     content = _content(request, thinking)
-    if len(content) <= _LONG_BYTES or _kept.get(hashlib.sha256(content).digest()) is not None:
+    kept = _kept.get(hashlib.sha256(content).digest())
+    if kept is not None and kept.is_written(behind_mark=behind_mark):
+        return kept
+    if kept is None and len(content) <= _LONG_BYTES:
         with contextlib.suppress(Abandoned):
             return written(Budget(trial=_SHORT_STEPS))
     budget = Budget()
