@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from enginehouse_conformance.answer import Answer, Refusal
@@ -37,7 +38,9 @@ _SENTENCES = 20
 _UNLIMITED_CHARACTERS = 480
 """More than 256 tokens of letters that make no words."""
 _WITHIN_TOKENS = 700
-_OTHER_UNIT = " river"
+_PEOPLE = ("baker", "captain", "doctor", "farmer", "king", "miner", "painter")
+_DEEDS = ("saw", "found", "left", "knew", "painted")
+_PLACES = ("bridge", "tower", "gate", "market")
 _NEARLY = 0.9  # to count exactly is what LEN1 asks
 
 
@@ -290,39 +293,44 @@ async def no_limit_is_no_limit(ctx: Context) -> None:
     ctx.equal(decoded(ctx, answer.text), {"v": value}, "the answer")
 
 
-def _with_middle(ctx: Context, topic: str, unit: str, units: int) -> Body:
-    """A prompt of so many units, of which the middle fifth are *unit*."""
-    fifth = units // 5
-    words = f"{_UNIT * 2 * fifth}{unit * fifth}{_UNIT * 2 * fifth}"
-    # The words in a turn of their own: right after many equal ones, small models end before their first token.
-    turns = [("user", f"Words:{words}"), ("assistant", "I have read them."), ("user", topic)]
-    return ctx.body(topic, messages=[{"role": role, "content": text} for role, text in turns], max_tokens=1)
+def _with_middle(ctx: Context, sentences: int, *, has_sums: bool = False) -> Body:
+    """A prompt of so many *sentences*; with *has_sums* the middle fifth is sums instead.
+
+    No two sentences in a row are alike: after hundreds of equal words small models end at once, and nothing is told
+    of their first token. Sums differ more from prose than two prompts do whose tokens are read in other steps.
+    """
+    fifth = sentences // 5
+    middle = range(2 * fifth, 3 * fifth) if has_sums else ()
+    people, deeds, places = [itertools.cycle(words) for words in (_PEOPLE, _DEEDS, _PLACES)]
+    prose = (f"The {next(people)} {next(deeds)} the stone near the {next(places)}." for _ in range(5 * fifth))
+    told = [f"{at} + {at} = {2 * at}." if at in middle else sentence for at, sentence in enumerate(prose)]
+    return ctx.body(f"{' '.join(told)}\nRepeat all of this.", max_tokens=1)
 
 
 @check("LEN19")
 async def a_prompt_within_the_context_is_read_whole(ctx: Context) -> None:
-    topic = ctx.topic()
-    few, more = [(await ctx.ask(_with_middle(ctx, topic, _UNIT, units))).prompt_tokens for units in (10, 30)]
+    few, more = [(await ctx.ask(_with_middle(ctx, sentences))).prompt_tokens for sentences in (_FEW, _SENTENCES)]
     ctx.require(more > few, "more prompt_tokens for a longer prompt", (few, more))
-    each = (more - few) / 20
+    each = (more - few) / (_SENTENCES - _FEW)
     context = await _context_tokens(ctx)
-    units = int(min(_WITHIN_TOKENS, (context or 2 * _WITHIN_TOKENS) / 2) / each)
-    whole = _with_middle(ctx, topic, _UNIT, units)
+    sentences = int(min(_WITHIN_TOKENS, (context or 2 * _WITHIN_TOKENS) / 2) / each)
+    whole = _with_middle(ctx, sentences)
     answer = await ctx.attempt(whole)
     if isinstance(answer, Refusal):
         if context is not None or not answer.is_of_context:
             raise Refused(answer)
         ctx.unclear(f"the context has no room for {_WITHIN_TOKENS} tokens, and nothing declares how many it has")
-    counted = answer.prompt_tokens - few
-    grown = _NEARLY * each * (units // 5 * 5 - 10)
-    ctx.require(counted > grown, f"at least {grown:.0f} prompt_tokens more with {units - 10} more words", counted)
+    counted, added = answer.prompt_tokens - few, sentences // 5 * 5 - _FEW
+    grown = _NEARLY * each * added
+    ctx.require(counted > grown, f"at least {grown:.0f} prompt_tokens more with {added} more sentences", counted)
     if not (ctx.has("logprobs") and ctx.speaks("logprobs", "top_logprobs")):
         return
-    if not await are_apart(ctx, *(_with_middle(ctx, topic, unit, 30) for unit in (_UNIT, _OTHER_UNIT))):
+    short = [_with_middle(ctx, _SENTENCES, has_sums=has_sums) for has_sums in (False, True)]
+    if not await are_apart(ctx, *short, by_values=True):
         ctx.note("the model does not tell one middle from another even in a short prompt")
         return
-    other = _with_middle(ctx, topic, _OTHER_UNIT, units)
-    ctx.require(await are_apart(ctx, whole, other), "another prompt with another middle", "the same prompt")
+    is_apart = await are_apart(ctx, whole, _with_middle(ctx, sentences, has_sums=True), by_values=True)
+    ctx.require(is_apart, "another prompt with another middle", "the same prompt")
 
 
 @check("LEN20")

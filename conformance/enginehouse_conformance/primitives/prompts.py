@@ -14,9 +14,10 @@ _SAME = 1e-3
 _NOISE = 0.05
 
 
-async def are_apart(ctx: Context, left: Body, right: Body) -> bool:
+async def are_apart(ctx: Context, left: Body, right: Body, *, by_values: bool = False) -> bool:
     """Whether *left* and *right* are two prompts to the model: they differ in tokens, or in the first token's values.
 
+    *by_values* leaves out how many tokens they have: for a server that counts what it does not read.
     Ends the check with `inconclusive` where nothing tells them apart that is sure to: without log probabilities the
     answers may be the same all the same, and with them the same prompt may give values that differ.
     """
@@ -25,8 +26,13 @@ async def are_apart(ctx: Context, left: Body, right: Body) -> bool:
     if has_values:
         top = min(_TOP, ctx.declared.limits.get("top_logprobs", _TOP))
         fields |= {"logprobs": True, "top_logprobs": top}
-    first, again, other = [await ctx.ask({**body, **fields}) for body in (left, left, right)]
-    if first.prompt_tokens != other.prompt_tokens:
+    first = await ctx.ask({**left, **fields})
+    can_ban = "eos_ids" in ctx.hooks.names and ctx.has("logit_bias") and ctx.speaks("logit_bias")
+    if has_values and not first.first.logprobs and can_ban:  # the answer ended at once, and no value is told of that
+        fields["logit_bias"] = {str(token): -100 for token in await ctx.hooks.eos_ids()}
+        first = await ctx.ask({**left, **fields})
+    again, other = [await ctx.ask({**body, **fields}) for body in (left, right)]
+    if first.prompt_tokens != other.prompt_tokens and not by_values:
         return True
     if not has_values:
         if first.text == other.text or first.text != again.text:
