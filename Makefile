@@ -25,6 +25,7 @@ CHECKED := router plugins conformance tests examples
 INSTALLED := $(VENV)/installed
 DEV_INSTALLED := $(VENV)/dev-installed
 CLIENTS := .cache/clients/node_modules/.package-lock.json
+ALL_CLIENTS := .cache/clients/all/node_modules/.package-lock.json
 NODE_MODULES := tests/integration/node/node_modules/.package-lock.json
 
 VLLM_ENV := .cache/vllm-venv
@@ -39,7 +40,7 @@ SCHEMA_BEFORE_COMMIT := 6ea7a4e78328ec9f5658f007fb8e96607ba46d04
 UNIT := tests/unit tests/docs plugins/contract plugins/kit \
 	$(addprefix conformance/selftest/test_,rules.py docs.py report.py wire.py cli.py cut_json.py)
 
-.PHONY: help serve setup clients check test tests unit test-vllm vllm-env parity promises schemas conformance siege \
+.PHONY: help serve setup clients clients-all check test tests unit test-vllm vllm-env parity promises schemas conformance siege \
 	lint style mypy pyright layers format bench bench-engines clean
 .DEFAULT_GOAL := help
 
@@ -49,7 +50,8 @@ help:
 	@echo "make check    style, types, layers and the unit tests, in under two minutes"
 	@echo "make test     set up everything, check style, types and layers, run the tests"
 	@echo "make test-vllm  build vLLM's environment for processors (3.4 GB) and run the tests that need it"
-	@echo "make clients  install coding agents (0.4 GB), for the tests that need them"
+	@echo "make clients  install coding agents and frameworks (1 GB), for the tests that need them"
+	@echo "make clients-all  install more of them (2 GB), and test them all"
 	@echo "make parity   compare the answers of the three engines on the same real weights, prompt by prompt"
 	@echo "make promises  put what real clients send to the three engines, with a model of 8,192 tokens"
 	@echo "make conformance  run the conformance suite on every engine that is here and write the reports;"
@@ -122,13 +124,30 @@ $(NODE_MODULES): tests/integration/node/package-lock.json $(DEV_INSTALLED)
 	$(BIN)/npm ci --prefix tests/integration/node --no-audit --no-fund --loglevel=error
 	@touch $@
 
-# Coding agents are large, and only their own tests need them.
+# Clients that are small enough for each run of the tests, in environments of their own.
 clients: $(CLIENTS)
 
-$(CLIENTS): tests/integration/clients/package-lock.json $(DEV_INSTALLED)
+# All of them, and their tests.
+clients-all: $(CLIENTS) $(ALL_CLIENTS)
+	$(BIN)/python -m pytest tests/integration/clients $(ARGS)
+
+$(CLIENTS): tests/integration/clients/package-lock.json tests/integration/clients/python/libraries.txt $(DEV_INSTALLED)
 	mkdir -p .cache/clients && cp tests/integration/clients/package*.json .cache/clients/
 	$(BIN)/npm ci --prefix .cache/clients --no-audit --no-fund --loglevel=error
+	$(call python_clients,libraries)
 	@touch $@
+
+$(ALL_CLIENTS): tests/integration/clients/all/package.json $(wildcard tests/integration/clients/python/*.txt) $(CLIENTS)
+	mkdir -p .cache/clients/all && cp tests/integration/clients/all/package.json .cache/clients/all/
+	$(BIN)/npm install --prefix .cache/clients/all --no-audit --no-fund --loglevel=error
+	$(call python_clients,llama-index)
+	$(call python_clients,aider)
+	@touch $@
+
+define python_clients
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .cache/clients/python/$(1)
+	$(BIN)/uv pip install --quiet --python .cache/clients/python/$(1)/bin/python -r tests/integration/clients/python/$(1).txt
+endef
 
 lint: style mypy pyright layers
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.integration.clients.shown import ABILITIES, SHOWN, versions
+from tests.integration.clients.shown import ABILITIES, SHAPES, SHOWN, versions
 
 from enginehouse.cli.recipes import Recipe, Values, filled, recipes
 
@@ -37,8 +37,9 @@ model `assistant` of 65,536 tokens.
 _SHOWN = """
 The tests start each client as its registry has it, in this version, with the configuration below, against the router as
 it is. An agent's task is to create, read and edit a file. A scripted engine stands where a small model would not choose
-to call a tool. What is not installed is skipped, and says so: `make clients` installs what every run tests.
-`-`: the client, or its configuration here, does not have it.
+to call a tool. What is not installed is skipped, and says so: `make clients` installs what every run tests,
+`make clients-all` the others, and tests them all. *shape*: the client is not started, what it sends is tested. `-`: the
+client does not have it, or it is not tested.
 """
 
 
@@ -60,7 +61,8 @@ def _lines() -> Iterator[str]:
     known, pinned = recipes(), versions()
     for name, recipe in known.items():
         cells = (f"[{recipe.title}](#{anchor(recipe.title)})", recipe.package, pinned.get(recipe.package, "-"))
-        marks = ("yes" if ability in SHOWN.get(name, ()) else "-" for ability in ABILITIES)
+        shape = SHAPES.get(name, frozenset())
+        marks = ("yes" if each in SHOWN.get(name, ()) else "shape" if each in shape else "-" for each in ABILITIES)
         yield f"| {' | '.join((*cells, recipe.endpoint, *marks))} |"
     for recipe in known.values():
         yield from _section(recipe)
@@ -73,6 +75,8 @@ def _section(recipe: Recipe) -> Iterator[str]:
     for file in shown.files:
         end = file.path.rpartition(".")[2]
         yield from ("", f"`{file.path}`", "", f"```{_LANGUAGES.get(end, end)}", file.text.strip("\n"), "```")
+    if shown.setup:
+        yield from ("", "Once:", "", "```text", shown.setup, "```", "", "Then:")
     if shown.steps:
         yield from ("", *(f"{at}. {step}" for at, step in enumerate(shown.steps, 1)))
     if shown.run:

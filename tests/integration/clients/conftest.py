@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
-from tests.integration.served import MODEL, Served
+from tests.integration.served import MODEL, Served, locked
 
-from enginehouse.cli.recipes import recipes
+from enginehouse.cli.recipes import Recipe, Values, filled, recipes
 
 from .shown import INSTALLED
 
 SCRIPTED = "scripted"
+KEY = "key-of-these-tests"
+VARIABLE = "HOUSE_KEY"
 CONFIG = f"""
 [server]
 port = 0
@@ -32,11 +34,14 @@ load = "first_request"
 context_tokens = 2048
 reproducible = true
 placements = [{{ backend = "llamacpp", source = "demo:smollm2-135m" }}]
+
+[[mounts]]
+profile = "ollama"
+path = "/ollama"
 """
 _SCRIPTED_AGENT = Path(__file__).parents[1] / "scripted/scripted_agent.py"
 _BIN = Path(sys.executable).parent
 _PROGRAMS = (*INSTALLED.glob("**/node_modules/.bin"), *INSTALLED.glob("python/*/bin"))
-Connected = Callable[..., "Client"]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +54,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     shutil.copy(_SCRIPTED_AGENT, site)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(site))
-        served = Served(CONFIG, tmp_path_factory.mktemp("house"))
+        served = Served(locked(KEY, CONFIG), tmp_path_factory.mktemp("house"))
     try:
         yield served.wait_ready()
     finally:
@@ -57,9 +62,9 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 class Client:
-    """A client with the configuration that `connect` wrote for it, in folders of its own."""
+    """A client with folders of its own, that is configured by what `connect` prints, and nothing else."""
 
-    def __init__(self, house: Served, name: str, model: str, folder: Path) -> None:
+    def __init__(self, house: Served, folder: Path) -> None:
         self.house = house
         self.home, self.work = folder / "home", folder / "work"
         for each in (self.home, self.work):
@@ -69,26 +74,29 @@ class Client:
             "HOME": str(self.home),
             "TERM": "dumb",
             "IS_SANDBOX": "1",  # Claude Code and root
+            VARIABLE: KEY,
         }
-        told = subprocess.run(
-            [
-                *(str(_BIN / "enginehouse"), "connect", name, "--url", house.url, "--model", model),
-                *("--context", "131072", "--write", "--json"),
-            ],
-            cwd=self.work,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        self.told: dict[str, Any] = json.loads(told.stdout)
 
-    def run(self, *arguments: str) -> str:
-        """Run the line that `connect` told, with *arguments* behind it; returns what it printed."""
+    def connect(self, name: str, model: str, folder: str = ".") -> Recipe:
+        """The recipe of the client *name*, followed: its files are written, relative ones into *folder*."""
+        told = filled(recipes()[name], Values(url=self.house.url, model=model, context=131_072, variable=VARIABLE))
+        for file in told.files:
+            at_home = file.path.removeprefix("~/")
+            place = self.work / folder / file.path if at_home == file.path else self.home / at_home
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(file.text)
+        if told.setup:
+            self.run(told.setup)
+        return told
+
+    def run(self, line: str, *arguments: str) -> str:
+        """Run *line* in a shell, with *arguments* behind it; returns what it printed."""
+        return self._run(["/bin/sh", "-c", f"{line} {shlex.join(arguments)}"], self.work)
+
+    def _run(self, command: list[str], folder: Path) -> str:
         ended = subprocess.run(
-            ["/bin/sh", "-c", f"{self.told['run']} {shlex.join(arguments)}"],
-            cwd=self.work,
+            command,
+            cwd=folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -105,12 +113,20 @@ class Client:
 
 
 @pytest.fixture
-def connected(house: Served, tmp_path: Path) -> Connected:
-    """`connected(name, program=…, model=…)` configures a client by its recipe; skips where it is not installed."""
+def client(house: Served, tmp_path: Path) -> Iterator[Client]:
+    made = Client(house, tmp_path)
+    yield made
+    for process in psutil.process_iter(["cmdline"]):
+        if any(str(made.work) in word for word in process.info["cmdline"] or ()):
+            process.kill()  # Cline leaves a daemon
 
-    def connect(name: str, *, program: str | None = None, model: str = SCRIPTED) -> Client:
-        if not any(shutil.which(program or name, path=str(folder)) for folder in _PROGRAMS):
-            pytest.skip(f"{recipes()[name].title} is not installed: make clients, or make clients-all")
-        return Client(house, name, model, tmp_path)
 
-    return connect
+def needs(name: str, found: object) -> None:
+    """Skip where the client *name* is not installed."""
+    if not found:
+        pytest.skip(f"{recipes()[name].title} is not installed: make clients, or make clients-all")
+
+
+def program(name: str) -> str | None:
+    """The installed program *name*."""
+    return next((found for folder in _PROGRAMS if (found := shutil.which(name, path=str(folder)))), None)

@@ -11,11 +11,32 @@ INSTALLED = FOLDER.parents[2] / ".cache/clients"
 ABILITIES = ("chat", "stream", "tools", "structured output")
 
 AGENT = frozenset({"chat", "stream", "tools"})
+ALL = frozenset(ABILITIES)
 SHOWN: dict[str, frozenset[str]] = {
+    "ai-sdk": ALL,
+    "aider": AGENT - {"tools"},
     "claude": AGENT,
+    "cline": AGENT,
     "codex": AGENT,
+    "continue": AGENT,
+    "instructor": ALL - {"tools"},
+    "langchain": ALL,
+    "llama-index": ALL,
+    "llm": ALL,
+    "openai-agents": ALL,
+    "openai-node": ALL,
+    "openai-python": ALL,
+    "opencode": AGENT,
+    "pydantic-ai": ALL,
+    "qwen": AGENT,
 }
 """By the name of the client's recipe. An agent's one task on files is all three of its abilities."""
+SHAPES: dict[str, frozenset[str]] = {"home-assistant": AGENT}
+"""Of clients that are not started: what they send, and get, is tested."""
+ENVIRONMENTS = {"llama-index": "llama-index"} | dict.fromkeys(
+    ("instructor", "langchain", "openai-agents", "openai-python", "pydantic-ai"), "libraries"
+)
+"""Which environment of Python a library is in."""
 
 
 def versions() -> dict[str, str]:

@@ -43,12 +43,14 @@ COMMANDS = ("printf 'one\\n' > {}", "cat {}", "sed -i s/one/two/ {}")
 """The task as commands: create, read, edit."""
 _SHELLS = ("exec_command", "shell_command", "shell", "container.exec", "local_shell")
 _TOOLS = (
-    ("Write", "write", "write_file", "write_to_file"),
-    ("Read", "read", "read_file"),
-    ("Edit", "edit", "replace_in_file"),
+    ("Write", "write", "write_file", "editor"),
+    ("Read", "read", "read_file", "read_files"),
+    ("Edit", "edit", "editor"),
 )
 """What agents call the tools of the three steps."""
 _TASK = re.compile(r"Create (\S+), read it, edit it\.")
+_WRITTEN = re.compile(r"Write (\w+) into (\S+)\.")
+"""The task of an agent without tools."""
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,7 +73,7 @@ class ScriptedInstance(Instance):
         yield ReasoningDelta(0, f"Step {len(_results(messages))}.", 1)
         call = _next_call(request, messages)
         if call is None:
-            yield TextDelta(0, _said(request, messages), 2)
+            yield TextDelta(0, _said(messages), 2)
             yield Finished(0, "stop")
         else:
             name, arguments = call
@@ -109,15 +111,19 @@ def _next_call(request: GenerationRequest, messages: tuple[Message, ...]) -> tup
     by_name = {tool.name: tool for tool in request.tools}
     for name in (*_TOOLS[done], *_SHELLS):
         if name in by_name:
-            return name, _arguments(by_name[name], _values(task[1], COMMANDS[done].format(task[1])))
+            return name, _arguments(by_name[name], _values(done, task[1]))
     return None
 
 
-def _values(path: str, command: str) -> dict[str, Any]:  # the arguments' values, of any JSON type
-    """Values of the task by the names that agents give to the parameters."""
-    paths = dict.fromkeys(("file_path", "filePath", "filepath", "path", "absolute_path"), path)
-    old, new = dict.fromkeys(("old_string", "oldString"), "one"), dict.fromkeys(("new_string", "newString"), "two")
-    return {**paths, **old, **new, "content": "one\n", "cmd": command, "command": command}
+def _values(step: int, path: str) -> dict[str, Any]:  # the arguments' values, of any JSON type
+    """Values of the *step* by the names that agents give to the parameters."""
+    paths: dict[str, Any] = dict.fromkeys(("file_path", "filePath", "filepath", "path", "absolute_path"), path)
+    command = dict.fromkeys(("cmd", "command"), COMMANDS[step].format(path))
+    texts = {"content": "one\n", "new_text": "one\n"}
+    if step == 2:
+        texts = dict.fromkeys(("old_string", "oldString", "old_text"), "one")
+        texts |= dict.fromkeys(("new_string", "newString", "new_text"), "two")
+    return paths | command | texts | {"files": [{"path": path}]}
 
 
 def _arguments(tool: Tool, values: dict[str, Any]) -> str:
@@ -126,8 +132,8 @@ def _arguments(tool: Tool, values: dict[str, Any]) -> str:
     made: dict[str, Any] = {}
     for name, of in schema.get("properties", {}).items():
         if name in values:
-            is_list = of.get("type") == "array"
-            made[name] = ["bash", "-lc", values[name]] if is_list else values[name]
+            wants_words = of.get("type") == "array" and isinstance(values[name], str)
+            made[name] = ["bash", "-lc", values[name]] if wants_words else values[name]
         elif name in schema.get("required", ()):
             made[name] = {"boolean": False, "integer": 1, "number": 1}.get(of.get("type"), "Paris")
     return json.dumps(made)
@@ -137,7 +143,10 @@ def _results(messages: tuple[Message, ...]) -> list[str]:
     return [_text(message.content) for message in messages if isinstance(message, ToolMessage)]
 
 
-def _said(request: GenerationRequest, messages: tuple[Message, ...]) -> str:
+def _said(messages: tuple[Message, ...]) -> str:
+    asked = [written for m in messages if isinstance(m, UserMessage) for written in _WRITTEN.findall(_text(m.content))]
+    if asked:
+        return "{1}\n```\n{0}\n```\n".format(*asked[-1])
     results = _results(messages)
     thought = any(isinstance(m, AssistantMessage) and m.reasoning_content for m in messages)
     last = f" The last says: {results[-1]}" if results else ""

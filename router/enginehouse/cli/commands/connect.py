@@ -128,7 +128,7 @@ def _about(recipe: Recipe) -> dict[str, Any]:
 
 def _as_json(recipe: Recipe) -> dict[str, Any]:
     files = [{"path": str(_place(file)), "text": file.text} for file in recipe.files]
-    return {**_about(recipe), "files": files, "steps": recipe.steps, "run": recipe.run}
+    return {**_about(recipe), "files": files, "setup": recipe.setup, "steps": recipe.steps, "run": recipe.run}
 
 
 def _show(recipe: Recipe) -> None:
@@ -141,8 +141,10 @@ def _show(recipe: Recipe) -> None:
 
 
 def _show_run(recipe: Recipe) -> None:
+    if recipe.setup:
+        click.echo(f"Once: {recipe.setup}")
     if recipe.run:
-        click.echo(f"Then run: {recipe.run}")
+        click.echo(f"Run: {recipe.run}")
 
 
 def _place(file: File) -> Path:

@@ -29,8 +29,10 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     package: str
     endpoint: str
     files: tuple[File, ...] = ()
+    setup: str = ""
+    """A command that is run once, where the client keeps its settings itself."""
     steps: tuple[str, ...] = ()
-    """What is done by hand, where the client has no file."""
+    """What is done by hand, where the client has neither."""
     run: str = ""
     """The command that starts it with this configuration."""
     with_key: str = '"$@VARIABLE@"'
@@ -68,6 +70,7 @@ def filled(recipe: Recipe, values: Values) -> Recipe:
         recipe,
         files=tuple(File(_filled(file.path, by_place), _filled(file.text, by_place)) for file in recipe.files),
         steps=tuple(_filled(step, by_place) for step in recipe.steps),
+        setup=_filled(recipe.setup, by_place),
         run=_filled(recipe.run, by_place),
     )
 
@@ -76,7 +79,7 @@ def _filled(text: str, by_place: dict[str, str | None]) -> str:
     lines = text.strip("\n").split("\n")
     for place, value in by_place.items():
         lines = [line.replace(place, value or "") for line in lines if value is not None or place not in line]
-    return "\n".join(lines) + ("\n" if text.endswith("\n") else "")
+    return "\n".join(lines).strip("\n") + ("\n" if text.endswith("\n") else "")
 
 
 def _read(name: str) -> Recipe:
