@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
-from enginehouse_kit.grammar import schema_form
-from enginehouse_kit.grammar.gbnf import gbnf
+from enginehouse_kit.grammar import output_grammar
+from enginehouse_plugin import GenerationRequest, JsonSchema, Text
 from enginehouse_plugin.errors import InvalidRequest
 
 MOST_S = 1.0
@@ -156,6 +156,13 @@ BOMBS: dict[str, _Schema] = {
         "type": "string",
         "not": {"enum": ["".join(chr(97 + at * by % 26) for by in range(2000)) for at in range(60)]},
     },
+    "a short schema of a long grammar": {
+        "type": "object",
+        "properties": {
+            f"p{at}": {"type": "object", "properties": {f"{at}{name}{'abc' * 15}": {} for name in range(12)}}
+            for at in range(90)
+        },
+    },
     "names of 5000 characters": {"type": "object", "properties": {"k" * 5000 + str(at): {} for at in range(200)}},
 }
 
@@ -166,7 +173,8 @@ def measure(name: str) -> int:
     began = time.process_time()
     try:
         schema = msgspec.json.decode(msgspec.json.encode(BOMBS[name]))  # as a request brings it: no part is another
-        outcome = f"compiled, {len(gbnf(schema_form(schema, 'schema')))} bytes"
+        grammar = output_grammar(GenerationRequest(id="r", prompt=Text(""), output=JsonSchema("s", schema)))
+        outcome = "nothing" if grammar is None else f"compiled, {len(grammar.text)} bytes"
     except InvalidRequest as refused:
         outcome = f"refused: {refused.message[:90]}"
     spent_s = time.process_time() - began

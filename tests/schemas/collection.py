@@ -31,10 +31,11 @@ class _TooMany(Exception):
 
 
 class Orders:
-    """Follows a value through a grammar, an object's keys in any order."""
+    """Follows a value through a grammar, an object's keys in any order: first in that of *names*."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: dict[str, int]) -> None:
         self._left = _MOST_TRIED
+        self._names = names
 
     def takes(self, at: llguidance.LLMatcher, value: Any) -> bool:  # Any: JSON
         """Whether the grammar takes *value*, or may: orders beyond a number are not tried."""
@@ -71,7 +72,7 @@ class Orders:
             return
         if not left and (end := _read(at, "}")) is not None:
             yield end
-        for key in left:
+        for key in sorted(left, key=lambda key: self._names.get(key, len(self._names))):
             begun = _read(at, f"{comma}{json.dumps(key, ensure_ascii=False)}:")
             for after in self._behind(begun, left[key]) if begun is not None else ():
                 yield from self._members(after, {name: left[name] for name in left if name != key}, ",")
@@ -84,6 +85,16 @@ def _read(at: llguidance.LLMatcher, text: str) -> llguidance.LLMatcher | None:
     return after if after.try_consume_tokens(ids) == len(ids) else None
 
 
+def named(schema: Any, found: dict[str, int] | None = None) -> dict[str, int]:  # Any: JSON
+    """The properties that *schema* names, wherever that is, and in which order."""
+    found = {} if found is None else found
+    for name in schema.get("properties", ()) if isinstance(schema, dict) else ():
+        found.setdefault(name, len(found))
+    for part in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        named(part, found)
+    return found
+
+
 def outcome(schema: Any, tests: list[dict[str, Any]]) -> str:  # Any: JSON
     """What becomes of *schema*."""
     try:
@@ -91,13 +102,14 @@ def outcome(schema: Any, tests: list[dict[str, Any]]) -> str:  # Any: JSON
     except InvalidRequest:
         return "refused"
     found = "exact"
+    names = named(schema)
     for test in tests:
         end = _read(grammar, json.dumps(test["data"], ensure_ascii=False))
         is_taken = end is not None and end.is_accepting()
         if is_taken and not test["valid"]:
             return "unsound"
         if test["valid"] and not is_taken and found != "narrower":
-            found = "ordered" if Orders().takes(grammar, test["data"]) else "narrower"
+            found = "ordered" if Orders(names).takes(grammar, test["data"]) else "narrower"
     return found
 
 

@@ -119,6 +119,41 @@ def test_a_limit_names_the_schema_that_takes_the_most() -> None:
     assert "'#/properties/a'" in refused.value.message
 
 
+def _long(mark: str) -> dict[str, Any]:
+    """A schema whose grammar is longer than engines read, though it is compiled: keys that are none of many names."""
+    names = [[f"{mark}{at}{name}{'abc' * 15}" for name in range(12)] for at in range(40)]
+    return {
+        "type": "object",
+        "properties": {
+            f"p{at}": {"type": "object", "properties": {key: {} for key in some}} for at, some in enumerate(names)
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"output": JsonSchema("s", _long("1"))},
+        {"tools": (Tool("g"), Tool("f", parameters=_long("2"), strict=True)), "tool_choice": "auto"},
+    ],
+)
+def test_too_long_a_grammar_is_refused_for_the_schema_that_takes_the_most(asked: Any) -> None:
+    with pytest.raises(InvalidRequest, match=r"more than \d+ bytes") as refused:
+        output_grammar(request(**asked))
+    where = "response_format.json_schema.schema" if "output" in asked else "tools[1].function.parameters"
+    assert (refused.value.param, refused.value.code) == (where, "unsupported_schema")
+
+
+def test_too_long_a_grammar_leaves_the_longest_tool_that_is_not_strict_to_the_model() -> None:
+    tools = (Tool("g", parameters=ODD), Tool("f", parameters=_long("3")))
+    grammar = output_grammar(request(tools=tools, tool_choice="required"))
+    assert grammar is not None
+    assert "tools[1].function.parameters" in grammar.ignored
+    assert "tools[0].function.parameters" not in grammar.ignored
+    assert takes(request(tools=tools, tool_choice="required"), call('{"p0":1}'))
+    assert not takes(request(tools=tools, tool_choice="required"), call('{"n":"x"}', "g"))
+
+
 async def test_the_same_schemas_are_compiled_once() -> None:
     schema = {"type": "object", "properties": {f"p{at}": {"type": "integer"} for at in range(300)}}
     first = await ready_grammar(request(output=JsonSchema("s", schema)))
@@ -140,7 +175,7 @@ async def test_what_an_engine_reads_of_a_lazy_grammar_is_written_before_it_asks(
     other = request(tools=(Tool("g", parameters=ODD | {"title": str(next(_fresh))}),), tool_choice="auto")
     alone = await ready_grammar(other, behind_mark=behind_mark)
     assert alone is not None
-    assert {"text", "behind_mark"} & vars(alone).keys() == {"behind_mark" if behind_mark else "text"}
+    assert alone.is_written(behind_mark=behind_mark)
 
 
 async def test_what_takes_long_leaves_the_loop_free_and_ends_with_its_task() -> None:

@@ -162,6 +162,16 @@ def test_free_answers_and_a_templates_own_calls_are_not_held(vocabulary: Vocabul
     assert grammar_of(request(tools=TOOLS, tool_choice="auto", output=JsonObject()), vocabulary, own, "never")
 
 
+def test_a_grammar_that_is_too_long_in_this_notation_alone_is_refused(
+    vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("enginehouse_kit.grammar.lark.MAX_BYTES", 100)
+    with pytest.raises(InvalidRequest) as refused:
+        grammar_of(request(output=JsonSchema("s", {"type": "integer", "minimum": 7})), vocabulary, PLAIN, "never")
+    assert refused.value.code == "unsupported_schema"
+    assert refused.value.param == "response_format.json_schema.schema"
+
+
 def test_a_tool_that_is_not_given_cannot_be_named(vocabulary: Vocabulary) -> None:
     with pytest.raises(InvalidRequest) as refused:
         grammar_of(request(tools=TOOLS, tool_choice=NamedTool("g")), vocabulary, PLAIN, "never")

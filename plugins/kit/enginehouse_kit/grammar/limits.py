@@ -42,6 +42,7 @@ class Budget:
     """
 
     def __init__(self, steps: int = MAX_STEPS, trial: int | None = None) -> None:
+        self._steps = steps
         self.left = steps
         self.spent: dict[tuple[str, str], int] = {}
         """By field, and place in its schema."""
@@ -51,7 +52,13 @@ class Budget:
 
     def stop(self) -> None:
         """Have the compiling end; any thread may say so."""
-        self._least = self._floor = self.left + 1
+        self._least = self._floor = _NEVER + 1
+
+    def restart(self) -> None:
+        """Have all steps again, and none spent; what has been stopped stays so."""
+        self.left = self._steps
+        self.spent = {}
+        self._floor = max(self._least, 0)
 
     def begin(self, param: str, share: float = 1.0) -> None:
         """Count for *param* from now on, which may use *share* of what is left."""
@@ -82,19 +89,24 @@ class Budget:
             self.left = max(self.left, 0)
             raise OverBudget
 
-    def refuse(self) -> NoReturn:
+    @property
+    def most(self) -> str:
+        """The field that took the most steps."""
+        params: dict[str, int] = {}
+        for (param, _), steps in self.spent.items():
+            params[param] = params.get(param, 0) + steps
+        return max(params, key=lambda param: params[param])
+
+    def refuse(self, because: str) -> NoReturn:
         """Refuse the request for the field that took the most, and name the place in it.
 
         Raises:
             InvalidRequest: always.
         """
-        params: dict[str, int] = {}
-        for (param, _), steps in self.spent.items():
-            params[param] = params.get(param, 0) + steps
-        most = max(params, key=lambda param: params[param])
+        most = self.most
         place = max((at for at in self.spent if at[0] == most), key=lambda at: self.spent[at])[1]
         raise InvalidRequest(
-            f"The JSON schemas of this request take more than {MAX_STEPS} steps to compile; '{most}' takes the most, "
+            f"The JSON schemas of this request {because}; '{most}' takes the most, "
             f"and of it '{shown(place)}'. Make it simpler: fewer alternatives, shorter patterns, smaller counts.",
             param=most,
             code="unsupported_schema",

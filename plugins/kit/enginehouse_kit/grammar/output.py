@@ -26,8 +26,8 @@ from enginehouse_plugin.errors import InvalidRequest
 from enginehouse_plugin.request import GenerationRequest, JsonObject, JsonSchema, NamedTool, Text, Tool
 
 from .form import EMPTY, NOTHING, Grammar, Literal, Node, Regular, either, many, sequence
-from .gbnf import gbnf
-from .limits import Abandoned, Budget, OverBudget, Unsupported, shown
+from .gbnf import MAX_BYTES, gbnf
+from .limits import MAX_STEPS, Abandoned, Budget, OverBudget, Unsupported, shown
 from .rules import Rules, Writer
 from .spelling import spelled
 
@@ -56,12 +56,12 @@ class OutputGrammar:
     @cached_property
     def text(self) -> str:
         """The grammar in GBNF."""
-        return _printed(self.form, None)
+        return gbnf(self.form)
 
     @cached_property
     def behind_mark(self) -> str:
         """A lazy grammar in GBNF, without the mark that it begins with."""
-        return _printed(self.form, self.behind)
+        return gbnf(self.form, self.behind)
 
     def write(self, *, behind_mark: bool) -> None:
         """Write it in GBNF, a lazy one as *behind_mark* says: this takes as long as it is large."""
@@ -73,15 +73,6 @@ class OutputGrammar:
 
     def _written_as(self, *, behind_mark: bool) -> str:
         return "behind_mark" if behind_mark and self.is_lazy else "text"
-
-
-def _printed(form: Grammar, start: Node | None) -> str:
-    try:
-        return gbnf(form, start)
-    except OverBudget as error:
-        raise InvalidRequest(
-            "The JSON schemas of this request make too large a grammar.", param=None, code="unsupported_schema"
-        ) from error
 
 
 class _Kept:
@@ -137,14 +128,35 @@ def output_grammar(
     key = hashlib.sha256(_content(request, thinking)).digest()
     found = _kept.get(key)
     if found is None:
-        compiler = _Compiler(request, thinking, budget or Budget())
+        budget = budget or Budget()
         try:
-            found = compiler.grammar()
+            found = _compiled(request, thinking, budget)
         except InvalidRequest as refused:
             _kept.put(key, InvalidRequest(refused.message, param=refused.param, code=refused.code), _REFUSED_STEPS)
             raise
-        _kept.put(key, found, compiler.steps + _REFUSED_STEPS)
+        _kept.put(key, found, sum(budget.spent.values()) + _REFUSED_STEPS)
     return found
+
+
+def _compiled(request: GenerationRequest, thinking: State, budget: Budget) -> OutputGrammar:
+    """The grammar, and its text. While that is too long, the tool that takes the most is left to the model, if it is
+    not strict, and then all that are not.
+
+    Raises:
+        InvalidRequest: a schema cannot be enforced.
+    """
+    free = {arguments_param(at): at for at, tool in enumerate(request.tools or ()) if not tool.strict}
+    left_out: frozenset[int] = frozenset()
+    while True:
+        grammar = _Compiler(request, thinking, budget, left_out).grammar()
+        with contextlib.suppress(OverBudget):
+            grammar.write(behind_mark=False)
+            return grammar
+        most = budget.most
+        if len(left_out) == len(free):
+            budget.refuse(f"make a grammar of more than {MAX_BYTES} bytes")
+        left_out = frozenset(free.values()) if left_out or most not in free else frozenset([free[most]])
+        budget.restart()
 
 
 async def ready_grammar(
@@ -191,6 +203,11 @@ def _content(request: GenerationRequest, thinking: State) -> bytes:
     return msgspec.json.encode((thinking, request.output, tools, request.tool_choice, request.parallel_tool_calls))
 
 
+def arguments_param(at: int) -> str:
+    """The field of the arguments' schema of the tool number *at*."""
+    return f"tools[{at}].function.parameters"
+
+
 def blame_of(request: GenerationRequest) -> str | None:
     """The field whose grammar the engine would refuse."""
     if _has_calls(request):
@@ -201,17 +218,15 @@ def blame_of(request: GenerationRequest) -> str | None:
 class _Compiler:
     """Compiles the schemas of one request."""
 
-    def __init__(self, request: GenerationRequest, thinking: State, budget: Budget) -> None:
+    def __init__(
+        self, request: GenerationRequest, thinking: State, budget: Budget, left_out: frozenset[int] = frozenset()
+    ) -> None:
         self._request = request
+        self._left_out = left_out
         self._thinking: State = thinking
         self._budget = budget
         self._writer = Writer(self._budget)
         self._ignored: list[str] = []
-
-    @property
-    def steps(self) -> int:
-        """Steps that were taken."""
-        return sum(self._budget.spent.values())
 
     def grammar(self) -> OutputGrammar:
         """The whole.
@@ -225,7 +240,7 @@ class _Compiler:
             is_forced = calls != NOTHING and request.tool_choice != "auto"
             content = NOTHING if is_forced else self._content()  # a forced call leaves no room for an answer
         except OverBudget:
-            self._budget.refuse()
+            self._budget.refuse(f"take more than {MAX_STEPS} steps to compile")
         behind = None
         if calls != NOTHING and request.tool_choice == "auto":
             behind = form.add(self._block(calls))
@@ -276,7 +291,10 @@ class _Compiler:
         """A call of *tool*, from its name on."""
         writer = self._writer
         schema = _NO_PARAMETERS if tool.parameters is None else tool.parameters
-        arguments = self._arguments(schema, f"tools[{at}].function.parameters", is_lenient=not tool.strict)
+        if at in self._left_out:
+            self._ignored.append(arguments_param(at))
+            schema = {"type": "object"}
+        arguments = self._arguments(schema, arguments_param(at), is_lenient=not tool.strict)
         name, key = Literal(f'"{spelled(tool.name)}"'), Literal('"arguments"')
         return writer.grammar.add(sequence(name, writer.comma, key, writer.colon, arguments))
 

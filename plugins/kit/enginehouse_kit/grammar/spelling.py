@@ -70,19 +70,28 @@ def one_of(algebra: Algebra, choices: list[str]) -> Regex:
 
 def none_of(algebra: Algebra, names: Iterable[str]) -> Regex:
     """Strings that are none of *names*, told apart character by character: no automaton is needed for many names."""
-    return _none_of(algebra, sorted(set(names)), 0)
+    return _none_of(algebra, sorted(set(names)), 0, {})
 
 
-def _none_of(algebra: Algebra, names: list[str], skipped: int) -> Regex:
-    """Ends of strings that begin with the *skipped* characters which all of *names*, sorted, begin with."""
+def _none_of(algebra: Algebra, names: list[str], skipped: int, others: dict[str, Regex]) -> Regex:
+    """Ends of strings that begin with the *skipped* characters which all of *names*, sorted, begin with.
+
+    *others* has what begins with another character, by those characters: of most names' ends there is one alone.
+    """
     following: dict[str, list[str]] = {}
     for name in names:
         if len(name) > skipped:
             following.setdefault(name[skipped], []).append(name)
-    algebra.budget.spend(len(following))
-    other = algebra.set(characters.complement([(ord(c), ord(c)) for c in following]))
-    options = [algebra.seq(other, algebra.all)]
-    options += [algebra.seq(algebra.text(c), _none_of(algebra, rest, skipped + 1)) for c, rest in following.items()]
+    algebra.budget.spend(1 + len(following))
+    first = "".join(following)
+    other = others.get(first)
+    if other is None:
+        excluded = algebra.set(characters.complement([(ord(c), ord(c)) for c in following]))
+        other = others[first] = algebra.seq(excluded, algebra.all)
+    options = [other]
+    options += [
+        algebra.seq(algebra.text(c), _none_of(algebra, rest, skipped + 1, others)) for c, rest in following.items()
+    ]
     if not names or len(names[0]) > skipped:
         options.append(algebra.empty)
     return algebra.either(options)

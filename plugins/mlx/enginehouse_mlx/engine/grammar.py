@@ -9,6 +9,7 @@ import llguidance
 
 from enginehouse_kit.grammar import OutputGrammar, blame_of, output_grammar
 from enginehouse_kit.grammar.lark import lark
+from enginehouse_kit.grammar.limits import OverBudget
 from enginehouse_kit.text.chat_messages import CALL_OPENS
 from enginehouse_kit.text.thinking import State
 from enginehouse_plugin import GenerationRequest
@@ -35,7 +36,14 @@ def grammar_of(
     if template.reads_own_calls(request):
         return None
     grammar = output_grammar(request)
-    return None if grammar is None else _lark(grammar, vocabulary, template, thinking)
+    try:
+        return None if grammar is None else _lark(grammar, vocabulary, template, thinking)
+    except OverBudget as error:  # it is longer in Lark's notation than in the one that compiling bounds
+        raise InvalidRequest(
+            "The JSON schemas of this request make too long a grammar.",
+            param=blame_of(request),
+            code="unsupported_schema",
+        ) from error
 
 
 def left_out(request: GenerationRequest) -> tuple[str, ...]:
