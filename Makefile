@@ -15,7 +15,9 @@ PYTEST := $(BIN)/python -m pytest -n 2 --no-loadscope-reorder --conformance-time
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
 
-DISTRIBUTIONS := -e . -e plugins/contract -e plugins/kit -e 'plugins/llamacpp[engine]' -e plugins/upstream -e plugins/vllm -e conformance
+# All but the two that may be compiled.
+PLAIN := -e plugins/contract -e 'plugins/llamacpp[engine]' -e plugins/upstream -e plugins/vllm -e conformance
+DISTRIBUTIONS := -e . -e plugins/kit $(PLAIN)
 # MLX's own packages are many and only some models need them: a first start does without, the tests do not.
 SERVED := $(DISTRIBUTIONS) -e plugins/mlx
 TESTED := $(DISTRIBUTIONS) -e 'plugins/mlx[engine]'
@@ -40,8 +42,13 @@ SCHEMA_BEFORE_COMMIT := 6ea7a4e78328ec9f5658f007fb8e96607ba46d04
 UNIT := tests/unit tests/docs plugins/contract plugins/kit \
 	$(addprefix conformance/selftest/test_,rules.py docs.py report.py wire.py cli.py cut_json.py)
 
+# The router and the kit with their hottest modules compiled, in an environment of their own, and what is run there.
+COMPILED := .cache/compiled
+COMPILED_TESTS := $(addprefix tests/unit/,http fleet accounts dialects service wire telemetry) plugins/kit/tests \
+	$(addprefix tests/integration/test_,sdk_python.py disconnects.py bad_requests.py overload.py)
+
 .PHONY: help serve setup clients clients-all check test tests unit test-vllm vllm-env parity promises schemas conformance siege \
-	lint style mypy pyright layers format bench bench-engines clean
+	lint style mypy pyright layers format bench bench-engines compiled compiled-env clean
 .DEFAULT_GOAL := help
 
 help:
@@ -63,6 +70,7 @@ help:
 	@echo "make schemas  judge the compiler of JSON Schema beside llguidance and xgrammar (builds vLLM's environment)"
 	@echo "make siege    besiege a running router: hostile requests, clients and days; ARGS='stalls --minutes 5' names some"
 	@echo "make bench    measure the router beside others"
+	@echo "make compiled  build compiled wheels, and run the tests of the way of a request on them"
 	@echo "make bench-engines  measure MLX and vLLM behind it beside their own servers (about half an hour)"
 	@echo "make clean    remove what these commands made here; downloaded weights stay"
 
@@ -192,6 +200,19 @@ schemas: $(DEV_INSTALLED) $(SCHEMA_SUITE) $(SCHEMA_BEFORE) vllm-env
 # Scenarios by name in ARGS, all without; --full for the sizes of a campaign.
 siege: $(DEV_INSTALLED)
 	$(BIN)/python -m tests.siege $(ARGS)
+
+# Needs a C compiler, and a minute of processor time for it.
+compiled: compiled-env
+	$(COMPILED)/venv/bin/python -m pytest -n 2 --no-loadscope-reorder -q -m 'not interpreted' \
+		$(COMPILED_TESTS) $(ARGS)
+
+compiled-env: $(DEV_INSTALLED)
+	rm -rf $(COMPILED)
+	ENGINEHOUSE_COMPILED=1 $(BIN)/python -m build --wheel --no-isolation --outdir $(COMPILED)/wheels plugins/kit
+	ENGINEHOUSE_COMPILED=1 $(BIN)/python -m build --wheel --no-isolation --outdir $(COMPILED)/wheels .
+	$(BIN)/python -m venv $(COMPILED)/venv
+	$(BIN)/uv pip install --quiet --python $(COMPILED)/venv/bin/python --group dev $(COMPILED)/wheels/*.whl \
+		$(PLAIN) -e 'plugins/mlx[engine]'
 
 bench: $(DEV_INSTALLED)
 	$(BIN)/python -m tests.bench $(ARGS)

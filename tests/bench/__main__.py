@@ -23,6 +23,7 @@ Servers = dict[str, tuple[int, int]]
 Figures = dict[str, dict[str, list[float]]]
 """By server and by what is measured: a value for each round."""
 PEERS = ("nginx", "vllm-router", "vllm-router round robin", "enginehouse")
+OTHER = "enginehouse of --server"
 BASES = ("vllm-router", "vllm-router round robin", "nginx")
 PLAIN, STREAM = "Plain request", "Stream of 64 chunks, 5 ms apart"
 BARS = (
@@ -68,7 +69,9 @@ def table(title: str, figures: Figures) -> str:
         f"| server | processor, µs per request | {compared} | added p50, ms | added p99, ms | resident, MiB |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for name in PEERS:
+    for name in figures:
+        if name == "direct":
+            continue
         row = figures[name]
         compared = " | ".join(spread(ratios(figures, name, base), 2) for base in BASES)
         p50, p99 = (
@@ -84,11 +87,13 @@ def table(title: str, figures: Figures) -> str:
 def standing(results: dict[str, Figures]) -> str:
     """Each bar and goal beside the median ratio."""
     lines = []
-    for word, marks in (("bar", BARS), ("goal", GOALS)):
-        for title, base, most in marks:
-            found = statistics.median(ratios(results[title], "enginehouse", base))
-            verdict = "met" if found <= most else "missed"
-            lines.append(f"- {title}: {found:.2f} of {base}; the {word} of {most:g} is {verdict}.")
+    for name in ("enginehouse", OTHER):
+        for word, marks in (("bar", BARS), ("goal", GOALS)):
+            for title, base, most in marks:
+                if name in results[title]:
+                    found = statistics.median(ratios(results[title], name, base))
+                    verdict = "met" if found <= most else "missed"
+                    lines.append(f"- {title}: {name} takes {found:.2f} of {base}; the {word} of {most:g} is {verdict}.")
     return "\n".join(lines)
 
 
@@ -106,12 +111,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=5, help="of load per server and round")
+    parser.add_argument("--server", type=Path, help="program `enginehouse` of another environment, measured beside")
     parser.add_argument("--json", type=Path, help="also write the raw figures here")
     chosen = parser.parse_args()
     print(start_figures(chosen.rounds), flush=True)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        at = {name: folder / name for name in ("direct", *PEERS)}
+        at = {name: folder / name for name in ("direct", *PEERS, OTHER)}
         for path in at.values():
             path.mkdir()
         upstream_port, upstream_pid = stack.enter_context(peers.upstream(at["direct"]))
@@ -125,6 +131,9 @@ def main() -> None:
             ),
             "enginehouse": stack.enter_context(peers.enginehouse(at["enginehouse"], upstream_port))[:2],
         }
+        if chosen.server:
+            server = peers.enginehouse(at[OTHER], upstream_port, program=str(chosen.server.absolute()))
+            servers[OTHER] = stack.enter_context(server)[:2]
         results: dict[str, Figures] = {}
         for title in (PLAIN, STREAM):
             results[title] = measure(

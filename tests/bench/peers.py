@@ -144,11 +144,13 @@ def install_plugin(folder: Path) -> Path:
 
 
 @contextmanager
-def enginehouse(folder: Path, upstream_port: int | None, more: str = "") -> Iterator[tuple[int, int, float]]:
+def enginehouse(
+    folder: Path, upstream_port: int | None, more: str = "", program: str | None = None
+) -> Iterator[tuple[int, int, float]]:
     """The router with keys, usage, metrics and its log on, and *more* configuration; without an upstream it has no
     engine.
 
-    Also yields the seconds to its first /health.
+    *program* is that of another environment. Also yields the seconds to its first /health.
     """
     port = free_port()
     lines = [SERVER.format(port=port, sha256=hashlib.sha256(load.KEY.encode()).hexdigest())]
@@ -159,7 +161,7 @@ def enginehouse(folder: Path, upstream_port: int | None, more: str = "") -> Iter
     config.write_text("\n".join(lines))
     env = {"PYTHONPATH": str(install_plugin(folder))}
     argv = [
-        str(Path(sys.executable).with_name("enginehouse")),
+        program or str(Path(sys.executable).with_name("enginehouse")),
         "serve",
         "--config",
         str(config),

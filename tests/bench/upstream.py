@@ -73,6 +73,13 @@ _TOKENS = [_token(index) for index in range(CHUNKS)]
 _END = _chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
 
 
+def reads(*, stream: bool) -> list[bytes]:
+    """What an answer is for who reads each write of it, one with its usage told."""
+    if not stream:
+        return [_reply(_COMPLETION)]
+    return [_HEAD + _TOKENS[0], *_TOKENS[1:], _USAGE + _END]
+
+
 class Upstream(asyncio.Protocol):
     """One connection; requests come one after another."""
 

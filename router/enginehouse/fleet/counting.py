@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 
-from enginehouse_plugin import AnyEvent, GenerationRequest, Instance, Run, UsageReport
+from enginehouse_plugin import AnyEvent, GenerationRequest, Instance, Run
 from enginehouse_plugin.run import GeneratedRun
 
+from .counted import counted
 from .lease import Lease
 
 
@@ -17,7 +18,7 @@ class CountLease(Lease):
 
     def begin(self, instance: Instance, request: GenerationRequest) -> Run:
         """Count *request* on *instance*."""
-        return GeneratedRun(_counted(instance, request), self)
+        return GeneratedRun(counted(instance, request), self)
 
     def events(self, batch: Sequence[AnyEvent]) -> None:
         """Hand *batch* on; what is counted is not used, so that no notes are taken."""
@@ -27,7 +28,3 @@ class CountLease(Lease):
         """See `Lease.end`; how long a count takes says nothing of how fast answers come."""
         self._tries.blocks = None
         super().end(error)
-
-
-async def _counted(instance: Instance, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
-    yield UsageReport(prompt_tokens=await instance.count_tokens(request), completion_tokens=0)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-CONTENT_TYPE = b"text/event-stream; charset=utf-8"
+from typing import Final
 
-BEGIN = b"data: "
-END = b"\n\n"
+CONTENT_TYPE: Final[bytes] = b"text/event-stream; charset=utf-8"
+
+BEGIN: Final[bytes] = b"data: "
+END: Final[bytes] = b"\n\n"
 """An event is its data between BEGIN and END. Encoded JSON has no line feeds, so one line holds it."""
 
-KEEP_ALIVE = b": keep-alive\n\n"
+KEEP_ALIVE: Final[bytes] = b": keep-alive\n\n"
 """A comment: it keeps a silent stream's connection open, and clients ignore it."""
 
 

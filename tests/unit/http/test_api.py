@@ -20,6 +20,8 @@ from enginehouse_plugin.errors import EngineProtocolError, EngineUnavailable, In
 
 from .lanes import Recorded
 
+pytestmark = pytest.mark.interpreted  # its service is a double
+
 JSON = ("content-type", "application/json")
 
 

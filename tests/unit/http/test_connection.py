@@ -247,7 +247,7 @@ async def test_many_requests_at_once_give_others_their_turn() -> None:
     assert max(turns.count(each) for each in set(turns)) <= 2 * ahead.AT_ONCE
 
 
-@pytest.mark.parametrize("limit", ["requests", "memory"])
+@pytest.mark.parametrize("limit", ["requests", pytest.param("memory", marks=pytest.mark.interpreted)])
 async def test_requests_ahead_are_counted_and_those_beyond_end_the_connection(
     monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:

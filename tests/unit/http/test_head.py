@@ -48,6 +48,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return targets
 
 
+@pytest.mark.interpreted
 async def test_a_repeated_head_is_not_parsed_again_and_each_body_is_its_own(parsed: list[bytes]) -> None:
     async with listening(echo) as connect:
         answer = await answers_to(connect, request(b"one"), request(b"another"), request(b"x" * 5000), request(b"1"))

@@ -13,9 +13,9 @@ import pytest
 from enginehouse.config import Config, MountConfig
 from enginehouse.dialects.anthropic.messages.request import MessagesRequest
 from enginehouse.dialects.mounts import mounts
-from enginehouse.dialects.openai.chat.answers import ChatChunk
+from enginehouse.dialects.openai.chat.answers import AnswerHead, ChatChunk
 from enginehouse.dialects.openai.chat.decode import decode_chat
-from enginehouse.dialects.openai.chat.encode import AnswerHead, ChatBody
+from enginehouse.dialects.openai.chat.encode import ChatBody
 from enginehouse.dialects.openai.chat.endpoint import ChatEndpoint
 from enginehouse.dialects.openai.chat.examples import REQUESTS, STREAM
 from enginehouse.dialects.openai.chat.request import ChatRequest

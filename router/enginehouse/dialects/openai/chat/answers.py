@@ -153,3 +153,13 @@ class ChatChunk(msgspec.Struct, kw_only=True):
     choices: list[ChunkChoice]
     usage: Usage | UnsetType | None = UNSET
     obfuscation: str | UnsetType = UNSET
+
+
+class AnswerHead(msgspec.Struct, frozen=True, kw_only=True):
+    """What is the same in every chunk of an answer. `created` is Unix time in seconds."""
+
+    id: str
+    created: int
+    model: str
+    service_tier: str | None = None
+    """Only where the request named one: the tier that served it."""

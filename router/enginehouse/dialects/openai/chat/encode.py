@@ -14,6 +14,7 @@ import msgspec
 from enginehouse.dialects.endpoint import Errors, Origin
 from enginehouse.dialects.openai import errors
 from enginehouse.dialects.openai.chat.answers import (
+    AnswerHead,
     AnswerMessage,
     CalledFunction,
     ChatAnswer,
@@ -59,16 +60,6 @@ _encode = msgspec.json.Encoder().encode
 _LOWEST_LOGPROB = -9999.0  # stands for minus infinity, which JSON does not have
 _OBFUSCATION_STEP = 64
 _OBFUSCATION = "".join(random.Random(0).choices("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", k=64))  # noqa: S311  # padding, no secret
-
-
-class AnswerHead(msgspec.Struct, frozen=True, kw_only=True):
-    """What is the same in every chunk of an answer. `created` is Unix time in seconds."""
-
-    id: str
-    created: int
-    model: str
-    service_tier: str | None = None
-    """Only where the request named one: the tier that served it."""
 
 
 class ChatStream:

@@ -11,8 +11,9 @@ from enginehouse.dialects.documented import Documented
 from enginehouse.dialects.endpoint import Call, Encoder, Errors
 from enginehouse.dialects.ids import unique_hex
 from enginehouse.dialects.openai.chat.agents import check_tools, instructed
+from enginehouse.dialects.openai.chat.answers import AnswerHead
 from enginehouse.dialects.openai.chat.decode import decode_chat
-from enginehouse.dialects.openai.chat.encode import AnswerHead, ChatBody, ChatStream
+from enginehouse.dialects.openai.chat.encode import ChatBody, ChatStream
 from enginehouse.dialects.openai.chat.generation import generation_request
 from enginehouse.dialects.openai.chat.narrowed import decoder
 from enginehouse.dialects.openai.chat.operation import chat_operation

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from enginehouse.dialects.openai import errors
-from enginehouse.dialects.openai.chat.answers import ChatAnswer, ChatChunk
+from enginehouse.dialects.openai.chat.answers import AnswerHead, ChatAnswer, ChatChunk
 from enginehouse.dialects.openai.chat.decode import decode_chat
-from enginehouse.dialects.openai.chat.encode import DONE, AnswerHead, ChatBody, ChatStream
+from enginehouse.dialects.openai.chat.encode import DONE, ChatBody, ChatStream
 from enginehouse.dialects.openai.chat.endpoint import ChatEndpoint
 from enginehouse_plugin import Profile
 from enginehouse_plugin import request as contract

@@ -1,0 +1,221 @@
+"""`python -m tests.bench.in_process`: what a request costs in the router's own code, without sockets.
+
+The house of the bench, with keys, usage, metrics and log, answers on connections whose transports keep what is
+written; its engine's connections are fed the upstream's answers. Sixteen requests are under way at a time. Prints the
+processor time of the event loop's thread and of the whole process, and the calls of Python functions, each per
+request. Compiled functions are no calls of Python's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from tests.bench import load, peers, upstream
+from tests.bench.figures import spread
+
+from enginehouse import assembly
+from enginehouse.config import bind, load_config
+from enginehouse.http import connection
+from enginehouse.http.connection import Connection
+from enginehouse.http.limits import Limits
+from enginehouse.http.shared import Shared
+from enginehouse.plugins import Plugins
+from enginehouse.telemetry import configure_logging
+from enginehouse_kit.http.connection import Connection as EngineConnection
+from tests import relay_backend
+
+CONNECTIONS = 16
+
+
+class Kept(asyncio.Transport):
+    """A transport to nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1)})
+        self.written = 0
+
+    def write(self, data: Any) -> None:
+        self.written += len(data)
+
+    def is_closing(self) -> bool:
+        return False
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def request(*, stream: bool) -> bytes:
+    """What a client of the bench sends."""
+    body = json.dumps(load.BODY | ({"stream": True} if stream else {}), separators=(",", ":")).encode()
+    head = (
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nContent-Type: application/json\r\n"
+        f"Authorization: Bearer {load.KEY}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+class Bench:
+    """A house with connections of clients and of an engine, all of them to nowhere."""
+
+    def __init__(self, house: assembly.House, loop: asyncio.AbstractEventLoop) -> None:
+        self.house = house
+        self.shared = Shared(house.app.handle, Limits())
+        instance: Any = house.fleet.model("m").instances[0].instance
+
+        async def is_ready() -> None:
+            """Be asked on no connection."""
+
+        instance.check_ready = is_ready
+        self.engine: list[EngineConnection] = []
+        self.clients: list[Connection] = []
+        self.taken: list[Kept] = []  # what clients are written
+        for _ in range(CONNECTIONS):
+            engine = EngineConnection(instance._client, loop)
+            engine.connection_made(Kept())
+            self.engine.append(engine)
+            place = self.shared.doors.admit("127.0.0.1")
+            assert place is not None
+            client = Connection(self.shared, place)
+            self.taken.append(Kept())
+            client.connection_made(self.taken[-1])
+            self.clients.append(client)
+        instance._client._idle[:] = self.engine
+
+    async def round(self, sent: bytes, reads: list[bytes]) -> None:
+        """One request on each connection, to its end."""
+        for client in self.clients:
+            client.data_received(sent)
+        await asyncio.sleep(0)
+        for data in reads:
+            for engine in self.engine:
+                engine.data_received(data)
+            await asyncio.sleep(0)
+
+
+async def built(config_file: Path) -> assembly.House:
+    """The house of *config_file*, not started."""
+    plugins = Plugins()
+    plugins.add(relay_backend, "bench")
+    return assembly.build(bind(load_config(str(config_file)), plugins.backends, {}), plugins, devices=())
+
+
+async def warm(bench: Bench, sent: bytes, reads: list[bytes]) -> None:
+    """Answer some requests, and see that each is answered whole."""
+    for _ in range(20):
+        await bench.round(sent, reads)
+    await asyncio.sleep(0.2)
+    before = [taken.written for taken in bench.taken]
+    await bench.round(sent, reads)
+    if any(taken.written - old < 200 for taken, old in zip(bench.taken, before, strict=True)):
+        raise RuntimeError("A request has no answer.")
+
+
+async def times_of(bench: Bench, sent: bytes, reads: list[bytes], rounds: int, number: int) -> tuple[str, str]:
+    """Microseconds per request: of the loop's thread, and of all threads with what comes after the answers."""
+    loop_us, all_us = [], []
+    for _ in range(rounds):
+        thread_s, process_s = time.thread_time(), time.process_time()
+        for _ in range(number // CONNECTIONS):
+            await bench.round(sent, reads)
+        loop_us.append(1e6 * (time.thread_time() - thread_s) / number)
+        await asyncio.sleep(0.1)
+        all_us.append(1e6 * (time.process_time() - process_s) / number)
+    return spread(loop_us, 1), spread(all_us, 1)
+
+
+async def calls_of(bench: Bench, sent: bytes, reads: list[bytes]) -> Counter[str]:
+    """How often each function of Python is called for one round."""
+    counts: Counter[str] = Counter()
+
+    def see(frame: Any, event: str, _: Any) -> None:
+        if event == "call":
+            code = frame.f_code
+            counts[f"{code.co_filename.rpartition('enginehouse')[2]}:{code.co_name}"] += 1
+
+    sys.setprofile(see)
+    try:
+        await bench.round(sent, reads)
+    finally:
+        sys.setprofile(None)
+    return counts
+
+
+async def measure(options: argparse.Namespace, config_file: Path) -> None:
+    house = await built(config_file)
+    async with house.app.lifespan():
+        model = house.fleet.model("m")
+        async with asyncio.timeout(30):
+            while not model.instances or model.instances[0].instance is None:  # noqa: ASYNC110  # nobody tells
+                await asyncio.sleep(0.01)
+        bench = Bench(house, asyncio.get_running_loop())
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
+        sys.setswitchinterval(50e-6)
+        for name, number in (("plain request", options.requests), ("stream of 64 chunks", options.streams)):
+            is_stream = name != "plain request"
+            sent, reads = request(stream=is_stream), upstream.reads(stream=is_stream)
+            await warm(bench, sent, reads)
+            loop_us, all_us = await times_of(bench, sent, reads, options.rounds, number)
+            counts = await calls_of(bench, sent, reads)
+            calls = counts.total() / CONNECTIONS
+            print(f"{name}: loop {loop_us} µs, all threads {all_us} µs, {calls:.0f} calls", flush=True)
+            if options.calls:
+                print(*(f"  {count / CONNECTIONS:6.1f} {called}" for called, count in counts.most_common()), sep="\n")
+    house.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.in_process", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--requests", type=int, default=3200, help="plain ones, in each round")
+    parser.add_argument("--streams", type=int, default=480, help="in each round")
+    parser.add_argument("--calls", action="store_true", help="list what is called")
+    options = parser.parse_args()
+    is_compiled = not str(connection.__file__).endswith(".py")
+    print("compiled" if is_compiled else "not compiled")
+    with tempfile.TemporaryDirectory() as name, peers.upstream(Path(name)) as (port, _):
+        folder = Path(name)
+        config_file = folder / "enginehouse.toml"
+        digest = hashlib.sha256(load.KEY.encode()).hexdigest()
+        config_file.write_text(peers.SERVER.format(port=8000, sha256=digest) + peers.MODEL.format(port=port))
+        with (folder / "log").open("wb") as log:
+            os.dup2(log.fileno(), 2)  # the log's lines
+        configure_logging("json", "info")
+        try:
+            uvloop.run(measure(options, config_file))
+        except BaseException:
+            print(traceback.format_exc(), (folder / "log").read_text()[-2000:])
+            raise
+
+
+if __name__ == "__main__":
+    main()
