@@ -85,7 +85,7 @@ def run_wrk(
     if "Non-2xx" in output or "Socket errors" in output:
         raise RuntimeError(f"wrk saw failures:\n{output}")
     found = re.search(r"(\d+) requests in", output)
-    p50, p99 = (re.search(rf"^\s+{share}%\s+(\S+)$", output, re.MULTILINE) for share in (50, 99))
+    p50, p99 = (re.search(rf"^\s+{share}%\s+(\S+)\s*$", output, re.MULTILINE) for share in (50, 99))
     if found is None or p50 is None or p99 is None:
         raise RuntimeError(f"cannot read wrk's output:\n{output}")
     return Sample(int(found[1]), spent, _ms(p50[1]), _ms(p99[1]), resident_mib(pid))
