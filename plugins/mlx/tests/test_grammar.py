@@ -165,7 +165,7 @@ def test_free_answers_and_a_templates_own_calls_are_not_held(vocabulary: Vocabul
 def test_a_grammar_that_is_too_long_in_this_notation_alone_is_refused(
     vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("enginehouse_kit.grammar.lark.MAX_BYTES", 100)
+    monkeypatch.setattr("enginehouse_kit.grammar.lark.MAX_BYTES", 10)
     with pytest.raises(InvalidRequest) as refused:
         grammar_of(request(output=JsonSchema("s", {"type": "integer", "minimum": 7})), vocabulary, PLAIN, "never")
     assert refused.value.code == "unsupported_schema"
