@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import msgspec
 
 from enginehouse.accounts import AccountsState, Credits, Facts, Ledger, Limiter
-from enginehouse.fleet import CountLease, Fleet, FleetSnapshot, Lease, ModelSnapshot
+from enginehouse.fleet import ANY_CONTEXT, CountLease, Fleet, FleetSnapshot, Lease, ModelSnapshot, Work, WorkLease
 from enginehouse.plugins import Plugins
 from enginehouse.telemetry import InstanceGauge, Metrics, log_request
 from enginehouse_plugin import GenerationRequest, Sink
@@ -67,8 +68,9 @@ class Service:
         said: Collection[str],
         profile: str,
         again: Callable[[], None],
+        work: Work | None = None,
     ) -> bool:
-        """Reserve of the key's credit what *request* may cost, where its key pays and its model has prices.
+        """Reserve of the key's credit what *request* or *work* may cost, where its key pays and its model has prices.
 
         False: the database is asked first, and *again* called when this is to be asked once more.
 
@@ -83,7 +85,12 @@ class Service:
         purse = self.credits.purse(facts.key)
         if purse is None or self.ledger is None or model not in self.fleet.models:
             return True
-        said_tokens, most_tokens = self.fleet.model(model).bounds(request.max_tokens, said, profile)
+        said_tokens: int | None
+        if work is None:
+            said_tokens, most_tokens = self.fleet.model(model).bounds(request.max_tokens, said, profile)
+        else:  # of several texts each has the whole context, and nothing is generated
+            said_tokens, most_tokens = 0, ANY_CONTEXT
+            facts.prompt_bytes = max(facts.prompt_bytes, work.prompt_bytes or 0)
         return self.credits.reserve(
             facts, purse, choices=request.n, said_tokens=said_tokens, most_tokens=most_tokens, again=again
         )
@@ -101,16 +108,19 @@ class Service:
         is_lenient: bool = False,
         is_from_host: bool = False,
         counts: bool = False,
+        work: Work | None = None,
     ) -> Lease:
         """Begin to generate for *request* of *client*; events and the end go to *sink*, once this has returned.
 
         Fields of *request* that are not in *said* are left to the model's defaults, behind which those of the *profile*
         with this label stand. With *is_lenient* what the model lacks is left out and noted in `facts.ignored`, where
         that is possible. With *is_from_host* another host has sent it, and it goes no further than this one. If it
-        *counts*, nothing is generated, and the one event is a `UsageReport` of the prompt.
+        *counts*, nothing is generated, and the one event is a `UsageReport` of the prompt. With *work* that is done
+        instead, for which *request* stands in queues and among suspects.
 
         Raises:
             ModelNotFound: there is no such model.
+            WrongTask: it is for something else.
             AccountsUnavailable: usage cannot be written down, and the owner wants nothing served then.
             RateLimited: the key or the model has had as much as it may.
             Undecided: that has to be asked for; call this again when the limiter knows it.
@@ -124,6 +134,7 @@ class Service:
             request = msgspec.structs.replace(request, max_tokens=facts.credit.max_tokens)
             said = {*said, "max_tokens"}
         chosen = self.fleet.model(model)
+        chosen.refuse_other("chat" if work is None else work.task)
         if is_from_host:
             chosen = chosen.alone()
         for sleeping in chosen.sleepers:
@@ -131,7 +142,7 @@ class Service:
         if self.ledger is not None:
             self.ledger.check()
         self.limiter.enter(facts, request.n * (request.max_tokens or 0))
-        kind = CountLease if counts else Lease
+        kind = CountLease if counts else Lease if work is None else partial(WorkLease, work=work)
         lease = kind(request, chosen, client, facts, sink, said=said, profile=profile, is_lenient=is_lenient)
         lease.open()
         if self.ledger is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from tests.weights import smollm2_gguf_f32, smollm2_hf, tiny_gguf, tiny_hf
 
 CONTEXT_TOKENS = 2048
 SLOTS = 4
+NOTHING: Mapping[str, Any] = {}
 CPU = Device(id="cpu", kind="cpu", name="cpu", memory_bytes=8 << 30)
 
 
@@ -68,8 +69,10 @@ ENGINES = (
 
 
 @asynccontextmanager
-async def loaded(engine: Engine, weights: Path) -> AsyncIterator[Instance]:
-    """An instance of *engine* with *weights*, unloaded at the end."""
+async def loaded(
+    engine: Engine, weights: Path, *, options: Mapping[str, Any] = NOTHING, **fields: Any
+) -> AsyncIterator[Instance]:
+    """An instance of *engine* with *weights*, unloaded at the end; *options* and *fields* go over the placement's."""
     backend = Plugins.load().backends[engine.backend]
     placement = Placement(
         model="parity",
@@ -78,8 +81,9 @@ async def loaded(engine: Engine, weights: Path) -> AsyncIterator[Instance]:
         path=str(weights),
         context_tokens=CONTEXT_TOKENS,
         python=engine.python,
-        options=msgspec.convert(engine.options, backend.options),
+        options=msgspec.convert({**engine.options, **options}, backend.options),
     )
+    placement = msgspec.structs.replace(placement, **fields)
     instance = await backend.create().load(placement, (CPU,), lambda _: None)
     try:
         yield instance

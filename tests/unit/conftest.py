@@ -121,6 +121,7 @@ class Script(Backend):
         self.instances: list[ScriptedInstance] = []
         self.requests: list[GenerationRequest] = []
         self.cancelled_loads = 0
+        self.makes: type[ScriptedInstance] = ScriptedInstance
 
     def type(self, **changes: object) -> BackendType:
         made = BackendType(name="scripted", version="1", create=lambda: self, options=NoOptions, needs_weights=False)
@@ -144,7 +145,7 @@ class Script(Backend):
             raise
         if self.load_errors:
             raise self.load_errors.pop(0)
-        self.instances.append(ScriptedInstance(self))
+        self.instances.append(self.makes(self))
         return self.instances[-1]
 
 

@@ -24,7 +24,10 @@ CLASSES = (
     contract.Measured,
     contract.Sleepable,
     contract.Inspectable,
+    contract.Embeds,
+    contract.Reranks,
 )
+OPTIONAL = {contract.Measured, contract.Sleepable, contract.Inspectable, contract.Embeds, contract.Reranks}
 NOT_OURS = {"asyncio", "time"}
 """Modules whose functions have the names of methods."""
 FOR_AUTHORS = {"refuse_unsupported"}
@@ -65,8 +68,7 @@ def unused() -> set[str]:
     for kind in CLASSES:
         methods = {name for name, value in vars(kind).items() if callable(value) and not name.startswith("_")}
         dead = methods - USED_METHODS - FOR_AUTHORS
-        optional = kind in {contract.Measured, contract.Sleepable, contract.Inspectable}
-        found |= {kind.__name__} if optional and dead else {f"{kind.__name__}.{name}" for name in dead}
+        found |= {kind.__name__} if kind in OPTIONAL and dead else {f"{kind.__name__}.{name}" for name in dead}
     fields = set(contract.Capabilities.__struct_fields__) - USED_CAPABILITIES
     return found | {f"Capabilities.{name}" for name in fields}
 

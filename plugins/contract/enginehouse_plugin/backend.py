@@ -11,6 +11,7 @@ from typing import Annotated, Any, Protocol, runtime_checkable
 
 import msgspec
 
+from .embedding import Task
 from .errors import UnsupportedFeature
 from .events import AnyEvent
 from .features import Capabilities, Need, missing
@@ -55,7 +56,8 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
 
     `source` is what the owner wrote; `path` is the local file or folder that the router resolved it to
     (None for sources without local weights). `options` has been decoded into the backend's own type.
-    `python` names another interpreter, for engines that need an environment of their own.
+    `python` names another interpreter, for engines that need an environment of their own. `task` is what the owner says
+    the model is for (None: what its weights say), and `dimensions` are the lengths that its vectors may be cut to.
     """
 
     model: str
@@ -65,6 +67,8 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     context_tokens: int | None = None
     python: str | None = None
     options: Any = None  # an instance of BackendType.options
+    task: Task | None = None
+    dimensions: tuple[int, ...] = ()
 
 
 class ProbeReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@
     ├── RequestError                 the request's fault: another instance would say the same
     │   ├── InvalidRequest           a field has a value that cannot be used
     │   ├── UnsupportedFeature       the instance does not have the feature that a field needs
+    │   ├── InputTooLong             a text to embed or rank exceeds the context
     │   └── ContextTooLong           the prompt (or what must fit behind it) exceeds the context
     ├── LoadError                    an instance could not be made
     │   ├── SourceNotFound           no weights at the source
@@ -118,6 +119,21 @@ class ContextTooLong(RequestError):
         self.limit_tokens = limit_tokens
         self.max_tokens = max_tokens
         self.is_lower_bound = is_lower_bound
+
+
+class InputTooLong(RequestError):
+    """The input or document at *index* has *tokens* tokens, and the model takes *limit_tokens* at once."""
+
+    code = "context_length_exceeded"
+
+    def __init__(self, index: int, *, tokens: int, limit_tokens: int) -> None:
+        super().__init__(
+            f"Text {index} has {tokens} tokens, and this model takes at most {limit_tokens} at once. Shorten it, or "
+            "ask for it to be cut."
+        )
+        self.index = index
+        self.tokens = tokens
+        self.limit_tokens = limit_tokens
 
 
 class LoadError(EnginehouseError):

@@ -11,6 +11,7 @@ from operator import attrgetter
 
 import msgspec
 
+from .embedding import Task
 from .request import (
     AssistantMessage,
     AudioPart,
@@ -58,15 +59,17 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """What an instance can do. `context_tokens` counts prompt and completion together.
 
     `limits` bounds features that have a size: `n`, `top_logprobs`, `stop` (number of strings).
-    `max_concurrent_requests` is the number of sequences that run at once; a request takes `n` of them.
+    `max_concurrent_requests` is the number of sequences that run at once; a request takes `n` of them. `tasks` is what
+    it is for. `dimensions` are how long its vectors may be: first their own length, then those they may be cut to.
     """
 
     context_tokens: int
     max_concurrent_requests: int
-    tasks: frozenset[str] = frozenset({"chat"})
+    tasks: frozenset[Task] = frozenset({"chat"})
     features: frozenset[str] = frozenset()
     limits: dict[str, int] = {}
     vocabulary_size: int | None = None
+    dimensions: tuple[int, ...] = ()
 
 
 class Need(msgspec.Struct, frozen=True):

@@ -6,11 +6,12 @@ import asyncio
 import logging
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from enginehouse_kit.process.child import Child, LogLine
+from enginehouse_kit.process.instance import ProcessInstance
 from enginehouse_kit.process.interpreters import versions_in
 from enginehouse_kit.text.templates import check_template
 from enginehouse_plugin import Backend, Device, Fit, LoadProgress, OnProgress, Placement, ProbeReport
@@ -21,7 +22,9 @@ from .instance import LlamaCppInstance
 from .model import Model, describe
 from .options import LlamaCppOptions
 from .server import Server
+from .texts import TextInstance, text_instance
 
+_Found = TypeVar("_Found")
 _engine_log = logging.getLogger("enginehouse.engine.llamacpp")
 _LEVELS = {"error": logging.WARNING}  # what it calls a warning is noise, most of it one line for each request
 
@@ -75,6 +78,8 @@ class LlamaCppBackend(Backend):
         tokens = options.slots * start.context_tokens(placement, model)
         gpus = [device for device in devices if device.kind != "cpu"]
         batch = start.micro_batch_tokens(options, bool(gpus))
+        if start.task_of(placement, model) != "chat":
+            batch = start.context_tokens(placement, model)
         cache = model.cache_bytes(tokens, options.cache_type_k, options.cache_type_v)
         total = model.weight_bytes + cache + model.work_bytes(batch, options.slots)
         layers = model.number("block_count") + 1
@@ -90,7 +95,7 @@ class LlamaCppBackend(Backend):
         """See `Backend.recommended`: the sampling keys of the file."""
         return (await asyncio.to_thread(_read, placement)).sampling
 
-    async def load(self, placement: Placement, devices: tuple[Device, ...], progress: OnProgress) -> LlamaCppInstance:
+    async def load(self, placement: Placement, devices: tuple[Device, ...], progress: OnProgress) -> ProcessInstance:
         """Start the engine, wait until it answers, and ask it what it has loaded.
 
         Raises:
@@ -99,12 +104,19 @@ class LlamaCppBackend(Backend):
         """
         options = _options(placement)
         model = await asyncio.to_thread(_read, placement)  # a vocabulary is long
+        if start.pooling(placement, options, model) is not None:
+            return await self._load_for_texts(placement, devices, options, model, progress)
         template, of = start.template(options, model)
         if template is not None:
             await asyncio.to_thread(check_template, template, of)
         path, on_gpu = str(placement.path), start.is_on_gpu(devices)
         tokens = step.given(options, on_gpu) or step.known(path, options)
-        child, server, described = await self._begin(placement, devices, options, model, tokens or step.TRIED, progress)
+
+        async def described_by(_: Child, server: Server) -> Model:
+            return await describe(server, model, start.context_tokens(placement, model), options)
+
+        launched = (placement, devices, options, model)
+        child, server, described = await self._begin(*launched, tokens or step.TRIED, progress, described_by)
         if tokens is None:
             progress(LoadProgress(stage="measuring", fraction=0.97))
             try:
@@ -114,9 +126,24 @@ class LlamaCppBackend(Backend):
                 raise
             if not step.is_near(tokens, step.TRIED):
                 await child.stop()
-                child, server, described = await self._begin(placement, devices, options, model, tokens, progress)
+                child, server, described = await self._begin(*launched, tokens, progress, described_by)
         progress(LoadProgress(stage="ready", fraction=1.0))
         return LlamaCppInstance(child, server, described)
+
+    async def _load_for_texts(
+        self,
+        placement: Placement,
+        devices: tuple[Device, ...],
+        options: LlamaCppOptions,
+        model: gguf.Gguf,
+        progress: OnProgress,
+    ) -> TextInstance:
+        async def made(child: Child, server: Server) -> TextInstance:
+            return await text_instance(child, server, model, placement, options)
+
+        _, _, instance = await self._begin(placement, devices, options, model, step.TRIED, progress, made)
+        progress(LoadProgress(stage="ready", fraction=1.0))
+        return instance
 
     async def _begin(
         self,
@@ -126,8 +153,9 @@ class LlamaCppBackend(Backend):
         model: gguf.Gguf,
         step_tokens: int,
         progress: OnProgress,
-    ) -> tuple[Child, Server, Model]:
-        """Start the engine with steps of *step_tokens*, and wait until it has loaded *model*."""
+        asked: Callable[[Child, Server], Awaitable[_Found]],
+    ) -> tuple[Child, Server, _Found]:
+        """Start the engine with steps of *step_tokens*, wait until it has loaded *model*, and ask it something."""
         launch = start.launch(placement, devices, options, model, step_tokens)
         lacks_gpu = False
 
@@ -148,7 +176,7 @@ class LlamaCppBackend(Backend):
             await child.wait_ready(server.is_healthy, timeout_s=options.load_timeout_s)
             if lacks_gpu:  # a llama-server program goes on without one; the placement asked for it
                 raise LoadFailed("llama.cpp found no GPU.", last_words=child.last_words)
-            described = await describe(server, model, start.context_tokens(placement, model), options)
+            found = await asked(child, server)
         except EngineError as error:
             await child.stop()
             raise LoadFailed(
@@ -160,7 +188,7 @@ class LlamaCppBackend(Backend):
         except BaseException:
             await child.stop()
             raise
-        return child, server, described
+        return child, server, found
 
     async def _explained(
         self, error: LoadFailed, placement: Placement, devices: tuple[Device, ...]

@@ -34,7 +34,13 @@ def parameters(xllamacpp: Any, wanted: dict[str, Any]) -> Any:  # Any: the packa
         params.load_mode = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_NONE
     if wanted["chat_template"] is not None:
         params.chat_template = wanted["chat_template"]
-    params.kv_unified = False  # each slot has the whole context_tokens
+    if wanted["pooling"] is not None:
+        params.embedding = True
+        params.pooling_type = getattr(xllamacpp.llama_pooling_type, f"LLAMA_POOLING_TYPE_{wanted['pooling'].upper()}")
+    # Each slot has the whole context_tokens. Where texts are pooled there is one cache for all, as large as those
+    # together: with several, a step takes as many tokens of each text, and of longer ones the rest alone is pooled
+    # (build 11549).
+    params.kv_unified = wanted["pooling"] is not None
     params.fit_params = False  # a context that does not fit must fail, not shrink
     params.ctx_shift = False
     params.prefill_assistant = False

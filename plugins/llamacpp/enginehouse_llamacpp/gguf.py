@@ -10,7 +10,7 @@ import mmap
 import struct
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -46,6 +46,8 @@ _SAMPLING = {
     "xtc_probability": "xtc_probability",
     "mirostat": "mirostat",
 }
+RANK: Final = "rank"
+_POOLINGS = {1: "mean", 2: "cls", 3: "last", 4: RANK}
 _NO_FIELDS = ("xtc_probability", "mirostat")
 
 
@@ -82,6 +84,11 @@ class Gguf(msgspec.Struct, frozen=True):
     def training_context(self) -> int:
         """Tokens of context that the model was trained for; 0 if the file does not say."""
         return self.number("context_length")
+
+    @property
+    def pooling(self) -> str | None:
+        """How the tokens of a text become one vector: `mean`, `cls`, `last`, or `rank`, one score; None: not told."""
+        return _POOLINGS.get(self.number("pooling_type"))
 
     @property
     def sampling(self) -> dict[str, Any]:  # Any: see `metadata`

@@ -120,6 +120,38 @@ class _Tokens(msgspec.Struct, frozen=True):
     tokens: list[int]
 
 
+class _Content(msgspec.Struct, frozen=True):
+    content: str
+
+
+class _Vector(msgspec.Struct, frozen=True):
+    index: int
+    embedding: bytes  # in base64
+
+
+class _Score(msgspec.Struct, frozen=True):
+    index: int
+    relevance_score: float
+
+
+class _Used(msgspec.Struct, frozen=True):
+    prompt_tokens: int
+
+
+class VectorsReply(msgspec.Struct, frozen=True):
+    """Vectors in any order."""
+
+    data: list[_Vector]
+    usage: _Used
+
+
+class ScoresReply(msgspec.Struct, frozen=True):
+    """Scores in any order."""
+
+    results: list[_Score]
+    usage: _Used
+
+
 class _Piece(msgspec.Struct, frozen=True):
     id: int
     piece: str | list[int]
@@ -226,6 +258,19 @@ class Server:
         """The likeliest tokens at the first place of the completion that *body* asks for."""
         answer = await self._answer("/completion", body)
         return await asyncio.to_thread(_alternatives, answer)  # they may be a whole vocabulary
+
+    async def embed(self, inputs: Sequence[str | Sequence[int]]) -> VectorsReply:
+        """Make a vector of each of *inputs*, text or token ids."""
+        body = {"input": inputs, "encoding_format": "base64"}
+        return await self._post("/v1/embeddings", body, VectorsReply)
+
+    async def rerank(self, query: str, documents: Sequence[str]) -> ScoresReply:
+        """Score each of *documents*."""
+        return await self._post("/v1/rerank", {"query": query, "documents": documents}, ScoresReply)
+
+    async def detokenize(self, token_ids: Sequence[int]) -> str:
+        """The text of *token_ids*."""
+        return (await self._post("/detokenize", {"tokens": token_ids}, _Content)).content
 
     def start(self, body: dict[str, Any], reader: Reader, sink: Sink) -> Run:  # Any: JSON
         """Generate; the events that *reader* finds in the stream are pushed into *sink*."""

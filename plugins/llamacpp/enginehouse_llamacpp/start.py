@@ -18,12 +18,12 @@ from enginehouse_kit.process.cgroups import usable_processors
 from enginehouse_kit.process.cuda import visible_devices
 from enginehouse_kit.text.bounds import check_context
 from enginehouse_kit.text.chat_messages import read_template
-from enginehouse_plugin import Device, Placement
+from enginehouse_plugin import Device, Placement, Task
 from enginehouse_plugin.errors import EngineMissing, LoadFailed
 
 from . import step
 from .devices import visible
-from .gguf import Gguf
+from .gguf import RANK, Gguf
 from .options import LlamaCppOptions
 
 DEFAULT_CONTEXT_TOKENS = 8192
@@ -33,6 +33,11 @@ FIX = "Install it with: pip install 'enginehouse-llamacpp[engine]' (or put llama
 _EMBEDDED = str(Path(__file__).with_name("embedded.py"))
 _SPARE_HTTP_THREADS = 16  # for health, slots and tokenize calls beside one connection for each sequence
 _ALL_LAYERS = 999
+_ENCODERS = frozenset({
+    "bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "neo-bert", "modern-bert", "eurobert",
+    "gemma-embedding",
+})  # fmt: skip
+"""Architectures that generate nothing."""
 
 
 class Launch(msgspec.Struct, frozen=True):
@@ -69,6 +74,37 @@ def context_tokens(placement: Placement, model: Gguf) -> int:
         check_context(placement.context_tokens, model.training_context)
     trained = model.training_context or DEFAULT_CONTEXT_TOKENS
     return placement.context_tokens or min(trained, DEFAULT_CONTEXT_TOKENS)
+
+
+def task_of(placement: Placement, model: Gguf) -> Task:
+    """What *model* is for: as its owner says, else as its weights do."""
+    if placement.task is not None:
+        return placement.task
+    if model.pooling == RANK:
+        return "rerank"
+    return "embed" if model.pooling is not None or model.architecture in _ENCODERS else "chat"
+
+
+def pooling(placement: Placement, options: LlamaCppOptions, model: Gguf) -> str | None:
+    """How the tokens of a text become one vector, or `rank`: one score. None: it generates.
+
+    Raises:
+        LoadFailed: nobody says how.
+    """
+    task = task_of(placement, model)
+    if task == "chat":
+        return None
+    if task == "rerank":
+        return RANK
+    found = options.pooling or model.pooling
+    if found is None or found == RANK:
+        raise LoadFailed(
+            "The weights do not say how the tokens of a text become one vector: set the option pooling to what the "
+            "model was trained with.",
+            retryable=False,
+            code="bad_options",
+        )
+    return found
 
 
 def is_on_gpu(devices: tuple[Device, ...]) -> bool:
@@ -114,7 +150,10 @@ def launch(
         "cache_ram_mib": options.prefix_cache_mib if options.prefix_cache else 0,
         "memory_map": options.memory_map,
         "chat_template": _template(options),
+        "pooling": pooling(placement, options, model),
     }
+    if settings["pooling"] is not None:  # a text is read in one step, or it could not be pooled
+        settings["batch_tokens"] = settings["micro_batch_tokens"] = settings["context_tokens"]
     # Threads that spin while they wait are 5 to 50 times slower where anything else uses the processors.
     env = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"), **visible_devices(gpus), **visible(devices)}
     binary = _binary(placement, options)
@@ -184,16 +223,20 @@ def _arguments(settings: dict[str, object], socket: str) -> list[str]:
     }
     if settings["chat_template"] is not None:
         arguments["--chat-template"] = settings["chat_template"]
+    if settings["pooling"] is not None:
+        arguments["--pooling"] = settings["pooling"]
     flags = [
         "--jinja",
         "--metrics",
         "--slots",
         "--no-webui",
         "--offline",
-        "--no-kv-unified",
         "--no-prefill-assistant",
         "--no-context-shift",
     ]
+    if settings["pooling"] is not None:
+        flags.append("--reranking" if settings["pooling"] == RANK else "--embeddings")
+    flags.append("--no-kv-unified" if settings["pooling"] is None else "--kv-unified")  # see `embedded.parameters`
     if not settings["memory_map"]:
         flags += ["--load-mode", "none"]
     return [part for name, value in arguments.items() for part in (name, str(value))] + flags

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from enginehouse_plugin import DeviceKind
+from enginehouse_plugin import DeviceKind, Task
 
 from .prices import Prices
 from .sizes import parse_size
@@ -20,23 +20,10 @@ Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=_SEEN)]
 PathName = Annotated[str, Meta(min_length=1, pattern=r"^[^\x00]+\Z")]
 SQLITE = "sqlite:///"
 """What the URL of a SQLite file begins with; its path follows as it is."""
-_OF_HTTP = frozenset(
-    {
-        "authorization",
-        "connection",
-        "content-encoding",
-        "content-length",
-        "content-type",
-        "cookie",
-        "date",
-        "expect",
-        "host",
-        "origin",
-        "set-cookie",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
+_OF_HTTP = frozenset({
+    "authorization", "connection", "content-encoding", "content-length", "content-type", "cookie", "date", "expect",
+    "host", "origin", "set-cookie", "transfer-encoding", "upgrade",
+})  # fmt: skip
 
 
 Trust = Literal["declared", "proven"]
@@ -261,6 +248,10 @@ class ModelConfig(Limits, frozen=True):
     load_timeout_s: Seconds = 240.0
     context_tokens: Count | Literal["auto"] | None = None
     """`auto`: the longest that fits."""
+    task: Task | None = None
+    """None: what its weights are for."""
+    dimensions: tuple[Count, ...] = ()
+    """Lengths that its vectors may be cut to."""
     description: str = ""
     owned_by: str = "enginehouse"
     prefer: Prefer = "order"

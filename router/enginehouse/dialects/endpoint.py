@@ -15,6 +15,7 @@ import msgspec
 
 from enginehouse.config import AgentConfig
 from enginehouse.dialects.operation import Operation
+from enginehouse.fleet import Work
 from enginehouse_plugin import AnyEvent, GenerationRequest
 
 Header = tuple[bytes, bytes]
@@ -124,6 +125,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """What the model lacks is left out and named, too."""
     counts: bool = False
     """Only the tokens of the prompt are wanted: the events are a `UsageReport` alone."""
+    work: Work | None = None
+    """What is done in place of generating, for which `request` then only stands in queues and among suspects."""
     places: Mapping[str, str] = {}
     """What the API calls fields that the contract's features name, where it has other names."""
     profile: str = ""

@@ -14,6 +14,7 @@ from enginehouse.dialects.endpoint import Endpoint, Named, Names
 from enginehouse.dialects.ollama.endpoint import ollama_chat, ollama_generate
 from enginehouse.dialects.openai.chat.endpoint import ChatEndpoint
 from enginehouse.dialects.openai.completions.endpoint import CompletionsEndpoint
+from enginehouse.dialects.openai.embeddings.endpoint import EmbeddingsEndpoint
 from enginehouse.dialects.openai.responses.endpoint import ResponsesEndpoint
 from enginehouse.dialects.openai.responses.kept import KeptResponses
 from enginehouse.dialects.profiles import chosen, profile_of
@@ -25,6 +26,7 @@ _Kind = Callable[..., Endpoint]
 ENDPOINTS: Mapping[str, _Kind] = {
     "chat": ChatEndpoint,
     "completions": CompletionsEndpoint,
+    "embeddings": EmbeddingsEndpoint,
     "messages": MessagesEndpoint,
     "count_tokens": CountTokensEndpoint,
     "ollama_chat": ollama_chat,

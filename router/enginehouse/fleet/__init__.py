@@ -36,21 +36,24 @@ from .errors import (
     QueueTimeout,
     RequestPoisonous,
     TotalTimeout,
+    WrongTask,
 )
 from .explain import Considered, RequestExplained, explain_request
 from .fleet import Fleet
 from .hosts import HOST_HEADER, SNAPSHOT_PATH, HostSnapshot, HostTold, Incompatible, magic_packet, read_told
 from .instance import HostedInstance
 from .lease import Lease
-from .model import Model
+from .model import ANY_CONTEXT, Model
 from .notes import Notes
 from .plan import Experience, InstancePlan, ModelPlan, Rejected, plan_model
 from .planner import FindWeights, Planner
 from .restart import RestartPolicy
 from .snapshot import FleetSnapshot, InstanceSnapshot, ModelSnapshot, State
 from .sources import Fetch, NotFetched, disk_of, fetch_in_thread, fetch_weights, find_weights
+from .working import Work, WorkLease
 
 __all__ = [
+    "ANY_CONTEXT",
     "HOST_HEADER",
     "SNAPSHOT_PATH",
     "Considered",
@@ -96,6 +99,9 @@ __all__ = [
     "Select",
     "State",
     "TotalTimeout",
+    "Work",
+    "WorkLease",
+    "WrongTask",
     "budgets",
     "choose",
     "decide",

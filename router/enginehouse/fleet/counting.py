@@ -18,7 +18,7 @@ class CountLease(Lease):
 
     def begin(self, instance: Instance, request: GenerationRequest) -> Run:
         """Count *request* on *instance*."""
-        return GeneratedRun(counted(instance, request), self)
+        return GeneratedRun(counted(self._model.checked(instance, "chat"), request), self)
 
     def events(self, batch: Sequence[AnyEvent]) -> None:
         """Hand *batch* on; what is counted is not used, so that no notes are taken."""

@@ -3,6 +3,7 @@
 EnginehouseError
 ├── RequestError
 │   ├── ModelNotFound         no model of that name is configured
+│   ├── WrongTask             the model is for something else
 │   ├── InstanceNotFound      no instance of that name is here
 │   └── RequestPoisonous      it was in flight when engines ended, again and again
 └── FleetError                not now; `retry_after_s` says when to ask again
@@ -20,13 +21,21 @@ EnginehouseError
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from enginehouse_plugin.errors import EnginehouseError, RequestError
 
 _COMPARED: Final = 100
 """Characters of a name that is not known for which a close one is looked for: that takes more than linear time."""
+
+
+_WAYS: Final = {
+    "chat": "POST /v1/chat/completions",
+    "embed": "POST /v1/embeddings",
+    "rerank": "POST /v1/rerank",
+}
+"""How a model is asked for its task, on this server's own profile."""
 
 
 class ModelNotFound(RequestError):
@@ -41,6 +50,22 @@ class ModelNotFound(RequestError):
         listed = ", ".join(f"'{name}'" for name in names[:20]) or "none"
         more = " and others (see /v1/models)" if len(names) > 20 else ""
         super().__init__(f"The model {model[:200]!r} does not exist here.{hint} Models: {listed}{more}.", param="model")
+        self.model = model
+
+
+class WrongTask(RequestError):
+    """*model* is for *tasks*, and was asked for another one."""
+
+    code = "wrong_task"
+
+    def __init__(self, model: str, tasks: Collection[str], wanted: str) -> None:
+        its = " and ".join(f"'{task}'" for task in sorted(tasks))
+        ways = ", or ".join(_WAYS[task] for task in sorted(tasks) if task in _WAYS)
+        ask = f" Ask it by {ways}." if ways else ""
+        super().__init__(
+            f"The model {model[:200]!r} has the task {its}, and this request needs one with the task '{wanted}'.{ask}",
+            param="model",
+        )
         self.model = model
 
 

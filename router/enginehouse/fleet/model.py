@@ -7,17 +7,19 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from enginehouse.config import ModelConfig, ServerConfig, Trust
+from enginehouse_plugin import Instance, Task
 
 from .choice import Select
 from .deadlines import Deadlines, Watch
-from .errors import InstanceUnavailable
+from .errors import InstanceUnavailable, WrongTask
 from .instance import HostedInstance
 from .planner import Planner
 from .snapshot import ModelSnapshot
 from .suspects import Suspects
 from .traffic import Traffic
 
-_ANY_CONTEXT = 2**40
+ANY_CONTEXT = 2**40
+"""More tokens than any prompt has."""
 
 
 class Model:
@@ -79,7 +81,38 @@ class Model:
                 default = found
         if max_tokens is None and "max_tokens" not in said:
             max_tokens = default
-        return max_tokens, most_tokens or _ANY_CONTEXT
+        return max_tokens, most_tokens or ANY_CONTEXT
+
+    @property
+    def tasks(self) -> Collection[Task]:
+        """What it is for, as its configuration says or a loaded instance; none: not known yet."""
+        if self.config.task is not None:
+            return (self.config.task,)
+        for hosted in self.instances:
+            if hosted.capabilities is not None:
+                return hosted.capabilities.tasks
+        return ()
+
+    def refuse_other(self, task: Task) -> None:
+        """Refuse *task* where it is known that it is for others.
+
+        Raises:
+            WrongTask: it is.
+        """
+        tasks = self.tasks
+        if tasks and task not in tasks:
+            raise WrongTask(self.name, tasks, task)
+
+    def checked(self, instance: Instance, task: Task) -> Instance:
+        """Return *instance*, which has loaded.
+
+        Raises:
+            WrongTask: it is not for *task*.
+        """
+        tasks = instance.capabilities.tasks
+        if task not in tasks:
+            raise WrongTask(self.name, tasks, task)
+        return instance
 
     def alone(self) -> Model:
         """It with the instances of this host only: for requests that another host has sent, which go no further."""

@@ -12,7 +12,7 @@ from typing import Final, Literal
 import msgspec
 
 from enginehouse.config import ModelConfig, PlacementConfig
-from enginehouse_plugin import BackendType, Device, DeviceKind, Placement
+from enginehouse_plugin import BackendType, Device, DeviceKind, Placement, Task
 from enginehouse_plugin.errors import EnginehouseError
 
 from .requirements import devices_for, runs_on
@@ -38,6 +38,8 @@ class InstancePlan(msgspec.Struct, frozen=True, kw_only=True):
     host: str | None = None
     footprint_bytes: Mapping[str, int] = {}
     fault: EnginehouseError | None = None
+    task: Task | None = None
+    dimensions: tuple[int, ...] = ()
 
     @property
     def device_ids(self) -> tuple[str, ...]:
@@ -61,6 +63,8 @@ class InstancePlan(msgspec.Struct, frozen=True, kw_only=True):
             context_tokens=self.context_tokens,
             python=self.placement.python,
             options=self.placement.options,
+            task=self.task,
+            dimensions=self.dimensions,
         )
 
 
@@ -179,6 +183,8 @@ def plan_model(
                     context_tokens=context if model.context_tokens == "auto" else model.context_tokens,
                     reason=reason,
                     footprint_bytes={device.id: needed[device.id] for device in takes if needed.get(device.id)},
+                    task=model.task,
+                    dimensions=model.dimensions,
                 )
             )
             if not found and count == "auto":

@@ -9,7 +9,7 @@ import msgspec
 
 from enginehouse.certificates import Standing
 from enginehouse.config import ModelConfig, Trust
-from enginehouse_plugin import Capabilities, Device, LoadProgress
+from enginehouse_plugin import TASKS, Capabilities, Device, LoadProgress, Task
 
 from .breaker import BreakerState
 from .budget import DeviceBudget, Holding
@@ -90,6 +90,14 @@ class ModelSnapshot(msgspec.Struct, frozen=True, kw_only=True):
             return "unplaced"
         states: list[State] = [instance.state for instance in self.instances]
         return "ready" if "ready" in states else states[0]
+
+    @property
+    def task(self) -> Task | None:
+        """What it is for, as its configuration says or its instances; None: not known yet."""
+        if self.config.task is not None or (described := self.described) is None or described.capabilities is None:
+            return self.config.task
+        tasks = described.capabilities.tasks
+        return next((task for task in TASKS if task in tasks), None)
 
     @property
     def described(self) -> InstanceSnapshot | None:

@@ -181,7 +181,7 @@ class Answering:
         try:
             is_paid = call.counts or route.service.reserve(
                 call.request, call.model, facts=facts, said=call.said, profile=call.profile,
-                again=partial(self._start, call),
+                again=partial(self._start, call), work=call.work,
             )  # fmt: skip
             if not is_paid:
                 return
@@ -198,6 +198,7 @@ class Answering:
                 is_lenient=route.keys.is_lenient_by.get(facts.key, call.is_lenient),
                 is_from_host=HOST_HEADER in exchange.named,
                 counts=call.counts,
+                work=call.work,
             )
         except Undecided:
             route.service.limiter.when_known(partial(self._start, call))

@@ -237,6 +237,8 @@ def _card(name: str, named: Named, model: ModelSnapshot, profile: str, created: 
         owned_by=described.owned_by,
         description=described.description,
         context_length=capabilities.context_tokens if capabilities else model.config.said_context,
+        task=model.task,
+        dimensions=capabilities.dimensions if capabilities else (),
         features=tuple(sorted(capabilities.features)) if capabilities else (),
         declared_features=tuple(sorted(declared.features)) if declared else (),
         proven_features=tuple(sorted(declared.features & standing.proven)) if declared and standing else (),

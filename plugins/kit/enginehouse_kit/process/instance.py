@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import ClassVar, Protocol
 
 from enginehouse_plugin.backend import ExitReport, Instance
@@ -75,6 +76,23 @@ class ProcessInstance(Instance):
             self._idle.clear()
         else:
             self._idle.set()
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """Count the block as a request that runs, for tasks that no run does; its failure is explained.
+
+        Raises:
+            EngineUnavailable: the model is being unloaded.
+        """
+        if self._is_unloading:
+            raise EngineUnavailable("The model is being unloaded.")
+        self.count(1)
+        try:
+            yield
+        except EngineError as error:
+            raise await self.explained(error) from error
+        finally:
+            self.count(-1)
 
     async def explained(self, error: EngineError) -> EngineError:
         """Return *error*, or where the process has ended, that: *error* is then only how it was noticed."""

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from enginehouse.dialects.openai import errors
+from enginehouse_plugin import Task
 
 OK = errors.OK
 NOT_READY = errors.NOT_READY
@@ -50,12 +51,14 @@ class InstanceCard(msgspec.Struct, frozen=True, kw_only=True):
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     """One model. The first four fields are the reference's; the rest is this server's own.
 
-    `context_length` counts tokens of prompt and answer together. `features` are those that requests may use:
-    `declared_features`, or where `trust` is `proven` those of them that are `proven_features`. All of these, `limits`
-    and `certificate` are null or empty until an instance of the model has been loaded. `defaults` are what a request
-    gets for fields that it leaves out, and `defaults_from` says where each is from: the model's `configuration`, the
-    `profile`, the `weights` (known once loaded) or the `api`; `defaults_refused` are those that cannot be honoured
-    here, with the reason. `instances` are those of this host and of others. `created` is Unix time in seconds.
+    `context_length` counts tokens of prompt and answer together. `task` is what the model is for, null until that is
+    known; `dimensions` are the lengths that its vectors may have, first their own. `features` are those that requests
+    may use: `declared_features`, or where `trust` is `proven` those of them that are `proven_features`. All of these,
+    `limits` and `certificate` are null or empty until an instance of the model has been loaded. `defaults` are what a
+    request gets for fields that it leaves out, and `defaults_from` says where each is from: the model's
+    `configuration`, the `profile`, the `weights` (known once loaded) or the `api`; `defaults_refused` are those that
+    cannot be honoured here, with the reason. `instances` are those of this host and of others. `created` is Unix time
+    in seconds.
     """
 
     id: str
@@ -64,6 +67,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     owned_by: str
     description: str = ""
     context_length: int | None = None
+    task: Task | None = None
+    dimensions: tuple[int, ...] = ()
     features: tuple[str, ...] = ()
     declared_features: tuple[str, ...] = ()
     proven_features: tuple[str, ...] = ()

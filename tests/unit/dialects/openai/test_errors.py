@@ -65,6 +65,7 @@ STATUSES = {
     "unsupported_parameter": 400,
     "context_length_exceeded": 400,
     "request_poisonous": 400,
+    "wrong_task": 400,
     "invalid_api_key": 401,
     "key_not_allowed": 403,
     "instance_not_found": 404,

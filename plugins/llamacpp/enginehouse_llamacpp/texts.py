@@ -1,0 +1,217 @@
+"""Models that generate nothing: texts become vectors, or scores against a query."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from enginehouse_kit.process.child import Child
+from enginehouse_kit.process.instance import Begin, ProcessInstance
+from enginehouse_plugin import (
+    Capabilities,
+    EmbeddingRequest,
+    Embeddings,
+    EngineLoad,
+    GenerationRequest,
+    Placement,
+    RerankRequest,
+    Scores,
+    Text,
+    Tokens,
+)
+from enginehouse_plugin.errors import EngineProtocolError, InputTooLong, InvalidRequest, UnsupportedFeature
+
+from . import start
+from .gguf import Gguf
+from .options import LlamaCppOptions
+from .server import Server
+
+_AT_ONCE = 16
+"""Texts in one call of the engine, which works on as many as it has slots: others wait no longer than for these."""
+_SPARE = 16
+"""Tokens that a text may have beyond its bytes: the model's own, and what its tokenizer writes before it."""
+
+
+class TextInstance(ProcessInstance):
+    """What both have in common: tokens are counted and cut before the engine is asked."""
+
+    engine = "llama.cpp"
+
+    def __init__(self, child: Child, server: Server, capabilities: Capabilities) -> None:
+        super().__init__(child, server)
+        self.capabilities = capabilities
+        self._server = server
+
+    async def prepare(self, request: GenerationRequest) -> Begin:  # noqa: ARG002  # none is served
+        """See `ProcessInstance.prepare`."""
+        (task,) = self.capabilities.tasks
+        told = f"This model has the task '{task}' and cannot generate."
+        raise UnsupportedFeature("chat", param="model", message=told)
+
+    async def check(self, request: GenerationRequest) -> None:
+        """See `Instance.check`: nothing is generated, so that no default can be wrong."""
+
+    async def count_tokens(self, request: GenerationRequest) -> int:
+        """See `Instance.count_tokens`."""
+        prompt = request.prompt
+        if isinstance(prompt, Tokens):
+            return len(prompt.token_ids)
+        return len(await self._tokens(prompt.text if isinstance(prompt, Text) else ""))
+
+    async def measure(self) -> EngineLoad:
+        """See `Measured.measure`."""
+        return EngineLoad(running=await self.active_requests(), waiting=0)
+
+    async def tokenize(self, text: str) -> Sequence[int]:
+        """See `Inspectable.tokenize`."""
+        return await self._server.tokenize(text, parse_special=False)
+
+    async def active_requests(self) -> int:
+        """See `Inspectable.active_requests`."""
+        return sum(slot.is_processing for slot in await self._server.slots())
+
+    async def _tokens(self, text: str, *, add_special: bool = True) -> list[int]:
+        return await self._server.tokenize(text, parse_special=True, add_special=add_special)
+
+    def _limit(self, truncate_tokens: int | None) -> int:
+        most = self.capabilities.context_tokens
+        return most if truncate_tokens is None else min(truncate_tokens, most)
+
+
+class EmbeddingInstance(TextInstance):
+    """A model that makes vectors."""
+
+    async def embed(self, request: EmbeddingRequest) -> Embeddings:
+        """See `Embeds.embed`."""
+        limit = self._limit(request.truncate_tokens)
+        vectors: list[bytes] = []
+        prompt_tokens = 0
+        async with self.working():
+            inputs = [await self._input(at, one, limit, request) for at, one in enumerate(request.inputs)]
+            for first in range(0, len(inputs), _AT_ONCE):
+                part = inputs[first : first + _AT_ONCE]
+                reply = await self._server.embed(part)
+                made = {one.index: one.embedding for one in reply.data}
+                if made.keys() != set(range(len(part))):
+                    raise EngineProtocolError(f"llama.cpp made {len(made)} vectors of {len(part)} texts.")
+                vectors += (made[at] for at in range(len(part)))
+                prompt_tokens += reply.usage.prompt_tokens
+        return Embeddings(vectors=tuple(vectors), prompt_tokens=prompt_tokens)
+
+    async def _input(self, at: int, given: Text | Tokens, limit: int, request: EmbeddingRequest) -> str | Sequence[int]:
+        """What the engine is sent for *given*: text where it cannot be too long, else its tokens, cut if asked for."""
+        is_cut = request.truncate_tokens is not None
+        if isinstance(given, Tokens):
+            if len(given.token_ids) <= limit:
+                return given.token_ids
+            if not is_cut:
+                raise InputTooLong(at, tokens=len(given.token_ids), limit_tokens=limit)
+            return given.token_ids[:limit]
+        if len(given.text.encode()) + _SPARE <= limit:
+            return given.text
+        tokens = await self._tokens(given.text)
+        if len(tokens) <= limit:
+            return tokens
+        if not is_cut:
+            raise InputTooLong(at, tokens=len(tokens), limit_tokens=limit)
+        return cut(tokens, await self._tokens(given.text, add_special=False), limit)
+
+
+class RerankInstance(TextInstance):
+    """A model that scores; *frame_tokens* are its own beside query and document, and *is_logit* what it tells."""
+
+    def __init__(
+        self, child: Child, server: Server, capabilities: Capabilities, *, frame_tokens: int, is_logit: bool
+    ) -> None:
+        super().__init__(child, server, capabilities)
+        self._frame_tokens = frame_tokens
+        self._is_logit = is_logit
+
+    async def rerank(self, request: RerankRequest) -> Scores:
+        """See `Reranks.rerank`."""
+        scores: list[float] = []
+        prompt_tokens = 0
+        async with self.working():
+            documents = await self._documents(request)
+            for first in range(0, len(documents), _AT_ONCE):
+                part = documents[first : first + _AT_ONCE]
+                reply = await self._server.rerank(request.query, part)
+                found = {one.index: one.relevance_score for one in reply.results}
+                if found.keys() != set(range(len(part))):
+                    raise EngineProtocolError(f"llama.cpp scored {len(found)} of {len(part)} documents.")
+                scores += (self._score(found[at]) for at in range(len(part)))
+                prompt_tokens += reply.usage.prompt_tokens
+        return Scores(scores=tuple(scores), prompt_tokens=prompt_tokens)
+
+    def _score(self, told: float) -> float:
+        if not self._is_logit:
+            return told
+        return 1.0 / (1.0 + math.exp(-told)) if told >= 0 else math.exp(told) / (1.0 + math.exp(told))
+
+    async def _documents(self, request: RerankRequest) -> list[str]:
+        limit = self._limit(request.truncate_tokens)
+        query_bytes = len(request.query.encode())
+        query: int | None = None
+        found: list[str] = []
+        for at, document in enumerate(request.documents):
+            if query_bytes + len(document.encode()) + self._frame_tokens + _SPARE <= limit:
+                found.append(document)
+                continue
+            if query is None:
+                query = len(await self._tokens(request.query, add_special=False)) + self._frame_tokens
+            tokens = await self._tokens(document, add_special=False)
+            if query + len(tokens) <= limit:
+                found.append(document)
+            elif request.truncate_tokens is None:
+                raise InputTooLong(at, tokens=query + len(tokens), limit_tokens=limit)
+            elif query >= limit:
+                raise InvalidRequest("Invalid 'query': it leaves no room for a document.", param="query")
+            else:
+                found.append(await self._server.detokenize(tokens[: limit - query]))
+        return found
+
+
+def cut(tokens: Sequence[int], without: Sequence[int], limit: int) -> Sequence[int]:
+    """The first *limit* of *tokens*, which are those of *without* and the model's own around them, which stay.
+
+    Raises:
+        InvalidRequest: nothing but these would be left.
+    """
+    size = len(without)
+    before = next((at for at in range(len(tokens) - size + 1) if tokens[at : at + size] == without), 0)
+    behind = tokens[before + size :]
+    room = limit - before - len(behind)
+    if room < 1:
+        raise InvalidRequest(
+            f"A text of {limit} tokens would have none of its own: the model puts {before + len(behind)} around it.",
+            param="truncate_prompt_tokens",
+        )
+    return [*tokens[: before + room], *behind]
+
+
+async def text_instance(
+    child: Child, server: Server, model: Gguf, placement: Placement, options: LlamaCppOptions
+) -> TextInstance:
+    """The instance for *model*, which *server* has loaded; its vectors' length and its frame are asked for."""
+    props = await server.props()
+    task = start.task_of(placement, model)
+
+    def capabilities(*dimensions: int) -> Capabilities:
+        return Capabilities(
+            context_tokens=min(start.context_tokens(placement, model), props.default_generation_settings.n_ctx),
+            max_concurrent_requests=options.slots,
+            tasks=frozenset({task}),
+            vocabulary_size=model.vocabulary_size,
+            dimensions=dimensions,
+        )
+
+    if task == "rerank":
+        probe = await server.rerank("a", ["a"])
+        own = 2 * len(await server.tokenize("a", parse_special=True))
+        labels = model.metadata.get(f"{model.architecture}.classifier.output_labels")
+        is_logit = not (isinstance(labels, list) and len(labels) > 1)
+        frame_tokens = max(probe.usage.prompt_tokens - own, 0)
+        return RerankInstance(child, server, capabilities(), frame_tokens=frame_tokens, is_logit=is_logit)
+    made = await server.embed(["a"])
+    length = len(made.data[0].embedding) // 4
+    return EmbeddingInstance(child, server, capabilities(length, *placement.dimensions))

@@ -1,0 +1,108 @@
+"""What every dialect does with a model's vectors: asks for them, cuts them, and keeps them for its answer."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Callable
+
+from enginehouse.fleet import Work
+from enginehouse_plugin import EmbeddingRequest, Embeds, GenerationRequest, Instance, Text, Tokens, UsageReport
+from enginehouse_plugin.errors import EngineProtocolError, InputTooLong, InvalidRequest
+
+_SEPARATOR = "\0"
+
+
+class Vectors:
+    """The vectors of *request*, once an instance has made them; `place(at)` is what the API calls an input.
+
+    With *dimensions* they are cut to as many numbers, and made of length one again.
+    """
+
+    def __init__(self, request: EmbeddingRequest, place: Callable[[int], str], dimensions: int | None = None) -> None:
+        self.made: tuple[bytes, ...] = ()
+        self.prompt_tokens = 0
+        self._request = request
+        self._place = place
+        self._dimensions = dimensions
+
+    @property
+    def work(self) -> Work:
+        """What makes them."""
+        return Work("embed", self._make)
+
+    async def _make(self, instance: Instance) -> UsageReport:
+        if not isinstance(instance, Embeds):
+            raise EngineProtocolError("This model says that it makes vectors, and its backend has no way to.")
+        capabilities = instance.capabilities
+        cut = self._cut_to(capabilities.dimensions)
+        if capabilities.vocabulary_size is not None:
+            self._check_tokens(capabilities.vocabulary_size)
+        try:
+            made = await instance.embed(self._request)
+        except InputTooLong as error:
+            raise too_long(error, self._place(error.index)) from error
+        if len(made.vectors) != len(self._request.inputs):
+            told = f"The engine gave {len(made.vectors)} vectors for {len(self._request.inputs)} texts."
+            raise EngineProtocolError(told)
+        self.made = made.vectors if cut is None else tuple(shortened(vector, cut) for vector in made.vectors)
+        self.prompt_tokens = made.prompt_tokens
+        return UsageReport(prompt_tokens=made.prompt_tokens, completion_tokens=0)
+
+    def _cut_to(self, known: tuple[int, ...]) -> int | None:
+        wanted = self._dimensions
+        if wanted is None or (known and wanted == known[0]):
+            return None
+        if wanted in known:
+            return wanted
+        allowed = f"allowed are {', '.join(map(str, known))}" if known else "leave it out"
+        raise InvalidRequest(
+            f"Invalid 'dimensions': {wanted} numbers are not what this model's vectors can be cut to; {allowed}.",
+            param="dimensions",
+        )
+
+    def _check_tokens(self, size: int) -> None:
+        for at, one in enumerate(self._request.inputs):
+            if isinstance(one, Tokens) and max(one.token_ids) >= size:
+                wrong = next(index for index, token in enumerate(one.token_ids) if token >= size)
+                place = f"{self._place(at)}[{wrong}]"
+                raise InvalidRequest(
+                    f"Invalid '{place}': {one.token_ids[wrong]} is no token of this model, which has 0 to {size - 1}.",
+                    param=place,
+                )
+
+
+def stand_in(request_id: str, texts: tuple[Text | Tokens, ...]) -> GenerationRequest:
+    """What stands for work on *texts* in queues and among suspects: it generates nothing."""
+    if isinstance(texts[0], Tokens):
+        ids = [token for one in texts if isinstance(one, Tokens) for token in one.token_ids]
+        return GenerationRequest(id=request_id, prompt=Tokens(tuple(ids)), max_tokens=0)
+    whole = _SEPARATOR.join(one.text for one in texts if isinstance(one, Text))
+    return GenerationRequest(id=request_id, prompt=Text(whole), max_tokens=0)
+
+
+def too_long(error: InputTooLong, place: str) -> InvalidRequest:
+    """Say *error* of the text that the API calls *place*."""
+    return InvalidRequest(
+        f"'{place}' has {error.tokens} tokens, and this model takes at most {error.limit_tokens} at once. Shorten it, "
+        "or ask for it to be cut.",
+        param=place,
+        code=error.code,
+    )
+
+
+def shortened(vector: bytes, dimensions: int) -> bytes:
+    """The first numbers of *vector*, made of length one again."""
+    numbers = floats(vector)[:dimensions]
+    length = math.sqrt(math.fsum(number * number for number in numbers))
+    return packed([number / length for number in numbers] if length else numbers)
+
+
+def floats(vector: bytes) -> array[float]:
+    """The numbers of *vector*."""
+    return array("f", vector)
+
+
+def packed(numbers: list[float] | array[float]) -> bytes:
+    """The vector of *numbers*."""
+    return array("f", numbers).tobytes()
