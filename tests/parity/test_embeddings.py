@@ -33,7 +33,7 @@ CONTEXT_TOKENS = 64
 FOX, DOG = "The quick brown fox jumps.", "A dog sleeps in the sun, all day."
 CLOSE = 1e-3
 """Numbers are about 0.1. Attention on a processor is not of 32 bits everywhere."""
-HERE = ("llamacpp",)
+HERE = ("llamacpp", "mlx", "vllm")
 """Engines whose adapter makes vectors."""
 
 

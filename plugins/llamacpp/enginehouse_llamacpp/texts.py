@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from enginehouse_kit.process.child import Child
 from enginehouse_kit.process.instance import Begin, ProcessInstance
+from enginehouse_kit.text.inputs import SPARE, prepared
 from enginehouse_plugin import (
     Capabilities,
     EmbeddingRequest,
@@ -28,8 +29,6 @@ from .server import Server
 
 _AT_ONCE = 16
 """Texts in one call of the engine, which works on as many as it has slots: others wait no longer than for these."""
-_SPARE = 16
-"""Tokens that a text may have beyond its bytes: the model's own, and what its tokenizer writes before it."""
 
 
 class TextInstance(ProcessInstance):
@@ -70,7 +69,7 @@ class TextInstance(ProcessInstance):
         """See `Inspectable.active_requests`."""
         return sum(slot.is_processing for slot in await self._server.slots())
 
-    async def _tokens(self, text: str, *, add_special: bool = True) -> list[int]:
+    async def _tokens(self, text: str, add_special: bool = True) -> list[int]:
         return await self._server.tokenize(text, parse_special=True, add_special=add_special)
 
     def _limit(self, truncate_tokens: int | None) -> int:
@@ -87,7 +86,7 @@ class EmbeddingInstance(TextInstance):
         vectors: list[bytes] = []
         prompt_tokens = 0
         async with self.working():
-            inputs = [await self._input(at, one, limit, request) for at, one in enumerate(request.inputs)]
+            inputs = await prepared(request, limit, self._tokens)
             for first in range(0, len(inputs), _AT_ONCE):
                 part = inputs[first : first + _AT_ONCE]
                 reply = await self._server.embed(part)
@@ -97,24 +96,6 @@ class EmbeddingInstance(TextInstance):
                 vectors += (made[at] for at in range(len(part)))
                 prompt_tokens += reply.usage.prompt_tokens
         return Embeddings(vectors=tuple(vectors), prompt_tokens=prompt_tokens)
-
-    async def _input(self, at: int, given: Text | Tokens, limit: int, request: EmbeddingRequest) -> str | Sequence[int]:
-        """What the engine is sent for *given*: text where it cannot be too long, else its tokens, cut if asked for."""
-        is_cut = request.truncate_tokens is not None
-        if isinstance(given, Tokens):
-            if len(given.token_ids) <= limit:
-                return given.token_ids
-            if not is_cut:
-                raise InputTooLong(at, tokens=len(given.token_ids), limit_tokens=limit)
-            return given.token_ids[:limit]
-        if len(given.text.encode()) + _SPARE <= limit:
-            return given.text
-        tokens = await self._tokens(given.text)
-        if len(tokens) <= limit:
-            return tokens
-        if not is_cut:
-            raise InputTooLong(at, tokens=len(tokens), limit_tokens=limit)
-        return cut(tokens, await self._tokens(given.text, add_special=False), limit)
 
 
 class RerankInstance(TextInstance):
@@ -154,7 +135,7 @@ class RerankInstance(TextInstance):
         query: int | None = None
         found: list[str] = []
         for at, document in enumerate(request.documents):
-            if query_bytes + len(document.encode()) + self._frame_tokens + _SPARE <= limit:
+            if query_bytes + len(document.encode()) + self._frame_tokens + SPARE <= limit:
                 found.append(document)
                 continue
             if query is None:
@@ -169,24 +150,6 @@ class RerankInstance(TextInstance):
             else:
                 found.append(await self._server.detokenize(tokens[: limit - query]))
         return found
-
-
-def cut(tokens: Sequence[int], without: Sequence[int], limit: int) -> Sequence[int]:
-    """The first *limit* of *tokens*, which are those of *without* and the model's own around them, which stay.
-
-    Raises:
-        InvalidRequest: nothing but these would be left.
-    """
-    size = len(without)
-    before = next((at for at in range(len(tokens) - size + 1) if tokens[at : at + size] == without), 0)
-    behind = tokens[before + size :]
-    room = limit - before - len(behind)
-    if room < 1:
-        raise InvalidRequest(
-            f"A text of {limit} tokens would have none of its own: the model puts {before + len(behind)} around it.",
-            param="truncate_prompt_tokens",
-        )
-    return [*tokens[: before + room], *behind]
 
 
 async def text_instance(

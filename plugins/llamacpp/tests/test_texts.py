@@ -6,9 +6,8 @@ import pytest
 
 from enginehouse_llamacpp import gguf, start
 from enginehouse_llamacpp.options import LlamaCppOptions
-from enginehouse_llamacpp.texts import cut
 from enginehouse_plugin import Placement, Task
-from enginehouse_plugin.errors import InvalidRequest, LoadFailed
+from enginehouse_plugin.errors import LoadFailed
 
 
 def header(pooling: int | None, architecture: str = "llama") -> gguf.Gguf:
@@ -46,10 +45,3 @@ def test_the_option_says_how_where_weights_do_not() -> None:
         start.pooling(placement("embed"), LlamaCppOptions(), header(None))
     with pytest.raises(LoadFailed, match="option pooling"):
         start.pooling(placement(None), LlamaCppOptions(), header(None, "bert"))
-
-
-def test_the_models_own_tokens_stay_around_a_text_that_is_cut() -> None:
-    assert cut([1, 10, 11, 12, 2], [10, 11, 12], 4) == [1, 10, 11, 2]
-    assert cut([10, 11, 12], [10, 11, 12], 2) == [10, 11]
-    with pytest.raises(InvalidRequest, match="none of its own"):
-        cut([1, 10, 11, 2], [10, 11], 2)

@@ -14,6 +14,7 @@ from enginehouse_kit.generation_config import recommended_in
 from enginehouse_kit.process.interpreters import versions_in
 from enginehouse_kit.process.logs import LogLine
 from enginehouse_kit.text.chat_messages import read_template
+from enginehouse_kit.text.inputs import pooling_in
 from enginehouse_kit.text.templates import check_template, template_in
 from enginehouse_kit.worker.backend import WorkerBackend
 from enginehouse_plugin import Backend, Device, Fit, Instance, OnProgress, Placement, ProbeReport
@@ -81,6 +82,7 @@ class MlxBackend(Backend):
         if placement.python is None and None in _versions().values():
             raise EngineMissing("MLX", fix=FIX)
         found = await asyncio.to_thread(weights.read, placement)
+        pooling_of(placement, options)
         tokens = footprint.context_tokens(placement, found)
         _check_limit(options, found, tokens)
         await asyncio.to_thread(_check_template, options, found)
@@ -111,6 +113,29 @@ def _versions() -> dict[str, str | None]:
 def options_of(placement: Placement) -> MlxOptions:
     """The options of *placement*."""
     return placement.options if placement.options is not None else MlxOptions()
+
+
+def pooling_of(placement: Placement, options: MlxOptions) -> str | None:
+    """How the tokens of a text become one vector; None: the model generates.
+
+    Raises:
+        LoadFailed: it is for something that MLX does not do here, or nobody says how.
+    """
+    said = pooling_in(Path(placement.path or placement.source))
+    task = placement.task or ("chat" if said is None else "embed")
+    if task == "chat":
+        return None
+    if task == "rerank":
+        raise LoadFailed("MLX has no rerankers here; llama.cpp has.", retryable=False, code="bad_options")
+    found = options.pooling or said
+    if found is None:
+        raise LoadFailed(
+            "The weights do not say how the tokens of a text become one vector: set the option pooling to what the "
+            "model was trained with.",
+            retryable=False,
+            code="bad_options",
+        )
+    return found
 
 
 def _check_template(options: MlxOptions, found: weights.Weights) -> None:

@@ -35,6 +35,8 @@ class MlxOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Jinja text that replaces the model's own chat template."""
     chat_template_file: FilePath | None = None
     """File with Jinja text that replaces the model's own chat template."""
+    pooling: Literal["mean", "cls", "last"] | None = None
+    """How the tokens of a text become one vector, for a model with the task `embed`; default: as its weights say."""
     load_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 600.0
     """Loading fails after this time."""
 

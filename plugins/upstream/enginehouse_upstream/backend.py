@@ -12,7 +12,20 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from enginehouse_plugin import FEATURES, Backend, Capabilities, Device, LoadProgress, OnProgress, Placement, ProbeReport
+from enginehouse_plugin import (
+    FEATURES,
+    TASKS,
+    Backend,
+    Capabilities,
+    Device,
+    EmbeddingRequest,
+    LoadProgress,
+    OnProgress,
+    Placement,
+    ProbeReport,
+    Task,
+    Text,
+)
 from enginehouse_plugin.errors import EngineError, LoadFailed
 
 from .address import Address, read_address
@@ -22,10 +35,16 @@ from .identity import Listing, card_of, listing, shown
 from .instance import UpstreamInstance
 from .options import UpstreamOptions
 from .servers import KINDS, Card, ServerKind, kind_of
+from .texts import UpstreamEmbedding, UpstreamRerank
 
 if TYPE_CHECKING:
     from .client import Client
 
+_KINDS: Mapping[Task, type[UpstreamInstance]] = {
+    "chat": UpstreamInstance,
+    "embed": UpstreamEmbedding,
+    "rerank": UpstreamRerank,
+}
 _SHOWN_MODELS = 20
 _NO_LIST = (404, 405, 501)
 
@@ -69,7 +88,7 @@ class UpstreamBackend(Backend):
         options = _options(placement)
         progress(LoadProgress(stage="asking the server", fraction=0.0))
         async with self._asked(placement, options) as found:
-            capabilities = _capabilities(found, options, placement.context_tokens)
+            capabilities = _capabilities(found, options, placement)
             dialect = UpstreamDialect(
                 found.kind, found.address.prefix, options, capabilities.context_tokens, found.name
             )
@@ -77,7 +96,14 @@ class UpstreamBackend(Backend):
             if found.listing.status in _NO_LIST and options.health_path is None and found.kind.health_path is None:
                 told = f"{found.name} has no list of models to see its health by; set the option health_path."
                 raise LoadFailed(told, retryable=False)
-            return UpstreamInstance(found.client, dialect, found.model, capabilities, options, health, found.name)
+            (task,) = capabilities.tasks
+            made = _KINDS[task](found.client, dialect, found.model, capabilities, options, health, found.name)
+            if isinstance(made, UpstreamEmbedding):
+                async with asyncio.timeout(options.probe_timeout_s):
+                    (probe,) = (await made.embed(EmbeddingRequest(id="", inputs=(Text("a"),)))).vectors
+                own = (len(probe) // 4, *placement.dimensions)
+                made.capabilities = msgspec.structs.replace(capabilities, dimensions=own)
+            return made
 
     async def identity(self, placement: Placement) -> Mapping[str, str | float]:
         """See `Backend.identity`: its header, the model's card, the answer to a fixed greedy request.
@@ -142,7 +168,16 @@ async def _ask(client: Client, address: Address, placement: Placement, options: 
     return _Found(address, client, found, card, kind, model)
 
 
-def _capabilities(found: _Found, options: UpstreamOptions, context_tokens: int | None) -> Capabilities:
+def _task(found: _Found, placement: Placement) -> Task:
+    """What the model is for: as its owner says, else as the server does, if it is one of ours."""
+    if placement.task is not None:
+        return placement.task
+    told = found.card.task if found.card is not None and found.kind.name == "enginehouse" else None
+    return next((task for task in TASKS if task == told), "chat")
+
+
+def _capabilities(found: _Found, options: UpstreamOptions, placement: Placement) -> Capabilities:
+    context_tokens, task = placement.context_tokens, _task(found, placement)
     told = found.card.context_tokens if found.card is not None else None
     if told is not None and context_tokens is not None and context_tokens > told:
         raise LoadFailed(
@@ -159,7 +194,8 @@ def _capabilities(found: _Found, options: UpstreamOptions, context_tokens: int |
     return Capabilities(
         context_tokens=size,
         max_concurrent_requests=options.max_connections,
-        features=_features(found, options),
+        tasks=frozenset({task}),
+        features=_features(found, options) if task == "chat" else frozenset(),
         vocabulary_size=found.card.vocabulary_size if found.card is not None else None,
         limits=dict((found.card.limits or {}) if found.card is not None else {}),
     )

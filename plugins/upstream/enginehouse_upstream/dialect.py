@@ -33,7 +33,7 @@ class UpstreamDialect(OpenAIDialect):
     def __init__(self, kind: ServerKind, prefix: str, options: UpstreamOptions, context_tokens: int, name: str) -> None:
         super().__init__()
         self.path = f"{prefix}/chat/completions"
-        self._kind = kind
+        self.kind = self._kind = kind
         self._max_tokens_field = options.max_tokens_field
         self._context_tokens = context_tokens
         self._name = name

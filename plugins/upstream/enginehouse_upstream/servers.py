@@ -95,6 +95,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     declared_features: tuple[str, ...] | None = None  # Enginehouse
     features: tuple[str, ...] | None = None
     limits: dict[str, int] | None = None
+    task: str | None = None
 
     @property
     def vocabulary_size(self) -> int | None:

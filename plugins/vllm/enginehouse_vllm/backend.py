@@ -12,8 +12,9 @@ import msgspec
 
 from enginehouse_kit.generation_config import recommended_in
 from enginehouse_kit.process.child import Child, LogLine
+from enginehouse_kit.process.instance import ProcessInstance
 from enginehouse_kit.text.templates import check_template
-from enginehouse_plugin import Backend, Device, Fit, LoadProgress, OnProgress, Placement, ProbeReport
+from enginehouse_plugin import Backend, Capabilities, Device, Fit, LoadProgress, OnProgress, Placement, ProbeReport
 from enginehouse_plugin.errors import DoesNotFit, EngineError, EngineMissing, LoadFailed, SourceNotFound
 
 from . import checkpoint as checkpoints
@@ -25,6 +26,7 @@ from .loading import reason_of, stage_of
 from .model import describe
 from .options import VllmOptions
 from .server import Server
+from .texts import EmbeddingInstance, RerankInstance, TextInstance
 
 _log = logging.getLogger(__name__)
 _engine_log = logging.getLogger("enginehouse.engine.vllm")
@@ -84,7 +86,7 @@ class VllmBackend(Backend):
         """See `Backend.recommended`: `generation_config.json`."""
         return recommended_in(Path(placement.path or placement.source))
 
-    async def load(self, placement: Placement, devices: tuple[Device, ...], progress: OnProgress) -> VllmInstance:
+    async def load(self, placement: Placement, devices: tuple[Device, ...], progress: OnProgress) -> ProcessInstance:
         """Start vLLM and wait until it answers.
 
         Raises:
@@ -93,6 +95,8 @@ class VllmBackend(Backend):
         """
         options = _options(placement)
         checkpoint = await asyncio.to_thread(_read, placement)
+        if start.task_of(placement, checkpoint) != "chat":
+            return await self._load_for_texts(placement, devices, options, checkpoint, progress)
         template = start.template_text(options, checkpoint)
         if template is None:
             raise LoadFailed(
@@ -127,6 +131,37 @@ class VllmBackend(Backend):
         progress(LoadProgress(stage="ready", fraction=1.0))
         kind = SleepableVllmInstance if options.sleep else VllmInstance
         return kind(child, server, model)
+
+    async def _load_for_texts(
+        self,
+        placement: Placement,
+        devices: tuple[Device, ...],
+        options: VllmOptions,
+        checkpoint: Checkpoint,
+        progress: OnProgress,
+    ) -> TextInstance:
+        start.pooling(placement, options, checkpoint)
+        progress(LoadProgress(stage="looking for vLLM", fraction=0.0))
+        installed = await environment.find(placement.python)
+        launch = start.launch(placement, devices, options, checkpoint, installed, families.Parsers())
+        child, server = await self._start(placement, devices, options, installed, launch, progress)
+        task = start.task_of(placement, checkpoint)
+        capabilities = Capabilities(
+            context_tokens=start.context_tokens(placement, checkpoint),
+            max_concurrent_requests=start.max_sequences(options, start.is_on_gpu(devices)),
+            tasks=frozenset({task}),
+            vocabulary_size=checkpoint.vocabulary_size,
+        )
+        if task == "rerank":
+            return RerankInstance(child, server, capabilities)
+        try:
+            (probe,) = (await server.embed(["a"])).data
+        except BaseException:
+            await child.stop(_STOP_GRACE_S)
+            raise
+        dimensions = (len(probe.embedding) // 4, *placement.dimensions)
+        progress(LoadProgress(stage="ready", fraction=1.0))
+        return EmbeddingInstance(child, server, msgspec.structs.replace(capabilities, dimensions=dimensions))
 
     async def _start(
         self,

@@ -84,6 +84,8 @@ class VllmOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Let the model sleep: its memory on the GPU is given back, and it returns faster than by loading."""
     trust_remote_code: bool = False
     """Run code that comes with the weights."""
+    pooling: Literal["mean", "cls", "last"] | None = None
+    """How the tokens of a text become one vector, for a model with the task `embed`; default: as its weights say."""
     load_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 1800.0
     """Loading fails after this time."""
     environment: dict[str, str] = {}

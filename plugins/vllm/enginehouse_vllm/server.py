@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -73,6 +73,34 @@ class _Text(msgspec.Struct, frozen=True):
     prompt: str
 
 
+class _Vector(msgspec.Struct, frozen=True):
+    index: int
+    embedding: bytes  # in base64
+
+
+class _Score(msgspec.Struct, frozen=True):
+    index: int
+    relevance_score: float
+
+
+class _Used(msgspec.Struct, frozen=True):
+    total_tokens: int
+
+
+class VectorsReply(msgspec.Struct, frozen=True):
+    """Vectors in any order."""
+
+    data: list[_Vector]
+    usage: _Used
+
+
+class ScoresReply(msgspec.Struct, frozen=True):
+    """Scores in any order."""
+
+    results: list[_Score]
+    usage: _Used
+
+
 class _Sleeping(msgspec.Struct, frozen=True):
     is_sleeping: bool
 
@@ -140,6 +168,18 @@ class Server:
         """Whether it sleeps."""
         reply = await self.client.request("GET", "/is_sleeping")
         return reply.status == 200 and msgspec.json.decode(reply.body, type=_Sleeping).is_sleeping
+
+    async def embed(self, inputs: Sequence[str | Sequence[int]]) -> VectorsReply:
+        """Make a vector of each of *inputs*, all texts or all token ids."""
+        body = {"model": self.model, "input": inputs, "encoding_format": "base64"}
+        return await self._post("/v1/embeddings", body, VectorsReply)
+
+    async def rerank(self, query: str, documents: Sequence[str], truncate_tokens: int | None) -> ScoresReply:
+        """Score each of *documents*."""
+        body: Body = {"model": self.model, "query": query, "documents": documents}
+        if truncate_tokens is not None:
+            body["truncate_prompt_tokens"] = truncate_tokens
+        return await self._post("/v1/rerank", body, ScoresReply, param="documents")
 
     def start(self, body: Body, reader: Reader, sink: Sink) -> Run:
         """Generate; the events that *reader* finds in the stream are pushed into *sink*."""

@@ -11,7 +11,8 @@ import msgspec
 from enginehouse_kit.process.cuda import visible_devices
 from enginehouse_kit.text.bounds import check_context
 from enginehouse_kit.text.chat_messages import read_template
-from enginehouse_plugin import Device, Placement
+from enginehouse_kit.text.inputs import pooling_in
+from enginehouse_plugin import Device, Placement, Task
 from enginehouse_plugin.errors import LoadFailed
 
 from .checkpoint import Checkpoint
@@ -25,6 +26,8 @@ CPU_CACHE_GIB = 4
 MEMORY_SHARE = 0.9
 """Share of a GPU's memory where the option names none; vLLM is told, because `fit` counts with it."""
 MAX_STOPS = 64
+RANK = "rank"
+"""In place of a way to pool: the model makes one score of query and document."""
 
 _CPU_SEQUENCES, _GPU_SEQUENCES = 8, 128
 _STRICT_LEVEL_SINCE = (0, 32)
@@ -36,6 +39,36 @@ class Launch(msgspec.Struct, frozen=True):
 
     argv: Callable[[str], Sequence[str]]
     env: dict[str, str]
+
+
+def task_of(placement: Placement, checkpoint: Checkpoint) -> Task:
+    """What the model is for: as its owner says, else as its weights do."""
+    if placement.task is not None:
+        return placement.task
+    if any(name.endswith("ForSequenceClassification") for name in checkpoint.architectures):
+        return "rerank"
+    is_encoder = any(name.endswith("Model") for name in checkpoint.architectures)
+    return "embed" if is_encoder or pooling_in(checkpoint.folder) is not None else "chat"
+
+
+def pooling(placement: Placement, options: VllmOptions, checkpoint: Checkpoint) -> str | None:
+    """How the tokens of a text become one vector, or `rank`: one score. None: it generates.
+
+    Raises:
+        LoadFailed: nobody says how.
+    """
+    task = task_of(placement, checkpoint)
+    if task != "embed":
+        return RANK if task == "rerank" else None
+    found = options.pooling or pooling_in(checkpoint.folder)
+    if found is None:
+        raise LoadFailed(
+            "The weights do not say how the tokens of a text become one vector: set the option pooling to what the "
+            "model was trained with.",
+            retryable=False,
+            code="bad_options",
+        )
+    return found
 
 
 def is_on_gpu(devices: Sequence[Device]) -> bool:
@@ -162,6 +195,12 @@ def _arguments(
         flags.append("--enable-sleep-mode")
     if options.trust_remote_code:
         flags.append("--trust-remote-code")
+    pooled = pooling(placement, options, checkpoint)
+    if pooled is not None:
+        values["--runner"] = "pooling"
+        values["--convert"] = "embed" if pooled != RANK else "auto"
+        if pooled != RANK:
+            values["--pooler-config"] = json.dumps({"pooling_type": pooled.upper(), "use_activation": True})
     return [str(placement.path)], [*(part for name, value in values.items() for part in (name, str(value))), *flags]
 
 

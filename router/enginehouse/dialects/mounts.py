@@ -11,6 +11,7 @@ import msgspec
 from enginehouse.config import Config, ConfigError, suggest
 from enginehouse.dialects.anthropic.messages.endpoint import CountTokensEndpoint, MessagesEndpoint
 from enginehouse.dialects.endpoint import Endpoint, Named, Names
+from enginehouse.dialects.ollama.embed import EmbedEndpoint, OlderEmbedEndpoint
 from enginehouse.dialects.ollama.endpoint import ollama_chat, ollama_generate
 from enginehouse.dialects.openai.chat.endpoint import ChatEndpoint
 from enginehouse.dialects.openai.completions.endpoint import CompletionsEndpoint
@@ -31,6 +32,8 @@ ENDPOINTS: Mapping[str, _Kind] = {
     "count_tokens": CountTokensEndpoint,
     "ollama_chat": ollama_chat,
     "ollama_generate": ollama_generate,
+    "ollama_embed": EmbedEndpoint,
+    "ollama_embeddings": OlderEmbedEndpoint,
     "responses": partial(ResponsesEndpoint, kept=None),
 }
 """What a profile may name in its `endpoints`."""

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import msgspec
+
+from enginehouse.dialects.endpoint import Errors, Origin
 from enginehouse.fleet import Work
-from enginehouse_plugin import EmbeddingRequest, Embeds, GenerationRequest, Instance, Text, Tokens, UsageReport
+from enginehouse_plugin import (
+    AnyEvent,
+    EmbeddingRequest,
+    Embeds,
+    GenerationRequest,
+    Instance,
+    Text,
+    Tokens,
+    UsageReport,
+)
 from enginehouse_plugin.errors import EngineProtocolError, InputTooLong, InvalidRequest
 
 _SEPARATOR = "\0"
+_AT_ONCE_BYTES = 64 * 1024
+"""What is written on the event loop; more numbers are written by a thread, and nobody waits for them."""
 
 
 class Vectors:
@@ -25,6 +40,11 @@ class Vectors:
         self._request = request
         self._place = place
         self._dimensions = dimensions
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all of them."""
+        return sum(map(len, self.made))
 
     @property
     def work(self) -> Work:
@@ -70,6 +90,44 @@ class Vectors:
                     f"Invalid '{place}': {one.token_ids[wrong]} is no token of this model, which has 0 to {size - 1}.",
                     param=place,
                 )
+
+
+class WorkBody:
+    """The answer to work in one body, which *write* makes when *work* is done; *size* tells about how long it is."""
+
+    content_type = b"application/json"
+    is_stream = False
+    keep_alive = b""
+
+    def __init__(self, work: Work, write: Callable[[], bytes], size: Callable[[], int], errors: Errors) -> None:
+        self.origin: Origin | None = None
+        self._work = work
+        self._write = write
+        self._size = size
+        self._errors = errors
+        self._body = b""
+
+    @property
+    def work(self) -> Work:
+        """The work, and the writing of what comes of it."""
+        return msgspec.structs.replace(self._work, do=self._do)
+
+    async def _do(self, instance: Instance) -> UsageReport:
+        report = await self._work.do(instance)
+        self._body = await asyncio.to_thread(self._write) if self._size() > _AT_ONCE_BYTES else self._write()
+        return report
+
+    def events(self, batch: Sequence[AnyEvent]) -> bytes:  # noqa: ARG002  # the work has what matters
+        """See `Encoder.events`."""
+        return b""
+
+    def end(self) -> bytes:
+        """See `Encoder.end`."""
+        return self._body
+
+    def fail(self, error: BaseException) -> bytes:
+        """See `Encoder.fail`."""
+        return self._errors.describe(error).body
 
 
 def stand_in(request_id: str, texts: tuple[Text | Tokens, ...]) -> GenerationRequest:

@@ -28,6 +28,7 @@ from enginehouse_plugin.backend import (
     Placement,
     ProbeReport,
 )
+from enginehouse_plugin.embedding import EmbeddingRequest, Embeddings, RerankRequest, Scores
 from enginehouse_plugin.errors import EngineDied, EngineError, LoadFailed
 from enginehouse_plugin.events import AnyEvent
 from enginehouse_plugin.features import Capabilities
@@ -188,7 +189,21 @@ class _Inspectable(WorkerInstance):
         return count
 
 
+class _Embeds(WorkerInstance):
+    async def embed(self, request: EmbeddingRequest) -> Embeddings:
+        made: Embeddings = await self._link.call("embed", request)
+        return made
+
+
+class _Reranks(WorkerInstance):
+    async def rerank(self, request: RerankRequest) -> Scores:
+        made: Scores = await self._link.call("rerank", request)
+        return made
+
+
 _ABLE: dict[str, type[WorkerInstance]] = {
+    "Embeds": _Embeds,
+    "Reranks": _Reranks,
     "Measured": _Measured,
     "Sleepable": _Sleepable,
     "Inspectable": _Inspectable,

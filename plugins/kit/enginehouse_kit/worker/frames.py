@@ -18,6 +18,7 @@ import msgspec
 
 from enginehouse_plugin import errors
 from enginehouse_plugin.backend import Device, EngineLoad, ExitReport, Fit, LoadProgress, Placement, ProbeReport
+from enginehouse_plugin.embedding import EmbeddingRequest, Embeddings, RerankRequest, Scores
 from enginehouse_plugin.errors import EnginehouseError, EngineProtocolError
 from enginehouse_plugin.events import AnyEvent
 from enginehouse_plugin.features import Capabilities
@@ -137,6 +138,8 @@ ABILITIES: dict[str, tuple[str, ...]] = {
     "Measured": ("measure",),
     "Sleepable": ("sleep", "wake"),
     "Inspectable": ("tokenize", "active_requests"),
+    "Embeds": ("embed",),
+    "Reranks": ("rerank",),
 }
 
 ARGUMENTS: dict[str, Any] = {  # Any: types
@@ -153,6 +156,8 @@ ARGUMENTS: dict[str, Any] = {  # Any: types
     "sleep": tuple[()],
     "wake": tuple[()],
     "tokenize": tuple[str],
+    "embed": tuple[EmbeddingRequest],
+    "rerank": tuple[RerankRequest],
     "active_requests": tuple[()],
 }
 RESULTS: dict[str, Any] = {  # Any: types
@@ -163,6 +168,8 @@ RESULTS: dict[str, Any] = {  # Any: types
     "count_tokens": int,
     "measure": EngineLoad,
     "tokenize": tuple[int, ...],
+    "embed": Embeddings,
+    "rerank": Scores,
     "active_requests": int,
 }
 """Methods that are not named here return nothing."""

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+import enginehouse_plugin
 from enginehouse_plugin import backend as contract
 from enginehouse_plugin.backend import Backend, BackendType, Instance, LoadProgress, Placement
 from enginehouse_plugin.errors import EnginehouseError, EngineUnavailable
@@ -183,7 +184,7 @@ class _Guest:
         instance = self._instance = await self._backend.load(placement, devices, progress)
         await asyncio.sleep(0)  # steps that were told just now go before the result
         self._watch = asyncio.create_task(self._report_the_end(instance))
-        abilities = frozenset(name for name in ABILITIES if isinstance(instance, getattr(contract, name)))
+        abilities = frozenset(name for name in ABILITIES if isinstance(instance, getattr(enginehouse_plugin, name)))
         return Loaded(instance.capabilities, abilities)
 
     async def _report_the_end(self, instance: Instance) -> None:

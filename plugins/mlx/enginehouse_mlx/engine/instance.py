@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from typing import TypeVar
 
 import llguidance
@@ -67,17 +67,11 @@ class MlxInstance(Instance):
         """See `Instance.generate`."""
         self.refuse_unsupported(request)
         self._check_alive()
-        self._running += 1
-        self._is_idle.clear()
-        try:
+        with self._counted():
             prepared = await self._apart(lambda: self._prepared(request))
             async with aclosing(self._events(request, prepared)) as events:
                 async for event in events:
                     yield event
-        finally:
-            self._running -= 1
-            if not self._running:
-                self._is_idle.set()
 
     async def _events(self, request: GenerationRequest, prepared: Prepared) -> AsyncGenerator[AnyEvent, None]:
         prompt = prepared.prompt
@@ -168,6 +162,18 @@ class MlxInstance(Instance):
         return figures.running + figures.waiting
 
     # ---- inside ----
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Count the block as a request that runs."""
+        self._running += 1
+        self._is_idle.clear()
+        try:
+            yield
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._is_idle.set()
 
     def _check_alive(self) -> None:
         if self._is_unloading:

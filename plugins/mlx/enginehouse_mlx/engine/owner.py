@@ -13,7 +13,7 @@ import queue
 import threading
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import mlx.core as mx
 import msgspec
@@ -32,6 +32,7 @@ from .jobs import Begun, Job, Sampled
 from .loading import LoadedModel
 from .sampling import RowSampling
 
+_Result = TypeVar("_Result")
 _CACHE_KEY = "model"  # of mlx_lm's cache of prompts, which serves several models
 _MAX_KEPT = 64  # sequences
 
@@ -104,6 +105,19 @@ class Owner(threading.Thread):
         self._inbox.put(lambda: self._post(answer, self._figures()))
         return await answer
 
+    async def apart(self, work: Callable[[LoadedModel], _Result]) -> _Result:
+        """Run *work* on the model between two steps, and return what comes of it.
+
+        Raises:
+            EngineFailure, EngineOverloaded, EngineDied: it failed, or the thread has ended.
+        """
+        answer: asyncio.Future[_Result] = self._loop.create_future()
+        self._inbox.put(lambda: self._work(work, answer))
+        await asyncio.wait((answer, self.ended), return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise EngineDied(f"The engine has ended: {self.ended.result()}.")
+        return answer.result()
+
     async def stop(self) -> None:
         """End the thread; the model is freed. Idempotent."""
         self._is_stopping = True
@@ -158,6 +172,14 @@ class Owner(threading.Thread):
             traceback.print_exc()
             return _failure(error)
         return None
+
+    def _work(self, work: Callable[[LoadedModel], _Result], answer: asyncio.Future[_Result]) -> None:
+        if answer.cancelled():
+            return
+        try:
+            self._post(answer, work(self._model))
+        except Exception as error:  # noqa: BLE001  # whoever waits for it gets it
+            self._post_error(answer, _failure(error))
 
     def _new_generator(self) -> Any:  # Any: mlx_lm has no types
         settings = self._settings

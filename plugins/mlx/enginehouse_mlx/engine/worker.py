@@ -7,7 +7,7 @@ import importlib.util
 from pathlib import Path
 
 from enginehouse_mlx import footprint, weights
-from enginehouse_mlx.backend import FIX, options_of
+from enginehouse_mlx.backend import FIX, options_of, pooling_of
 from enginehouse_plugin import Backend, Device, Instance, LoadProgress, OnProgress, Placement, ProbeReport
 from enginehouse_plugin.errors import EngineMissing
 
@@ -35,6 +35,7 @@ class MlxWorker(Backend):
         from .owner import Owner, Settings
 
         options = options_of(placement)
+        pooling = pooling_of(placement, options)
         found = weights.read(placement)
         is_processor = not any(device.kind == "apple" for device in devices)
         limit = options.memory_limit_mib
@@ -50,5 +51,16 @@ class MlxWorker(Backend):
         owner = Owner(loading, settings)
         owner.start()
         model = await owner.loaded
+        instance = MlxInstance(owner, model, settings)
+        if pooling is not None:
+            from .texts import MlxTexts, vector
+
+            try:
+                probe = await owner.apart(functools.partial(vector, ids=[0], pooling=pooling))
+            except BaseException:
+                await instance.unload()
+                raise
+            dimensions = (len(probe) // 4, *placement.dimensions)
+            instance = MlxTexts(owner, model, settings, pooling, dimensions)
         progress(LoadProgress(stage="ready", fraction=1.0))
-        return MlxInstance(owner, model, settings)
+        return instance

@@ -31,7 +31,17 @@ _chat: Final = Decoder(ChatRequest)
 _generate: Final = Decoder(GenerateRequest)
 
 
-class OllamaEndpoint(AtMount):
+class WithTags(AtMount):
+    """An endpoint of this dialect, whose clients add tags to names."""
+
+    def meant_by(self, name: str) -> Named:
+        """See `AtMount.meant_by`: with or without the tag that clients add."""
+        if self._names is not None and name not in self._names:
+            name = name.removesuffix(LATEST)
+        return super().meant_by(name)
+
+
+class OllamaEndpoint(WithTags):
     """One of the dialect's operations, *kind*, as *profile* has it."""
 
     def __init__(self, kind: Kind, profile: Profile, /, **mounting: Unpack[Mounting]) -> None:
@@ -70,12 +80,6 @@ class OllamaEndpoint(AtMount):
             is_lenient=is_lenient,
             profile=self.label,
         )
-
-    def meant_by(self, name: str) -> Named:
-        """See `AtMount.meant_by`: with or without the tag that clients add."""
-        if self._names is not None and name not in self._names:
-            name = name.removesuffix(LATEST)
-        return super().meant_by(name)
 
     def _read(self, body: bytes, request_id: str) -> tuple[str, Asked, tuple[str, ...]]:
         if self.kind == "chat":

@@ -174,6 +174,8 @@ class Hosts:
             context_tokens=context_tokens or config.said_context or _UNKNOWN_CONTEXT,
             reason=f"the host '{host.name}' serves it",
             host=host.name,
+            task=config.task,
+            dimensions=config.dimensions,
         )
 
     def _take(self, hosted: HostedInstance, host: Host, plan: InstancePlan | None) -> None:

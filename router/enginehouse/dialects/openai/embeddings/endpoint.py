@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Unpack
 
 from enginehouse.dialects.at_mount import AtMount, Mounting
 from enginehouse.dialects.endpoint import Call, Errors
-from enginehouse.dialects.openai.embeddings.encode import EmbeddingList, EmbeddingsBody
+from enginehouse.dialects.openai.embeddings.encode import EmbeddingList, written
 from enginehouse.dialects.openai.embeddings.request import EmbeddingsRequest, embedding_request
 from enginehouse.dialects.openai.errors import ProfileErrors
 from enginehouse.dialects.openai.openapi import FAILURES, failures
 from enginehouse.dialects.operation import Operation, ref
-from enginehouse.dialects.vectors import Vectors, stand_in
+from enginehouse.dialects.vectors import Vectors, WorkBody, stand_in
 from enginehouse.wire.decode import Decoder
 from enginehouse_plugin import Profile
 from enginehouse_plugin.errors import InvalidRequest
@@ -58,7 +59,8 @@ class EmbeddingsEndpoint(AtMount):
             )
         request, is_list = embedding_request(asked, request_id)
         vectors = Vectors(request, (lambda at: f"input[{at}]") if is_list else lambda _: "input", asked.dimensions)
-        encoder = EmbeddingsBody(asked.model, vectors, self.errors, as_base64=asked.encoding_format == "base64")
+        write = partial(written, asked.model, vectors, as_base64=asked.encoding_format == "base64")
+        encoder = WorkBody(vectors.work, write, lambda: vectors.size_bytes, self.errors)
         return Call(
             model=meant.model,
             request=stand_in(request_id, request.inputs),
