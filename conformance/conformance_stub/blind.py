@@ -118,7 +118,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     files = [file for path in given.faults for file in (sorted(path.glob("*.py")) if path.is_dir() else [path])]
-    how, rules = said_of(asyncio.run(run_on_stub(seed=given.seed)))
+    how, rules = said_of(asyncio.run(run_on_stub(seed=given.seed, check_timeout_s=_ENDS_S)))
     if rules:
         print(f"The stub by itself does not pass: {', '.join(rules)}", file=sys.stderr)
         return 2

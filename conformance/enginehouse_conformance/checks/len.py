@@ -309,11 +309,11 @@ def _with_middle(ctx: Context, sentences: int, *, has_sums: bool = False) -> Bod
 
 @check("LEN19")
 async def a_prompt_within_the_context_is_read_whole(ctx: Context) -> None:
-    few, more = [(await ctx.ask(_with_middle(ctx, sentences))).prompt_tokens for sentences in (_FEW, _SENTENCES)]
+    few, more = [(await ctx.ask(_with_middle(ctx, sentences))).prompt_tokens for sentences in (_FEW, 2 * _FEW)]
     ctx.require(more > few, "more prompt_tokens for a longer prompt", (few, more))
-    each = (more - few) / (_SENTENCES - _FEW)
+    each = (more - few) / _FEW
     context = await _context_tokens(ctx)
-    sentences = int(min(_WITHIN_TOKENS, (context or 2 * _WITHIN_TOKENS) / 2) / each)
+    sentences = max(int(min(_WITHIN_TOKENS, (context or 2 * _WITHIN_TOKENS) / 2) / each), 2 * _FEW)
     whole = _with_middle(ctx, sentences)
     answer = await ctx.attempt(whole)
     if isinstance(answer, Refusal):
@@ -325,7 +325,7 @@ async def a_prompt_within_the_context_is_read_whole(ctx: Context) -> None:
     ctx.require(counted > grown, f"at least {grown:.0f} prompt_tokens more with {added} more sentences", counted)
     if not (ctx.has("logprobs") and ctx.speaks("logprobs", "top_logprobs")):
         return
-    short = [_with_middle(ctx, _SENTENCES, has_sums=has_sums) for has_sums in (False, True)]
+    short = [_with_middle(ctx, 2 * _FEW, has_sums=has_sums) for has_sums in (False, True)]
     if not await are_apart(ctx, *short, by_values=True):
         ctx.note("the model does not tell one middle from another even in a short prompt")
         return

@@ -1,0 +1,75 @@
+"""MSG: messages that are long, or whose blanks matter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from enginehouse_conformance.context import Context
+from enginehouse_conformance.primitives import are_apart
+from enginehouse_conformance.registry import check
+from enginehouse_conformance.targets import Body, NoRoom, Refused
+
+_SENTENCE = "The lighthouse keeper counts the ships that pass at night. "
+_FEW, _SOME, _MANY = 1, 4, 24
+_NEARLY = 0.9  # a sentence may be one token less where it follows another
+_REPEATS = 6
+_BLANKS = (("\n", "\r\n"), (" ", "\t"), (" ", "  "), ("\n", "\n\n"))
+
+
+def _user(content: str) -> dict[str, Any]:
+    return {"role": "user", "content": content}
+
+
+def _with_long(ctx: Context, role: str, sentences: int) -> Body:
+    """A talk in which the message of *role* has so many sentences."""
+    text = _SENTENCE * sentences
+    call = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    talks: dict[str, list[dict[str, Any]]] = {
+        "system": [{"role": "system", "content": text}, _user("Hello.")],
+        "assistant": [_user("Hello."), {"role": "assistant", "content": text}, _user("And now?")],
+        "tool": [
+            _user("Look at the sea."),
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "call_1", "content": text},
+        ],
+    }
+    return ctx.body(messages=talks[role], max_tokens=1)
+
+
+@check("MSG32")
+async def a_long_message_of_any_role_is_read_whole(ctx: Context) -> None:
+    roles = ["system", "assistant"]
+    if ctx.has("tools") and ctx.speaks("role.tool"):
+        roles.append("tool")
+    for role in roles:
+        few, some = [(await ctx.ask(_with_long(ctx, role, count))).prompt_tokens for count in (_FEW, _SOME)]
+        each = (some - few) / (_SOME - _FEW)
+        ctx.require(each > 0, f"more prompt_tokens with more sentences of role {role}", (few, some))
+        context = ctx.declared.context_tokens
+        many = _MANY if context is None else min(_MANY, int((context - some) / each) + _SOME - 1)
+        if many <= _SOME:
+            ctx.unclear(f"a long message has no room in the context of {context} tokens")
+        try:
+            longest = await ctx.ask(_with_long(ctx, role, many))
+        except NoRoom:
+            raise
+        except Refused as exc:
+            if context is not None or not exc.refusal.is_of_context:
+                raise
+            ctx.unclear("the context has no room for a long message, and nothing declares how many tokens it has")
+        wanted, added = _NEARLY * each * (many - _SOME), longest.prompt_tokens - some
+        grown = f"at least {wanted:.0f} prompt_tokens more with {many - _SOME} more sentences of role {role}"
+        ctx.require(added >= wanted, grown, added)
+
+
+@check("MSG33")
+async def blanks_and_line_ends_are_read_as_they_are(ctx: Context) -> None:
+    async def is_told(plain: str, other: str) -> bool:
+        return await are_apart(ctx, *(ctx.body(messages=[_user(f"one{one}two." * _REPEATS)]) for one in (plain, other)))
+
+    untold = [other for plain, other in _BLANKS if not await is_told(plain, other)]
+    # A small vocabulary may have no tab and no carriage return: then these are as good as absent.
+    unknown = [other for other in untold if not await is_told("", other[0])]
+    if untold and untold == unknown:
+        ctx.unclear(f"the vocabulary has too few of the characters: {untold} is the same as nothing")
+    ctx.require(not untold, "another prompt with each of the blanks", f"the same with {untold}")
