@@ -10,9 +10,10 @@ stub with one fault:
 
 from __future__ import annotations
 
+from .dialect_parts import DialectParts
 from .engine_parts import EngineParts
 from .wire_parts import WireParts
 
 
-class Behaviour(EngineParts, WireParts):
-    """How the stub behaves: the engine's parts and the wire's."""
+class Behaviour(EngineParts, WireParts, DialectParts):
+    """How the stub behaves: the engine's parts, the wire's, and those of the endpoints beside chat."""

@@ -15,6 +15,8 @@ from enginehouse_plugin.errors import EnginehouseError, RequestError
 
 from . import http, vocabulary
 from .behaviour import Behaviour
+from .desk import Desk
+from .dialects import Dialect
 from .encode import Encoder
 from .engine import CONTEXT_TOKENS, GROWTH_S, STUB_FEATURES, Armed, ArmedFault, StubInstance
 from .fields import Body
@@ -42,6 +44,7 @@ class StubServer:
         self.behaviour = behaviour or Behaviour()
         self.profile = PROFILES[profile]
         self.instance = StubInstance(self.behaviour, features=features, slots=slots, growth_s=growth_s, seed=seed)
+        self._desk = Desk(self.behaviour, self.instance)
         self._key = key
         self._numbers = itertools.count(1)
         self._listener = Listener(self._serve)
@@ -108,6 +111,9 @@ class StubServer:
         if request.path.startswith("/hooks/"):
             return http.whole(200, msgspec.json.encode(await self._hook(request)))
         root = next((root for root in _ROOTS if request.path.startswith(root)), None)
+        if (dialect := self._desk.dialect_at(request.path, root)) is not None:
+            self.behaviour.check_key(request.headers.get("authorization"), self._key)
+            return await self._at_desk(dialect, request)
         if root is None:
             raise Rejected("There is nothing here.", code="not_found", status=404)
         path = request.path.removeprefix(root)
@@ -121,6 +127,22 @@ class StubServer:
         if path == f"/models/{self.behaviour.model}":
             return http.whole(200, msgspec.json.encode(self.behaviour.model_card()))
         raise Rejected("There is nothing here.", code="not_found", status=404)
+
+    async def _at_desk(self, dialect: Dialect, request: http.HttpRequest) -> bytes:
+        below = request.path.partition(dialect.path)[2].removeprefix("/")
+        try:
+            return await self._desk.answer(dialect, request, below)
+        except Rejected as exc:
+            status = exc.status
+            headers: list[tuple[str, str]] = []
+            error = {"message": exc.message, "type": "invalid_request_error", "param": exc.param, "code": exc.code}
+        except EnginehouseError as exc:
+            status, whole, headers = self._error(exc)
+            error = whole["error"]
+            place = dialect.places.get(error["param"], error["param"])
+            error |= {"param": place, "message": error["message"].replace(str(error["param"]), str(place))}
+        told = self.behaviour.dialect_error(dialect.name, dialect.error({"error": error}, status))
+        return http.whole(status, msgspec.json.encode(told), [("content-type", "application/json"), *headers])
 
     # ---- chat ----
 

@@ -27,6 +27,21 @@ class Rejected(Exception):
         self.headers: tuple[tuple[str, str], ...] = ()
 
 
+def entries(logprobs: Iterable[TokenLogprob]) -> list[Any]:
+    """Log probabilities in the API's form."""
+    return [
+        {
+            "token": entry.token,
+            "logprob": entry.logprob,
+            "bytes": list(entry.token_bytes),
+            "top_logprobs": [
+                {"token": top.token, "logprob": top.logprob, "bytes": list(top.token_bytes)} for top in entry.top
+            ],
+        }
+        for entry in logprobs
+    ]
+
+
 class WireParts:
     """What the server does with a request and an answer, step by step."""
 
@@ -129,17 +144,7 @@ class WireParts:
 
     def entries(self, logprobs: Iterable[TokenLogprob]) -> list[Any]:
         """Log probabilities in the API's form."""
-        return [
-            {
-                "token": entry.token,
-                "logprob": entry.logprob,
-                "bytes": list(entry.token_bytes),
-                "top_logprobs": [
-                    {"token": top.token, "logprob": top.logprob, "bytes": list(top.token_bytes)} for top in entry.top
-                ],
-            }
-            for entry in logprobs
-        ]
+        return entries(logprobs)
 
     def answer(self, answer: Body, body: Body) -> Body:
         """The JSON answer as it leaves; *body* is the request."""

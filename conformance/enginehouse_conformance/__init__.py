@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .cli.progress import progress_for as progress_for
     from .declared import Declared as Declared
     from .declared import read_declared as read_declared
+    from .endpoints import ENDPOINTS as ENDPOINTS
     from .report import read_report as read_report
     from .report import write_report as write_report
     from .report.text import details as details
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 _PLACES = {
     "cli.progress": ("Progress", "progress_for"),
     "declared": ("Declared", "read_declared"),
+    "endpoints": ("ENDPOINTS",),
     "report": ("read_report", "write_report"),
     "report.text": ("details", "printable", "summary_text"),
     "report.words": ("unsettled",),

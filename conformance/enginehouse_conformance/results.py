@@ -100,7 +100,8 @@ class SuiteFacts(msgspec.Struct, frozen=True, kw_only=True):
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """One run. `reproduce` is the command that repeats it; `fault` says why a run ended before its rules did.
 
-    `opening` is what came in place of an answer to a first plain request, None where it was served. `notes` are what
+    `endpoints` says of each whether it is served. `opening` is what came in place of an answer to a first plain
+    request, None where it was served. `notes` are what
     must be known of the report itself.
     """
 
@@ -119,6 +120,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     fault: str | None
     opening: str | None = None
     notes: list[str] = []
+    endpoints: dict[str, str] = {}
     summary: Summary
     results: list[Result]
 

@@ -13,6 +13,7 @@ import msgspec
 from enginehouse_plugin.errors import ContextTooLong, EnginehouseError
 
 from .context import Context, Shared
+from .endpoints.presence import SERVED, absent_among
 from .probes import advice, probe_absent, refused_means
 from .registry import Check, all_checks
 from .results import REPORT_VERSION, Report, Result, SuiteFacts, Transcript, summarise
@@ -43,6 +44,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     `patience_s` is how long a target that a request brought down may take to come back. `time_scale` multiplies what
     rules give a target to do something in, for machines that do other work meanwhile.
+
+    `endpoints` are those to ask; None: chat, and whatever else the target serves. One that is asked for by name and is
+    not there leaves its rules without a verdict, otherwise they do not apply.
     """
 
     profile: str = "openai"
@@ -55,6 +59,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     check_timeout_s: float = 120.0
     patience_s: float = 30.0
     time_scale: float = 1.0
+    endpoints: frozenset[str] | None = None
     reproduce: str = ""
 
 
@@ -67,6 +72,7 @@ def selected_rules(options: Options) -> list[Rule]:
         if rule.level_in(profile) is not None
         and (options.only is None or rule.id in options.only)
         and (not options.quick or rule.quick)
+        and (options.endpoints is None or rule.endpoint in options.endpoints)
     ]
 
 
@@ -89,6 +95,7 @@ class Run:
         self._shared = Shared()
         self._checks = all_checks()
         self._fault: str | None = None
+        self._not_there: dict[str, str] = {}
         patience_s = min(options.patience_s, options.check_timeout_s)
         self._vitals = Vitals(target, timeout_s=options.check_timeout_s, patience_s=patience_s)
 
@@ -103,6 +110,8 @@ class Run:
         rules = selected_rules(self.options)
         if self._fault is None:
             self._fault = await self._vitals.first_look()
+        asked = list(dict.fromkeys(rule.endpoint for rule in rules))
+        self._not_there = {} if self._fault is not None else await absent_among(asked, self.target)
         results = await self._run_all(rules)
         ordered = [results[rule.id] for rule in rules]
         return Report(
@@ -122,13 +131,14 @@ class Run:
             declared=self.target.declared,
             seed=self.options.seed,
             selection=self._selection(),
+            endpoints={name: self._not_there.get(name, SERVED) for name in asked},
             strict=self.options.strict,
             reproduce=self.options.reproduce,
             fault=self._fault,
             summary=summarise(
                 ordered,
                 strict=self.options.strict,
-                partial=self.options.quick or self.options.only is not None,
+                partial=self._is_partial(),
                 is_cut_short=self._fault is not None,
             ),
             results=ordered,
@@ -136,10 +146,15 @@ class Run:
             opening=self._vitals.opening,
         )
 
+    def _is_partial(self) -> bool:
+        options = self.options
+        return options.quick or options.only is not None or options.endpoints is not None
+
     def _selection(self) -> str:
         if self.options.only is not None:
             return ", ".join(sorted(self.options.only))
-        return "quick" if self.options.quick else "all"
+        chosen = "" if self.options.endpoints is None else f" of {', '.join(sorted(self.options.endpoints))}"
+        return ("quick" if self.options.quick else "all") + chosen
 
     async def _run_all(self, rules: Sequence[Rule]) -> dict[str, Result]:
         # Checks that load or measure the target run after the others, one at a time.
@@ -192,6 +207,9 @@ class Run:
             return Verdict.NOT_APPLICABLE, f"scope {rule.scope} does not apply to this kind of target", "", ""
         if self._fault is not None:
             return Verdict.ERROR, f"not asked: {self._fault}", "", ""
+        if (why := self._not_there.get(rule.endpoint)) is not None:
+            is_named = self.options.endpoints is not None
+            return Verdict.ERROR if is_named else Verdict.NOT_APPLICABLE, f"not there: {why}", "", ""
         missing_hooks = [hook for hook in rule.hooks if hook not in self.target.hooks.names]
         if missing_hooks:
             return Verdict.NOT_APPLICABLE, f"the target offers no hook {', '.join(missing_hooks)}", "", ""

@@ -1,6 +1,7 @@
 """Each mutant is caught by the rules that were named beforehand, and by no others.
 
-By default a mutant meets the rules of the sections it is about and the quick core. With
+By default a mutant meets the rules of the sections it is about and the quick core; one of another endpoint than chat
+meets those that must see it, and the quick core of its endpoint. With
 ENGINEHOUSE_CONFORMANCE_EXHAUSTIVE=1 it meets all the others too, in a run of their own.
 """
 
@@ -25,11 +26,14 @@ CHECK_TIMEOUT_S = 60.0  # generous: a check that a busy machine cuts short catch
 
 
 def rules_for(mutant) -> frozenset[str]:
-    sections = {RULES[rule].section for rule in mutant.kills}
+    endpoints = {RULES[rule].endpoint for rule in mutant.kills}
+    sections = {RULES[rule].section for rule in mutant.kills if RULES[rule].endpoint == "chat"}
     return frozenset(
         rule
         for rule, check in CHECKS.items()
-        if rule in mutant.kills or ((RULES[rule].section in sections or RULES[rule].quick) and not check.exclusive)
+        if rule in mutant.kills
+        or (RULES[rule].section in sections and not check.exclusive)
+        or (RULES[rule].quick and RULES[rule].endpoint in endpoints and not check.exclusive)
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from enginehouse_conformance.endpoints import ENDPOINTS
 from enginehouse_conformance.registry import all_checks
 from enginehouse_conformance.rules import PROFILES, RULES
 from enginehouse_plugin import FEATURES
@@ -17,6 +18,7 @@ ADDED = {
     "RSN": 5, "ERR": 2, "ISO": 2,
 }  # fmt: skip
 """Rules that faults and features asked for which the listed ones missed."""
+OF_ENDPOINTS = {"RESP": 111}
 HOOKS = {"tokenize", "eos_ids", "fault", "active_requests", "context_size"}
 
 
@@ -25,6 +27,9 @@ def test_all_listed_rules_are_there() -> None:
     counts = {section: count + ADDED.get(section, 0) for section, count in LISTED.items()}
     expected = [f"{section}{number}" for section, count in counts.items() for number in range(1, count + 1)]
     assert [rule for rule in RULES if RULES[rule].section in LISTED] == expected
+    for section, count in OF_ENDPOINTS.items():
+        numbered = [f"{section}{number}" for number in range(1, count + 1)]
+        assert [rule for rule in RULES if RULES[rule].section == section] == numbered
     assert [rule for rule in RULES if RULES[rule].section == "SCH"] == [f"SCH{number}" for number in range(1, 10)]
     assert [rule for rule in RULES if RULES[rule].section == "PRF"] == [f"PRF{number}" for number in range(1, 12)]
     assert {"S1", "S2", "S3", "C1", "C2", "C3"} <= RULES.keys()
@@ -43,6 +48,7 @@ def test_a_rule_names_only_what_exists(rule) -> None:
     assert set(rule.features) <= FEATURES.keys()
     assert set(rule.hooks) <= HOOKS
     assert set(rule.levels) <= PROFILES.keys()
+    assert rule.endpoint in {"chat", *ENDPOINTS}
     assert set(rule.parameters) <= set().union(*(profile.parameters for profile in PROFILES.values()))
     assert set(rule.techniques) <= {"C", "T", "A", "B", "X", "H"}
     assert 0 <= rule.false_alarm <= 1e-6

@@ -11,6 +11,7 @@ from enginehouse_conformance.verdicts import Verdict
 
 BAD = (Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.UNSUPPORTED)
 WRITTEN = frozenset(all_checks())
+OF_CHAT = frozenset(rule.id for rule in RULES.values() if rule.endpoint == "chat")
 ALONE = frozenset(rule for rule, check in all_checks().items() if check.exclusive)
 
 
@@ -23,8 +24,8 @@ async def test_the_stub_passes_every_rule_of_every_profile(profile) -> None:
 
 @pytest.mark.parametrize("seed", range(1, 20))
 async def test_the_stub_passes_with_every_seed(seed) -> None:
-    """Checks that take seconds of real time run with the first seed only."""
-    report = await run_on_stub(seed=seed, rules=WRITTEN - ALONE)
+    """Checks that take seconds of real time run with the first seed only, those of other endpoints with three."""
+    report = await run_on_stub(seed=seed, rules=(WRITTEN if seed < 3 else WRITTEN & OF_CHAT) - ALONE)
     assert by_verdict(report, *BAD) == {}
 
 

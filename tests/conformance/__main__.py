@@ -2,7 +2,8 @@
 
 Every engine runs on the same weights in float32, either under the plugin contract, where the rules about HTTP do not
 apply, or behind the whole server. It must have all that conformance/reports/features.toml lists. The reports are
-written to conformance/reports/ENGINE-WEIGHTS, those over HTTP to ENGINE-WEIGHTS-http;
+written to conformance/reports/ENGINE-WEIGHTS, those over HTTP to ENGINE-WEIGHTS-http, or with the rules of all
+endpoints but chat to ENGINE-WEIGHTS-endpoints;
 `python -m tests.conformance.table` puts them side by side in docs/engines.md.
 """
 
@@ -19,6 +20,7 @@ from tests.conformance.engines import ENGINES, REPORTS, WANTED, Missing, Way, We
 from tests.integration.served import LoopBlocked
 
 from enginehouse_conformance import (
+    ENDPOINTS,
     PROFILES,
     Options,
     Report,
@@ -50,6 +52,7 @@ def main() -> int:
             profile=given.profile,
             seed=given.seed,
             only=only,
+            endpoints=frozenset(ENDPOINTS) if given.over == "endpoints" else None,
             concurrency=given.concurrency,
             check_timeout_s=given.timeout,
             time_scale=given.time_scale,
@@ -73,7 +76,8 @@ def _reported(name: str, given: argparse.Namespace, report: Report) -> int:
     folder = (given.into or REPORTS) / folder_of(name, given.weights, given.over, given.profile)
     print(f"{folder.name}:\n{summary_text(report)}")
     # A run of some rules, or one that was cut short, must not take the place of a whole one.
-    if given.into or (report.fault is None and not report.summary.partial):
+    is_meant = not report.summary.partial or (given.over == "endpoints" and not given.rules)
+    if given.into or (report.fault is None and is_meant):
         write_report(report, folder, is_compact=True)
     return max(exit_code(report), _undeclared(name, report))
 
@@ -110,7 +114,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("engines", metavar="ENGINE", nargs="*", help=", ".join(ENGINES))
     parser.add_argument("--weights", choices=get_args(Weights), default="tiny", help="random and tiny, or SmolLM2-135M")
-    parser.add_argument("--over", choices=get_args(Way), default="contract", help="the plugin contract, or HTTP")
+    parser.add_argument(
+        "--over", choices=get_args(Way), default="contract", help="the plugin contract, HTTP, or all endpoints but chat"
+    )
     parser.add_argument("--profile", choices=list(PROFILES), default="openai", help="the API that is asked, over HTTP")
     parser.add_argument("--rules", help="only these rules: ids, sections or patterns, with commas; a partial report")
     parser.add_argument("--seed", type=int, default=0, help="of nonces and prompts")

@@ -28,8 +28,9 @@ WANTED: Declared = read_declared(REPORTS / "features.toml")
 """What every engine must declare, written down before the runs."""
 
 Weights = Literal["tiny", "real"]
-Way = Literal["contract", "http"]
-"""How an engine is asked: its plugin under the contract, or the whole server over HTTP."""
+Way = Literal["contract", "http", "endpoints"]
+"""How an engine is asked: its plugin under the contract, the whole server over HTTP, or of that all endpoints but
+chat."""
 
 MODELS: dict[Weights, str] = {"tiny": "tiny", "real": "smollm2-135m-f32"}
 CONTEXT_TOKENS: dict[Weights, int] = {"tiny": 2048, "real": 8192}
@@ -90,7 +91,7 @@ ENGINES: dict[str, Engine] = {
 
 def folder_of(engine: str, weights: Weights, way: Way, profile: str = _OWN) -> str:
     """The name of the folder of a run's report."""
-    folder = f"{engine}-{weights}" if way == "contract" else f"{engine}-{weights}-http"
+    folder = f"{engine}-{weights}" if way == "contract" else f"{engine}-{weights}-{way}"
     return folder if profile == _OWN else f"{folder}-{profile}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 
 import click
+import msgspec
 
 from enginehouse_conformance.registry import all_checks
 from enginehouse_conformance.rules import PROFILES, RULES, Rule
@@ -39,6 +40,7 @@ def _explained(rule: Rule) -> str:
     levels = {name: rule.level_in(profile) or "no such rule" for name, profile in PROFILES.items()}
     rows = [
         ("source", rule.source),
+        ("endpoint", rule.endpoint),
         ("scope", rule.scope),
         ("level", ", ".join(f"{profile} {level}" for profile, level in levels.items())),
         ("about", ", ".join(rule.parameters)),
@@ -46,6 +48,7 @@ def _explained(rule: Rule) -> str:
         ("hooks", ", ".join(rule.hooks)),
         ("technique", "; ".join(_TECHNIQUES[technique] for technique in rule.techniques)),
         ("chance of a false alarm", f"{rule.false_alarm:g}" if rule.false_alarm else ""),
+        ("case", "" if rule.case is None else msgspec.json.encode(rule.case).decode()),
         ("since", rule.since + (", provisional" if rule.provisional else "")),
         ("quick core", "yes" if rule.quick else "no"),
     ]

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import click
 
 from enginehouse_conformance import report as reports
+from enginehouse_conformance.endpoints import ENDPOINTS
 from enginehouse_conformance.results import Report
 from enginehouse_conformance.rules import PROFILES
 from enginehouse_conformance.selection import SelectionError, select
@@ -64,6 +65,23 @@ def _rules(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -
         return select(names)
     except SelectionError as exc:
         raise click.BadParameter(str(exc), param=param) from exc
+
+
+def endpoints_option(function: _F) -> _F:
+    """The option --endpoint, given as a set of names or None."""
+    return click.option(
+        "--endpoint",
+        "endpoints",
+        multiple=True,
+        type=click.Choice(["chat", *ENDPOINTS]),
+        callback=_endpoints,
+        help="Only this endpoint's rules, which must be there; may be given again. Unless given: what the URL serves.",
+    )(function)
+
+
+def _endpoints(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> frozenset[str] | None:
+    del ctx, param
+    return frozenset(value) or None
 
 
 def profile_option(function: _F) -> _F:

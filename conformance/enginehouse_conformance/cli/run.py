@@ -23,6 +23,7 @@ from enginehouse_conformance.wire.transcript import Redactor
 from .options import (
     CannotTell,
     access_options,
+    endpoints_option,
     key_from,
     profile_option,
     query_option,
@@ -42,6 +43,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--report", "folder", type=_PATH, help="Folder for the reports: JSON, JUnit, Markdown, HTML, badge.")
 @click.option("--quick", is_flag=True, help="Only the quick core of the rules; the result is partial.")
 @rules_option("Only these rules: ids, sections or patterns, with commas (STOP*,RF1). The result is partial.")
+@endpoints_option
 @click.option("--skip", "skip_file", type=_PATH, help='TOML file of rules to leave out: RULE = "reason".')
 @click.option("--strict", is_flag=True, help="SHOULD counts like MUST.")
 @access_options
@@ -68,6 +70,7 @@ def run(
     timeout_s: float,
     hardware: str | None,
     rules: frozenset[str] | None,
+    endpoints: frozenset[str] | None,
     quick: bool,
     strict: bool,
     concurrency: int,
@@ -93,6 +96,7 @@ def run(
         profile=profile,
         seed=seed,
         only=rules,
+        endpoints=endpoints,
         quick=quick,
         strict=strict,
         skip=_skips(skip_file),
@@ -162,6 +166,8 @@ def _command(given: dict[str, Any], target: UrlTarget, seed: int) -> str:
         words += ["--query", f"{name}={value}"]
     if given["rules"] is not None:
         words += ["--rules", ",".join(sorted(given["rules"]))]
+    for name in sorted(given["endpoints"] or ()):
+        words += ["--endpoint", name]
     words += ["--quick"] if given["quick"] else []
     words += ["--strict"] if given["strict"] else []
     words += ["--timeout", f"{given['timeout_s']:g}", "--concurrency", str(given["concurrency"])]

@@ -43,7 +43,9 @@ class ReportError(Exception):
 
 def encode(report: Report) -> bytes:
     """The canonical JSON of *report*: a line for each fact about the run, and one for each rule."""
-    facts = [_line(f'"{name}": ', getattr(report, name)) for name in report.__struct_fields__ if name != "results"]
+    names = [name for name in report.__struct_fields__ if name != "results"]
+    names = [name for name in names if name != "endpoints" or report.endpoints]  # earlier reports have none
+    facts = [_line(f'"{name}": ', getattr(report, name)) for name in names]
     results = b",\n".join(_line("  ", result) for result in report.results)
     return b"{\n" + b",\n".join([*facts, b'"results": [\n' + results + b"\n]"]) + b"\n}\n"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from enginehouse_conformance.endpoints.presence import SERVED
 from enginehouse_conformance.results import Report, Result
 
 from .words import answer_of, counts, headline, request_of, unsettled
@@ -23,6 +24,7 @@ def summary_text(report: Report) -> str:
         lines.append(f"The run was cut short: {printable(report.fault)}")
     if report.opening is not None:
         lines.append(f"Not even a plain request was served: {printable(report.opening)}")
+    lines += [f"No endpoint {name}, {printable(why)}." for name, why in report.endpoints.items() if why != SERVED]
     lines += [f"Note: {printable(note)}." for note in report.notes]
     return "\n".join([*lines, printable(headline(report))])
 

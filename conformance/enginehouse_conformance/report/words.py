@@ -49,6 +49,7 @@ def facts(report: Report) -> list[tuple[str, str]]:
         ("hardware", target.hardware),
         ("query", "&".join(f"{name}={value}" for name, value in target.query.items())),
         ("profile", report.profile),
+        ("endpoints", "; ".join(f"{name}: {state}" for name, state in report.endpoints.items())),
         ("declared features", ", ".join(report.features) or "none"),
         ("rules", report.selection),
         ("seed", str(report.seed)),

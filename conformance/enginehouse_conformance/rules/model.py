@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from .cases import Case, Echoed, Harmless, LikeChat, Refused
+
 Scope = Literal["wire", "generation", "contract"]
 Level = Literal["MUST", "SHOULD", "MAY"]
 LevelOrAbsent = Literal["MUST", "SHOULD", "MAY", "absent"]
@@ -20,10 +22,12 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     With `when_absent` it is the other way round: the rule is for targets that declare the feature absent.
     `hooks` are abilities of the target that the check cannot do without.
     `false_alarm` is the chance that a correct target fails, for checks on distributions.
+    `endpoint` is the one that it asks, see `endpoints`; `case` is what makes a rule of a common kind, see `cases`.
     """
 
     id: str
     section: str
+    endpoint: str
     title: str
     scope: Scope
     requirement: str
@@ -39,9 +43,12 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     provisional: bool = False
     quick: bool = False
     false_alarm: float = 0.0
+    case: Case | None = None
 
     def level_in(self, profile: ProfileData) -> Level | None:
         """The level of this rule in *profile*; None where the profile lacks what the rule is about."""
+        if self.endpoint not in profile.endpoints:
+            return None
         chosen = self.levels.get(profile.name)
         if chosen == "absent":
             return None
@@ -56,12 +63,14 @@ class ProfileData(msgspec.Struct, frozen=True, kw_only=True):
     """A dialect of the API as its document describes it.
 
     `stream_usage`: `on_request` a last chunk with empty choices when asked for, `last_chunk` always on the last one.
+    `endpoints` are those of which the suite has rules for it.
     """
 
     name: str
     title: str
     document: str
     parameters: frozenset[str]
+    endpoints: tuple[str, ...] = ("chat",)
     max_temperature: float = 2.0
     default_temperature: float | None = None
     stream_usage: Literal["on_request", "last_chunk"] = "on_request"
@@ -85,6 +94,11 @@ class RuleEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     provisional: bool = False
     quick: bool = False
     false_alarm: float = 0.0
+    endpoint: str | None = None
+    refused: Refused | None = None
+    harmless: Harmless | None = None
+    echoed: Echoed | None = None
+    like_chat: LikeChat | None = None
 
 
 class FeatureEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -117,6 +131,7 @@ class SectionFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     source: str
     since: str
     rule: tuple[RuleEntry, ...]
+    endpoint: str = "chat"
     feature: tuple[FeatureEntry, ...] = ()
     parameters: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
@@ -129,6 +144,7 @@ class SectionFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return Rule(
             id=entry.id,
             section=self.section,
+            endpoint=entry.endpoint or self.endpoint,
             title=self.title,
             scope=entry.scope or self.scope,
             requirement=entry.requirement,
@@ -144,4 +160,5 @@ class SectionFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             provisional=entry.provisional,
             quick=entry.quick,
             false_alarm=entry.false_alarm,
+            case=entry.refused or entry.harmless or entry.echoed or entry.like_chat,
         )

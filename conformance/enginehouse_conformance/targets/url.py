@@ -76,10 +76,10 @@ class UrlTarget(Target):
 
     # ---- requests as bytes ----
 
-    def url(self, path: str, query: Mapping[str, str] | None = None) -> str:
-        """The address of *path* under the base; *query* in place of the target's own."""
+    def url(self, path: str, query: Mapping[str, str] | None = None, *, base: str | None = None) -> str:
+        """The address of *path* under *base*, else the base URL; *query* in place of the target's own."""
         pairs = self.query if query is None else query
-        return f"{self.base_url}{path}" + (f"?{urlencode(pairs)}" if pairs else "")
+        return f"{base or self.base_url}{path}" + (f"?{urlencode(pairs)}" if pairs else "")
 
     def headers(self, *, with_key: bool = True) -> tuple[Header, ...]:
         """The headers of every request."""
@@ -90,6 +90,11 @@ class UrlTarget(Target):
         if self.key and with_key and "authorization" not in named:
             added.append(("authorization", f"Bearer {self.key}"))
         return (*added, *self._headers)
+
+    @property
+    def host_url(self) -> str:
+        """The base URL without its version: some APIs have their routes there."""
+        return self.base_url.removesuffix("/v1")
 
     def encode(self, body: Body) -> bytes:
         """*body* with the model and the target's extra fields; fields of *body* win, and None drops `model`."""
@@ -207,6 +212,18 @@ class UrlTarget(Target):
     async def ask(self, body: Body, recording: Recording) -> Answer:
         """Ask without streaming."""
         request = self.chat_request({**body, "stream": False} if "stream" in body else body)
+        reply = await self.served(request, recording)
+        answer = read_answer(reply.json())
+        count = answer.usage.completion_tokens if answer.usage else None
+        self.pace.note(request.body, count or 0, recording.exchanges[-1].duration_s)
+        return answer
+
+    async def served(self, request: Request, recording: Recording) -> Reply:
+        """The answer to *request* with status 200; transport faults, 429 and 503 are retried, on record.
+
+        Raises:
+            Refused, ServerFailure, Busy, BrokenAnswer, TransportFault
+        """
         reasons: list[str] = []
         while True:
             try:
@@ -221,10 +238,7 @@ class UrlTarget(Target):
                 continue
             if reply.status != 200:
                 raise error_of(reply.status, reply.body)
-            answer = read_answer(reply.json())
-            count = answer.usage.completion_tokens if answer.usage else None
-            self.pace.note(request.body, count or 0, recording.exchanges[-1].duration_s)
-            return answer
+            return reply
 
     async def open_stream(self, body: Body, recording: Recording) -> LiveStream:
         """Begin a stream."""

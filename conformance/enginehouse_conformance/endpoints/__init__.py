@@ -1,0 +1,11 @@
+"""The endpoints of which the suite has rules, beside chat: by name, how each is asked and read."""
+
+from __future__ import annotations
+
+from .base import Endpoint, Event
+from .responses import Responses
+
+__all__ = ["ENDPOINTS", "Endpoint", "Event"]
+
+ENDPOINTS: dict[str, Endpoint] = {endpoint.name: endpoint for endpoint in (Responses(),)}
+"""All but chat, which has a target's own methods."""
