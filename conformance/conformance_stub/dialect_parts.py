@@ -36,6 +36,12 @@ class DialectParts:
         """What is wrong with a field."""
         return DIALECTS[dialect].fields[name](value, body)
 
+    def dialect_key(self, dialect: str, headers: dict[str, str]) -> str | None:
+        """What *headers* say of a key, as a bearer's."""
+        if dialect == "messages" and "x-api-key" in headers:
+            return f"Bearer {headers['x-api-key']}"
+        return headers.get("authorization")
+
     def as_chat(self, dialect: str, chat: Body, body: Body) -> Body:
         """The chat request that *body* becomes. A mutant that ignores a field drops it here."""
         del dialect, body
@@ -60,6 +66,30 @@ class DialectParts:
         """An error as it leaves."""
         del dialect
         return error
+
+    # ---- counting ----
+
+    def counted_body(self, body: Body) -> Body:
+        """The request whose tokens are counted."""
+        return body
+
+    def counted(self, tokens: int) -> int:
+        """The count as it is told."""
+        return tokens
+
+    # ---- models, as Ollama tells of them ----
+
+    def ollama_version(self) -> Body:
+        """The version."""
+        return {"version": "0.1.0"}
+
+    def ollama_tags(self, model: Body) -> Body:
+        """The list of models."""
+        return {"models": [model]}
+
+    def ollama_knows(self, name: str) -> bool:
+        """Whether there is a model of this name."""
+        return name in (self.model, f"{self.model}:latest")
 
     # ---- kept responses ----
 

@@ -16,7 +16,9 @@ from enginehouse_plugin import (
     Run,
     Sink,
     Start,
+    Text,
     TokenLogprob,
+    Tokens,
     Tool,
 )
 
@@ -38,8 +40,10 @@ class EngineParts:
 
     def prompt_tokens(self, request: GenerationRequest) -> list[int]:
         """The prompt after the chat template."""
-        if not isinstance(request.prompt, Chat):
-            raise TypeError("the stub reads chats")
+        if isinstance(request.prompt, Text):
+            return vocabulary.encode(request.prompt.text)
+        if isinstance(request.prompt, Tokens):
+            return list(request.prompt.token_ids)
         return render(request.prompt, request.tools, request.chat_template_kwargs or {})
 
     def cached_tokens(self, prompt: Sequence[int], earlier: Iterable[Sequence[int]]) -> int:
@@ -116,6 +120,8 @@ class EngineParts:
             return tuple(tool for tool in request.tools if tool.name == name)
         if request.tool_choice == "required":
             wanted = 2 if request.parallel_tool_calls else 1
+            if request.temperature == 0:
+                return request.tools[:wanted]
             return tuple(rng.sample(request.tools, min(wanted, len(request.tools))))
         if request.tool_choice == "auto" and isinstance(request.prompt, Chat):
             last = str(request.prompt.messages[-1].content)

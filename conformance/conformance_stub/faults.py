@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from enginehouse_conformance.checks.cases import NULL
+from enginehouse_conformance.checks.cases import NULL, holds
 from enginehouse_conformance.endpoints import ENDPOINTS
 from enginehouse_conformance.rules import RULES, Rule
 from enginehouse_conformance.rules.cases import Echoed, Harmless, LikeChat, Refused
@@ -193,9 +193,10 @@ def _refusing(bodies: tuple[Body, ...]) -> Callable[[Body], None]:
 
     def refuse(body: Body) -> None:
         for name, value in (pair for each in bodies for pair in each.items()):
-            is_open = "{nonce}" in str(value) and body.get(name) is not None
+            is_open = "{" in str(value) and "}" in str(value) and not isinstance(value, dict)
+            is_open = is_open and type(body.get(name)) is type(value)
             is_null = value == NULL and name in body and body[name] is None
-            if is_open or is_null or (name in body and body[name] == value):
+            if is_open or is_null or (name in body and holds(body[name], value)):
                 raise Rejected(f"{name} cannot be had", param=name)
 
     return refuse

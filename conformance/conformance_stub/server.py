@@ -16,7 +16,7 @@ from enginehouse_plugin.errors import EnginehouseError, RequestError
 from . import http, vocabulary
 from .behaviour import Behaviour
 from .desk import Desk
-from .dialects import Dialect
+from .dialects import DIALECTS, Dialect
 from .encode import Encoder
 from .engine import CONTEXT_TOKENS, GROWTH_S, STUB_FEATURES, Armed, ArmedFault, StubInstance
 from .fields import Body
@@ -25,6 +25,7 @@ from .wire_parts import Rejected
 
 _ROOTS = ("/v1", "/api/v1")
 _CHAT = "/chat/completions"
+_OF_OLLAMA = ("/api/version", "/api/tags", "/api/show")
 
 
 class StubServer:
@@ -112,8 +113,9 @@ class StubServer:
             return http.whole(200, msgspec.json.encode(await self._hook(request)))
         root = next((root for root in _ROOTS if request.path.startswith(root)), None)
         if (dialect := self._desk.dialect_at(request.path, root)) is not None:
-            self.behaviour.check_key(request.headers.get("authorization"), self._key)
             return await self._at_desk(dialect, request)
+        if request.path in _OF_OLLAMA:
+            return await self._at_desk(DIALECTS["ollama"], request)
         if root is None:
             raise Rejected("There is nothing here.", code="not_found", status=404)
         path = request.path.removeprefix(root)
@@ -131,7 +133,10 @@ class StubServer:
     async def _at_desk(self, dialect: Dialect, request: http.HttpRequest) -> bytes:
         below = request.path.partition(dialect.path)[2].removeprefix("/")
         try:
-            return await self._desk.answer(dialect, request, below)
+            key = self.behaviour.dialect_key(dialect.name, request.headers)
+            self.behaviour.check_key(key, self._key)
+            about = self._desk.about_models(request)
+            return about if about is not None else await self._desk.answer(dialect, request, below)
         except Rejected as exc:
             status = exc.status
             headers: list[tuple[str, str]] = []

@@ -110,7 +110,7 @@ class Run:
         rules = selected_rules(self.options)
         if self._fault is None:
             self._fault = await self._vitals.first_look()
-        asked = list(dict.fromkeys(rule.endpoint for rule in rules))
+        asked = list(dict.fromkeys(name for rule in rules for name in (rule.endpoint, *rule.beside)))
         self._not_there = {} if self._fault is not None else await absent_among(asked, self.target)
         results = await self._run_all(rules)
         ordered = [results[rule.id] for rule in rules]
@@ -207,9 +207,10 @@ class Run:
             return Verdict.NOT_APPLICABLE, f"scope {rule.scope} does not apply to this kind of target", "", ""
         if self._fault is not None:
             return Verdict.ERROR, f"not asked: {self._fault}", "", ""
-        if (why := self._not_there.get(rule.endpoint)) is not None:
+        missing = [why for name in (rule.endpoint, *rule.beside) if (why := self._not_there.get(name))]
+        if missing:
             is_named = self.options.endpoints is not None
-            return Verdict.ERROR if is_named else Verdict.NOT_APPLICABLE, f"not there: {why}", "", ""
+            return Verdict.ERROR if is_named else Verdict.NOT_APPLICABLE, f"not there: {missing[0]}", "", ""
         missing_hooks = [hook for hook in rule.hooks if hook not in self.target.hooks.names]
         if missing_hooks:
             return Verdict.NOT_APPLICABLE, f"the target offers no hook {', '.join(missing_hooks)}", "", ""

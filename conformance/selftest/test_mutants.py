@@ -1,7 +1,7 @@
 """Each mutant is caught by the rules that were named beforehand, and by no others.
 
 By default a mutant meets the rules of the sections it is about and the quick core; one of another endpoint than chat
-meets those that must see it, and the quick core of its endpoint. With
+meets those that must see it, and the quick core of its section. With
 ENGINEHOUSE_CONFORMANCE_EXHAUSTIVE=1 it meets all the others too, in a run of their own.
 """
 
@@ -26,15 +26,20 @@ CHECK_TIMEOUT_S = 60.0  # generous: a check that a busy machine cuts short catch
 
 
 def rules_for(mutant) -> frozenset[str]:
-    endpoints = {RULES[rule].endpoint for rule in mutant.kills}
-    sections = {RULES[rule].section for rule in mutant.kills if RULES[rule].endpoint == "chat"}
+    is_of_chat = any(RULES[rule].endpoint == "chat" for rule in mutant.kills)
+    sections = {RULES[rule].section for rule in mutant.kills}
     return frozenset(
         rule
         for rule, check in CHECKS.items()
         if rule in mutant.kills
-        or (RULES[rule].section in sections and not check.exclusive)
-        or (RULES[rule].quick and RULES[rule].endpoint in endpoints and not check.exclusive)
+        or (is_of_chat and RULES[rule].endpoint == "chat" and RULES[rule].section in sections and not check.exclusive)
+        or (is_quick(rule, sections, is_of_chat) and not check.exclusive)
     )
+
+
+def is_quick(rule: str, sections: set[str], is_of_chat: bool) -> bool:
+    found = RULES[rule]
+    return found.quick and (found.endpoint == "chat" if is_of_chat else found.section in sections)
 
 
 def over_http(mutant) -> frozenset[str]:

@@ -11,7 +11,9 @@ from enginehouse_conformance import Declared, Options, UrlTarget, Verdict, run_s
 from enginehouse_conformance.registry import all_checks
 from enginehouse_conformance.rules import RULES
 
-WITHOUT_CLOCKS = frozenset(rule for rule, check in all_checks().items() if not check.exclusive)
+WITHOUT_CLOCKS = frozenset(
+    rule for rule, check in all_checks().items() if not check.exclusive and RULES[rule].endpoint == "chat"
+)
 
 
 async def first_run(server, declared=None, rules=WITHOUT_CLOCKS):

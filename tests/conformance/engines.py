@@ -158,6 +158,7 @@ def _configuration(name: str, weights: Weights, path: Path, python: str | None) 
     lines += [f"python = {json.dumps(python)}"] if python else []
     chats = [name for name, profile in built_in().items() if "chat" in profile.endpoints and name != _OWN]
     lines += [f'[[mounts]]\nprofile = "{name}"\npath = "/{name}"' for name in chats]
+    lines += ['[[mounts]]\nprofile = "ollama"\npath = "/"']
     return "\n".join([*lines, ""])
 
 

@@ -42,11 +42,12 @@ def client(served: Served) -> Iterator[ollama.Client]:
         yield made
 
 
-def test_models_are_listed_shown_and_running(client: ollama.Client) -> None:
+def test_models_are_listed_shown_and_running(client: ollama.Client, served: Served) -> None:
     listed = {one.model: one for one in client.list().models}
     assert listed[MODEL].digest
     shown = client.show(MODEL + ":latest")
     assert "completion" in (shown.capabilities or [])
+    assert httpx.post(f"{served.url}/api/show", json={"model": MODEL}, trust_env=False).status_code == 200
     assert (shown.modelinfo or {})["enginehouse.context_length"] > 0
     running = {one.model for one in client.ps().models}
     assert MODEL in running <= set(listed)

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from .base import Dialect, Made, Said
+from .completions import Completions
+from .messages import Messages
+from .ollama import Ollama, OllamaGenerate
 from .responses import Responses
 
 __all__ = ["DIALECTS", "Dialect", "Made", "Said"]
 
-DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (Responses(),)}
+DIALECTS: dict[str, Dialect] = {
+    dialect.name: dialect for dialect in (Responses(), Messages(), Completions(), Ollama(), OllamaGenerate())
+}

@@ -47,6 +47,15 @@ class Dialect(ABC):
         """Whether *body* asks for a stream."""
         return bool(body.get("stream"))
 
+    def streamed(self, events: list[Made], body: Body) -> list[Made]:
+        """Those of *events* that a stream has."""
+        del body
+        return events
+
+    def ending(self) -> bytes:
+        """What ends a stream."""
+        return b""
+
     def piece(self, event: Made) -> bytes:
         """*event* as bytes of a stream."""
         return b"event: %b\ndata: %b\n\n" % (event[0].encode(), msgspec.json.encode(event[1]))
@@ -74,6 +83,7 @@ class Said:
     """What the engine said: pieces of reasoning and text, calls, the reason of the end, and usage."""
 
     def __init__(self, events: Sequence[AnyEvent]) -> None:
+        self._events = events
         self.reasoning: list[str] = []
         self.texts: list[tuple[str, tuple[TokenLogprob, ...] | None]] = []
         self.calls: list[Call] = []
@@ -94,6 +104,11 @@ class Said:
                     self.reason, self.stop = event.reason, event.matched_stop
                 case UsageReport():
                     self.usage = event
+
+    def by_choice(self) -> list[Said]:
+        """The same for each choice."""
+        indices = sorted({index for each in self._events if (index := getattr(each, "choice", None)) is not None})
+        return [Said([each for each in self._events if getattr(each, "choice", None) == at]) for at in indices]
 
     @property
     def text(self) -> str:

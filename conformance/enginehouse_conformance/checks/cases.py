@@ -61,7 +61,8 @@ async def is_as_on_chat(ctx: Context) -> None:
     plain = ctx.body(words.prompt, temperature=0)
     chat = over(plain, words.filled(case.chat))
     expected = await ctx.ask(chat)
-    answer = await caller.ask(over(caller.body(words.prompt), words.filled(case.fields)))
+    asked = over(caller.body(words.prompt), words.filled(case.fields))
+    answer = await (caller.stream(asked) if case.streamed else caller.ask(asked))
     await require_same(ctx, answer, expected, lambda: ctx.ask(chat), "the answer")
     if case.shows and essence(await ctx.ask(plain)) == essence(expected):
         ctx.unclear("what is asked for changes nothing on chat, so that nothing can be seen of it here")
@@ -123,18 +124,20 @@ def holds(seen: Json, wanted: Json) -> bool:
 
 def essence(answer: Answer) -> tuple[Any, ...]:
     """What two greedy answers to the same must have in common, whatever the endpoint."""
-    calls = [(call.name, _decoded(call)) for call in answer.calls]
+    # What the limit cut inside a call each endpoint tells in its own way, or not at all.
+    calls = [(call.name, decoded) for call in answer.calls if (decoded := _decoded(call)) is not None]
     # A call that was asked for by name ends with `stop` on chat, and elsewhere as any other.
     finish = "tool_calls" if calls and answer.finish == "stop" else answer.finish
     return answer.text, calls, finish, answer.prompt_tokens, answer.completion_tokens
 
 
 def _decoded(call: Call) -> Json:
-    """The arguments of *call*; as text where they are cut off."""
+    """The arguments of *call*; None where they are cut off, which Messages tells as invalid JSON."""
     try:
-        return call.decoded()
+        arguments = call.decoded()
     except ValueError:
-        return call.arguments
+        return None
+    return None if not isinstance(arguments, dict) or "INVALID_JSON" in arguments else arguments
 
 
 async def require_same(ctx: Context, answer: Answer, expected: Answer, again: Any, what: str) -> None:

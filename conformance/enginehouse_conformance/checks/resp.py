@@ -11,13 +11,12 @@ from enginehouse_conformance.endpoints.caller import Caller
 from enginehouse_conformance.endpoints.laws import Made, Sample, first, law, samples
 from enginehouse_conformance.primitives import require_error_form
 from enginehouse_conformance.registry import check
-from enginehouse_conformance.targets.replies import read_refusal
 
 from .cases import require_same
+from .endpoint_parts import a_hot_answer_differs, broken_bodies_are_refused, ids_differ, unknown_field_is_told
 
 _KEYS = ("id", "object", "created_at", "status", "model", "output", "usage", "error", "incomplete_details")
 _CLOCK_SKEW_S = 3600
-_DRAWS = 6
 
 
 def function(nonce: str) -> Json:
@@ -37,8 +36,11 @@ samples("responses", {
     "end": Made(lambda nonce: {"max_output_tokens": 12, "instructions": f"Speak of {nonce}."}),
     "word": Made(lambda nonce: {"text": word(nonce), "max_output_tokens": 64}, ("json_schema",)),
     "call": Made(
-        lambda nonce: {"tools": [function(nonce)], "tool_choice": "required", "max_output_tokens": 96},
-        ("tools", "tool_choice_required"),
+        lambda nonce: {
+            "tools": [function(nonce)], "tool_choice": "required", "parallel_tool_calls": False,
+            "max_output_tokens": 96,
+        },
+        ("tools", "tool_choice_required", "parallel_tool_calls"),
     ),
 })  # fmt: skip
 
@@ -65,16 +67,8 @@ def object_is_response(sample: Sample) -> str | None:
 
 
 @check("RESP3")
-async def ids_differ(ctx: Context) -> None:
-    caller = Caller(ctx)
-    body = caller.body()
-    ids = [(await caller.raw(body)).get("id") for _ in range(2)]
-    for _ in range(2):
-        held = {event.data["response"].get("id") for event in await caller.events(body) if "response" in event.data}
-        ctx.equal(len(held), 1, "ids in one stream")
-        ids += held
-    ctx.require(all(isinstance(value, str) and value for value in ids), "ids that are non-empty strings", ids)
-    ctx.equal(len(set(ids)), len(ids), "different ids")
+async def ids_are_different(ctx: Context) -> None:
+    await ids_differ(ctx, lambda event: (event.data.get("response") or {}).get("id"))
 
 
 @law("RESP4")
@@ -192,32 +186,13 @@ def the_end_has_a_time(sample: Sample) -> str | None:
 
 
 @check("RESP66")
-async def broken_bodies_are_refused(ctx: Context) -> None:
-    caller = Caller(ctx)
-    for data in (b'{"model": ', b"", b"[]", b'"text"'):
-        await caller.refused(data)
+async def broken_bodies(ctx: Context) -> None:
+    await broken_bodies_are_refused(ctx)
 
 
 @check("RESP67")
 async def an_unknown_field_is_told(ctx: Context) -> None:
     await unknown_field_is_told(ctx)
-
-
-async def unknown_field_is_told(ctx: Context) -> None:
-    """Require that a field of which no document knows is refused by name, or named in the header for it."""
-    field = f"x_{ctx.nonce()}"
-    caller = Caller(ctx)
-    reply = await caller.post(caller.body() | {field: 1})
-    told = reply.head.get(ctx.declared.ignored_header) or ""
-    if reply.status == 200 and ctx.declared.unknown_fields == "ignore":
-        ctx.note("the target declares that it ignores unknown fields")
-        return
-    if reply.status == 200:
-        ctx.require(field in told, f"400, or {ctx.declared.ignored_header} naming {field}", f"200 and {told!r}")
-        return
-    ctx.equal(reply.status, 400, "status")
-    refusal = read_refusal(reply.status, reply.json(), "")
-    ctx.require(refusal.names(field), f"a refusal that names {field}", str(refusal))
 
 
 @check("RESP68")
@@ -244,8 +219,5 @@ async def logprobs_are_as_on_chat(ctx: Context) -> None:
 
 
 @check("RESP83")
-async def a_hot_answer_differs(ctx: Context) -> None:
-    caller = Caller(ctx)
-    body = caller.body(temperature=2)
-    texts = {(await caller.ask(body)).text for _ in range(_DRAWS)}
-    ctx.require(len(texts) > 1, f"at least two texts of {_DRAWS} at temperature 2", texts)
+async def hot_answers_differ(ctx: Context) -> None:
+    await a_hot_answer_differs(ctx, temperature=2)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from .base import Endpoint, Event
+from .completions import Completions
+from .messages import Messages
+from .ollama import Ollama, OllamaGenerate
 from .responses import Responses
 
 __all__ = ["ENDPOINTS", "Endpoint", "Event"]
 
-ENDPOINTS: dict[str, Endpoint] = {endpoint.name: endpoint for endpoint in (Responses(),)}
+ENDPOINTS: dict[str, Endpoint] = {
+    endpoint.name: endpoint for endpoint in (Responses(), Messages(), Completions(), Ollama(), OllamaGenerate())
+}
 """All but chat, which has a target's own methods."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+import msgspec
+
 from enginehouse_conformance.answer import Answer, Json
 from enginehouse_conformance.context import Context
 from enginehouse_conformance.targets import Body, Reply
 from enginehouse_conformance.targets.replies import read_refusal
-from enginehouse_conformance.wire.client import Request
+from enginehouse_conformance.wire.client import Header, Request
 from enginehouse_conformance.wire.faults import BrokenAnswer
 
 from . import ENDPOINTS
@@ -57,11 +59,25 @@ class Caller:
         """What comes back, whatever it is: no retry, no judgement."""
         return await self.ctx.url.exchange(request_to(self.ctx.url, self.endpoint, body), self.ctx.recording)
 
-    async def send(self, method: str, path: str, data: bytes = b"") -> Reply:
-        """What comes back from *path* below the endpoint's own, whatever it is."""
+    async def at(self, method: str, path: str, body: Body | None = None) -> Reply:
+        """What comes back from *path*, below what the endpoint's own is below, whatever it is."""
+        url = self.ctx.url
+        data = b"" if body is None else msgspec.json.encode(body)
+        request = Request(method=method, url=address_of(url, self.endpoint, path), headers=url.headers(), body=data)
+        return await url.exchange(request, self.ctx.recording)
+
+    async def send(
+        self, method: str, path: str, data: bytes = b"", *, headers: tuple[Header, ...] | None = None
+    ) -> Reply:
+        """What comes back from *path* below the endpoint's own, whatever it is; *headers* in place of the target's."""
         url = self.ctx.url
         address = address_of(url, self.endpoint, self.endpoint.path + path)
-        request = Request(method=method, url=address, headers=(*url.headers(), *self.endpoint.headers), body=data)
+        request = Request(
+            method=method,
+            url=address,
+            headers=(*(url.headers() if headers is None else headers), *self.endpoint.headers),
+            body=data,
+        )
         return await url.exchange(request, self.ctx.recording)
 
     async def refused(self, body: Body | bytes, *names: str, status: tuple[int, ...] = (400,)) -> None:

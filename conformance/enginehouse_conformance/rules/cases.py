@@ -42,12 +42,14 @@ class Echoed(_Case, frozen=True, kw_only=True):
 class LikeChat(_Case, frozen=True, kw_only=True):
     """The greedy answer to *fields* is that of chat to *chat*: text, calls, reason and counts.
 
-    It is not that of chat without *chat*, where *shows* is set: the fields can be seen to have an effect.
+    It is not that of chat without *chat*, where *shows* is set: the fields can be seen to have an effect. It is asked
+    for as a stream where *streamed* is set.
     """
 
     fields: Fields
     chat: Fields
     shows: bool = True
+    streamed: bool = False
 
 
 Case = Refused | Harmless | Echoed | LikeChat

@@ -22,7 +22,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     With `when_absent` it is the other way round: the rule is for targets that declare the feature absent.
     `hooks` are abilities of the target that the check cannot do without.
     `false_alarm` is the chance that a correct target fails, for checks on distributions.
-    `endpoint` is the one that it asks, see `endpoints`; `case` is what makes a rule of a common kind, see `cases`.
+    `endpoint` is the one that it asks, see `endpoints`, and `beside` are those that it asks too. `case` is what makes a
+    rule of a common kind, see `cases`.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     provisional: bool = False
     quick: bool = False
     false_alarm: float = 0.0
+    beside: tuple[str, ...] = ()
     case: Case | None = None
 
     def level_in(self, profile: ProfileData) -> Level | None:
@@ -95,6 +97,7 @@ class RuleEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     quick: bool = False
     false_alarm: float = 0.0
     endpoint: str | None = None
+    beside: tuple[str, ...] = ()
     refused: Refused | None = None
     harmless: Harmless | None = None
     echoed: Echoed | None = None
@@ -160,5 +163,6 @@ class SectionFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             provisional=entry.provisional,
             quick=entry.quick,
             false_alarm=entry.false_alarm,
+            beside=entry.beside,
             case=entry.refused or entry.harmless or entry.echoed or entry.like_chat,
         )

@@ -42,7 +42,7 @@ def ollama_routes(
         if endpoint is None:
             raise NotFound(request.scope["path"])
         try:
-            return Response(body(mount, endpoint), media_type=MediaType.JSON)
+            return Response(body(mount, endpoint), media_type=MediaType.JSON, status_code=200)
         except EnginehouseError as error:
             reply = endpoint.errors.describe(error)
             return Response(reply.body, status_code=reply.status, media_type=MediaType.JSON)
