@@ -19,7 +19,7 @@ def judge_books(verdict: Verdict, running: House, told: Upstream, *, is_exact: b
 
     Without *is_exact* a request that a kill cut off may have fewer tokens in its row than were told.
     """
-    rows = running.usage()
+    rows = running.usage("request_id, completion_tokens")
     kept = {row["request_id"]: row["completion_tokens"] for row in rows}
     times = Counter(row["request_id"] for row in rows)
     doubled = [name for name, number in times.items() if number > 1]

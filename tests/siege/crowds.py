@@ -191,7 +191,7 @@ async def _beside(running: House, name: str, make: Callable[[], _Crowd], verdict
         await asyncio.sleep(2)
         stretch = 1.0
         if tls is None:
-            async with pulse(running.address) as seen:
+            async with pulse(running) as seen:
                 took_ms, failed = await _honest(running.address)
             stretch = seen.stretch
             verdict.expect(seen.is_steady, f"{name}: {seen.text()}, {seen.missing} missing")
@@ -252,7 +252,7 @@ async def descriptors() -> Verdict:
             with contextlib.suppress(OSError):
                 silent.append(await asyncio.open_connection(*running.address))
         statuses: list[int] = []
-        async with pulse(running.address) as seen:
+        async with pulse(running) as seen:
             for _ in range(30):
                 statuses += await asyncio.gather(*(ask(running.address, request) for _ in range(4)))
                 await asyncio.sleep(0.2)
@@ -335,7 +335,7 @@ async def pipelines() -> Verdict:
     async with upstream() as source, house(SERVER + scripted(source.port)) as running:
         resident_mib = running.resident_mib()
         pouring = [asyncio.ensure_future(pour(sent, reads)) for sent in (flood, ask_all) for reads in (True, False)]
-        async with pulse(running.address) as seen:
+        async with pulse(running) as seen:
             await asyncio.sleep(SECONDS)
         for task in pouring:
             task.cancel()

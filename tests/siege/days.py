@@ -47,7 +47,7 @@ async def full_disk() -> Verdict:
     verdict = Verdict("full disk")
     under = ("prlimit", f"--fsize={100_000}:unlimited", "--")
     async with _scripted_house(under) as (running, told):
-        async with pulse(running.address) as seen:
+        async with pulse(running) as seen:
             await _ask(running, verdict, range(1500))
         verdict.counts["lines lost"] = (await running.metrics())["enginehouse_log_lines_lost_total"]
         verdict.counts["rows meanwhile"] = len(running.usage())
@@ -71,7 +71,7 @@ async def broken_logs() -> Verdict:
             for name, redirection in (("full", ">/dev/full"), ("stuck", f">{fifo}"), ("closed", ">&-")):
                 under = ("sh", "-c", f'exec "$@" 2{redirection}', "sh")
                 async with _scripted_house(under, has_log=False) as (running, told):
-                    async with pulse(running.address) as seen:
+                    async with pulse(running) as seen:
                         await _ask(running, verdict, range(1000))
                     await asyncio.sleep(_SETTLED_S)
                     judge_books(verdict, running, told)
@@ -90,7 +90,7 @@ async def bad_database() -> Verdict:
     verdict = Verdict("bad database")
     async with _scripted_house() as (running, told):
         file = running.folder / "usage.db"
-        async with pulse(running.address) as seen:
+        async with pulse(running) as seen:
             with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as other:
                 other.execute("BEGIN EXCLUSIVE")
                 await _ask(running, verdict, range(300))

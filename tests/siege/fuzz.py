@@ -120,7 +120,7 @@ async def fuzz() -> Verdict:
         async with running.client() as client:
             document = (await client.get("/openapi.json")).json()
         until = time.monotonic() + 60 * SIZE.minutes
-        async with pulse(running.address) as seen:
+        async with pulse(running) as seen:
 
             async def ask(rng: random.Random) -> None:
                 grammar = Grammar(document, rng)

@@ -112,7 +112,7 @@ async def hostile_requests() -> Verdict:
                     verdict.count("shapes")
                     judge(verdict, name, await client.chat(body))
 
-        async with pulse(running.address) as seen:
+        async with pulse(running) as seen:
             await asyncio.gather(*(ask() for _ in range(_AT_ONCE)))
         await judge_house(verdict, running, seen)
     return verdict

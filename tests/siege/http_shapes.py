@@ -173,7 +173,7 @@ async def http_shapes() -> Verdict:
             for name, data in waiting:
                 await _try(running, name, data, verdict)
 
-        async with pulse(running.address) as seen:
+        async with pulse(running) as seen:
             await asyncio.gather(*(ask() for _ in range(8)))
         smuggled = [line for line in running.events("request") if line["id"] == "smuggled"]
         verdict.expect(not smuggled, f"{len(smuggled)} smuggled requests were read")

@@ -62,7 +62,7 @@ async def engine_kills() -> Verdict:
     body: dict[str, Any] = HONEST | {"max_tokens": 1500, "stream": True, "logit_bias": _NO_END}
     until_s: list[float] = []
     async with house(SERVER + tiny()) as running:
-        async with pulse(running.address) as seen:
+        async with pulse(running) as seen:
             for turn in range(6):
                 # Each is another one: what was there at two ends is refused.
                 bodies = [body | {"seed": 10 * turn + at} for at in range(3)]
@@ -136,7 +136,7 @@ async def upstream_faults() -> Verdict:
 
     verdict = Verdict("upstream faults")
     async with upstream() as told, house(SERVER + scripted(told.port)) as running:
-        async with pulse(running.address) as seen:
+        async with pulse(running) as seen:
             number = 0
             for fault in (*FAULTS, ""):
                 for stream in (True, False):

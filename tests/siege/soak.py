@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -24,6 +25,7 @@ _WARM: Final = 0.25
 """Memory is flat from this share of the soak on."""
 _GROWTH_MIB: Final = 40.0
 _KILL_EVERY_S: Final = 20.0
+_TOLD_EACH: Final = 30
 
 
 @asynccontextmanager
@@ -35,6 +37,9 @@ async def _watched(running: House, verdict: Verdict) -> AsyncIterator[None]:
     async def watch() -> None:
         while True:
             memory.append((time.monotonic() - began, running.resident_mib()))
+            if len(memory) % _TOLD_EACH == 1:  # a soak of hours is looked at meanwhile
+                at, mib = memory[-1]
+                print(f"  {at:.0f} s, {mib:.0f} MiB: {verdict.counts}", file=sys.stderr, flush=True)
             await asyncio.sleep(2)
 
     watching = asyncio.ensure_future(watch())
@@ -97,7 +102,7 @@ async def soak() -> Verdict:
         async with running.client() as client:
             await client.chat(HONEST | {"model": "scripted"})
         began = time.monotonic()
-        async with pulse(running.address) as seen, _watched(running, verdict):
+        async with pulse(running) as seen, _watched(running, verdict):
             await asyncio.gather(
                 *(_scripted(running, verdict, numbers, most, random.Random(at)) for at in range(_CLIENTS))
             )
@@ -114,7 +119,7 @@ async def soak() -> Verdict:
 
 def _settle_leavers(running: House, told: Upstream) -> None:
     """What the upstream wrote after its client had left is nobody's: rows of those say how far they came."""
-    for row in running.usage():
+    for row in running.usage("request_id, is_cancelled, completion_tokens"):
         number = row["request_id"].removeprefix("siege-")
         if row["is_cancelled"] and number.isdecimal() and told.counted.get(int(number), 0) > row["completion_tokens"]:
             told.counted[int(number)] = row["completion_tokens"]
@@ -128,7 +133,7 @@ async def soak_engine() -> Verdict:
     async with house(SERVER + tiny()) as running:
         async with running.client() as client:
             await client.chat(HONEST)
-        async with pulse(running.address) as seen, _watched(running, verdict):
+        async with pulse(running) as seen, _watched(running, verdict):
             asking = [asyncio.ensure_future(_real(running, verdict, numbers, most)) for _ in range(4)]
             victims = itertools.cycle(("engine", "guardian"))
             whole = asyncio.gather(*asking)
@@ -140,7 +145,7 @@ async def soak_engine() -> Verdict:
                     verdict.count(f"kills of the {victim}")
             await whole
         await asyncio.sleep(2)
-        rows = [row["request_id"] for row in running.usage() if row["request_id"].startswith("siege-")]
+        rows = [row["request_id"] for row in running.usage("request_id") if row["request_id"].startswith("siege-")]
         verdict.counts |= {"requests": most, "rows": len(rows), "doubled": len(rows) - len(set(rows))}
         told = {
             line["id"] for line in running.events("request") if line["instance"] and line["id"].startswith("siege-")

@@ -75,7 +75,7 @@ BODIES: dict[str, Callable[[], bytes]] = {
 
 async def _try(running: House, name: str, body: bytes, verdict: Verdict) -> None:
     before = running.resident_mib() + running.engines_mib()
-    async with pulse(running.address) as seen, running.client(timeout_s=300) as client:
+    async with pulse(running) as seen, running.client(timeout_s=300) as client:
         answer = await client.chat(body)
     kept = running.resident_mib() + running.engines_mib() - before
     verdict.counts[name] = f"{answer.status}, {seen.text()}, {kept:+.0f} MiB"
