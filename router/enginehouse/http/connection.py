@@ -10,18 +10,18 @@ import asyncio
 
 import httptools
 
-from enginehouse.dialects.endpoint import Header
 from enginehouse.dialects.openai import errors
 from enginehouse.dialects.refusals import HeadTooLarge, MalformedHTTP, TooManyConnections, TooSlow
 from enginehouse.telemetry import get_logger
 from enginehouse_plugin.errors import EnginehouseError
 
-from .ahead import AT_ONCE, PIECE_BYTES, Ahead
+from .ahead import HEAD_END, PIECE_BYTES, Ahead, part_size
 from .direct import DirectExchange, farewell
 from .doors import STALL_GRACE_S, Place, turned_away
-from .head import ParsedHead, Repeated, check_size, framing, repeated
+from .head import ParsedHead, Repeated, check_size, repeated
+from .reading import Reading
 from .shared import Shared
-from .writing import LINGER_S, Writing
+from .writing import LINGER_S
 
 log = get_logger()
 HEAD_TIMEOUT_S = 30.0
@@ -34,23 +34,21 @@ MAX_HEAD_BYTES = 64 * 1024
 """A head that is longer is refused. It counts for trailers and chunk extensions too."""
 
 
-class Connection(Writing):
+class Connection(Reading):
     """One client's connection, at *place*; `is_known`: a request on it was admitted."""
 
     def __init__(self, shared: Shared, place: Place) -> None:
         super().__init__(shared, place)
         self.is_known = False
         self._began_at = 0.0  # the request that is coming
-        self._url = b""
-        self._headers: list[Header] = []
         self._first = b""  # the read that is parsed, if it began between two requests
         self._repeated: Repeated | None = None  # the head of the last request
-        self._is_parsing = self._is_in_head = self._is_advancing = False
+        self._is_parsing = False
+        self._is_waiting = False  # for its turn
         self._unparsed_bytes = 0  # since the last head, part of a body or end of a request
-        self._is_reframed = False  # the parser is given a head again, for the body's sake
-        self._receiving: DirectExchange | None = None  # its body is not whole
         self._current: DirectExchange | None = None  # it is answered now
-        self._ahead, self._begun = Ahead(shared.doors.memory), 0  # requests that were begun since others had their turn
+        self._ahead = Ahead(shared.doors.memory)
+        self._has_begun = False  # with a request of what is parsed now
         self._verdict: EnginehouseError | None = None  # on what came behind the requests that are there
         self._is_head_awaited = True
 
@@ -62,7 +60,6 @@ class Connection(Writing):
         peer = transport.get_extra_info("peername")
         self.peer = str(peer[0]) if isinstance(peer, tuple) else ""
         self.scheme = "https" if transport.get_extra_info("sslcontext") is not None else "http"
-        self._parser = httptools.HttpRequestParser(self)
         self.place.holder = self
         self.shared.connections.add(self)
         self._await_head()
@@ -105,22 +102,44 @@ class Connection(Writing):
         if self._is_deaf:
             self._drop(len(data), may_end=self._current is None)
             return
-        self._begun = 0
-        is_between = self._current is None and self._receiving is None and not (self._is_in_head or self._ahead)
+        current, receiving = self._current, self._receiving
+        if self._ahead or (current is not None and current is not receiving):
+            self._keep(data)
+            return
+        is_between = current is None and receiving is None and not self._is_in_head
         if is_between and self._repeated is not None and (body := self._repeated.body(data)) is not None:
             self._deadline.clear()
             self._is_head_awaited = False
             self._begin(DirectExchange(self, self._repeated.head, body))
             return
+        size = len(data)
         self._first = data if is_between else b""
-        if len(data) > PIECE_BYTES and (self._receiving is None or not self._receiving.lacks(len(data))):
-            self.transport.pause_reading()
-            self._loop.call_soon(self._take_rest, data[PIECE_BYTES:])
-            data, self._first = data[:PIECE_BYTES], b""
-        if (self._ahead or self._current is not self._receiving) and not self._ahead.take(len(data)):
+        if (receiving is not None and receiving.lacks(size)) or (size <= PIECE_BYTES and data.count(HEAD_END) <= 1):
+            self._feed(data)
+        else:  # the rest of one request goes on at once, what is behind it in its turn
+            end = part_size(data, 0, receiving)
+            self._feed(data[:end])
+            if self._receiving is not None and self._receiving.lacks(size - end) and not self._is_deaf:
+                self._feed(memoryview(data)[end:])
+            elif end < size:
+                self._keep(memoryview(data)[end:])
+        self._first = b""
+
+    def _keep(self, data: bytes | memoryview) -> None:
+        """Keep *data* until the request that runs is answered, or for its turn."""
+        if self._is_deaf:
+            self._drop(len(data), may_end=self._current is None)
+        elif not self._ahead.keep(data):
             self._end_after_current()
             self._drop(len(data), may_end=False)
-            return
+        elif self._current is None or self._current is self._receiving:
+            self._wait()
+        elif self._is_in_head:
+            self._deadline.clear()  # what is missing of it may be what was kept
+
+    def _feed(self, data: bytes | memoryview) -> None:
+        """Parse *data*, and go by what has come of it."""
+        self._has_begun = False
         self._unparsed_bytes += len(data)
         self._is_parsing = True
         goes_on = self._parse(data)
@@ -130,63 +149,16 @@ class Connection(Writing):
         if self._receiving is not None:
             if self._receiving is self._current and not self._deadline.is_set:
                 self.expect_body()
-        elif self._is_in_head and not self._began_at:  # most heads come whole too
-            self._began_at = self._loop.time()
-            if not self._is_head_awaited:
+        elif self._is_in_head and not (self._began_at and self._deadline.is_set):  # most heads come whole too
+            self._began_at = self._began_at or self._loop.time()
+            if not (self._is_head_awaited and self._deadline.is_set):
                 self._await_head()
         if self._unparsed_bytes > MAX_HEAD_BYTES:
             self._refuse(HeadTooLarge(MAX_HEAD_BYTES))
+        elif self._ahead and self._current is None:
+            self._wait()
 
-    def _take_rest(self, data: bytes) -> None:
-        if not self.transport.is_closing():
-            self.transport.resume_reading()
-            self.data_received(data)
-
-    # ---- parsing ----
-
-    def _parse(self, data: bytes) -> bool:
-        """Parse *data*; returns whether more is wanted."""
-        rest: bytes | memoryview = data
-        try:
-            while True:
-                try:
-                    self._parser.feed_data(rest)
-                    return not self._is_deaf
-                except httptools.HttpParserUpgrade as upgrade:
-                    # A server may stay with this protocol: some clients offer HTTP/2 with every request. The parser
-                    # takes the body for the other one, so it is given a head that has nothing but the framing.
-                    if self._is_deaf:
-                        return False
-                    rest = memoryview(rest)[upgrade.args[0] :]
-                    self._parser = httptools.HttpRequestParser(self)
-                    if self._receiving is not None:
-                        self._is_reframed = True
-                        self._parser.feed_data(framing(self._receiving.length))
-        except httptools.HttpParserCallbackError as error:
-            log.error("connection failed", exc_info=error.__context__)
-            self.transport.abort()
-            return False
-        except httptools.HttpParserError:
-            if not self._is_deaf:
-                self._refuse(MalformedHTTP("Invalid HTTP request received."))
-            return False
-
-    def on_message_begin(self) -> None:
-        """Note that a head has begun."""
-        if not self._is_reframed and not self._is_deaf:
-            self._url = b""
-            self._headers = []
-            self._is_in_head = True
-
-    def on_url(self, url: bytes) -> None:
-        """Take a part of the request's target."""
-        if self._is_in_head:
-            self._url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, or a trailer, which is not looked at."""
-        if self._is_in_head:
-            self._headers.append((name.lower(), value))
+    # ---- the parser's calls ----
 
     def on_headers_complete(self) -> None:
         """Begin with the request, or keep it for its turn."""
@@ -209,13 +181,10 @@ class Connection(Writing):
             self._refuse(MalformedHTTP("The target of the request is no path."))
             return
         self._receiving = exchange
-        if self._current is None and not self._ahead and self._begun < AT_ONCE:
-            self._ahead.clear()
+        if self._current is None and not (self._ahead.requests or self._has_begun):
             self._begin(exchange)
-        elif not self._ahead.add(exchange):
-            self._end_after_current()
-        elif self._current is None:
-            self._advance()
+        else:
+            self._ahead.requests.append(exchange)
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body."""
@@ -305,7 +274,7 @@ class Connection(Writing):
     # ---- from one request to the next, and to the end ----
 
     def _begin(self, exchange: DirectExchange) -> None:
-        self._begun += 1
+        self._has_begun = True
         self._current = exchange
         exchange.is_paused = self.is_stalled
         if self.place.is_reserved and turned_away(exchange):
@@ -322,38 +291,51 @@ class Connection(Writing):
             self._hang_up(is_whole=self._receiving is None and not self._dropped_bytes)
             return
         self._current = None
-        self._advance()
+        if self._ahead:
+            self._wait()
+        else:
+            self._go_by_what_is_behind()
 
-    def _advance(self) -> None:
-        """Begin with the requests that wait, each when the one before is answered; then go by what is behind them."""
-        if self._is_advancing:
-            return
-        self._is_advancing = True
-        while self._current is None and self._ahead and self._begun < AT_ONCE:
-            self._begin(self._ahead.next())
-        if self._current is None and self._ahead:
-            self._loop.call_soon(self._take_turn)
-            return
-        self._is_advancing = False
-        if self._current is None and self._verdict is not None:
-            self._refuse(self._verdict)
-        elif self._current is None and not (self._is_deaf or self._is_head_awaited):
-            self._deadline.set(KEEP_ALIVE_TIMEOUT_S, self._close)
+    def _wait(self) -> None:
+        """Wait for a turn to go on with what waits. Until then nothing more is read: it comes soon."""
+        if not self._is_waiting:
+            self._is_waiting = True
+            self.transport.pause_reading()
+            self.shared.turns.add(self._take_turn)
 
     def _take_turn(self) -> None:
-        self._is_advancing, self._begun = False, 0
-        if not self.transport.is_closing():
-            self._advance()
+        """Begin with the next request that waits, or read a part; then others have their turn."""
+        self._is_waiting = False
+        if self.transport.is_closing():
+            return
+        self.transport.resume_reading()
+        if self._current is None and self._ahead.requests:
+            self._begin(self._ahead.requests.popleft())
+        elif self._current is None or self._current is self._receiving:
+            part = None if self._is_deaf else self._ahead.part(self._receiving)
+            if part is not None:
+                self._feed(part)
+        if self._ahead and (self._current is None or self._current is self._receiving):
+            self._wait()
+        elif self._current is None and not self._ahead:
+            self._go_by_what_is_behind()
+
+    def _go_by_what_is_behind(self) -> None:
+        if self._verdict is not None:
+            self._refuse(self._verdict)
+        elif not (self._is_deaf or self._is_head_awaited):
+            self._deadline.set(KEEP_ALIVE_TIMEOUT_S, self._close)
 
     def _refuse(self, error: EnginehouseError) -> None:
         """Answer what is not a request, when those before it are answered, and end the connection."""
         current = self._current
-        if self._ahead or (current is not None and current is not self._receiving):
+        if self._ahead.requests or (current is not None and current is not self._receiving):
             # What is wrong came behind requests that are still being answered: their answers come first, and whole.
             self._is_deaf = True
+            self._ahead.drop_bytes()
             self._verdict = self._verdict or error
             if self._receiving is not None:
-                self._ahead.drop_last()  # it is the last, and has no end
+                self._ahead.requests.pop()  # it is the last, and has no end
                 self._receiving = None
             return
         is_begun = current is not None and current.is_begun

@@ -10,6 +10,7 @@ from .direct import DirectExchange
 from .doors import Doors
 from .limits import Limits
 from .proxies import TrustedProxies
+from .turns import Turns
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -27,6 +28,7 @@ class Shared:
         self.proxies = proxies
         self.connections: set[Connection] = set()
         self.is_ending = False
+        self.turns = Turns()
         self._sending: list[Writing] = []
 
     def send_soon(self, connection: Writing) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import threading
 import time
 
 import pytest
@@ -52,6 +54,49 @@ async def test_a_loop_that_gets_no_processor_is_not_blocked(watchdog, logs):
     time.sleep(0.3)  # noqa: ASYNC251  # that is what is tested
     await asyncio.sleep(0.05)
     assert blocks(logs) == []
+
+
+async def test_what_the_collector_takes_is_told_beside_the_block(watchdog, logs):
+    rings = [[] for _ in range(300_000)]
+    for ring in rings:
+        ring.append(ring)
+    compute(0.2)
+    gc.collect()
+    rings.clear()
+    await asyncio.sleep(0.05)
+    (line,) = blocks(logs)
+    assert 0 < line["collecting_s"] < line["computed_s"]
+    await asyncio.sleep(0.05)
+    compute(0.3)
+    await asyncio.sleep(0.05)
+    assert blocks(logs)[-1]["collecting_s"] < 0.2  # the last one's is not told again
+
+
+async def test_a_collection_on_another_thread_blocks_the_loop_too(watchdog, logs):
+    def collect() -> None:
+        watchdog._collects("start", {})
+        compute(0.3)
+        watchdog._collects("stop", {})
+
+    thread = threading.Thread(target=collect)
+    thread.start()
+    thread.join()  # as the loop waits for the interpreter's lock
+    await asyncio.sleep(0.05)
+    (line,) = blocks(logs)
+    assert line["collecting_s"] >= 0.3
+
+
+def test_a_watchdog_that_ended_hears_of_no_collection():
+    before = list(gc.callbacks)
+
+    async def watch() -> None:
+        watchdog = Watchdog(0.1)
+        watchdog.start()
+        assert gc.callbacks != before
+        watchdog.stop()
+
+    asyncio.run(watch())
+    assert gc.callbacks == before
 
 
 async def test_a_loop_that_is_busy_with_short_work_is_not_blocked(watchdog, logs):
