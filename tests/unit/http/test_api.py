@@ -332,15 +332,18 @@ async def test_a_client_that_does_not_read_pauses_the_work() -> None:
 
 async def test_a_silent_stream_is_kept_open_by_comments_but_not_to_a_client_that_does_not_read() -> None:
     bench = Bench(stream=True, keep_alive_s=0.02).asked()
-    await asyncio.sleep(0.07)
+    async with asyncio.timeout(30):
+        while not bench.exchange.body.startswith(b": here\n: here\n"):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
     assert bench.exchange.status == 200
-    assert bench.exchange.body.startswith(b": here\n: here\n")
     bench.exchange.is_paused = True
     before = bench.exchange.body
     await asyncio.sleep(0.07)
     assert bench.exchange.body == before
     bench.service.sink.end(None)
-    await asyncio.sleep(0.05)
+    async with asyncio.timeout(30):
+        while bench.exchange.body == before:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
     assert bench.exchange.body == before + b"!"
 
 
