@@ -51,6 +51,8 @@ def test_models_are_listed_shown_and_running(client: ollama.Client, served: Serv
     assert (shown.modelinfo or {})["enginehouse.context_length"] > 0
     running = {one.model for one in client.ps().models}
     assert MODEL in running <= set(listed)
+    asked = httpx.post(f"{served.url}/api/show", json={"model": MODEL}, trust_env=False)
+    assert asked.status_code == 200
     with pytest.raises(ollama.ResponseError) as missing:
         client.show("absent")
     assert missing.value.status_code == 404

@@ -38,8 +38,9 @@ class Answer:
 class Client:
     """A connection to *address*; opened when it is first needed, and again after it was closed."""
 
-    def __init__(self, address: tuple[str, int], *, timeout_s: float = 60.0) -> None:
+    def __init__(self, address: tuple[str, int], *, timeout_s: float = 60.0, key: str = "") -> None:
         self._address = address
+        self._key = {"authorization": f"Bearer {key}"} if key else {}
         self._timeout_s = timeout_s
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -64,7 +65,7 @@ class Client:
 
     async def post(self, path: str, body: Any, **headers: str) -> Answer:
         """Ask with *body*: bytes as they are, or something that becomes JSON. Names of headers with `_` for `-`."""
-        return await self.send(posted(body, path, **headers))
+        return await self.send(posted(body, path, **self._key, **headers))
 
     async def chat(self, body: Any, **headers: str) -> Answer:
         """Ask the chat route."""
@@ -72,10 +73,14 @@ class Client:
 
     async def get(self, path: str, **headers: str) -> Answer:
         """Ask without a body."""
-        return await self.send(_head("GET", path, headers))
+        return await self.send(_head("GET", path, self._key | headers))
 
-    async def send(self, data: bytes) -> Answer:
-        """Send bytes as they are and read an answer.
+    async def ask(self, method: str, path: str) -> Answer:
+        """Ask by *method*, without a body."""
+        return await self.send(_head(method, path, {"content_length": "0", **self._key}), is_head=method == "HEAD")
+
+    async def send(self, data: bytes, *, is_head: bool = False) -> Answer:
+        """Send bytes as they are and read an answer; one to HEAD has no body.
 
         Raises:
             TimeoutError: none came in time.
@@ -83,7 +88,7 @@ class Client:
         async with asyncio.timeout(self._timeout_s):
             reader, writer = await self.begin(data)
             try:
-                answer = await _read(reader)
+                answer = await _read(reader, is_head=is_head)
             except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
                 answer = Answer(0, {}, b"", is_whole=False)
             if not answer.is_whole or answer.headers.get("connection") == "close":
@@ -119,15 +124,17 @@ def _lines(headers: dict[str, str]) -> str:
     return "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
 
 
-async def _read(reader: asyncio.StreamReader) -> Answer:
+async def _read(reader: asyncio.StreamReader, *, is_head: bool = False) -> Answer:
     while True:
         status, headers = await _read_head(reader)
         if status >= 200:  # not `100 Continue`
             break
     body = bytearray()
-    answer = Answer(status, headers, b"", is_whole=False)
+    answer = Answer(status, headers, b"", is_whole=is_head or status in (204, 304))
     try:
-        if "content-length" in headers:
+        if answer.is_whole:
+            pass
+        elif "content-length" in headers:
             body += await reader.readexactly(int(headers["content-length"]))
             answer.is_whole = True
         elif headers.get("transfer-encoding") == "chunked":

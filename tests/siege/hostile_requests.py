@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from tests.siege.endpoints import KEY, KNOWN, METHODS, READS, Schema, config, honest, resolved, schemas
 from tests.siege.house import SERVER, house, tiny
 from tests.siege.judging import HONEST, judge, judge_house
 from tests.siege.pulse import pulse
@@ -118,4 +119,52 @@ async def hostile_requests() -> Verdict:
     return verdict
 
 
-SCENARIOS: dict[str, Scenario] = {"hostile-requests": hostile_requests}
+def _of(path: str, document: Schema, schema: Schema) -> Iterator[tuple[str, bytes]]:
+    """Each field of the route's schema with each value, and what is no JSON."""
+    whole = honest(path, schema)
+    yield "honest", json.dumps(whole).encode()
+    for field in resolved(document, schema).get("properties", {}):
+        for name, value in VALUES.items():
+            yield f"{field}: {name}", json.dumps(whole | {field: value}).encode()
+    for name, value in VALUES.items():
+        yield f"an unknown field: {name}", json.dumps(whole | {"x": value}).encode()
+        yield f"in place of a body: {name}", json.dumps(value).encode()
+        if "messages" in whole:
+            yield f"a message: {name}", json.dumps(whole | {"messages": [value]}).encode()
+            yield f"content: {name}", json.dumps(whole | {"messages": [{"role": "user", "content": value}]}).encode()
+    yield from _BODIES.items()
+
+
+async def hostile_endpoints() -> Verdict:
+    """The same on every other endpoint that takes a body, and every route by every method."""
+    verdict = Verdict("hostile endpoints")
+    async with house(config(), ready=False) as running:
+        running.key = KEY
+        await running.wait_ready()
+        routes = await schemas(running)
+        del routes["/v1/chat/completions"]
+        waiting = ((path, *shape) for path, found in routes.items() for shape in _of(path, *found))
+        reading = ((method, path) for path in (*READS, *routes) for method in METHODS)
+
+        async def ask() -> None:
+            async with running.client() as client:
+                for method, path in reading:
+                    answer = await client.ask(method, path)
+                    verdict.count("routes by methods")
+                    is_right = answer.is_whole and answer.status < 500
+                    verdict.expect(is_right, f"{method} {path}: {answer.status} {answer.body[:120]!r}")
+                for path, name, body in waiting:
+                    verdict.count("shapes")
+                    verdict.count(f"shapes of {path}")
+                    answer = await client.post(path, body)
+                    judge(verdict, f"{path}: {name}", answer, path)
+                    if name == "honest" and path in KNOWN:
+                        verdict.expect(answer.status == 200, f"{path}: {answer.status} to an honest body")
+
+        async with pulse(running) as seen:
+            await asyncio.gather(*(ask() for _ in range(_AT_ONCE)))
+        await judge_house(verdict, running, seen)
+    return verdict
+
+
+SCENARIOS: dict[str, Scenario] = {"hostile-requests": hostile_requests, "hostile-endpoints": hostile_endpoints}

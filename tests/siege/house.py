@@ -84,6 +84,7 @@ class House:
         self.process = process
         self.folder = folder
         self.has_log = has_log
+        self.key = ""
         self.address = ("127.0.0.1", port)
 
     @property
@@ -132,7 +133,7 @@ class House:
 
     def client(self, *, timeout_s: float = 60.0) -> Client:
         """A client of it."""
-        return Client(self.address, timeout_s=timeout_s)
+        return Client(self.address, timeout_s=timeout_s, key=self.key)
 
     def set_clock(self, off_s: float) -> None:
         """Let the router's clock be *off_s* seconds off from now on."""

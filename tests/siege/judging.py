@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from tests.siege.client import Answer
+from tests.siege.endpoints import is_ended, is_told
 from tests.siege.house import House
 from tests.siege.pulse import Pulse
 from tests.siege.verdict import Verdict
@@ -14,17 +15,16 @@ FAULTS = ("request failed", "stream failed", "exception in the event loop")
 """Events of the log that tell of a fault of the router's own."""
 
 
-def judge(verdict: Verdict, name: str, answer: Answer) -> None:
+def judge(verdict: Verdict, name: str, answer: Answer, path: str = "/v1/chat/completions") -> None:
     """Count *answer* by its status; it is a whole 200, or a well-formed refusal that is not the router's own fault."""
     verdict.count(f"status {answer.status}")
     if not verdict.expect(answer.is_whole, f"{name}: no whole answer ({answer.status}, {answer.body[:80]!r})"):
         return
     if answer.status == 200:
-        if answer.headers.get("content-type", "").startswith("text/event-stream"):
-            last = (answer.events() or [""])[-1]
-            verdict.expect(last == "[DONE]" or '"error"' in last, f"{name}: a stream without an end: {last[:80]}")
+        if answer.headers.get("content-type", "").partition(";")[0] in ("text/event-stream", "application/x-ndjson"):
+            verdict.expect(is_ended(path, answer), f"{name}: a stream without an end: {answer.body[-80:]!r}")
         return
-    verdict.expect(answer.error_code is not None, f"{name}: malformed {answer.status}: {answer.body[:120]!r}")
+    verdict.expect(is_told(path, answer), f"{name}: malformed {answer.status}: {answer.body[:120]!r}")
     verdict.expect(400 <= answer.status < 500, f"{name}: status {answer.status}: {answer.body[:120]!r}")
 
 
@@ -36,7 +36,7 @@ async def judge_house(verdict: Verdict, running: House, seen: Pulse | None = Non
         )
     verdict.expect(answer.status == 200, f"an honest request afterwards: {answer.status} {answer.body[:120]!r}")
     if seen is not None:
-        verdict.counts["pulse"] = seen.text()
+        verdict.counts["pulse"] = f"{seen.text()}, {seen.missing} missing"
         verdict.expect(seen.is_steady, seen.text())
     for event in FAULTS:
         if found := running.events(event):

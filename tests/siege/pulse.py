@@ -1,10 +1,11 @@
 """The router's pulse: `/health` asked all the time by a process of its own, beside a server that does nothing else.
 
 A machine that others use makes answers late, and the router is not to blame for that. So each answer is judged by what
-is left of its time when the waits for a processor are taken off, those of the router's loop and of who asks. The kernel
-counts them, thread by thread; what the router computes, or waits for otherwise, stays in. And the router's own watchdog
-tells of blocks of its loop in processor time. Both times and the blocks are printed. Where no kernel counts waits, the
-idle server tells what the machine adds to any answer, and `stretch` how much longer than its processor time work takes.
+is left of its time when the waits for a processor are taken off, those of the router's loop, of who asks, and of that
+thread of the router which waited longest beside them: it may have had the interpreter's lock. The kernel counts them,
+thread by thread; what the router computes, or waits for otherwise, stays in. And the router's own watchdog tells of
+blocks of its loop in processor time. All these times and the blocks are printed. Where no kernel counts waits, the idle
+server tells what the machine adds to any answer, and `stretch` how much longer than its processor time work takes.
 
 Run as a program with the router's address and process, it ends when its standard input does.
 """
@@ -42,6 +43,8 @@ class Pulse:
     idle_slowest_ms: float = 0.0
     own_slowest_ms: float = 0.0
     """The slowest without the waits for a processor; it may be another answer than the slowest one."""
+    loop_slowest_ms: float = 0.0
+    """The slowest where the waits of the router's other threads stay in."""
     computed_most_ms: float = 0.0
     """The most that the router's loop computed from a question to its answer."""
     is_waiting_known: bool = False
@@ -63,7 +66,10 @@ class Pulse:
     def text(self) -> str:
         """What was seen, in a few words."""
         wall = f"/health {self.slowest_ms:.0f} ms ({len(self.slow)} of {self.answers} over {MOST_MS:.0f} ms"
-        own = f"without waits for a processor {self.own_slowest_ms:.0f} ms, computed {self.computed_most_ms:.0f} ms"
+        own = (
+            f"without waits for a processor {self.own_slowest_ms:.0f} ms, without the loop's alone "
+            f"{self.loop_slowest_ms:.0f} ms, computed {self.computed_most_ms:.0f} ms"
+        )
         if not self.is_waiting_known:
             own = f"waits for a processor are not known here, stretch {self.stretch:.1f}"
         return f"{wall}; idle server {self.idle_slowest_ms:.0f} ms; {own}); {self._told()}"
@@ -103,13 +109,14 @@ async def pulse(running: House) -> AsyncIterator[Pulse]:
         found.blocks = running.events(_BLOCKED)[told:] if running.has_log else None
 
 
-def _threads(pid: int) -> tuple[int, int] | None:
-    """Nanoseconds that the first thread of *pid* has computed, and has waited for a processor; None: not known."""
-    try:
-        computed, waited, _ = Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()
-    except (OSError, ValueError):
-        return None
-    return int(computed), int(waited)
+def _threads(pid: int) -> dict[int, tuple[int, int]]:
+    """By thread of *pid*: nanoseconds that it has computed, and has waited for a processor; empty: not known."""
+    found = {}
+    for folder in Path(f"/proc/{pid}/task").glob("*"):
+        with contextlib.suppress(OSError, ValueError):  # it may end meanwhile, or no kernel counts
+            computed, waited, _ = (folder / "schedstat").read_text().split()
+            found[int(folder.name)] = int(computed), int(waited)
+    return found
 
 
 async def _ask(host: str, port: int) -> float:
@@ -136,7 +143,7 @@ async def _take(host: str, port: int, pid: int) -> None:
     is_over = asyncio.Event()
     loop.add_reader(sys.stdin.fileno(), is_over.set)
     idle = await asyncio.start_server(_idle, "127.0.0.1", 0)
-    found = Pulse(is_waiting_known=_threads(pid) is not None)
+    found = Pulse(is_waiting_known=pid in _threads(pid))
     print("begun", flush=True)
     took_s, cost_s = 1e-9, 1e-9
     while not is_over.is_set():
@@ -148,7 +155,7 @@ async def _take(host: str, port: int, pid: int) -> None:
         except (OSError, TimeoutError, EOFError):
             found.missing += 1
         else:
-            _note(found, own_ms, before, (_threads(pid), _threads(os.getpid())))
+            _note(found, own_ms, pid, before, (_threads(pid), _threads(os.getpid())))
         wall, own_time = time.perf_counter(), time.process_time()
         sum(range(_WORK))
         took_s, cost_s = took_s + time.perf_counter() - wall, cost_s + time.process_time() - own_time
@@ -157,21 +164,25 @@ async def _take(host: str, port: int, pid: int) -> None:
     print(json.dumps(vars(found)))
 
 
-_Times = tuple[tuple[int, int] | None, tuple[int, int] | None]
+_Times = tuple[dict[int, tuple[int, int]], dict[int, tuple[int, int]]]  # of the router's threads, and of this process
 
 
-def _note(found: Pulse, took_ms: float, before: _Times, after: _Times) -> None:
+def _note(found: Pulse, took_ms: float, pid: int, before: _Times, after: _Times) -> None:
     found.answers += 1
     found.slowest_ms = max(found.slowest_ms, took_ms)
     if took_ms > MOST_MS:
         found.slow.append(took_ms)
-    if before[0] and before[1] and after[0] and after[1]:
-        computed_ms = (after[0][0] - before[0][0]) / 1e6
-        waited_ms = (after[0][1] - before[0][1] + after[1][1] - before[1][1]) / 1e6
-        # Never less than was computed: both may have waited at the same time.
-        own_ms = min(took_ms, max(took_ms - waited_ms, computed_ms))
-        found.own_slowest_ms = max(found.own_slowest_ms, own_ms)
-        found.computed_most_ms = max(found.computed_most_ms, computed_ms)
+    if not found.is_waiting_known:
+        return
+    waits_ms = {thread: (waited - before[0].get(thread, (0, 0))[1]) / 1e6 for thread, (_, waited) in after[0].items()}
+    asker = os.getpid()
+    loop_ms = took_ms - waits_ms.pop(pid) - (after[1][asker][1] - before[1][asker][1]) / 1e6
+    computed_ms = (after[0][pid][0] - before[0][pid][0]) / 1e6
+    # Never less than was computed: several may have waited at the same time.
+    own_ms = max(loop_ms - max(waits_ms.values(), default=0.0), computed_ms)
+    found.own_slowest_ms = max(found.own_slowest_ms, min(took_ms, own_ms))
+    found.loop_slowest_ms = max(found.loop_slowest_ms, min(took_ms, max(loop_ms, computed_ms)))
+    found.computed_most_ms = max(found.computed_most_ms, computed_ms)
 
 
 if __name__ == "__main__":
