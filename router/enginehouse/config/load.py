@@ -21,6 +21,7 @@ from .decode import decode, suggest
 from .errors import ConfigError
 from .hosts import check_hosts
 from .mounts import check_mounts
+from .reading import read_bounded
 from .schema import (
     SQLITE,
     AccountsConfig,
@@ -125,7 +126,7 @@ def read_house(raw: dict[str, Any], *, file: str | None, folder: Path) -> Config
 
 def _read(path: Path, file: str) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark of its encoding
+        text = read_bounded(path, file).decode("utf-8-sig")  # some editors begin a file with a mark of its encoding
     except FileNotFoundError:
         raise ConfigError(
             "there is no such file.", file=file, fix="Without --config the embedded model is served."
