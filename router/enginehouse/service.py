@@ -9,7 +9,7 @@ service.finish(facts, status)
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -17,10 +17,22 @@ from typing import Final
 import msgspec
 
 from enginehouse.accounts import AccountsState, Credits, Facts, Ledger, Limiter
-from enginehouse.fleet import ANY_CONTEXT, CountLease, Fleet, FleetSnapshot, Lease, ModelSnapshot, Work, WorkLease
+from enginehouse.fleet import (
+    ANY_CONTEXT,
+    Ask,
+    CountLease,
+    Fleet,
+    FleetSnapshot,
+    Lease,
+    ModelSnapshot,
+    SeveralLease,
+    Work,
+    WorkLease,
+)
 from enginehouse.plugins import Plugins
 from enginehouse.telemetry import InstanceGauge, Metrics, log_request
 from enginehouse_plugin import GenerationRequest, Sink
+from enginehouse_plugin.request import Prompt
 
 SETTLE_S: Final = 0.05
 """Requests that end within this time are accounted for together, beside the way of those that run. A router that is
@@ -69,8 +81,10 @@ class Service:
         profile: str,
         again: Callable[[], None],
         work: Work | None = None,
+        prompts: int = 1,
     ) -> bool:
-        """Reserve of the key's credit what *request* or *work* may cost, where its key pays and its model has prices.
+        """Reserve of the key's credit what *request* or *work* may cost, where its key pays and its model has prices;
+        a request for as many *prompts*.
 
         False: the database is asked first, and *again* called when this is to be asked once more.
 
@@ -92,7 +106,7 @@ class Service:
             said_tokens, most_tokens = 0, ANY_CONTEXT
             facts.prompt_bytes = max(facts.prompt_bytes, work.prompt_bytes or 0)
         return self.credits.reserve(
-            facts, purse, choices=request.n, said_tokens=said_tokens, most_tokens=most_tokens, again=again
+            facts, purse, choices=request.n * prompts, said_tokens=said_tokens, most_tokens=most_tokens, again=again
         )
 
     def open(
@@ -107,16 +121,18 @@ class Service:
         profile: str = "",
         is_lenient: bool = False,
         is_from_host: bool = False,
-        counts: bool = False,
+        counts: Ask | None = None,
         work: Work | None = None,
+        prompts: Sequence[Prompt] = (),
     ) -> Lease:
         """Begin to generate for *request* of *client*; events and the end go to *sink*, once this has returned.
 
         Fields of *request* that are not in *said* are left to the model's defaults, behind which those of the *profile*
         with this label stand. With *is_lenient* what the model lacks is left out and noted in `facts.ignored`, where
-        that is possible. With *is_from_host* another host has sent it, and it goes no further than this one. If it
-        *counts*, nothing is generated, and the one event is a `UsageReport` of the prompt. With *work* that is done
-        instead, for which *request* stands in queues and among suspects.
+        that is possible. With *is_from_host* another host has sent it, and it goes no further than this one. With
+        *counts* nothing is generated: the prompt is asked about, and the one event is a `UsageReport` of it. With
+        *work* that is done instead, for which *request* stands in queues and among suspects. With *prompts* *request*
+        is answered for each of these, of which its own is the first.
 
         Raises:
             ModelNotFound: there is no such model.
@@ -141,8 +157,14 @@ class Service:
             sleeping.wake()
         if self.ledger is not None:
             self.ledger.check()
-        self.limiter.enter(facts, request.n * (request.max_tokens or 0))
-        kind = CountLease if counts else Lease if work is None else partial(WorkLease, work=work)
+        self.limiter.enter(facts, request.n * max(1, len(prompts)) * (request.max_tokens or 0))
+        kind: Callable[..., Lease] = Lease
+        if counts is not None:
+            kind = partial(CountLease, ask=counts)
+        elif work is not None:
+            kind = partial(WorkLease, work=work)
+        elif prompts:
+            kind = partial(SeveralLease, prompts=prompts)
         lease = kind(request, chosen, client, facts, sink, said=said, profile=profile, is_lenient=is_lenient)
         lease.open()
         if self.ledger is not None:

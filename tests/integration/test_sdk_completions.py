@@ -53,8 +53,36 @@ def test_logprobs_choices_and_stops(client: OpenAI) -> None:
     assert "," not in ask(client, stop=[","]).choices[0].text
 
 
-def test_two_prompts_and_a_suffix_are_refused_by_name(client: OpenAI) -> None:
-    with pytest.raises(BadRequestError, match="prompt"):
-        ask(client, prompt=["a", "b"])
+def test_several_prompts_are_answered_as_each_alone_is(client: OpenAI) -> None:
+    prompts = [PROMPT, "Monday, Tuesday, Wednesday,", "a b c d"]
+    alone = [ask(client, prompt=prompt) for prompt in prompts]
+    together = ask(client, prompt=prompts)
+    assert [choice.index for choice in together.choices] == [0, 1, 2]
+    assert together.choices[0].text == alone[0].choices[0].text
+    assert together.usage.prompt_tokens == sum(each.usage.prompt_tokens for each in alone)
+    parts = [part for part in ask(client, prompt=prompts, n=2, stream=True) if part.choices]
+    assert {choice.index for part in parts for choice in part.choices} == set(range(6))
+
+
+def test_the_best_of_several_is_the_likeliest(client: OpenAI) -> None:
+    best = ask(client, best_of=3, logprobs=0, temperature=1.0, seed=3).choices
+    made = ask(client, n=3, logprobs=0, temperature=1.0, seed=3).choices
+
+    def mean(choice: Any) -> float:
+        return float(sum(choice.logprobs.token_logprobs) / len(choice.logprobs.token_logprobs))
+
+    assert [choice.index for choice in best] == [0]
+    assert best[0].text == max(made, key=mean).text
+
+
+def test_a_prompts_tokens_are_told_and_make_the_prompt_again(client: OpenAI, http: httpx.Client) -> None:
+    told = http.post("/tokenize", json={"model": MODEL, "prompt": PROMPT, "return_token_strs": True}).json()
+    assert told["count"] == len(told["tokens"]) == ask(client, max_tokens=1).usage.prompt_tokens
+    assert "".join(told["token_strs"]) == PROMPT
+    assert http.post("/detokenize", json={"model": MODEL, "tokens": told["tokens"]}).json() == {"prompt": PROMPT}
+    assert ask(client, prompt=told["tokens"]).choices[0].text == ask(client).choices[0].text
+
+
+def test_a_suffix_is_refused_by_name(client: OpenAI) -> None:
     with pytest.raises(BadRequestError, match="suffix"):
         ask(client, suffix="the end")

@@ -15,6 +15,7 @@ from enginehouse.config import Config, ModelConfig, PlacementConfig, ServerConfi
 from enginehouse.fleet import Fleet, RestartPolicy
 from enginehouse.fleet.gate import Gate, Waiter
 from enginehouse.telemetry import logs as logs_module
+from enginehouse_kit.text.tokens import check_tokens
 from enginehouse_plugin import (
     AnyEvent,
     Backend,
@@ -33,6 +34,8 @@ from enginehouse_plugin import (
     Sink,
     Started,
     TextDelta,
+    Tokenized,
+    TokenizeRequest,
     UsageReport,
     UserMessage,
 )
@@ -79,6 +82,14 @@ class ScriptedInstance(Instance):
     async def count_tokens(self, request: GenerationRequest) -> int:
         return 7
 
+    async def tokenize_prompt(self, wanted: TokenizeRequest) -> Tokenized:
+        self.refuse_unsupported(wanted.request)
+        return self.script.tokenizes(wanted)
+
+    async def detokenize(self, token_ids: Sequence[int]) -> str:
+        check_tokens(token_ids, 9)
+        return " ".join(map(str, token_ids))
+
     async def check(self, request: GenerationRequest) -> None:
         await super().check(request)
         self.script.checks(request)
@@ -112,6 +123,7 @@ class Script(Backend):
         self.answer: Answer = hello
         self.starts: Callable[[GenerationRequest], None] = lambda _: None
         self.checks: Callable[[GenerationRequest], None] = lambda _: None
+        self.tokenizes: Callable[[TokenizeRequest], Tokenized] = lambda _: Tokenized(token_ids=(1, 2))
         self.recommends: Mapping[str, Any] | Exception = {}
         self.load_errors: list[Exception] = []
         self.may_load = asyncio.Event()

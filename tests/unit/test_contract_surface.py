@@ -26,8 +26,16 @@ CLASSES = (
     contract.Inspectable,
     contract.Embeds,
     contract.Reranks,
+    contract.Tokenizer,
 )
-OPTIONAL = {contract.Measured, contract.Sleepable, contract.Inspectable, contract.Embeds, contract.Reranks}
+OPTIONAL = {
+    contract.Measured,
+    contract.Sleepable,
+    contract.Inspectable,
+    contract.Embeds,
+    contract.Reranks,
+    contract.Tokenizer,
+}
 NOT_OURS = {"asyncio", "time"}
 """Modules whose functions have the names of methods."""
 FOR_AUTHORS = {"refuse_unsupported"}

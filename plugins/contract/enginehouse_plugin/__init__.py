@@ -74,6 +74,7 @@ from .request import (
     UserMessage,
 )
 from .run import GeneratedRun, Run, Sink, Start, pulled
+from .tokenizer import Tokenized, Tokenizer, TokenizeRequest
 
 __all__ = [
     "API_VERSION",
@@ -137,6 +138,9 @@ __all__ = [
     "TextDelta",
     "TextPart",
     "TokenLogprob",
+    "TokenizeRequest",
+    "Tokenized",
+    "Tokenizer",
     "Tokens",
     "Tool",
     "ToolCall",

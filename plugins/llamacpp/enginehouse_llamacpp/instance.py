@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from enginehouse_kit.grammar import ready_grammar
 from enginehouse_kit.process.child import Child
 from enginehouse_kit.process.instance import Begin, ProcessInstance
-from enginehouse_plugin import EngineLoad, GenerationRequest
+from enginehouse_kit.text.tokens import check_tokens, text_of, tokenized
+from enginehouse_plugin import EngineLoad, GenerationRequest, Tokenized, TokenizeRequest
 
 from . import translate
 from .generation import Generation
@@ -54,6 +55,16 @@ class LlamaCppInstance(ProcessInstance):
     async def tokenize(self, text: str) -> Sequence[int]:
         """See `Inspectable.tokenize`."""
         return await self._server.tokenize(text, parse_special=False)
+
+    async def tokenize_prompt(self, wanted: TokenizeRequest) -> Tokenized:
+        """See `Tokenizer.tokenize_prompt`."""
+        token_ids = (await self._prompter.prompt(wanted.request, special=wanted.special)).token_ids
+        return tokenized(token_ids, await self._server.pieces(token_ids) if wanted.texts else None)
+
+    async def detokenize(self, token_ids: Sequence[int]) -> str:
+        """See `Tokenizer.detokenize`."""
+        check_tokens(token_ids, self._model.vocabulary_size)
+        return text_of(await self._server.pieces(token_ids))
 
     async def active_requests(self) -> int:
         """See `Inspectable.active_requests`."""

@@ -33,8 +33,8 @@ class Prompter:
         self._controls = model.control_text
         self._plain_ids: dict[str, list[int]] = {}
 
-    async def prompt(self, request: GenerationRequest) -> Prompt:
-        """The whole prompt, template included.
+    async def prompt(self, request: GenerationRequest, *, special: bool = True) -> Prompt:
+        """The whole prompt, template included. Without *special* a text gets no tokens around it.
 
         Raises:
             InvalidRequest: the template refuses the messages, or a token id is not of this vocabulary.
@@ -45,7 +45,7 @@ class Prompter:
         if isinstance(request.prompt, Text):
             text = request.prompt.text
             self._check_length(text)
-            return Prompt(await self._server.tokenize(text, parse_special=True, add_special=True), "never")
+            return Prompt(await self._server.tokenize(text, parse_special=True, add_special=special), "never")
         return await self._chat(request.prompt, request)
 
     async def _chat(self, chat: Chat, request: GenerationRequest) -> Prompt:

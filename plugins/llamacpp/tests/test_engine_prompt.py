@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from tests.asking import ask, joined, request
+from tests.tokenizing import check_tokens_told
 
 from enginehouse_llamacpp.instance import LlamaCppInstance
 from enginehouse_plugin import (
@@ -142,6 +143,10 @@ async def test_counting_agrees_with_usage(model: LlamaCppInstance) -> None:
     assert answer.started is not None
     counted = await model.count_tokens(request(tools=tools, tool_choice="auto"))
     assert answer.usage.prompt_tokens == answer.started.prompt_tokens == counted
+
+
+async def test_tokens_are_told_as_generate_has_them(model: LlamaCppInstance) -> None:
+    await check_tokens_told(model)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.asking import Answer, ask, request
+from tests.tokenizing import check_tokens_told
 
 from enginehouse_plugin import (
     Chat,
@@ -222,6 +223,10 @@ async def test_no_delta_holds_half_a_character(model: Instance) -> None:
 async def test_the_prompt_is_what_transformers_own_code_makes_of_it(model: Instance, reference: Reference) -> None:
     asked = request("Where?", SystemMessage("Be brief."), UserMessage("Hello."))
     assert await model.count_tokens(asked) == len(reference.prompt_ids(asked))
+
+
+async def test_tokens_are_told_as_generate_has_them(model: Instance) -> None:
+    await check_tokens_told(model)
 
 
 async def test_control_tokens_that_a_user_writes_are_mere_text(model: Instance) -> None:

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from enginehouse_kit.http.openai_schema import read_error
 from enginehouse_kit.text.bounds import check_bias
-from enginehouse_plugin import AnyEvent, Capabilities, ExitReport, GenerationRequest, Instance, Run, Sink, pulled
-from enginehouse_plugin.errors import EngineError, EngineUnavailable
+from enginehouse_plugin import (
+    AnyEvent,
+    Capabilities,
+    Chat,
+    ExitReport,
+    GenerationRequest,
+    Instance,
+    Run,
+    Sink,
+    Text,
+    Tokenized,
+    TokenizeRequest,
+    pulled,
+)
+from enginehouse_plugin.errors import EngineError, EngineProtocolError, EngineUnavailable, UnsupportedFeature
 from enginehouse_plugin.events import UsageReport
 
 from .dialect import UpstreamDialect
@@ -18,6 +33,19 @@ from .options import UpstreamOptions
 
 if TYPE_CHECKING:
     from .client import Client
+
+
+class _Tokens(msgspec.Struct, frozen=True):
+    count: int
+    tokens: tuple[int, ...]
+    token_strs: tuple[str, ...] | None = None
+
+
+class _Prompt(msgspec.Struct, frozen=True):
+    prompt: str
+
+
+_Told = TypeVar("_Told", _Tokens, _Prompt)
 
 
 class UpstreamInstance(Instance):
@@ -64,6 +92,43 @@ class UpstreamInstance(Instance):
         short = msgspec.structs.replace(request, max_tokens=1, stream=False, n=1, output=None, logprobs=False)
         counts = [event.prompt_tokens async for event in self.generate(short) if isinstance(event, UsageReport)]
         return counts[0]
+
+    async def tokenize_prompt(self, wanted: TokenizeRequest) -> Tokenized:
+        """See `Tokenizer.tokenize_prompt`, where the server has that."""
+        request = wanted.request
+        body: dict[str, Any] = {"model": self._model, "return_token_strs": wanted.texts}
+        if isinstance(request.prompt, Chat):
+            chat = self._dialect.body_of(request, self._model)
+            body |= {name: chat[name] for name in ("messages", "tools", "chat_template_kwargs") if name in chat}
+        elif isinstance(request.prompt, Text):
+            body |= {"prompt": request.prompt.text, "add_special_tokens": wanted.special}
+        else:
+            return Tokenized(token_ids=request.prompt.token_ids)
+        told = await self._asked("/tokenize", body, _Tokens)
+        if wanted.texts and (told.token_strs is None or len(told.token_strs) != len(told.tokens)):
+            raise EngineProtocolError(f"{self._name} did not tell the texts of the tokens.")
+        return Tokenized(token_ids=told.tokens, texts=told.token_strs if wanted.texts else None)
+
+    async def detokenize(self, token_ids: Sequence[int]) -> str:
+        """See `Tokenizer.detokenize`, where the server has that."""
+        body = {"model": self._model, "tokens": token_ids}
+        return (await self._asked("/detokenize", body, _Prompt)).prompt
+
+    async def _asked(self, path: str, body: dict[str, Any], kind: type[_Told]) -> _Told:
+        """What the server answers at *path*, beside its API or below it."""
+        if self._closed.is_set():
+            raise EngineUnavailable(f"{self._name} is no longer used.")
+        root = self._dialect.path.removesuffix("/chat/completions").removesuffix("/v1")
+        sent = msgspec.json.encode(body)
+        reply = await self._client.request("POST", root + path, sent)
+        if reply.status == 200:
+            # What has another form is another route of this name: llama-server's takes other fields, and tells nothing.
+            with suppress(msgspec.DecodeError):
+                return msgspec.json.decode(reply.body, type=kind)
+        elif reply.status not in (404, 405):
+            raise self._dialect.error_of(reply.status, read_error(reply.body))
+        told = f"The server of this model has no '{path}' of vLLM's form."
+        raise UnsupportedFeature(path.removeprefix("/"), param="model", message=told)
 
     async def check_ready(self) -> None:
         """See `Instance.check_ready`; asked of the server only after a failure, or when the last answer is old."""

@@ -14,7 +14,9 @@ from enginehouse_plugin import (
     Finished,
     GenerationRequest,
     Started,
+    Text,
     TextDelta,
+    TokenizeRequest,
     UsageReport,
     UserMessage,
 )
@@ -316,3 +318,39 @@ def test_options_that_mean_nothing_are_refused() -> None:
         UpstreamOptions(key_env="A", key_file="b")
     with pytest.raises(ValueError, match="'telepathy' is none"):
         UpstreamOptions(features=("telepathy",))
+
+
+# ---- tokens ----
+
+
+async def test_tokens_are_asked_of_a_server_that_tells_them(upstream: Upstream, load: Any) -> None:
+    instance = await load(upstream)
+    told = {"count": 2, "max_model_len": 512, "tokens": [5, 7], "token_strs": ["a", "b"]}
+    upstream.answers["/tokenize"] = (200, told)
+    text = GenerationRequest(id="r", prompt=Text("ab"))
+    shown = await instance.tokenize_prompt(TokenizeRequest(request=text, special=False, texts=True))
+    assert (shown.token_ids, shown.texts) == ((5, 7), ("a", "b"))
+    assert upstream.bodies[-1] == {
+        "model": upstream.bodies[-1]["model"],
+        "prompt": "ab",
+        "add_special_tokens": False,
+        "return_token_strs": True,
+    }
+    upstream.answers["/tokenize"] = (200, told)
+    assert (await instance.tokenize_prompt(TokenizeRequest(request=ask()))).texts is None
+    assert upstream.bodies[-1]["messages"] == [{"role": "user", "content": "Hi"}]
+    upstream.answers["/detokenize"] = (200, {"prompt": "ab"})
+    assert await instance.detokenize((5, 7)) == "ab"
+    assert upstream.bodies[-1]["tokens"] == [5, 7]
+
+
+@pytest.mark.parametrize("told", [{"tokens": []}, {}, None])
+async def test_a_server_that_tells_no_tokens_is_named(upstream: Upstream, load: Any, told: Any) -> None:
+    instance = await load(upstream)
+    if told is not None:
+        upstream.answers["/tokenize"] = (200, told)
+        upstream.answers["/detokenize"] = (200, told)
+    with pytest.raises(UnsupportedFeature, match="/tokenize"):
+        await instance.tokenize_prompt(TokenizeRequest(request=ask()))
+    with pytest.raises(UnsupportedFeature, match="/detokenize"):
+        await instance.detokenize((5, 7))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from functools import partial
 
 from enginehouse_kit.grammar import ready_grammar
 from enginehouse_kit.process.child import Child
 from enginehouse_kit.process.instance import Begin, ProcessInstance
-from enginehouse_plugin import Chat, EngineLoad, GenerationRequest
+from enginehouse_kit.text.tokens import check_tokens, text_of, tokenized
+from enginehouse_plugin import Chat, EngineLoad, GenerationRequest, Tokenized, TokenizeRequest
 from enginehouse_plugin.errors import EngineError, EngineUnavailable
 
 from . import body
@@ -62,6 +64,17 @@ class VllmInstance(ProcessInstance):
     async def tokenize(self, text: str) -> Sequence[int]:
         """See `Inspectable.tokenize`."""
         return await self._prompter.tokenize(text)
+
+    async def tokenize_prompt(self, wanted: TokenizeRequest) -> Tokenized:
+        """See `Tokenizer.tokenize_prompt`."""
+        token_ids = (await self._prompter.prompt(wanted.request, special=wanted.special)).token_ids
+        pieces = map(self._model.vocabulary.piece, token_ids) if wanted.texts else None
+        return await asyncio.to_thread(tokenized, token_ids, pieces)
+
+    async def detokenize(self, token_ids: Sequence[int]) -> str:
+        """See `Tokenizer.detokenize`."""
+        check_tokens(token_ids, self._model.vocabulary_size)
+        return await asyncio.to_thread(text_of, map(self._model.vocabulary.piece, token_ids))
 
     async def active_requests(self) -> int:
         """See `Inspectable.active_requests`."""

@@ -42,8 +42,8 @@ class Prompter:
         self._controls = ControlText.pattern(model.control_tokens)
         self._plain_ids: dict[str, list[int]] = {}
 
-    async def prompt(self, request: GenerationRequest) -> Prompt:
-        """The whole prompt, template included.
+    async def prompt(self, request: GenerationRequest, *, special: bool = True) -> Prompt:
+        """The whole prompt, template included. Without *special* a text gets no tokens around it.
 
         Raises:
             InvalidRequest: the template refuses the messages, or a token id is not of this vocabulary.
@@ -53,7 +53,7 @@ class Prompter:
         if isinstance(request.prompt, Text):
             if longest := self._model.vocabulary.longest_bytes:
                 check_length([request.prompt.text], self._model.context_tokens, longest)
-            return Prompt(await self._server.tokenize(request.prompt.text, add_special=True), "never")
+            return Prompt(await self._server.tokenize(request.prompt.text, add_special=special), "never")
         controls = ControlText(self._controls)
         body, is_hidden = await self._checked_body(request.prompt, request, controls)
         token_ids = await self._server.tokenize_chat(body)

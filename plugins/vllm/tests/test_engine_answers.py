@@ -15,6 +15,7 @@ import msgspec
 import psutil
 import pytest
 from tests.asking import ask, joined, request
+from tests.tokenizing import check_tokens_told
 
 from enginehouse_kit.grammar import output_grammar
 from enginehouse_plugin import (
@@ -129,6 +130,10 @@ async def test_raw_text_and_token_ids_are_prompts_too(model: VllmInstance) -> No
     assert await model.count_tokens(by_ids) == len(ids)
     with pytest.raises(InvalidRequest, match="Token id 49152 is not in the vocabulary"):
         await model.count_tokens(msgspec.structs.replace(by_text, prompt=Tokens((1, 49152))))
+
+
+async def test_tokens_are_told_as_generate_has_them(model: VllmInstance) -> None:
+    await check_tokens_told(model)
 
 
 async def test_text_of_a_control_token_is_mere_text(model: VllmInstance) -> None:

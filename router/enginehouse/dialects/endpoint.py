@@ -15,8 +15,9 @@ import msgspec
 
 from enginehouse.config import AgentConfig
 from enginehouse.dialects.operation import Operation
-from enginehouse.fleet import Work
+from enginehouse.fleet import Ask, Work
 from enginehouse_plugin import AnyEvent, GenerationRequest
+from enginehouse_plugin.request import Prompt
 
 Header = tuple[bytes, bytes]
 
@@ -123,10 +124,12 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     ignored: tuple[str, ...] = ()
     is_lenient: bool = False
     """What the model lacks is left out and named, too."""
-    counts: bool = False
-    """Only the tokens of the prompt are wanted: the events are a `UsageReport` alone."""
+    counts: Ask | None = None
+    """What is asked about the prompt, where no answer is wanted: the events are a `UsageReport` alone."""
     work: Work | None = None
     """What is done in place of generating, for which `request` then only stands in queues and among suspects."""
+    prompts: tuple[Prompt, ...] = ()
+    """Where there are several, each is answered with `n` choices; the first is that of `request`."""
     places: Mapping[str, str] = {}
     """What the API calls fields that the contract's features name, where it has other names."""
     profile: str = ""

@@ -18,6 +18,7 @@ from enginehouse.dialects.openai.completions.endpoint import CompletionsEndpoint
 from enginehouse.dialects.openai.embeddings.endpoint import EmbeddingsEndpoint
 from enginehouse.dialects.openai.responses.endpoint import ResponsesEndpoint
 from enginehouse.dialects.openai.responses.kept import KeptResponses
+from enginehouse.dialects.openai.tokens.endpoint import DetokenizeEndpoint, TokenizeEndpoint
 from enginehouse.dialects.profiles import chosen, profile_of
 from enginehouse_plugin import Profile
 
@@ -35,6 +36,8 @@ ENDPOINTS: Mapping[str, _Kind] = {
     "ollama_embed": EmbedEndpoint,
     "ollama_embeddings": OlderEmbedEndpoint,
     "responses": partial(ResponsesEndpoint, kept=None),
+    "tokenize": TokenizeEndpoint,
+    "detokenize": DetokenizeEndpoint,
 }
 """What a profile may name in its `endpoints`."""
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from .budget import DeviceBudget, Holding, budgets, others_on
 from .choice import Select, choose
+from .counted import Ask, count
 from .counting import CountLease
 from .deadlines import Deadlines
 from .defaults import Decided, Default, decide, recommended
@@ -48,6 +49,7 @@ from .notes import Notes
 from .plan import Experience, InstancePlan, ModelPlan, Rejected, plan_model
 from .planner import FindWeights, Planner
 from .restart import RestartPolicy
+from .several import SeveralLease
 from .snapshot import FleetSnapshot, InstanceSnapshot, ModelSnapshot, State
 from .sources import Fetch, NotFetched, disk_of, fetch_in_thread, fetch_weights, find_weights
 from .working import Work, WorkLease
@@ -56,6 +58,7 @@ __all__ = [
     "ANY_CONTEXT",
     "HOST_HEADER",
     "SNAPSHOT_PATH",
+    "Ask",
     "Considered",
     "CountLease",
     "Deadlines",
@@ -97,6 +100,7 @@ __all__ = [
     "RequestPoisonous",
     "RestartPolicy",
     "Select",
+    "SeveralLease",
     "State",
     "TotalTimeout",
     "Work",
@@ -104,6 +108,7 @@ __all__ = [
     "WrongTask",
     "budgets",
     "choose",
+    "count",
     "decide",
     "disk_of",
     "explain_request",

@@ -1,12 +1,21 @@
-"""The events of a count."""
+"""What is asked about a prompt in place of generating, and the one event of that."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from enginehouse_plugin import AnyEvent, GenerationRequest, Instance, UsageReport
 
+Ask = Callable[[Instance, GenerationRequest], Awaitable[int]]
+"""Asks an instance about the prompt of a request, and returns its tokens; what else is told it keeps itself. It may be
+called more than once: where an instance fails, another one is asked."""
 
-async def counted(instance: Instance, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
-    """Yield the one event: the tokens of the prompt of *request*, as *instance* counts them."""
-    yield UsageReport(prompt_tokens=await instance.count_tokens(request), completion_tokens=0)
+
+async def count(instance: Instance, request: GenerationRequest) -> int:
+    """Tokens of the prompt of *request*: the plainest `Ask`."""
+    return await instance.count_tokens(request)
+
+
+async def counted(ask: Ask, instance: Instance, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
+    """Yield the one event: the tokens of the prompt of *request*, as *instance* tells them to *ask*."""
+    yield UsageReport(prompt_tokens=await ask(instance, request), completion_tokens=0)

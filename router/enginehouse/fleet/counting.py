@@ -1,24 +1,32 @@
-"""A lease that counts the tokens of a prompt, and generates nothing."""
+"""A lease that asks for the tokens of a prompt, and generates nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from enginehouse_plugin import AnyEvent, GenerationRequest, Instance, Run
 from enginehouse_plugin.run import GeneratedRun
 
-from .counted import counted
+from .counted import Ask, counted
 from .lease import Lease
 
 
 class CountLease(Lease):
-    """Goes the way of a lease, loading and slots included; its one event is a `UsageReport`, which nobody pays for."""
+    """Goes the way of a lease, loading and slots included; its one event is a `UsageReport`, which nobody pays for.
 
-    __slots__ = ()
+    *ask* is what is asked.
+    """
+
+    __slots__ = ("_ask",)
+
+    def __init__(self, *args: Any, ask: Ask, **more: Any) -> None:  # those of a lease
+        self._ask = ask
+        super().__init__(*args, **more)
 
     def begin(self, instance: Instance, request: GenerationRequest) -> Run:
-        """Count *request* on *instance*."""
-        return GeneratedRun(counted(self._model.checked(instance, "chat"), request), self)
+        """Ask *instance* about *request*."""
+        return GeneratedRun(counted(self._ask, self._model.checked(instance, "chat"), request), self)
 
     def events(self, batch: Sequence[AnyEvent]) -> None:
         """Hand *batch* on; what is counted is not used, so that no notes are taken."""

@@ -46,6 +46,7 @@ class Lease(Run):
         "_queued_at", "_release", "_request", "_run", "_said", "_sink", "_started_at", "_tries", "_waiter", "_weight",
     )  # fmt: skip
     _hosted: HostedInstance
+    _at_once = 1  # prompts that are worked on together
 
     def __init__(
         self,
@@ -217,7 +218,7 @@ class Lease(Run):
     def _seek(self) -> None:
         """Go to an instance, and to another if that one fails at once: begin there, or have a place in its queue."""
         request, tries = self._request, self._tries
-        sequences = _ALL_SLOTS if self._model.suspects.must_run_alone(request) else request.n
+        sequences = _ALL_SLOTS if self._model.suspects.must_run_alone(request) else request.n * self._at_once
         while True:
             try:
                 hosted = tries.choose(request, self._loop.time())

@@ -179,9 +179,9 @@ class Answering:
             return
         exchange, facts, route = self._exchange, self._facts, self._route
         try:
-            is_paid = call.counts or route.service.reserve(
+            is_paid = call.counts is not None or route.service.reserve(
                 call.request, call.model, facts=facts, said=call.said, profile=call.profile,
-                again=partial(self._start, call), work=call.work,
+                again=partial(self._start, call), work=call.work, prompts=max(1, len(call.prompts)),
             )  # fmt: skip
             if not is_paid:
                 return
@@ -199,6 +199,7 @@ class Answering:
                 is_from_host=HOST_HEADER in exchange.named,
                 counts=call.counts,
                 work=call.work,
+                prompts=call.prompts,
             )
         except Undecided:
             route.service.limiter.when_known(partial(self._start, call))

@@ -24,11 +24,17 @@ class Desk:
         self.service = Service(plugins, house.build(config, select=plugins.select, **build))
         self.service.fleet.start()
 
-    def open(self, *, model: str = "m", client: str = "a", said=(), **fields) -> Lease:
+    def open(self, *, model: str = "m", client: str = "a", said=(), prompts=(), **fields) -> Lease:
         self.facts = self.service.begin("r1")
         self.reader = Reader()
         self.lease = self.service.open(
-            a_request(**fields), model, said=said, client=client, facts=self.facts, sink=self.reader
+            a_request(**fields),
+            model,
+            said=said,
+            client=client,
+            facts=self.facts,
+            sink=self.reader,
+            prompts=prompts,
         )
         assert not self.reader.heard
         assert not self.reader.ended.done()

@@ -34,6 +34,7 @@ from enginehouse_plugin.events import AnyEvent
 from enginehouse_plugin.features import Capabilities
 from enginehouse_plugin.request import GenerationRequest
 from enginehouse_plugin.run import Run, Sink, pulled
+from enginehouse_plugin.tokenizer import Tokenized, TokenizeRequest
 
 from .frames import Loaded, SentPlacement, encode
 from .link import WorkerLink
@@ -201,12 +202,23 @@ class _Reranks(WorkerInstance):
         return made
 
 
+class _Tokenizer(WorkerInstance):
+    async def tokenize_prompt(self, wanted: TokenizeRequest) -> Tokenized:
+        shown: Tokenized = await self._link.call("tokenize_prompt", wanted)
+        return shown
+
+    async def detokenize(self, token_ids: Sequence[int]) -> str:
+        text: str = await self._link.call("detokenize", tuple(token_ids))
+        return text
+
+
 _ABLE: dict[str, type[WorkerInstance]] = {
     "Embeds": _Embeds,
     "Reranks": _Reranks,
     "Measured": _Measured,
     "Sleepable": _Sleepable,
     "Inspectable": _Inspectable,
+    "Tokenizer": _Tokenizer,
 }
 
 

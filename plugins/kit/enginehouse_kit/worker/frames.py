@@ -23,6 +23,7 @@ from enginehouse_plugin.errors import EnginehouseError, EngineProtocolError
 from enginehouse_plugin.events import AnyEvent
 from enginehouse_plugin.features import Capabilities
 from enginehouse_plugin.request import GenerationRequest
+from enginehouse_plugin.tokenizer import Tokenized, TokenizeRequest
 
 MAX_FRAME_BYTES = 256 * 1024 * 1024
 
@@ -140,6 +141,7 @@ ABILITIES: dict[str, tuple[str, ...]] = {
     "Inspectable": ("tokenize", "active_requests"),
     "Embeds": ("embed",),
     "Reranks": ("rerank",),
+    "Tokenizer": ("tokenize_prompt", "detokenize"),
 }
 
 ARGUMENTS: dict[str, Any] = {  # Any: types
@@ -158,6 +160,8 @@ ARGUMENTS: dict[str, Any] = {  # Any: types
     "tokenize": tuple[str],
     "embed": tuple[EmbeddingRequest],
     "rerank": tuple[RerankRequest],
+    "tokenize_prompt": tuple[TokenizeRequest],
+    "detokenize": tuple[tuple[int, ...]],
     "active_requests": tuple[()],
 }
 RESULTS: dict[str, Any] = {  # Any: types
@@ -170,6 +174,8 @@ RESULTS: dict[str, Any] = {  # Any: types
     "tokenize": tuple[int, ...],
     "embed": Embeddings,
     "rerank": Scores,
+    "tokenize_prompt": Tokenized,
+    "detokenize": str,
     "active_requests": int,
 }
 """Methods that are not named here return nothing."""

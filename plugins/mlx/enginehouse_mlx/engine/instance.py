@@ -13,6 +13,7 @@ import msgspec
 
 from enginehouse_kit.text.bounds import check_bias, room_for
 from enginehouse_kit.text.features import features_of
+from enginehouse_kit.text.tokens import check_tokens, text_of, tokenized
 from enginehouse_plugin import (
     AnyEvent,
     Capabilities,
@@ -22,6 +23,8 @@ from enginehouse_plugin import (
     GenerationRequest,
     Instance,
     Started,
+    Tokenized,
+    TokenizeRequest,
     UsageReport,
 )
 from enginehouse_plugin.errors import EngineDied, EngineUnavailable, InvalidRequest
@@ -154,6 +157,17 @@ class MlxInstance(Instance):
     async def tokenize(self, text: str) -> Sequence[int]:
         """See `Inspectable.tokenize`."""
         return await self._apart(lambda: self._prompter.tokenize(text))
+
+    async def tokenize_prompt(self, wanted: TokenizeRequest) -> Tokenized:
+        """See `Tokenizer.tokenize_prompt`."""
+        prompt = await self._apart(lambda: self._prompter.prompt(wanted.request, special=wanted.special))
+        pieces = map(self._model.vocabulary.piece, prompt.token_ids) if wanted.texts else None
+        return tokenized(prompt.token_ids, pieces)
+
+    async def detokenize(self, token_ids: Sequence[int]) -> str:
+        """See `Tokenizer.detokenize`."""
+        check_tokens(token_ids, self._model.vocabulary.size)
+        return await self._apart(lambda: text_of(map(self._model.vocabulary.piece, token_ids)))
 
     async def active_requests(self) -> int:
         """See `Inspectable.active_requests`."""

@@ -43,8 +43,8 @@ class Prompter:
         self._vocabulary = vocabulary
         self._controls = ControlText.pattern(vocabulary.control_ids.values())
 
-    def prompt(self, request: GenerationRequest) -> Prompt:
-        """The whole prompt, template included.
+    def prompt(self, request: GenerationRequest, *, special: bool = True) -> Prompt:
+        """The whole prompt, template included. Without *special* a text gets no tokens around it.
 
         Raises:
             InvalidRequest: the template refuses the messages, or a token is not of this vocabulary.
@@ -54,7 +54,7 @@ class Prompter:
             prompt = Prompt(checked_ids(request.prompt.token_ids, self._vocabulary.size), "never")
         elif isinstance(request.prompt, Text):
             self._check_length(request.prompt.text)
-            prompt = Prompt(self._tokenizer.encode(request.prompt.text), "never")
+            prompt = Prompt(self._tokenizer.encode(request.prompt.text, add_special_tokens=special), "never")
         else:
             prompt = self._chat(request.prompt, request)
         if not prompt.token_ids:

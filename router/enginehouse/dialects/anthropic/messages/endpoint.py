@@ -24,6 +24,7 @@ from enginehouse.dialects.endpoint import Call, Encoder, Errors
 from enginehouse.dialects.ids import unique_hex
 from enginehouse.dialects.openai.chat.agents import instructed
 from enginehouse.dialects.operation import Operation
+from enginehouse.fleet import count
 from enginehouse.wire.decode import Decoder
 from enginehouse_plugin import GenerationRequest, Profile
 
@@ -40,7 +41,7 @@ class _OfMessages(AtMount, ABC):
 
     id_header: bytes | None = b"request-id"
     is_for_agents = True
-    _counts = False
+    _is_count = False
     _decoder: Decoder[Any]  # of a `CountRequest`
     _document: Callable[[], Operation]
 
@@ -91,7 +92,7 @@ class _OfMessages(AtMount, ABC):
             is_lenient=is_lenient,
             profile=self.label,
             places=PLACES,
-            counts=self._counts,
+            counts=count if self._is_count else None,
         )
 
     @abstractmethod
@@ -124,7 +125,7 @@ class CountTokensEndpoint(_OfMessages):
 
     name = "count_tokens"
     below = "/messages/count_tokens"
-    _counts = True
+    _is_count = True
 
     _decoder = Decoder(CountRequest)
     _document = staticmethod(count_operation)

@@ -19,9 +19,18 @@ def decode_chat(
         InvalidRequest: with the field in `param`.
     """
     chat, unknown = decoder.decode(body, unknown_fields=unknown_fields)
+    check_request(chat)
+    return chat, unknown
+
+
+def check_request(chat: ChatRequest) -> None:
+    """Refuse what the types of *chat* cannot say.
+
+    Raises:
+        InvalidRequest: with the field in `param`.
+    """
     _check_free_form(chat)
     check(chat)
-    return chat, unknown
 
 
 def _check_free_form(chat: ChatRequest) -> None:

@@ -60,18 +60,31 @@ class Completion(msgspec.Struct, kw_only=True):
 
 
 class CompletionHead(msgspec.Struct, frozen=True, kw_only=True):
-    """What is the same in all of an answer. `echo` is the prompt where it stands before the answer."""
+    """What is the same in all of an answer. For each prompt `echoes` has what stands before its answers.
+
+    Of `n` choices that are made for each, the `shown` likeliest are given.
+    """
 
     id: str
     created: int
     model: str
     n: int
+    shown: int
     logprobs: int | None
-    echo: str = ""
+    echoes: tuple[str, ...]
     usage: bool = False
     """A stream ends with it."""
     running_usage: bool = False
     """Each chunk tells it, as it is then."""
+
+    @property
+    def choices(self) -> int:
+        """How many choices are made for all prompts."""
+        return self.n * len(self.echoes)
+
+    def echo(self, at: int) -> str:
+        """What stands before the choice *at*."""
+        return self.echoes[at // self.n]
 
 
 class _Choices:
@@ -80,15 +93,15 @@ class _Choices:
     def __init__(self, head: CompletionHead, errors: Errors) -> None:
         self._head = head
         self._errors = errors
-        self._finished: list[FinishReason | None] = [None] * head.n
-        self._length = [0] * head.n
+        self._finished: list[FinishReason | None] = [None] * head.choices
+        self._length = [0] * head.choices
         self._report: UsageReport | None = None
         self.origin: Origin | None = None
 
     def _choice(self, event: TextDelta | ReasoningDelta | RefusalDelta | ToolCallDelta | Finished) -> int:
         """Whose *event* is; refuse one for a choice that does not exist or has finished."""
         at = event.choice
-        if not 0 <= at < self._head.n or self._finished[at] is not None:
+        if not 0 <= at < len(self._finished) or self._finished[at] is not None:
             raise EngineProtocolError(f"The engine sent more for choice {at}, which does not exist or has ended.")
         return at
 
@@ -133,12 +146,12 @@ class CompletionStream(_Choices):
 
     def __init__(self, head: CompletionHead, errors: Errors) -> None:
         super().__init__(head, errors)
-        self._has_begun = [not head.echo] * head.n
+        self._has_begun = [not head.echo(at) for at in range(head.choices)]
         self._has_failed = False
         self._prefix = b""  # made with the first chunk: no other instance is tried from there on
         self._plain: list[bytes] = []  # by choice, what follows the text of a chunk that has nothing else
         self._end = b',"usage":null}' + sse.END if head.usage else b"}" + sse.END
-        self._running = RunningUsage(head.n) if head.running_usage else None
+        self._running = RunningUsage(head.choices) if head.running_usage else None
         self._text: dict[int, bytes] = {}  # of choices that go on: how a chunk begins which has text and nothing else
 
     def events(self, batch: Sequence[AnyEvent]) -> bytes:
@@ -204,7 +217,7 @@ class CompletionStream(_Choices):
     def _make_plain(self) -> None:
         end = self._end
         self._plain = [
-            b',"index":%d,"logprobs":null,"finish_reason":null}]%b' % (at, end) for at in range(self._head.n)
+            b',"index":%d,"logprobs":null,"finish_reason":null}]%b' % (at, end) for at in range(len(self._finished))
         ]
 
     def _tell_usage(self, usage: bytes) -> None:
@@ -218,7 +231,7 @@ class CompletionStream(_Choices):
         if self._running is not None:
             usage = self._running.told(at, is_opening=True)
             end = b',"index":%d,"logprobs":null,"finish_reason":null}],"usage":%b}%b' % (at, usage, sse.END)
-        return self._prefix + b'{"text":' + _encode(self._head.echo) + end
+        return self._prefix + b'{"text":' + _encode(self._head.echo(at)) + end
 
 
 class CompletionBody(_Choices):
@@ -230,8 +243,8 @@ class CompletionBody(_Choices):
 
     def __init__(self, head: CompletionHead, errors: Errors) -> None:
         super().__init__(head, errors)
-        self._texts: list[list[str]] = [[] for _ in range(head.n)]
-        self._entries: list[list[TokenLogprob]] = [[] for _ in range(head.n)]
+        self._texts: list[list[str]] = [[] for _ in range(head.choices)]
+        self._entries: list[list[TokenLogprob]] = [[] for _ in range(head.choices)]
 
     def events(self, batch: Sequence[AnyEvent]) -> bytes:
         """See `Encoder.events`."""
@@ -258,7 +271,7 @@ class CompletionBody(_Choices):
                 id=head.id,
                 created=head.created,
                 model=head.model,
-                choices=[self._whole(at) for at in range(head.n)],
+                choices=[self._whole(at, index) for index, at in enumerate(self._given())],
                 usage=usage,
                 system_fingerprint=self._fingerprint(),
             )
@@ -268,7 +281,22 @@ class CompletionBody(_Choices):
         """See `Encoder.fail`: nothing of a whole answer is sent before its end, so the error has its own answer."""
         return self._errors.describe(error).body
 
-    def _whole(self, at: int) -> CompletionChoice:
-        text = self._head.echo + "".join(self._texts[at])
+    def _given(self) -> list[int]:
+        """The choices that are given: of each prompt the likeliest per token, the best first where not all are."""
+        head = self._head
+        given: list[int] = []
+        for first in range(0, head.choices, head.n):
+            made = list(range(first, first + head.n))
+            if head.shown < head.n:
+                made = sorted(made, key=self._likelihood, reverse=True)[: head.shown]
+            given += made
+        return given
+
+    def _likelihood(self, at: int) -> float:
+        entries = self._entries[at]
+        return sum(finite(entry.logprob) for entry in entries) / len(entries) if entries else float("-inf")
+
+    def _whole(self, at: int, index: int) -> CompletionChoice:
+        text = self._head.echo(at) + "".join(self._texts[at])
         logprobs = None if self._head.logprobs is None else self._logprobs(at, self._entries[at])
-        return CompletionChoice(text=text, index=at, logprobs=logprobs, finish_reason=self._finished[at])
+        return CompletionChoice(text=text, index=index, logprobs=logprobs, finish_reason=self._finished[at])

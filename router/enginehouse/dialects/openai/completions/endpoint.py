@@ -62,15 +62,16 @@ class CompletionsEndpoint(AtMount):
                 f"Invalid 'model': '{asked.model}' is an agent, which leads conversations. Ask it by chat.",
                 param="model",
             )
-        request, said = generation_request(asked, request_id=request_id)
+        request, said, prompts = generation_request(asked, request_id=request_id)
         options = asked.stream_options
         head = CompletionHead(
             id=f"cmpl-{unique_hex()}",
             created=int(time.time()),
             model=asked.model,
             n=request.n,
+            shown=asked.n or 1,
             logprobs=asked.logprobs,
-            echo=request.prompt.text if asked.echo and isinstance(request.prompt, Text) else "",
+            echoes=tuple(each.text if asked.echo and isinstance(each, Text) else "" for each in prompts),
             usage=bool(options and options.include_usage),
             running_usage=bool(options and options.continuous_usage_stats),
         )
@@ -78,6 +79,8 @@ class CompletionsEndpoint(AtMount):
             model=meant.model,
             request=request,
             said=said,
+            prompts=prompts if len(prompts) > 1 else (),
+            places={"logprobs": "best_of"} if request.logprobs and asked.logprobs is None else {},
             encoder=(CompletionStream if request.stream else CompletionBody)(head, self.errors),
             recorded={"user": asked.user} if asked.user is not None else None,
             ignored=ignored,

@@ -13,6 +13,7 @@ from enginehouse.dialects.openai.chat.rules import check_stream_options
 from enginehouse_plugin import request as contract
 from enginehouse_plugin.errors import InvalidRequest
 
+MOST_PROMPTS = 64
 DEFAULT_MAX_TOKENS = 16
 """What the reference has where a request is silent."""
 
@@ -23,7 +24,7 @@ class CompletionsRequest(Strict, frozen=True, kw_only=True):
     model: Annotated[str, Meta(description="ID of a model in /v1/models.", min_length=1, examples=["smollm2-135m"])]
     prompt: Annotated[
         str | tuple[str | TokenID | tuple[TokenID, ...], ...],
-        Meta(description="One prompt: text, or token ids of the model's vocabulary; or a list of one of these."),
+        Meta(description="One prompt: text, or token ids of the model's vocabulary; or a list of several of these."),
     ]
     max_tokens: Annotated[TokenCount, Meta(description="Most tokens of the answer; 16 unless said.")] | None = None
     temperature: Annotated[float, Meta(ge=0, le=2, description="0 is greedy.")] | None = None
@@ -36,7 +37,9 @@ class CompletionsRequest(Strict, frozen=True, kw_only=True):
     logit_bias: dict[TokenID, Annotated[float, Meta(ge=-100, le=100)]] | None = None
     seed: Annotated[int, Meta(ge=-(2**63), le=INT64_MAX)] | None = None
     n: Annotated[int, Meta(ge=1, le=128, description="Number of choices.")] | None = None
-    best_of: Annotated[int, Meta(ge=1, le=128, description="Only as many as 'n'.")] | None = None
+    best_of: (
+        Annotated[int, Meta(ge=1, le=128, description="Make as many and give the 'n' likeliest; not streamed.")] | None
+    ) = None
     stop: str | Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(max_length=4)] | None = None
     logprobs: Annotated[int, Meta(ge=0, le=5, description="Alternatives per token, beside its own.")] | None = None
     echo: Annotated[bool, Meta(description="The text of the prompt stands before the answer.")] | None = None
@@ -55,19 +58,22 @@ _SAME = (
 
 def generation_request(
     asked: CompletionsRequest, *, request_id: str
-) -> tuple[contract.GenerationRequest, Collection[str]]:
-    """Build what an instance is asked, and name the fields that the request says itself.
+) -> tuple[contract.GenerationRequest, Collection[str], tuple[contract.Prompt, ...]]:
+    """Build what an instance is asked, name the fields that the request says itself, and tell all its prompts.
 
     Raises:
         InvalidRequest: fields do not go together, or cannot be honoured.
     """
-    prompt = _prompt(asked)
+    prompts = _prompts(asked)
     check_stream_options(asked.stream_options, is_stream=bool(asked.stream))
     if asked.stop == "":
         raise _invalid("stop", "an empty string would end every answer at once; leave it out")
-    if asked.best_of is not None and asked.best_of != (asked.n or 1):
-        raise _invalid("best_of", "all answers that are made are given; it must be as large as 'n'")
-    if asked.echo and not isinstance(prompt, contract.Text):
+    _check_best_of(asked)
+    if len(prompts) > 1 and asked.stream_options is not None and asked.stream_options.continuous_usage_stats:
+        raise _invalid(
+            "stream_options.continuous_usage_stats", "it is only allowed with one prompt; of several the sum is told"
+        )
+    if asked.echo and not isinstance(prompts[0], contract.Text):
         raise _invalid("echo", "only a prompt that is text can stand before the answer")
     if asked.echo and asked.logprobs is not None:
         raise _invalid("echo", "the prompt's tokens have no 'logprobs' here")
@@ -78,27 +84,47 @@ def generation_request(
         said["stop"] = (asked.stop,) if isinstance(asked.stop, str) else asked.stop
     if asked.logprobs is not None:
         said["logprobs"], said["top_logprobs"] = True, asked.logprobs
+    if asked.best_of is not None and asked.best_of > (asked.n or 1):
+        said["n"], said["logprobs"] = asked.best_of, True
     values: dict[str, Any] = {"max_tokens": DEFAULT_MAX_TOKENS, **said}
-    request = contract.GenerationRequest(id=request_id, prompt=prompt, logit_bias=asked.logit_bias or {}, **values)
-    return request, said.keys()
+    request = contract.GenerationRequest(id=request_id, prompt=prompts[0], logit_bias=asked.logit_bias or {}, **values)
+    return request, said.keys(), prompts
 
 
-def _prompt(asked: CompletionsRequest) -> contract.Prompt:
+def _check_best_of(asked: CompletionsRequest) -> None:
+    if asked.best_of is None:
+        return
+    if asked.best_of < (asked.n or 1):
+        raise _invalid("best_of", f"fewer answers are made than 'n' wants ({asked.n})")
+    if asked.stream and asked.best_of > (asked.n or 1):
+        raise _invalid("best_of", "which answers are best is known at their end; leave 'stream' out")
+
+
+def _prompts(asked: CompletionsRequest) -> tuple[contract.Prompt, ...]:
     given: Any = asked.prompt
-    first: Any = next(iter(given), None) if isinstance(given, tuple) else None
-    if first is not None and not isinstance(first, int):
-        if len(given) > 1:
-            raise _invalid("prompt", "send one prompt with each request; several are answered one by one here")
-        given = first
     if isinstance(given, str):
-        if not given:
-            raise _invalid("prompt", "it is empty; at least one token is needed")
-        return contract.Text(given)
+        return (_one(given, "prompt"),)
+    first: Any = next(iter(given), None)
+    if first is None or isinstance(first, int):
+        return (_one(given, "prompt"),)
+    kind = type(first)
+    for at, each in enumerate(given):
+        if type(each) is not kind:
+            raise _invalid(f"prompt[{at}]", "prompts are all texts, or all lists of token ids")
+    if len(given) > MOST_PROMPTS:
+        raise _invalid("prompt", f"at most {MOST_PROMPTS} prompts are answered together, and here are {len(given)}")
+    place = "prompt" if len(given) == 1 else "prompt[{}]"
+    return tuple(_one(each, place.format(at)) for at, each in enumerate(given))
+
+
+def _one(given: Any, place: str) -> contract.Prompt:
     if not given:
-        raise _invalid("prompt", "it is empty; at least one token is needed")
+        raise _invalid(place, "it is empty; at least one token is needed")
+    if isinstance(given, str):
+        return contract.Text(given)
     for at, token in enumerate(given):
         if not isinstance(token, int):
-            raise _invalid(f"prompt[{at}]", "a list of token ids holds nothing else")
+            raise _invalid(f"{place}[{at}]", "a list of token ids holds nothing else")
     return contract.Tokens(tuple(given))
 
 

@@ -32,8 +32,21 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"prompt": []}, "prompt"),
     ({"prompt": [""]}, "prompt"),
     ({"prompt": [[]]}, "prompt"),
-    ({"prompt": ["a", "b"]}, "prompt"),
-    ({"prompt": [[1], [2]]}, "prompt"),
+    ({"prompt": ["a", ""]}, "prompt[1]"),
+    ({"prompt": [[1], []]}, "prompt[1]"),
+    ({"prompt": ["a", [1]]}, "prompt[1]"),
+    ({"prompt": ["a", 1]}, "prompt[1]"),
+    ({"prompt": [[1], ["a"]]}, "prompt[1][0]"),
+    ({"prompt": [[1], "a"]}, "prompt[1]"),
+    ({"prompt": ["a"] * 65}, "prompt"),
+    (
+        {
+            "prompt": ["a", "b"],
+            "stream": True,
+            "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+        },
+        "stream_options.continuous_usage_stats",
+    ),
     ({"prompt": [1, "a"]}, "prompt[1]"),
     ({"prompt": [-1]}, "prompt[0]"),
     ({"prompt": [True]}, "prompt[0]"),
@@ -52,7 +65,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"seed": "1"}, "seed"),
     ({"n": 0}, "n"),
     ({"n": 129}, "n"),
-    ({"best_of": 2}, "best_of"),
+    ({"best_of": 0}, "best_of"),
+    ({"best_of": 129}, "best_of"),
+    ({"best_of": 2, "stream": True}, "best_of"),
     ({"best_of": 2, "n": 3}, "best_of"),
     ({"stop": ""}, "stop"),
     ({"stop": [""]}, "stop[0]"),
@@ -122,6 +137,36 @@ def test_values_are_what_the_request_says_and_sixteen_tokens_are_the_references(
     request = call.request
     assert (request.max_tokens, request.temperature, request.n, request.stop) == (3, 0.0, 2, ("x",))
     assert (request.logprobs, request.top_logprobs, request.top_k, request.logit_bias) == (True, 2, 0, {5: 1.0})
+
+
+def test_several_prompts_have_the_choices_of_each_one_after_another() -> None:
+    call = called(prompt=["One, ", "Uno, "], n=2)
+    assert (call.prompts, call.request.prompt, call.request.n) == ((Text("One, "), Text("Uno, ")), Text("One, "), 2)
+    assert called(prompt=[[1], [2, 3]]).prompts == (Tokens((1,)), Tokens((2, 3)))
+    assert called(prompt=["One, "]).prompts == ()
+    ends = [Finished(choice=at, reason="stop") for at in range(1, 4)]
+    events = (text("due", choice=3), text("two"), text("2", choice=1), STOP, text("dos", choice=2), *ends, USAGE)
+    wanted = ["One, two", "One, 2", "Uno, dos", "Uno, due"]
+    said = whole(*events, prompt=["One, ", "Uno, "], n=2, echo=True)
+    assert [(choice["index"], choice["text"]) for choice in said["choices"]] == list(enumerate(wanted))
+    chunks = streamed(*events, prompt=["One, ", "Uno, "], n=2, echo=True)
+    for at, text_ in enumerate(wanted):
+        parts = [choice["text"] for chunk in chunks for choice in chunk["choices"] if choice["index"] == at]
+        assert "".join(parts) == text_
+
+
+def test_the_likeliest_per_token_of_best_of_are_given() -> None:
+    def made(at: int, *logprobs: float) -> list[Any]:
+        entries = tuple(TokenLogprob(token="x", token_id=1, token_bytes=b"x", logprob=each) for each in logprobs)
+        return [text(f"answer {at}", choice=at, logprobs=entries), Finished(choice=at, reason="stop")]
+
+    call = called(best_of=3, n=2)
+    assert (call.request.n, call.request.logprobs, call.places) == (3, True, {"logprobs": "best_of"})
+    events = [*made(0, -2.0), *made(1, -1.0, -1.5, -0.5), *made(2, -0.5, -0.25)]
+    said = whole(*events, USAGE, best_of=3, n=2)
+    told = [(choice["index"], choice["text"], choice["logprobs"]) for choice in said["choices"]]
+    assert told == [(0, "answer 2", None), (1, "answer 1", None)]
+    assert whole(*events, USAGE, best_of=3, logprobs=0)["choices"][0]["logprobs"]["token_logprobs"] == [-0.5, -0.25]
 
 
 def test_an_agent_is_not_asked_for_text() -> None:
