@@ -65,6 +65,7 @@ def generation_request(
         InvalidRequest: fields do not go together, or cannot be honoured.
     """
     prompts = _prompts(asked)
+    first = prompts[0]
     check_stream_options(asked.stream_options, is_stream=bool(asked.stream))
     if asked.stop == "":
         raise _invalid("stop", "an empty string would end every answer at once; leave it out")
@@ -73,7 +74,7 @@ def generation_request(
         raise _invalid(
             "stream_options.continuous_usage_stats", "it is only allowed with one prompt; of several the sum is told"
         )
-    if asked.echo and not isinstance(prompts[0], contract.Text):
+    if asked.echo and not isinstance(first, contract.Text):
         raise _invalid("echo", "only a prompt that is text can stand before the answer")
     if asked.echo and asked.logprobs is not None:
         raise _invalid("echo", "the prompt's tokens have no 'logprobs' here")
@@ -87,7 +88,7 @@ def generation_request(
     if asked.best_of is not None and asked.best_of > (asked.n or 1):
         said["n"], said["logprobs"] = asked.best_of, True
     values: dict[str, Any] = {"max_tokens": DEFAULT_MAX_TOKENS, **said}
-    request = contract.GenerationRequest(id=request_id, prompt=prompts[0], logit_bias=asked.logit_bias or {}, **values)
+    request = contract.GenerationRequest(id=request_id, prompt=first, logit_bias=asked.logit_bias or {}, **values)
     return request, said.keys(), prompts
 
 

@@ -20,7 +20,7 @@ from enginehouse.dialects.openai.responses.errors import ResponsesErrors
 from enginehouse.dialects.openai.responses.gathered import Form
 from enginehouse.dialects.openai.responses.generation import generation_request
 from enginehouse.dialects.openai.responses.head import Head, Keep
-from enginehouse.dialects.openai.responses.items import Hosted, InputItem, InputMessage, ItemReference
+from enginehouse.dialects.openai.responses.items import Hosted, InputItem, ItemReference
 from enginehouse.dialects.openai.responses.kept import Kept, KeptResponses, ResponseNotFound
 from enginehouse.dialects.openai.responses.left_out import LeftOut
 from enginehouse.dialects.openai.responses.operation import responses_operation
@@ -40,6 +40,8 @@ _PREFIXES: Mapping[str, str] = {
     "custom_tool_call_output": "ctco",
     "reasoning": "rs",
 }
+_TEXT_ITEM = b'[{"type":"message","id":"msg_%b","role":"user","content":%b}]'
+"""An `InputMessage` of the user."""
 _RECORDED = ("metadata", "user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "client_metadata")
 _of_recorded = attrgetter(*_RECORDED, "prompt_cache_options")
 _NONE_RECORDED = (None,) * (len(_RECORDED) + 1)
@@ -114,7 +116,7 @@ class ResponsesEndpoint(AtMount):
         own: Sequence[Any]
         if isinstance(given, str):
             conversation.add_text(given)
-            own = (InputMessage(role="user", content=given),)
+            own = (given,)
         else:
             own = given
             if any(type(item) is ItemReference for item in given):
@@ -182,9 +184,11 @@ def _names_of_tools(asked: ResponsesRequest) -> dict[str, str]:
 
 
 def _with_ids(items: Sequence[Any]) -> bytes:
-    """*items* as JSON, each with an id; what only a cloud has is not kept."""
+    """*items* as JSON, each with an id; what only a cloud has is not kept. A text alone is the user's message."""
     made = []
     for item in items:
+        if type(item) is str:
+            return _TEXT_ITEM % (unique_hex().encode(), _encode(item))
         if isinstance(item, Hosted):
             continue
         if item.id is None:
