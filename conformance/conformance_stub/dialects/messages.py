@@ -129,7 +129,7 @@ def _thinking(value: Any, body: Body) -> Problem:
     if kind != "enabled":
         return None
     problem = fields.integer(1024)(budget, body)
-    if problem is None and budget >= (body.get("max_tokens") or 0):
+    if isinstance(budget, int) and problem is None and budget >= (body.get("max_tokens") or 0):
         problem = "must be less than max_tokens"
     return problem and f".budget_tokens {problem}"
 

@@ -159,7 +159,7 @@ class OllamaGenerate(Ollama):
 def _asked(body: Body) -> Body:
     made: Body = {}
     for name, value in (body.get("options") or {}).items():
-        set_where(made, **{_RENAMED.get(name, name): value})
+        set_where(made, **{_RENAMED.get(str(name), str(name)): value})
     form = body.get("format")
     if form == "json":
         made["response_format"] = {"type": "json_object"}

@@ -173,7 +173,8 @@ def _task(found: _Found, placement: Placement) -> Task:
     if placement.task is not None:
         return placement.task
     told = found.card.task if found.card is not None and found.kind.name == "enginehouse" else None
-    return next((task for task in TASKS if task == told), "chat")
+    known: dict[str | None, Task] = {task: task for task in TASKS}
+    return known.get(told, "chat")
 
 
 def _capabilities(found: _Found, options: UpstreamOptions, placement: Placement) -> Capabilities:
