@@ -38,6 +38,7 @@ class Town:
         self.fleet = self.house.build(msgspec.structs.replace(config, budget=budget), kinds=("cpu",), devices=DEVICES)
         self.hosts = {hosted.model: hosted for hosted in self.fleet.instances()}
         self.guests: list[tuple[str, Guest]] = []
+        self.engines: dict[Guest, object] = {}  # what each was let in to
         self.orders: list[asyncio.Task[None]] = []
         self.made: dict[ScriptedInstance, str] = {}
         self.wrong: list[str] = []
@@ -61,7 +62,11 @@ class Town:
         unload = instance.unload
 
         async def unloading():
-            if self.hosts[model].gate.running and not instance._closed.done():
+            # One that was let in while its engine died runs on nothing: its lease hears that, here it leaves later.
+            if (
+                any(self.engines.get(guest) is instance for guest in self.running(model))
+                and not instance._closed.done()
+            ):
                 self.wrong.append(f"{model} was unloaded while it was in use")
             await unload()
 
@@ -85,6 +90,7 @@ class Town:
             case "ask":
                 if hosted.refusal() is None:
                     guest = Guest(hosted.gate, self.rng.choice("xyz"), self.rng.choice((1, 2)))
+                    guest.slot.add_done_callback(lambda _: self.engines.update({guest: hosted.instance}))
                     hosted.wake()
                     self.guests.append((model, guest))
             case "leave":
