@@ -58,7 +58,7 @@ _SECRETS = {**{f"{name}_API_KEY": "none" for name in _KEYS}, "SLACK_BOT_TOKEN": 
 TEXTS = 6
 _MOST_DRAWN = 200
 """Texts that are drawn for those `TEXTS`: some get too long, and some the validator reads otherwise."""
-_START_S = 60.0
+_START_S = 240.0
 _KEYWORDS = frozenset(
     re.findall(
         r"^\| `([$\w]+)` \| enforced", (Path(__file__).parents[2] / "docs" / "schemas.md").read_text(), re.MULTILINE
