@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 import uvloop
@@ -23,6 +24,7 @@ from .served import MODEL, LogLine, Served
 
 TIMES = 50
 SLOTS = 2
+_UNREAD_BYTES = 75_000  # less than what would let the next request wait
 MAX_TOKENS = 3000
 CONFIG = f"""
 [server]
@@ -178,9 +180,10 @@ def test_leaving_in_mid_answer_without_stream_frees_the_slot(place: Place) -> No
 
 def test_leaving_while_the_socket_is_full_frees_the_slot(place: Place) -> None:
     """The client has let answers fill all buffers; what is written behind them waits in the router."""
+    length = len(httpx.get(f"{place.served.url}/v1/models", trust_env=False).content)
     for turn in range(TIMES):
         with Raw(place.served.address, tiny_buffers=True) as client:
-            for _ in range(60):  # some 90 kB: less than what would let the next request wait
+            for _ in range(_UNREAD_BYTES // length):
                 client.get("/v1/models")
             request_id = client.ask(stream=True, n=SLOTS, logprobs=True, top_logprobs=20, **ENDLESS)
             wait_until(lambda: place.engine.written_tokens() > 20, "more than the buffers take has been written")

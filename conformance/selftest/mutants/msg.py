@@ -14,7 +14,7 @@ def with_messages(request, messages):
     return msgspec.structs.replace(request, prompt=Chat(tuple(messages)))
 
 
-@mutant(kills=("MSG1", "MSG18", "MSG25"), may_kill=("MSG2", "MSG16"), in_process=True)
+@mutant(kills=("MSG1", "MSG18", "MSG25"), may_kill=("MSG2", "MSG16", "MSG32"), in_process=True)
 class DropsTheSystemMessage(Behaviour):
     """The system message does not reach the model."""
 
@@ -102,7 +102,7 @@ class ReadsTheLastMessages(Behaviour):
         return with_messages(request, request.prompt.messages[-2:])
 
 
-@mutant(kills=("MSG6",), may_kill=("MSG13", "TOOL*", "MSG16", "MSG17", "MSG26", "MSG28", "MSG29", "MSG8"))
+@mutant(kills=("MSG6",), may_kill=("MSG13", "TOOL*", "MSG16", "MSG17", "MSG26", "MSG28", "MSG29", "MSG8", "MSG32"))
 class NeedsContentBesideCalls(Behaviour):
     """An assistant's message must have content, calls or not."""
 
@@ -112,7 +112,9 @@ class NeedsContentBesideCalls(Behaviour):
         return super().problem(name, value, body, profile)
 
 
-@mutant(kills=("MSG6",), may_kill=("TOOL*", "MSG16", "MSG17", "MSG26", "MSG28", "MSG29", "MSG8"), in_process=True)
+@mutant(
+    kills=("MSG6",), may_kill=("TOOL*", "MSG16", "MSG17", "MSG26", "MSG28", "MSG29", "MSG8", "MSG32"), in_process=True
+)
 class FailsOnTools(Behaviour):
     """A tool's reply breaks the chat template."""
 

@@ -303,6 +303,7 @@ settings = dict(
     http_threads=int(given.threads_http), threads=int(given.threads), flash=given.flash_attn.upper(),
     cache_type_k=given.cache_type_k, cache_type_v=given.cache_type_v, cache_ram_mib=int(given.cache_ram),
     memory_map=given.load_mode != "none", chat_template=given.chat_template,
+    pooling=None,
 )
 sys.argv = ["embedded.py", json.dumps(settings)]
 runpy.run_path({embedded!r}, run_name="__main__")
