@@ -63,6 +63,8 @@ async def judged(instance: Instance, schemas: dict[str, Any]) -> Counter[str]:  
                 found = [verdict(schema, answer) for answer in await answers(instance, requests(schema))]
         except* InvalidRequest as refused:
             found = [f"refused: {refused.exceptions[0]}"]
+        except* TimeoutError:
+            found = [f"slow: no answers within {SLOW_S:g} s"]
         for outcome in found:
             kind, _, shown = outcome.partition(": ")
             counts[kind] += 1

@@ -238,10 +238,10 @@ async def they_work_with_tools_and_streams(ctx: Context) -> None:
 @check("LP16")
 async def values_are_the_models(ctx: Context) -> None:
     body = _with_top(ctx, max_tokens=1)
-    tops = [(await ctx.ask({**body, "temperature": heat})).logprobs for heat in (0, 0.5, ctx.hottest)]
-    if not all(tops):
-        ctx.unclear("an answer ends before its first token")
-    cool, *others = [{other.token: other.logprob for other in entries[0].top} for entries in tops]
+    answers = [await ctx.ask({**body, "temperature": heat}) for heat in (0, 0.5, ctx.hottest)]
+    if not all(answer.first.logprobs or answer.text for answer in answers):
+        ctx.unclear("the rule cannot be tried: an answer ends before its first token")
+    cool, *others = [{other.token: other.logprob for other in answer.logprobs[0].top} for answer in answers]
     for told in others:
         shared = cool.keys() & told.keys()
         apart = max((abs(cool[token] - told[token]) for token in shared), default=math.inf)
