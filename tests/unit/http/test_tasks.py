@@ -180,10 +180,7 @@ async def test_a_death_is_tried_once_more(opened: Open) -> None:
 
 
 async def test_a_request_that_takes_too_long_is_a_504(opened: Open, house: Any) -> None:
-    here = await opened()
-    here.service.fleet.model("m").deadlines = msgspec.structs.replace(
-        here.service.fleet.model("m").deadlines, first_token_s=0.05
-    )
+    here = await opened(server={"first_token_timeout_s": 0.05})
     here.instance.may.clear()
     answer = await here.ask()
     assert answer.status_code == 504
