@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run it and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--turns", type=int, default=10, help="turns of each conversation")
-    parser.add_argument("--head", type=int, default=7000, help="tokens of instructions and tools, about")
+    parser.add_argument("--head", type=int, default=6500, help="tokens of instructions and tools, about")
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         served = Served(CONFIG, Path(folder)).wait_ready()

@@ -27,7 +27,7 @@ _INTERRUPTED = 130
 )
 @click.version_option(version("enginehouse-conformance"), prog_name="enginehouse-conformance")
 def cli() -> None:
-    """Which parts of the chat-completions API does an endpoint really honour?"""
+    """Which parts of an API does an endpoint really honour: chat, Responses, Messages, completions, Ollama?"""
 
 
 for command in (run, list_rules, list_features, explain, diff, render, replay):
