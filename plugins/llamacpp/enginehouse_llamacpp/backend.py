@@ -22,7 +22,7 @@ from .instance import LlamaCppInstance
 from .model import Model, describe
 from .options import LlamaCppOptions
 from .server import Server
-from .texts import TextInstance, text_instance
+from .texts import LlamaCppTexts, text_instance
 
 _Found = TypeVar("_Found")
 _engine_log = logging.getLogger("enginehouse.engine.llamacpp")
@@ -137,8 +137,8 @@ class LlamaCppBackend(Backend):
         options: LlamaCppOptions,
         model: gguf.Gguf,
         progress: OnProgress,
-    ) -> TextInstance:
-        async def made(child: Child, server: Server) -> TextInstance:
+    ) -> LlamaCppTexts:
+        async def made(child: Child, server: Server) -> LlamaCppTexts:
             return await text_instance(child, server, model, placement, options)
 
         _, _, instance = await self._begin(placement, devices, options, model, step.TRIED, progress, made)

@@ -6,21 +6,18 @@ import math
 from collections.abc import Sequence
 
 from enginehouse_kit.process.child import Child
-from enginehouse_kit.process.instance import Begin, ProcessInstance
+from enginehouse_kit.process.texts import TextInstance
 from enginehouse_kit.text.inputs import SPARE, prepared
 from enginehouse_plugin import (
     Capabilities,
     EmbeddingRequest,
     Embeddings,
     EngineLoad,
-    GenerationRequest,
     Placement,
     RerankRequest,
     Scores,
-    Text,
-    Tokens,
 )
-from enginehouse_plugin.errors import EngineProtocolError, InputTooLong, InvalidRequest, UnsupportedFeature
+from enginehouse_plugin.errors import InputTooLong, InvalidRequest
 
 from . import start
 from .gguf import Gguf
@@ -31,31 +28,14 @@ _AT_ONCE = 16
 """Texts in one call of the engine, which works on as many as it has slots: others wait no longer than for these."""
 
 
-class TextInstance(ProcessInstance):
+class LlamaCppTexts(TextInstance):
     """What both have in common: tokens are counted and cut before the engine is asked."""
 
     engine = "llama.cpp"
 
     def __init__(self, child: Child, server: Server, capabilities: Capabilities) -> None:
-        super().__init__(child, server)
-        self.capabilities = capabilities
+        super().__init__(child, server, capabilities)
         self._server = server
-
-    async def prepare(self, request: GenerationRequest) -> Begin:  # noqa: ARG002  # none is served
-        """See `ProcessInstance.prepare`."""
-        (task,) = self.capabilities.tasks
-        told = f"This model has the task '{task}' and cannot generate."
-        raise UnsupportedFeature("chat", param="model", message=told)
-
-    async def check(self, request: GenerationRequest) -> None:
-        """See `Instance.check`: nothing is generated, so that no default can be wrong."""
-
-    async def count_tokens(self, request: GenerationRequest) -> int:
-        """See `Instance.count_tokens`."""
-        prompt = request.prompt
-        if isinstance(prompt, Tokens):
-            return len(prompt.token_ids)
-        return len(await self._tokens(prompt.text if isinstance(prompt, Text) else ""))
 
     async def measure(self) -> EngineLoad:
         """See `Measured.measure`."""
@@ -69,36 +49,31 @@ class TextInstance(ProcessInstance):
         """See `Inspectable.active_requests`."""
         return sum(slot.is_processing for slot in await self._server.slots())
 
-    async def _tokens(self, text: str, add_special: bool = True) -> list[int]:
+    async def tokens_of(self, text: str, add_special: bool = True) -> list[int]:
+        """See `TextInstance.tokens_of`."""
         return await self._server.tokenize(text, parse_special=True, add_special=add_special)
 
-    def _limit(self, truncate_tokens: int | None) -> int:
-        most = self.capabilities.context_tokens
-        return most if truncate_tokens is None else min(truncate_tokens, most)
 
-
-class EmbeddingInstance(TextInstance):
+class EmbeddingInstance(LlamaCppTexts):
     """A model that makes vectors."""
 
     async def embed(self, request: EmbeddingRequest) -> Embeddings:
         """See `Embeds.embed`."""
-        limit = self._limit(request.truncate_tokens)
+        limit = self.limit(request.truncate_tokens)
         vectors: list[bytes] = []
         prompt_tokens = 0
         async with self.working():
-            inputs = await prepared(request, limit, self._tokens)
+            inputs = await prepared(request, limit, self.tokens_of)
             for first in range(0, len(inputs), _AT_ONCE):
                 part = inputs[first : first + _AT_ONCE]
                 reply = await self._server.embed(part)
                 made = {one.index: one.embedding for one in reply.data}
-                if made.keys() != set(range(len(part))):
-                    raise EngineProtocolError(f"llama.cpp made {len(made)} vectors of {len(part)} texts.")
-                vectors += (made[at] for at in range(len(part)))
+                vectors += self.vectors_of(made, len(part))
                 prompt_tokens += reply.usage.prompt_tokens
         return Embeddings(vectors=tuple(vectors), prompt_tokens=prompt_tokens)
 
 
-class RerankInstance(TextInstance):
+class RerankInstance(LlamaCppTexts):
     """A model that scores; *frame_tokens* are its own beside query and document, and *is_logit* what it tells."""
 
     def __init__(
@@ -118,9 +93,7 @@ class RerankInstance(TextInstance):
                 part = documents[first : first + _AT_ONCE]
                 reply = await self._server.rerank(request.query, part)
                 found = {one.index: one.relevance_score for one in reply.results}
-                if found.keys() != set(range(len(part))):
-                    raise EngineProtocolError(f"llama.cpp scored {len(found)} of {len(part)} documents.")
-                scores += (self._score(found[at]) for at in range(len(part)))
+                scores += map(self._score, self.scores_of(found, len(part)))
                 prompt_tokens += reply.usage.prompt_tokens
         return Scores(scores=tuple(scores), prompt_tokens=prompt_tokens)
 
@@ -130,7 +103,7 @@ class RerankInstance(TextInstance):
         return 1.0 / (1.0 + math.exp(-told)) if told >= 0 else math.exp(told) / (1.0 + math.exp(told))
 
     async def _documents(self, request: RerankRequest) -> list[str]:
-        limit = self._limit(request.truncate_tokens)
+        limit = self.limit(request.truncate_tokens)
         query_bytes = len(request.query.encode())
         query: int | None = None
         found: list[str] = []
@@ -139,8 +112,8 @@ class RerankInstance(TextInstance):
                 found.append(document)
                 continue
             if query is None:
-                query = len(await self._tokens(request.query, add_special=False)) + self._frame_tokens
-            tokens = await self._tokens(document, add_special=False)
+                query = len(await self.tokens_of(request.query, add_special=False)) + self._frame_tokens
+            tokens = await self.tokens_of(document, add_special=False)
             if query + len(tokens) <= limit:
                 found.append(document)
             elif request.truncate_tokens is None:
@@ -154,7 +127,7 @@ class RerankInstance(TextInstance):
 
 async def text_instance(
     child: Child, server: Server, model: Gguf, placement: Placement, options: LlamaCppOptions
-) -> TextInstance:
+) -> LlamaCppTexts:
     """The instance for *model*, which *server* has loaded; its vectors' length and its frame are asked for."""
     props = await server.props()
     task = start.task_of(placement, model)

@@ -26,7 +26,7 @@ from .loading import reason_of, stage_of
 from .model import describe
 from .options import VllmOptions
 from .server import Server
-from .texts import EmbeddingInstance, RerankInstance, TextInstance
+from .texts import EmbeddingInstance, RerankInstance, VllmTexts
 
 _log = logging.getLogger(__name__)
 _engine_log = logging.getLogger("enginehouse.engine.vllm")
@@ -139,7 +139,7 @@ class VllmBackend(Backend):
         options: VllmOptions,
         checkpoint: Checkpoint,
         progress: OnProgress,
-    ) -> TextInstance:
+    ) -> VllmTexts:
         start.pooling(placement, options, checkpoint)
         progress(LoadProgress(stage="looking for vLLM", fraction=0.0))
         installed = await environment.find(placement.python)

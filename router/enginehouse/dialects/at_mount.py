@@ -9,6 +9,7 @@ from enginehouse.dialects.endpoint import Header, Named
 from enginehouse.fleet import ModelNotFound
 from enginehouse.wire.decode import UnknownFields
 from enginehouse_plugin import Profile
+from enginehouse_plugin.errors import InvalidRequest
 
 Policy = Literal["refuse", "report"]
 
@@ -65,6 +66,18 @@ class AtMount:
         if found is None:
             raise ModelNotFound(name, known=self._names or ())
         return found
+
+    def model_meant_by(self, name: str, agents: str) -> str:
+        """The model that a client's *name* stands for, where *agents* says why none may be asked.
+
+        Raises:
+            ModelNotFound: nothing.
+            InvalidRequest: it is an agent.
+        """
+        meant = self.meant_by(name)
+        if meant.agent is not None:
+            raise InvalidRequest(f"Invalid 'model': '{name}' is an agent, {agents}", param="model")
+        return meant.model
 
     def is_lenient_for(self, model: str) -> bool:
         """Whether what *model* lacks is left out and named."""

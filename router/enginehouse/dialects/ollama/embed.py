@@ -19,7 +19,6 @@ from enginehouse.dialects.operation import Json, Operation, json_body, ref
 from enginehouse.dialects.vectors import Vectors, WorkBody, floats, stand_in
 from enginehouse.wire.decode import Decoder
 from enginehouse_plugin import EmbeddingRequest, Profile, Text
-from enginehouse_plugin.errors import InvalidRequest
 
 MOST_INPUTS = 2048
 _FAILURES = (400, 401, 404, 413, 415, 429, 500, 502, 503, 504)
@@ -111,18 +110,14 @@ class EmbedEndpoint(WithTags):
         request: EmbeddingRequest,
         ignored: tuple[str, ...],
     ) -> Call:
-        meant = self.meant_by(asked.model)
-        if meant.agent is not None:
-            raise InvalidRequest(
-                f"Invalid 'model': '{asked.model}' is an agent, which makes no vectors.", param="model"
-            )
+        model = self.model_meant_by(asked.model, "which makes no vectors.")
         recorded: dict[str, Any] = {}
         if asked.options is not None:
             recorded["options"] = msgspec.to_builtins(asked.options)
         if asked.keep_alive is not None:
             recorded["keep_alive"] = asked.keep_alive
         return Call(
-            model=meant.model,
+            model=model,
             request=stand_in(request.id, request.inputs),
             encoder=encoder,
             work=encoder.work,

@@ -21,7 +21,6 @@ from enginehouse.dialects.openai.openapi import FAILURES, failures
 from enginehouse.dialects.operation import Operation, ref
 from enginehouse.wire.decode import Decoder
 from enginehouse_plugin import Profile
-from enginehouse_plugin.errors import InvalidRequest
 from enginehouse_plugin.request import Text
 
 _NO_HEADERS: Mapping[bytes, bytes] = {}
@@ -56,12 +55,7 @@ class CompletionsEndpoint(AtMount):
             ModelNotFound: the body names no model that is known by this name.
         """
         asked, ignored = _decode(body, unknown_fields=self._unknown_fields)
-        meant = self.meant_by(asked.model)
-        if meant.agent is not None:
-            raise InvalidRequest(
-                f"Invalid 'model': '{asked.model}' is an agent, which leads conversations. Ask it by chat.",
-                param="model",
-            )
+        model = self.model_meant_by(asked.model, "which leads conversations. Ask it by chat.")
         request, said, prompts = generation_request(asked, request_id=request_id)
         options = asked.stream_options
         head = CompletionHead(
@@ -76,7 +70,7 @@ class CompletionsEndpoint(AtMount):
             running_usage=bool(options and options.continuous_usage_stats),
         )
         return Call(
-            model=meant.model,
+            model=model,
             request=request,
             said=said,
             prompts=prompts if len(prompts) > 1 else (),
@@ -84,7 +78,7 @@ class CompletionsEndpoint(AtMount):
             encoder=(CompletionStream if request.stream else CompletionBody)(head, self.errors),
             recorded={"user": asked.user} if asked.user is not None else None,
             ignored=ignored,
-            is_lenient=self.is_lenient_for(meant.model),
+            is_lenient=self.is_lenient_for(model),
             profile=self.label,
         )
 

@@ -16,7 +16,6 @@ from enginehouse.dialects.operation import Operation, ref
 from enginehouse.dialects.vectors import Vectors, WorkBody, stand_in
 from enginehouse.wire.decode import Decoder
 from enginehouse_plugin import Profile
-from enginehouse_plugin.errors import InvalidRequest
 
 _NO_HEADERS: Mapping[bytes, bytes] = {}
 _DESCRIPTION = """\
@@ -50,19 +49,13 @@ class EmbeddingsEndpoint(AtMount):
             ModelNotFound: the body names no model that is known by this name.
         """
         asked, ignored = _decode(body, unknown_fields=self._unknown_fields)
-        meant = self.meant_by(asked.model)
-        if meant.agent is not None:
-            raise InvalidRequest(
-                f"Invalid 'model': '{asked.model}' is an agent, which leads conversations. Ask a model with the task "
-                "'embed'.",
-                param="model",
-            )
+        model = self.model_meant_by(asked.model, "which leads conversations. Ask a model with the task 'embed'.")
         request, is_list = embedding_request(asked, request_id)
         vectors = Vectors(request, (lambda at: f"input[{at}]") if is_list else lambda _: "input", asked.dimensions)
         write = partial(written, asked.model, vectors, as_base64=asked.encoding_format == "base64")
         encoder = WorkBody(vectors.work, write, lambda: vectors.size_bytes, self.errors)
         return Call(
-            model=meant.model,
+            model=model,
             request=stand_in(request_id, request.inputs),
             encoder=encoder,
             work=encoder.work,
