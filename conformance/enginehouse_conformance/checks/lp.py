@@ -241,7 +241,8 @@ async def values_are_the_models(ctx: Context) -> None:
     answers = [await ctx.ask({**body, "temperature": heat}) for heat in (0, 0.5, ctx.hottest)]
     if not all(answer.first.logprobs or answer.text for answer in answers):
         ctx.unclear("the rule cannot be tried: an answer ends before its first token")
-    cool, *others = [{other.token: other.logprob for other in answer.logprobs[0].top} for answer in answers]
+    firsts = [_entries(ctx, answer.first)[0] for answer in answers]
+    cool, *others = [{other.token: other.logprob for other in first.top} for first in firsts]
     for told in others:
         shared = cool.keys() & told.keys()
         apart = max((abs(cool[token] - told[token]) for token in shared), default=math.inf)
