@@ -126,6 +126,22 @@ async def a_negative_presence_penalty_narrows(ctx: Context) -> None:
     await _require_ahead(ctx, body, {"presence_penalty": -2}, repeated, enough=8.0, has_room=lambda mean: mean < -1.5)
 
 
+@check("SMP30")
+async def a_presence_penalty_counts_once(ctx: Context) -> None:
+    for lead in (8, 16):
+        tokens, bias = await _pair(ctx, lead)
+        _, less = await _pair(ctx, lead - 3)
+        body = ctx.body("Go on.", temperature=0, max_tokens=32)
+        # The first token comes alone even with a lead that is 3 less, and so it must with one that is 2 less.
+        if set(await _chosen(ctx, tokens, {**body, "logit_bias": less})) != {tokens[0].text}:
+            continue
+        chosen = await _chosen(ctx, tokens, {**body, "logit_bias": bias, "presence_penalty": 2})
+        what = f"{tokens[0].text!r} alone, which leads by more than the penalty takes at most"
+        ctx.require(set(chosen) == {tokens[0].text}, what, "".join(chosen))
+        return
+    ctx.unclear("the model does not keep to one of two tokens even without a penalty")
+
+
 @check("SMP14")
 async def penalties_of_0_are_none(ctx: Context) -> None:
     base = await baseline(ctx)

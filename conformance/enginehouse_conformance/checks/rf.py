@@ -276,6 +276,39 @@ async def an_enum_behind_a_reference_is_enforced_or_refused(ctx: Context) -> Non
     ctx.equal(decoded(ctx, outcome.text), {"v": [word, word]}, "the answer")
 
 
+async def _is_held(ctx: Context, word: str, body: Body) -> bool:
+    """Whether the schema that allows *word* alone held, as far as the answer goes."""
+    answer = await ctx.ask(body)
+    said = f'{{"v":"{word}"}}'
+    told = "".join(answer.text.split())
+    return told == said or (answer.finish == "length" and said.startswith(told))
+
+
+def _without_strict(ctx: Context, word: str) -> tuple[Body, ...]:
+    """Requests whose schema, which allows *word* alone, is not strict: left out, null and false."""
+    whole = json_schema(object_of(v=_string(enum=[word])))["json_schema"]
+    del whole["strict"]
+    forms: tuple[Body, ...] = ({}, {"strict": None}, {"strict": False})
+    formats = [{"type": "json_schema", "json_schema": {**whole, **form}} for form in forms]
+    return tuple(ctx.body(poem(ctx), response_format=given, max_tokens=_TOKENS) for given in formats)
+
+
+@check("RF29")
+async def strict_false_is_its_default(ctx: Context) -> None:
+    word = ctx.nonce()
+    held = [await _is_held(ctx, word, body) for body in _without_strict(ctx, word)]
+    told = dict(zip(("left out", "null", "false"), held, strict=True))
+    ctx.require(len(set(held)) == 1, "a schema that holds with `strict` left out, null and false, or with none", told)
+
+
+@check("RF30")
+async def a_schema_holds_without_strict(ctx: Context) -> None:
+    word = ctx.nonce()
+    for body in _without_strict(ctx, word):
+        given = body["response_format"]["json_schema"].get("strict", "left out")
+        ctx.require(await _is_held(ctx, word, body), f"the schema to hold with `strict` {given}", "another answer")
+
+
 @check("RF25")
 async def an_enum_keeps_its_types(ctx: Context) -> None:
     number = ctx.random.randrange(1000, 9999)

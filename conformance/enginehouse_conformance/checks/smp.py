@@ -19,6 +19,7 @@ _BETWEEN = 0.25  # of the highest temperature
 _HALF = 0.5
 _SLACK = 0.02
 _MOST = 20
+_MORE = {"top_k": 50, "min_p": 0.01}
 _TINY_TOP_P = 0.000001
 """Less than the likeliest token has even where a vocabulary of 200,000 is nearly equally likely."""
 
@@ -129,14 +130,24 @@ async def the_upper_half_of_a_seed_counts(ctx: Context) -> None:
     ctx.fail("different answers with seeds that differ in their upper half", "five times the same")
 
 
+@check("SMP29")
+async def temperature_0_is_greedy_whatever_stands_beside_it(ctx: Context) -> None:
+    beside: list[dict[str, float]] = [{"top_p": 0.95}]
+    beside += [{"seed": ctx.random.randrange(2**31)}] if ctx.has("seed") and ctx.speaks("seed") else []
+    beside += [{name: value} for name, value in _MORE.items() if ctx.has(name) and ctx.speaks(name)]
+    for fields in (*beside, {name: value for one in beside for name, value in one.items()}):
+        await _require_greedy(ctx, **{"temperature": 0, **fields})
+
+
 # ---- top_k and min_p ----
 
 
 async def _require_greedy(ctx: Context, **fields: float) -> None:
-    """The highest temperature with *fields* leaves nothing but the likeliest token."""
+    """The highest temperature with *fields*, or the one among them, leaves nothing but the likeliest token."""
     base = await baseline(ctx)
-    body = {**base.body, "temperature": ctx.hottest, **fields}
-    what = f"at temperature {ctx.hottest} with {fields}"
+    fields = {"temperature": ctx.hottest, **fields}
+    body = {**base.body, **fields}
+    what = f"with {fields}"
     await require_same_greedy(ctx, base, (await ctx.ask(body)).text, f"the answer {what}")
     if ctx.has("streaming") and ctx.speaks("stream"):
         await require_same_greedy(ctx, base, (await ctx.stream(body)).text, f"the stream {what}")

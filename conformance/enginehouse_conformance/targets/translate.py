@@ -72,7 +72,7 @@ def to_request(body: Body, *, request_id: str, stream: bool) -> GenerationReques
 
 
 def _tool(tool: dict[str, Any]) -> Tool:
-    return msgspec.convert(tool["function"], Tool)
+    return msgspec.convert(_without_nulls(tool["function"]), Tool)
 
 
 def _tool_choice(choice: Any, *, has_tools: bool) -> ToolChoice:  # the API's JSON
@@ -86,8 +86,13 @@ def _output(response_format: dict[str, Any] | None) -> OutputFormat | None:
     if kind == "json_object":
         return JsonObject()
     if response_format is not None and kind == "json_schema":
-        return msgspec.convert(response_format["json_schema"], JsonSchema)
+        return msgspec.convert(_without_nulls(response_format["json_schema"]), JsonSchema)
     return None
+
+
+def _without_nulls(given: dict[str, Any]) -> dict[str, Any]:
+    """*given* without what is null, which is the same as left out."""
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def to_delta(event: AnyEvent, at_s: float) -> Delta | None:
