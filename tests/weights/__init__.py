@@ -8,6 +8,8 @@
 | `tiny_gguf()` | the same random weights as one GGUF file | 15 MB |
 | `brief_hf()` | the random model with a context of 8,192 tokens and answers that end soon | 15 MB |
 | `brief_gguf()` | the same as one GGUF file | 15 MB |
+| `rank_hf()` | a small random reranker, and its tokenizer's words those of the embedded model, f32 | 13 MB |
+| `rank_gguf()` | the same as one GGUF file | 13 MB |
 
 Each is made once on a machine, into the cache of the weights, and is there whole or not at all; the name of its folder
 holds a digest of what makes it, so a changed recipe makes it anew. `python -m tests.weights NAME` makes one (`NAMES`)
@@ -25,7 +27,19 @@ from enginehouse.weights import Progress, cache_folder, resolve
 from enginehouse.weights.cache import writing
 from enginehouse.weights.demo import DEMOS
 
-__all__ = ["NAMES", "PATHS", "brief_gguf", "brief_hf", "make", "smollm2_gguf_f32", "smollm2_hf", "tiny_gguf", "tiny_hf"]
+__all__ = [
+    "NAMES",
+    "PATHS",
+    "brief_gguf",
+    "brief_hf",
+    "make",
+    "rank_gguf",
+    "rank_hf",
+    "smollm2_gguf_f32",
+    "smollm2_hf",
+    "tiny_gguf",
+    "tiny_hf",
+]
 
 _SOURCE = DEMOS["smollm2-135m"]
 _SILENT = Progress()
@@ -61,6 +75,16 @@ def brief_gguf() -> Path:
     return make("brief-gguf") / "brief-f32.gguf"
 
 
+def rank_hf() -> Path:
+    """The folder of a random reranker of 512 tokens: see `tests.weights.rank`."""
+    return make("rank-hf")
+
+
+def rank_gguf() -> Path:
+    """The file of the reranker of `rank_hf`, weight by weight the same."""
+    return make("rank-gguf") / "rank-f32.gguf"
+
+
 def make(name: str, progress: Progress = _SILENT) -> Path:
     """The folder called *name* (one of `NAMES`), made if it is not in the cache yet; other processes wait meanwhile."""
     build = NAMES[name]
@@ -80,8 +104,8 @@ def make(name: str, progress: Progress = _SILENT) -> Path:
 def _recipe_digest(name: str) -> str:
     """Of the weights' source and of the modules that make them: when either changes, so does the folder."""
     digest = hashlib.sha256(_SOURCE.sha256.encode())
-    of_brief = ("brief.py",) if name.startswith("brief-") else ()
-    for module in ("gguf_files.py", "hugging_face.py", "llama.py", *of_brief):
+    own = [f"{kind}.py" for kind in ("brief", "rank") if name.startswith(f"{kind}-")]
+    for module in ("gguf_files.py", "hugging_face.py", "llama.py", *own):
         digest.update(Path(__file__).with_name(module).read_bytes())
     return digest.hexdigest()[:16]
 
@@ -131,6 +155,18 @@ def _brief_gguf(source: Path, folder: Path) -> None:
     gguf_files.write(brief.brief_model(gguf_files.read(source)), folder / "brief-f32.gguf")
 
 
+def _rank_hf(source: Path, folder: Path) -> None:
+    from . import gguf_files, rank
+
+    rank.write_hf(gguf_files.read(source), tiny_hf(), folder)
+
+
+def _rank_gguf(source: Path, folder: Path) -> None:
+    from . import gguf_files, rank
+
+    rank.write_gguf(gguf_files.read(source), folder / "rank-f32.gguf")
+
+
 NAMES: dict[str, Callable[[Path, Path], None]] = {
     "smollm2-hf-f32": _smollm2_hf_f32,
     "smollm2-hf-bf16": _smollm2_hf_bf16,
@@ -139,6 +175,8 @@ NAMES: dict[str, Callable[[Path, Path], None]] = {
     "tiny-gguf": _tiny_gguf,
     "brief-hf": _brief_hf,
     "brief-gguf": _brief_gguf,
+    "rank-hf": _rank_hf,
+    "rank-gguf": _rank_gguf,
 }
 """What can be made, and what makes it in an empty folder."""
 
@@ -150,5 +188,7 @@ PATHS: dict[str, Callable[[], Path]] = {
     "tiny-gguf": tiny_gguf,
     "brief-hf": brief_hf,
     "brief-gguf": brief_gguf,
+    "rank-hf": rank_hf,
+    "rank-gguf": rank_gguf,
 }
 """The same names, and what an engine is given of each."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from enginehouse_kit.process.child import Child
 from enginehouse_kit.process.texts import TextInstance
-from enginehouse_kit.text.inputs import SPARE, prepared
+from enginehouse_kit.text.inputs import fitting, prepared
 from enginehouse_plugin import (
     Capabilities,
     EmbeddingRequest,
@@ -17,7 +17,6 @@ from enginehouse_plugin import (
     RerankRequest,
     Scores,
 )
-from enginehouse_plugin.errors import InputTooLong, InvalidRequest
 
 from . import start
 from .gguf import Gguf
@@ -26,6 +25,9 @@ from .server import Server
 
 _AT_ONCE = 16
 """Texts in one call of the engine, which works on as many as it has slots: others wait no longer than for these."""
+
+_TELL_SHARES = frozenset({"qwen3", "qwen3vl"})
+"""Architectures of whose scores the engine makes shares of one (build 11549, `llm_graph_context::build_pooling`)."""
 
 
 class LlamaCppTexts(TextInstance):
@@ -88,7 +90,8 @@ class RerankInstance(LlamaCppTexts):
         scores: list[float] = []
         prompt_tokens = 0
         async with self.working():
-            documents = await self._documents(request)
+            limit = self.limit(request.truncate_tokens)
+            documents = await fitting(request, limit, self._frame_tokens, self.tokens_of, self._server.detokenize)
             for first in range(0, len(documents), _AT_ONCE):
                 part = documents[first : first + _AT_ONCE]
                 reply = await self._server.rerank(request.query, part)
@@ -101,28 +104,6 @@ class RerankInstance(LlamaCppTexts):
         if not self._is_logit:
             return told
         return 1.0 / (1.0 + math.exp(-told)) if told >= 0 else math.exp(told) / (1.0 + math.exp(told))
-
-    async def _documents(self, request: RerankRequest) -> list[str]:
-        limit = self.limit(request.truncate_tokens)
-        query_bytes = len(request.query.encode())
-        query: int | None = None
-        found: list[str] = []
-        for at, document in enumerate(request.documents):
-            if query_bytes + len(document.encode()) + self._frame_tokens + SPARE <= limit:
-                found.append(document)
-                continue
-            if query is None:
-                query = len(await self.tokens_of(request.query, add_special=False)) + self._frame_tokens
-            tokens = await self.tokens_of(document, add_special=False)
-            if query + len(tokens) <= limit:
-                found.append(document)
-            elif request.truncate_tokens is None:
-                raise InputTooLong(at, tokens=query + len(tokens), limit_tokens=limit)
-            elif query >= limit:
-                raise InvalidRequest("Invalid 'query': it leaves no room for a document.", param="query")
-            else:
-                found.append(await self._server.detokenize(tokens[: limit - query]))
-        return found
 
 
 async def text_instance(
@@ -144,9 +125,8 @@ async def text_instance(
     if task == "rerank":
         probe = await server.rerank("a", ["a"])
         own = 2 * len(await server.tokenize("a", parse_special=True))
-        labels = model.metadata.get(f"{model.architecture}.classifier.output_labels")
-        is_logit = not (isinstance(labels, list) and len(labels) > 1)
         frame_tokens = max(probe.usage.prompt_tokens - own, 0)
+        is_logit = model.architecture not in _TELL_SHARES
         return RerankInstance(child, server, capabilities(), frame_tokens=frame_tokens, is_logit=is_logit)
     made = await server.embed(["a"])
     length = len(made.data[0].embedding) // 4

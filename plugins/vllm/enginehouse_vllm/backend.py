@@ -26,7 +26,7 @@ from .loading import reason_of, stage_of
 from .model import describe
 from .options import VllmOptions
 from .server import Server
-from .texts import EmbeddingInstance, RerankInstance, VllmTexts
+from .texts import EmbeddingInstance, VllmTexts, rerank_instance
 
 _log = logging.getLogger(__name__)
 _engine_log = logging.getLogger("enginehouse.engine.vllm")
@@ -152,9 +152,9 @@ class VllmBackend(Backend):
             tasks=frozenset({task}),
             vocabulary_size=checkpoint.vocabulary_size,
         )
-        if task == "rerank":
-            return RerankInstance(child, server, capabilities)
         try:
+            if task == "rerank":
+                return await rerank_instance(child, server, capabilities)
             (probe,) = (await server.embed(["a"])).data
         except BaseException:
             await child.stop(_STOP_GRACE_S)

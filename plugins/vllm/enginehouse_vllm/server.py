@@ -145,7 +145,7 @@ class Server:
         body = {"model": self.model, "prompt": text, "add_special_tokens": add_special}
         return (await self._post("/tokenize", body, _Tokens)).tokens
 
-    async def detokenize(self, token_ids: list[int]) -> str:
+    async def detokenize(self, token_ids: Sequence[int]) -> str:
         """The text of *token_ids*, control tokens included."""
         return (await self._post("/detokenize", {"model": self.model, "tokens": token_ids}, _Text)).prompt
 
@@ -174,11 +174,9 @@ class Server:
         body = {"model": self.model, "input": inputs, "encoding_format": "base64"}
         return await self._post("/v1/embeddings", body, VectorsReply)
 
-    async def rerank(self, query: str, documents: Sequence[str], truncate_tokens: int | None) -> ScoresReply:
+    async def rerank(self, query: str, documents: Sequence[str]) -> ScoresReply:
         """Score each of *documents*."""
         body: Body = {"model": self.model, "query": query, "documents": documents}
-        if truncate_tokens is not None:
-            body["truncate_prompt_tokens"] = truncate_tokens
         return await self._post("/v1/rerank", body, ScoresReply, param="documents")
 
     def start(self, body: Body, reader: Reader, sink: Sink) -> Run:

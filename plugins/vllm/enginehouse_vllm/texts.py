@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from enginehouse_kit.process.child import Child
 from enginehouse_kit.process.texts import TextInstance
-from enginehouse_kit.text.inputs import prepared
+from enginehouse_kit.text.inputs import fitting, prepared
 from enginehouse_plugin import (
     Capabilities,
     EmbeddingRequest,
@@ -73,18 +73,30 @@ class EmbeddingInstance(VllmTexts):
 
 
 class RerankInstance(VllmTexts):
-    """A model that scores."""
+    """A model that scores; *frame_tokens* are its own beside query and document."""
+
+    def __init__(self, child: Child, server: Server, capabilities: Capabilities, *, frame_tokens: int) -> None:
+        super().__init__(child, server, capabilities)
+        self._frame_tokens = frame_tokens
 
     async def rerank(self, request: RerankRequest) -> Scores:
-        """See `Reranks.rerank`."""
-        limit = None if request.truncate_tokens is None else self.limit(request.truncate_tokens)
+        """See `Reranks.rerank`. Documents are cut here: the engine would cut without a word, and the query too."""
+        limit = self.limit(request.truncate_tokens)
         scores: list[float] = []
         prompt_tokens = 0
         async with self.working():
-            for first in range(0, len(request.documents), _AT_ONCE):
-                part = request.documents[first : first + _AT_ONCE]
-                reply = await self._server.rerank(request.query, part, limit)
+            documents = await fitting(request, limit, self._frame_tokens, self.tokens_of, self._server.detokenize)
+            for first in range(0, len(documents), _AT_ONCE):
+                part = documents[first : first + _AT_ONCE]
+                reply = await self._server.rerank(request.query, part)
                 found = {one.index: one.relevance_score for one in reply.results}
                 scores += self.scores_of(found, len(part))
                 prompt_tokens += reply.usage.total_tokens
         return Scores(scores=tuple(scores), prompt_tokens=prompt_tokens)
+
+
+async def rerank_instance(child: Child, server: Server, capabilities: Capabilities) -> RerankInstance:
+    """The instance for the reranker that *server* has loaded, whose own tokens are counted with a request."""
+    probe = await server.rerank("a", ["a"])
+    own = 2 * len(await server.tokenize("a"))
+    return RerankInstance(child, server, capabilities, frame_tokens=max(probe.usage.total_tokens - own, 0))

@@ -1,4 +1,4 @@
-"""Texts that become vectors: how they are cut, and what their weights say of them."""
+"""Texts that become vectors or scores: how they are cut, and what their weights say of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from enginehouse_plugin.embedding import EmbeddingRequest
+from enginehouse_plugin.embedding import EmbeddingRequest, RerankRequest
 from enginehouse_plugin.errors import InputTooLong, InvalidRequest
 from enginehouse_plugin.request import Text, Tokens
 
@@ -22,6 +22,9 @@ _MODES = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "
 
 Tokenize = Callable[[str, bool], Awaitable[Sequence[int]]]
 """Returns the tokens of a text, with the model's own ones around them or without."""
+Detokenize = Callable[[Sequence[int]], Awaitable[str]]
+"""Returns the text of tokens."""
+_REPLACED = "\ufffd"  # stands for what is left of a character that was cut
 
 
 async def prepared(request: EmbeddingRequest, limit: int, tokenize: Tokenize) -> list[str | Sequence[int]]:
@@ -63,6 +66,49 @@ def cut(tokens: Sequence[int], without: Sequence[int], limit: int) -> Sequence[i
             param="truncate_prompt_tokens",
         )
     return [*tokens[: before + room], *behind]
+
+
+async def fitting(
+    request: RerankRequest, limit: int, frame_tokens: int, tokenize: Tokenize, detokenize: Detokenize
+) -> list[str]:
+    """The documents of *request* such that each fits into *limit* tokens with the query and the model's *frame_tokens*.
+
+    Raises:
+        InputTooLong: a document does not, and is not to be cut.
+        InvalidRequest: the query leaves no room for a document.
+    """
+    query_bytes = len(request.query.encode())
+    query: int | None = None
+    found: list[str] = []
+    for at, document in enumerate(request.documents):
+        if query_bytes + len(document.encode()) + frame_tokens + SPARE <= limit:
+            found.append(document)
+            continue
+        if query is None:
+            query = len(await tokenize(request.query, False)) + frame_tokens
+            if query >= limit:
+                raise InvalidRequest(
+                    f"Invalid 'query': it has {query - frame_tokens} tokens, and leaves no room for a document in the "
+                    f"{limit} that this request may use, {frame_tokens} of which are the model's own.",
+                    param="query",
+                )
+        tokens = await tokenize(document, False)
+        if query + len(tokens) <= limit:
+            found.append(document)
+        elif request.truncate_tokens is None:
+            raise InputTooLong(at, tokens=query + len(tokens), limit_tokens=limit)
+        else:
+            found.append(await _first(tokens, limit - query, tokenize, detokenize))
+    return found
+
+
+async def _first(tokens: Sequence[int], room: int, tokenize: Tokenize, detokenize: Detokenize) -> str:
+    """The text of the first of *tokens* that is not more than *room* of them when it is read again."""
+    for size in range(room, 0, -1):
+        text = (await detokenize(tokens[:size])).rstrip(_REPLACED)
+        if len(await tokenize(text, False)) <= room:
+            return text
+    return ""
 
 
 def pooling_in(folder: Path) -> str | None:
