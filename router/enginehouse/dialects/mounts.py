@@ -16,6 +16,7 @@ from enginehouse.dialects.ollama.endpoint import ollama_chat, ollama_generate
 from enginehouse.dialects.openai.chat.endpoint import ChatEndpoint
 from enginehouse.dialects.openai.completions.endpoint import CompletionsEndpoint
 from enginehouse.dialects.openai.embeddings.endpoint import EmbeddingsEndpoint
+from enginehouse.dialects.openai.rerank.endpoint import PlainRerankEndpoint, RerankEndpoint, SecondRerankEndpoint
 from enginehouse.dialects.openai.responses.endpoint import ResponsesEndpoint
 from enginehouse.dialects.openai.responses.kept import KeptResponses
 from enginehouse.dialects.openai.tokens.endpoint import DetokenizeEndpoint, TokenizeEndpoint
@@ -35,6 +36,9 @@ ENDPOINTS: Mapping[str, _Kind] = {
     "ollama_generate": ollama_generate,
     "ollama_embed": EmbedEndpoint,
     "ollama_embeddings": OlderEmbedEndpoint,
+    "rerank": RerankEndpoint,
+    "rerank_plain": PlainRerankEndpoint,
+    "rerank_second": SecondRerankEndpoint,
     "responses": partial(ResponsesEndpoint, kept=None),
     "tokenize": TokenizeEndpoint,
     "detokenize": DetokenizeEndpoint,

@@ -33,8 +33,9 @@ _COMPARED: Final = 100
 _WAYS: Final = {
     "chat": "POST /v1/chat/completions",
     "embed": "POST /v1/embeddings",
+    "rerank": "POST /v1/rerank",
 }
-"""How a model is asked for its task, on this server's own profile; nothing asks rerankers yet."""
+"""How a model is asked for its task, on this server's own profile."""
 
 
 class ModelNotFound(RequestError):
