@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from typing import Any
@@ -17,6 +18,22 @@ from . import profile_pages
 
 PAGES = profile_pages.pages()
 _TYPES = ("string", "array", "float", "integer", "boolean", "object")
+
+
+@pytest.mark.parametrize(
+    ("document", "sha256"),
+    [
+        ("digitalocean-agent-reference.txt", "e08b522825e6fa9aec0f7ec5e41f7d1cf28b1eb52aeade2ad2e160b22e04a806"),
+        ("dos-ai-guide.txt", "46d073c4435cd26dc1616653aea8d1814afca4f84d7a0c230880a44ef1488b87"),
+        ("dos-ai-reference.md", "704b17d22a6ce476e7077dcae0e697b127b2404762a25ba4032790b45f481085"),
+        ("dottxt-reference.txt", "b1a3a21700066cc1822124318a5744ff89062b1bf6539754b2699473b4ba9f43"),
+        ("krosai-reference.txt", "593b21e3b940ad9a6bb5322861f02215e5491bc5fb698f6ae9c264e25d550853"),
+    ],
+)
+def test_a_document_is_as_it_was_found(document: str, sha256: str) -> None:
+    """No formatter has had its way: what is sent is what is written there."""
+    found = (documents.FOLDER / document).read_bytes()
+    assert hashlib.sha256(found).hexdigest() == sha256
 
 
 @pytest.mark.parametrize("name", PAGES)

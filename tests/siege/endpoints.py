@@ -33,7 +33,7 @@ _STRUCTS: Final = {
     "/api/show": ollama_models.ShowRequest,
     "/admin/keys": admin.NewKey,
     "/admin/keys/rotate": admin.Rotation,
-    "/admin/keys/limits": admin.NewLimits,
+    "/admin/limits": admin.NewLimits,
     "/admin/keys/revoke": admin.Revocation,
     "/admin/credits/grant": admin_credits.Grant,
     "/admin/credits/withdraw": admin_credits.Grant,

@@ -193,7 +193,7 @@ class Credits:
         fewer = (purse.free - prompt) // each if each else 0
         if fewer > 0:
             return InsufficientCredits(f"{message}. Ask for 'max_tokens' of {fewer} or less.", param="max_tokens")
-        return InsufficientCredits(f"{message}. Have credit added to it, or shorten the request.")
+        return InsufficientCredits(f"{message}. Have credit added to it, or its budget raised, or shorten the request.")
 
     def settle(self, facts: Facts) -> None:
         """Take from the key of *facts*, which has ended, what it has cost, and free the rest of what it reserved."""

@@ -51,7 +51,12 @@ def admin_routes(desk: Desk, keys: KeyRing) -> list[HTTPRouteHandler]:
         key, secret = await apart(lambda: desk.rotate(wanted.name, overlap_s=wanted.overlap_s))
         return changed("key rotated", key, secret)
 
-    @route("/admin/keys/limits", http_method=[HttpMethod.POST], guards=guards)
+    @route("/admin/limits", http_method=[HttpMethod.GET], guards=guards)
+    async def list_limits() -> Response[bytes]:
+        found = [key for key in await apart(desk.all_keys) if key.revoked_at is None]
+        return json_response(bodies.encode(bodies.ShownKeys([bodies.shown(key) for key in found])))
+
+    @route("/admin/limits", http_method=[HttpMethod.POST], guards=guards)
     async def limit_key(request: AnyRequest) -> Response[bytes]:
         wanted, _ = bodies.decode_limits(await request.body())
         key = await apart(lambda: desk.limit(wanted.name, wanted.limits))
@@ -63,7 +68,7 @@ def admin_routes(desk: Desk, keys: KeyRing) -> list[HTTPRouteHandler]:
         key = await apart(lambda: desk.revoke(wanted.name))
         return changed("key revoked", key)
 
-    return [list_keys, create_key, rotate_key, limit_key, revoke_key]
+    return [list_keys, create_key, rotate_key, revoke_key, list_limits, limit_key]
 
 
 async def apart(work: Callable[[], T]) -> T:

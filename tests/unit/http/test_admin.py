@@ -136,9 +136,15 @@ async def test_limits_hold_to_the_request_under_64_clients_and_each_is_told_what
         assert each.headers["x-ratelimit-limit-tokens"] == str(10**9)
         assert each.json()["error"]["code"] == "rate_limit_exceeded"
     changed = {"name": "limited", "limits": {"requests_per_minute": 41}}
-    answer = await client.post("/admin/keys/limits", json=changed, headers=by("owner"))
+    answer = await client.post("/admin/limits", json=changed, headers=by("owner"))
     assert answer.json()["limits"] == {"requests_per_minute": 41}
     assert [(await chat(client, secret)).status_code for _ in range(2)] == [200, 429]
+    named = {"name": "limited"}
+    listed = (await client.get("/admin/limits", headers=by("owner"))).json()["keys"]
+    assert {key["name"]: key.get("limits") for key in listed} == {"limited": {"requests_per_minute": 41}}
+    await client.post("/admin/keys/revoke", json=named, headers=by("owner"))
+    assert (await client.get("/admin/limits", headers=by("owner"))).json() == {"keys": []}
+    assert (await client.get("/admin/limits", headers=by("user"))).status_code == 403
 
 
 async def test_a_key_without_limits_is_told_of_none(client: httpx.AsyncClient) -> None:

@@ -140,13 +140,18 @@ def message_of(error: BaseException) -> tuple[str, str]:
 
 
 def headers_of(error: BaseException, status: int, retry_after: Sequence[int]) -> list[Header]:
-    """Return the headers that tell of *error*, sent with *status*; those of *retry_after* say when to ask again."""
+    """Return the headers that tell of *error*, sent with *status*; those of *retry_after* say when to ask again.
+
+    A request that is at fault itself, and not told when it would do, does not get better by asking again.
+    """
     headers: list[Header] = []
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", ", ".join(error.allowed).encode()))
     if isinstance(error, EnginehouseError) and status in retry_after:
-        wait_s = _DEFAULT_RETRY_AFTER_S if error.retry_after_s is None else error.retry_after_s
-        headers.append((b"retry-after", b"%d" % max(1, math.ceil(wait_s))))
+        default_s = None if isinstance(error, RequestError) else _DEFAULT_RETRY_AFTER_S
+        wait_s = default_s if error.retry_after_s is None else error.retry_after_s
+        if wait_s is not None:
+            headers.append((b"retry-after", b"%d" % max(1, math.ceil(wait_s))))
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     return headers

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from enginehouse.accounts.meters import RateLimited
 from enginehouse.dialects.anthropic.messages.endpoint import MessagesEndpoint
 from enginehouse.dialects.anthropic.messages.signature import recognised
 from enginehouse_plugin import (
@@ -163,7 +164,7 @@ def test_events_out_of_order_are_refused() -> None:
         (EngineUnavailable("Not now."), 529, "overloaded_error"),
         (ZeroDivisionError(), 500, "api_error"),
         (InvalidRequest("No.", param="x"), 400, "invalid_request_error"),
-        (InvalidRequest("No.", param=None, code="rate_limit_exceeded"), 429, "rate_limit_error"),
+        (RateLimited("No.", retry_after_s=3), 429, "rate_limit_error"),
         (InvalidRequest("No.", param=None, code="missing_api_key"), 401, "authentication_error"),
         (InvalidRequest("No.", param=None, code="key_not_allowed"), 403, "permission_error"),
         (InvalidRequest("No.", param=None, code="model_not_found"), 404, "not_found_error"),

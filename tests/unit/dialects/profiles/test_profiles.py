@@ -6,9 +6,12 @@ import pytest
 from msgspec import to_builtins
 from msgspec.structs import replace
 
+from enginehouse.accounts.credits import InsufficientCredits
+from enginehouse.accounts.keys import KeyNotAllowed
 from enginehouse.config import Config, ConfigError, ModelConfig, PlacementConfig, ServerConfig
 from enginehouse.dialects.mounts import mounts
 from enginehouse.dialects.openai.chat.request import ChatRequest
+from enginehouse.dialects.openai.errors import STATUS, ProfileErrors
 from enginehouse.dialects.profiles import built_in, chosen, defaults_of
 from enginehouse_plugin import Profile
 from enginehouse_plugin.errors import InvalidRequest
@@ -103,3 +106,28 @@ def test_a_profile_has_no_field_that_its_endpoint_does_not_know(profile: Profile
     assert set(profile.roles) <= {"system", "developer", "user", "assistant", "tool"}
     roles = profile.fields.get("messages[].role")
     assert roles is None or roles.values == profile.roles
+
+
+_OF_ADMIN = {"key_exists", "reference_used"}
+
+
+@pytest.mark.parametrize("name", ["dos-ai", "krosai"])
+def test_clients_of_a_document_that_lists_statuses_get_no_others(name: str) -> None:
+    profile = built_in()[name]
+    told = {profile.statuses.get(own, own) for code, own in STATUS.items() if code not in _OF_ADMIN} | {400, 500}
+    faults = {502, 503, 504, 500} if name == "krosai" else set[int]()  # it documents none: its reading
+    assert told - faults == set(profile.errors)
+
+
+def test_a_client_of_krosai_whose_credit_is_spent_gets_a_status_that_it_knows_and_is_not_told_to_wait() -> None:
+    told = ProfileErrors(built_in()["krosai"]).describe(InsufficientCredits("There is none left."))
+    assert told.status == 429
+    assert b"There is none left." in told.body
+    assert b"retry-after" not in dict(told.headers)
+
+
+def test_a_key_that_is_not_for_what_is_asked_is_unauthorized_in_the_words_of_the_document() -> None:
+    told = ProfileErrors(built_in()["dos-ai"]).describe(KeyNotAllowed("Not for this."))
+    assert told.status == 401
+    assert b"Invalid or missing API key. " in told.body
+    assert b'"key_not_allowed"' in told.body
