@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
-from tests.siege.__main__ import scenarios
+from tests.siege.__main__ import run, scenarios
 from tests.siege.hostile_requests import VALUES, shapes
 from tests.siege.http_shapes import shapes as http_shapes
+from tests.siege.verdict import Verdict
 
 from enginehouse.wire.structure import MAX_BODY_VALUES
 
@@ -31,3 +32,14 @@ def test_a_campaign_has_as_many_shapes_as_it_promises() -> None:
 
 def test_the_readme_leads_there() -> None:
     assert "](docs/security.md)" in (ROOT / "README.md").read_text()
+
+
+async def test_a_scenario_that_breaks_off_falls_with_what_it_had_counted() -> None:
+    async def scenario(verdict: Verdict) -> None:
+        verdict.count("tried", 3)
+        raise TimeoutError
+
+    verdict = await run("broken", scenario)
+    assert verdict.counts["tried"] == 3
+    assert "TimeoutError" in verdict.failures[0]
+    assert verdict.text().startswith("FELL  broken\n      tried: 3\n")

@@ -34,12 +34,13 @@ def scenarios() -> dict[str, Scenario]:
 
 
 async def run(name: str, scenario: Scenario) -> Verdict:
-    """Run one; what it raises is a failure of it, and the others go on."""
+    """Run one; what it raises is a failure of it, beside what it had counted, and the others go on."""
     began = time.perf_counter()
+    verdict = Verdict(name)
     try:
-        verdict = await scenario()
+        await scenario(verdict)
     except Exception:  # noqa: BLE001  # a campaign is not ended by one of its scenarios
-        verdict = Verdict(name, failures=[f"it could not be carried out: {traceback.format_exc()}"])
+        verdict.failures.append(f"it could not be carried out to its end: {traceback.format_exc()}")
     verdict.counts["seconds"] = round(time.perf_counter() - began, 1)
     return verdict
 

@@ -164,12 +164,13 @@ async def _grant(campaign: Campaign, desk: CreditDesk, credits_: str) -> None:
         await asyncio.sleep(0.5)
 
 
-async def killed_router(*, streams: int, keys: int, kills: int, least_s: float = 1.0, is_spent: bool = True) -> Verdict:
+async def killed_router(
+    verdict: Verdict, *, streams: int, keys: int, kills: int, least_s: float = 1.0, is_spent: bool = True
+) -> None:
     """A router on SQLite is killed so many times under streams, and begins again each time.
 
     The last one spends what is left, unless *is_spent* is False: then the file is only opened once more.
     """
-    verdict = Verdict("credit: router killed")
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="siege-")))
         campaign = Campaign(verdict, await stack.enter_async_context(upstream()), streams, keys)
@@ -200,7 +201,6 @@ async def killed_router(*, streams: int, keys: int, kills: int, least_s: float =
             store.close()
         verdict.counts["failed commits"] = (folder / "log").read_text(errors="replace").count("usage cannot be written")
         campaign.judge(config, is_spent=is_spent)
-    return verdict
 
 
 def _share(streams: int, keys: int) -> str:
@@ -221,10 +221,16 @@ async def _spend(campaign: Campaign, asking: Sequence[asyncio.Future[None]]) -> 
 
 
 async def shared(
-    *, streams: int, keys: int, routers: int = 2, dies: bool = False, outages: int = 0, least_s: float = 2.0
-) -> Verdict:
+    verdict: Verdict,
+    *,
+    streams: int,
+    keys: int,
+    routers: int = 2,
+    dies: bool = False,
+    outages: int = 0,
+    least_s: float = 2.0,
+) -> None:
     """Routers share PostgreSQL; one *dies* for good, or the database is killed and started again so many times."""
-    verdict = Verdict(f"credit: {'a router dies' if dies else 'the database is killed'}")
     async with contextlib.AsyncExitStack() as stack:
         server = PostgreSQL()
         stack.callback(server.close)
@@ -259,22 +265,21 @@ async def shared(
                 await _grant(campaign, desk, _share(streams, keys))
             await _spend(campaign, asking)
         campaign.judge(config, is_spent=True)
-    return verdict
 
 
-async def _killed_router() -> Verdict:
+async def _killed_router(verdict: Verdict) -> None:
     """200 streams of 20 keys; the router is killed ten times."""
-    return await killed_router(streams=200, keys=20, kills=10)
+    await killed_router(verdict, streams=200, keys=20, kills=10)
 
 
-async def _dead_router() -> Verdict:
+async def _dead_router(verdict: Verdict) -> None:
     """200 streams of 20 keys through two routers, of which one is killed for good."""
-    return await shared(streams=200, keys=20, dies=True)
+    await shared(verdict, streams=200, keys=20, dies=True)
 
 
-async def _dead_database() -> Verdict:
+async def _dead_database(verdict: Verdict) -> None:
     """200 streams of 20 keys through two routers; their database is killed and started again, three times."""
-    return await shared(streams=200, keys=20, outages=3)
+    await shared(verdict, streams=200, keys=20, outages=3)
 
 
 SCENARIOS: dict[str, Scenario] = {

@@ -213,21 +213,18 @@ async def _beside(running: House, name: str, make: Callable[[], _Crowd], verdict
     verdict.expect(left <= HONEST * 3, f"{name}: {left} descriptors are left")
 
 
-async def slow_clients() -> Verdict:
+async def slow_clients(verdict: Verdict) -> None:
     """1,000 of each kind, at a limit of 1,000 connections, beside 16 honest clients with connections of their own."""
-    verdict = Verdict("slow clients")
     async with _running(_FULL) as running:
         before, failed = await _honest(running.address)
         verdict.counts["before"] = _shown(before, failed)
         for name, (first, drop) in KINDS.items():
             await _beside(running, name, lambda f=first, d=drop: _Crowd(running.address, f, d), verdict, before)
         verdict.expect(not running.events("instance restarts"), "an engine was started again")
-    return verdict
 
 
-async def handshakes() -> Verdict:
+async def handshakes(verdict: Verdict) -> None:
     """The same with TLS handshakes that are never made."""
-    verdict = Verdict("handshakes")
     cert, key = _TLS / "cert.pem", _TLS / "key.pem"
     tls = ssl.create_default_context(cafile=str(cert))
     async with upstream() as source:
@@ -236,12 +233,10 @@ async def handshakes() -> Verdict:
             before, failed = await _honest(running.address, tls)
             verdict.counts["before"] = _shown(before, failed)
             await _beside(running, "silent", lambda: _Crowd(running.address, b"", b""), verdict, before, tls)
-    return verdict
 
 
-async def descriptors() -> Verdict:
+async def descriptors(verdict: Verdict) -> None:
     """256 descriptors, 400 silent connections and honest requests: the engine stays, and health is answered."""
-    verdict = Verdict("descriptors")
     under = ("sh", "-c", 'ulimit -n 256; exec "$@"', "sh")
     body = json.dumps({"model": "tiny", "max_tokens": 2, "messages": [{"role": "user", "content": "x"}]}).encode()
     request = b"POST /v1/chat/completions HTTP/1.1\r\n%sContent-Type: application/json\r\nConnection: close\r\n" % _HOST
@@ -267,7 +262,6 @@ async def descriptors() -> Verdict:
         verdict.expect(seen.is_steady, f"/health: {seen.text()}")
         verdict.expect(not verdict.counts["engine restarts"], "a healthy engine was ended")
         verdict.expect(bool(running.events("connections limited by open files")), "the log does not tell of the limit")
-    return verdict
 
 
 _NAMES: Final = (
@@ -281,9 +275,8 @@ _NAMES: Final = (
 _ORIGINS: Final = ("http://evil.example", "null", "http://localhost:1", "https://127.0.0.1", "file://", "")
 
 
-async def origins() -> Verdict:
+async def origins(verdict: Verdict) -> None:
     """Without keys: no page of another origin uses or changes anything, and the machine's own names go on."""
-    verdict = Verdict("origins")
     routes = (
         (b"GET /v1/models", b""),
         (b"GET /metrics", b""),
@@ -313,12 +306,10 @@ async def origins() -> Verdict:
             verdict.count("other origins tried")
             got = await status(b"POST /v1/chat/completions", _BODY, f"localhost:{port}", origin)
             verdict.expect(got == 403, f"POST from {origin}: {got}")
-    return verdict
 
 
-async def pipelines() -> Verdict:
+async def pipelines(verdict: Verdict) -> None:
     """Clients that send thousands of requests in one go, again and again, and read all answers or none."""
-    verdict = Verdict("pipelines")
     flood = (b"GET /health HTTP/1.1\r\n%s\r\n" % _HOST) * 5000
     ask_all = (b"POST /v1/chat/completions HTTP/1.1\r\n%sContent-Length: 2\r\n\r\n{}" % _HOST) * 2000
 
@@ -344,7 +335,6 @@ async def pipelines() -> Verdict:
         verdict.counts |= {"pulse": f"{seen.text()}, {seen.missing} missing", "grown, MiB": round(grown)}
         verdict.expect(seen.is_steady, seen.text())
         verdict.expect(grown < 256, f"memory grew by {grown:.0f} MiB")
-    return verdict
 
 
 SCENARIOS: dict[str, Scenario] = {

@@ -42,9 +42,8 @@ async def _ask(running: House, verdict: Verdict, numbers: range, *, tokens: int 
             verdict.expect(answer.status == 200, f"request {number}: {answer.status} {answer.body[:120]!r}")
 
 
-async def full_disk() -> Verdict:
+async def full_disk(verdict: Verdict) -> None:
     """No file can grow: requests go on, log lines are lost, and rows wait until there is room."""
-    verdict = Verdict("full disk")
     under = ("prlimit", f"--fsize={100_000}:unlimited", "--")
     async with _scripted_house(under) as (running, told):
         async with pulse(running) as seen:
@@ -57,12 +56,10 @@ async def full_disk() -> Verdict:
         judge_books(verdict, running, told)
         verdict.expect(bool(running.events("usage is written again")), "the log does not say that it works again")
         await judge_house(verdict, running, seen)
-    return verdict
 
 
-async def broken_logs() -> Verdict:
+async def broken_logs(verdict: Verdict) -> None:
     """A log that is full, stuck, or not there: requests go on, usage is kept, and SIGTERM ends the router."""
-    verdict = Verdict("broken logs")
     with tempfile.TemporaryDirectory() as folder:
         fifo = Path(folder) / "fifo"
         os.mkfifo(fifo)
@@ -82,12 +79,10 @@ async def broken_logs() -> Verdict:
                     verdict.expect(code == 0, f"{name}: SIGTERM ended it with {code}")
         finally:
             os.close(holder)
-    return verdict
 
 
-async def bad_database() -> Verdict:
+async def bad_database(verdict: Verdict) -> None:
     """Usage is locked by another, deleted, and replaced while requests go on: nothing that can be kept is lost."""
-    verdict = Verdict("bad database")
     async with _scripted_house() as (running, told):
         file = running.folder / "usage.db"
         async with pulse(running) as seen:
@@ -108,12 +103,10 @@ async def bad_database() -> Verdict:
         said = running.events("usage cannot be written and is kept in memory")
         verdict.expect(len(said) >= 1, "the log does not tell of the deleted file")
         await judge_house(verdict, running, seen)
-    return verdict
 
 
-async def stepping_clock() -> Verdict:
+async def stepping_clock(verdict: Verdict) -> None:
     """The clock steps by an hour and back while streams run: each is one row, with its own tokens."""
-    verdict = Verdict("stepping clock")
     async with _scripted_house() as (running, told):
         asking = [
             asyncio.ensure_future(_ask(running, verdict, range(at, at + 1), tokens=60, fault="slow")) for at in range(8)
@@ -128,12 +121,10 @@ async def stepping_clock() -> Verdict:
         times = [row["ended_at"] for row in running.usage()]
         verdict.expect(max(times) - min(times) > 86_400, "the clock did not step")
         await judge_house(verdict, running)
-    return verdict
 
 
-async def little_memory() -> Verdict:
+async def little_memory(verdict: Verdict) -> None:
     """Many large bodies at once where there is little memory: some are refused, and the router goes on."""
-    verdict = Verdict("little memory")
     server = SERVER.replace("port = 0", "port = 0\nmax_in_flight_bytes = 67_108_864")
     async with _scripted_house(server=server) as (running, _):
         await _ask(running, verdict, range(5))
@@ -153,10 +144,9 @@ async def little_memory() -> Verdict:
         await asyncio.gather(*(ask() for _ in range(24)))
         end = running.process.returncode
         if not verdict.expect(end is None, f"the router ended with {end}: {running.log()[-1000:]}"):
-            return verdict
+            return
         await _ask(running, verdict, range(100, 120))
         verdict.counts["resident MiB"] = round(running.resident_mib())
-    return verdict
 
 
 SCENARIOS: dict[str, Scenario] = {

@@ -101,9 +101,8 @@ def shapes() -> Iterator[tuple[str, bytes]]:
     yield from _BODIES.items()
 
 
-async def hostile_requests() -> Verdict:
+async def hostile_requests(verdict: Verdict) -> None:
     """Each shape in turn, some at once; all are answered, and nobody else notices."""
-    verdict = Verdict("hostile requests")
     waiting = shapes()
     async with house(SERVER + tiny()) as running:
 
@@ -116,7 +115,6 @@ async def hostile_requests() -> Verdict:
         async with pulse(running) as seen:
             await asyncio.gather(*(ask() for _ in range(_AT_ONCE)))
         await judge_house(verdict, running, seen)
-    return verdict
 
 
 def _of(path: str, document: Schema, schema: Schema) -> Iterator[tuple[str, bytes]]:
@@ -135,9 +133,8 @@ def _of(path: str, document: Schema, schema: Schema) -> Iterator[tuple[str, byte
     yield from _BODIES.items()
 
 
-async def hostile_endpoints() -> Verdict:
+async def hostile_endpoints(verdict: Verdict) -> None:
     """The same on every other endpoint that takes a body, and every route by every method."""
-    verdict = Verdict("hostile endpoints")
     async with house(config(), ready=False) as running:
         running.key = KEY
         await running.wait_ready()
@@ -164,7 +161,6 @@ async def hostile_endpoints() -> Verdict:
         async with pulse(running) as seen:
             await asyncio.gather(*(ask() for _ in range(_AT_ONCE)))
         await judge_house(verdict, running, seen)
-    return verdict
 
 
 SCENARIOS: dict[str, Scenario] = {"hostile-requests": hostile_requests, "hostile-endpoints": hostile_endpoints}

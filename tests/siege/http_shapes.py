@@ -163,9 +163,8 @@ async def _try(running: House, name: str, data: bytes, verdict: Verdict) -> None
     verdict.expect(status != [b"500"], f"{name}: {bytes(received)[-200:]!r}")
 
 
-async def http_shapes() -> Verdict:
+async def http_shapes(verdict: Verdict) -> None:
     """Each shape on a connection of its own, some at once."""
-    verdict = Verdict("http shapes")
     waiting = shapes()
     async with house(SERVER + tiny()) as running:
 
@@ -178,7 +177,6 @@ async def http_shapes() -> Verdict:
         smuggled = [line for line in running.events("request") if line["id"] == "smuggled"]
         verdict.expect(not smuggled, f"{len(smuggled)} smuggled requests were read")
         await judge_house(verdict, running, seen)
-    return verdict
 
 
 SCENARIOS: dict[str, Scenario] = {"http-shapes": http_shapes}

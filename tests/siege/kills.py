@@ -36,10 +36,11 @@ def _guardian_of(engine: psutil.Process) -> psutil.Process:
 
 
 def strike(running: House, victim: str) -> None:
-    """Kill an engine, or the guardian above it."""
+    """Kill an engine, any one where there are several, or the guardian above it."""
     with contextlib.suppress(psutil.NoSuchProcess):
         if engines := running.engines():
-            (engines[0] if victim == "engine" else _guardian_of(engines[0])).kill()
+            engine = random.choice(engines)
+            (engine if victim == "engine" else _guardian_of(engine)).kill()
 
 
 def outcome(answer: Answer) -> str:
@@ -56,9 +57,8 @@ def outcome(answer: Answer) -> str:
     return "whole"
 
 
-async def engine_kills() -> Verdict:
+async def engine_kills(verdict: Verdict) -> None:
     """Engine and guardian are killed in turn under streams; each stream ends, and the next answer comes soon."""
-    verdict = Verdict("engine kills")
     body: dict[str, Any] = HONEST | {"max_tokens": 1500, "stream": True, "logit_bias": _NO_END}
     until_s: list[float] = []
     async with house(SERVER + tiny()) as running:
@@ -79,7 +79,6 @@ async def engine_kills() -> Verdict:
         verdict.counts["slowest next answer, s"] = round(max(until_s), 1)
         verdict.counts["restarts"] = len(running.events("instance restarts"))
         await judge_house(verdict, running, seen)
-    return verdict
 
 
 async def _once(running: House, body: dict[str, Any], **headers: str) -> Answer:
@@ -87,9 +86,8 @@ async def _once(running: House, body: dict[str, Any], **headers: str) -> Answer:
         return await client.chat(body, **headers)
 
 
-async def router_kills() -> Verdict:
+async def router_kills(verdict: Verdict) -> None:
     """The router is killed under load, again and again: nothing below it stays, no row is lost or doubled."""
-    verdict = Verdict("router kills")
     with tempfile.TemporaryDirectory(prefix="siege-") as folder:
         async with upstream() as told:
             at = 0
@@ -115,7 +113,6 @@ async def router_kills() -> Verdict:
                     doubled = [name for name, number in rows.items() if number > 1]
                     verdict.expect(not doubled, f"{len(doubled)} rows are doubled")
         verdict.counts["rows"] = len(rows)
-    return verdict
 
 
 async def _until_killed(running: House, numbers: range, whole: list[int]) -> None:
@@ -130,11 +127,10 @@ async def _until_killed(running: House, numbers: range, whole: list[int]) -> Non
             whole.append(number)
 
 
-async def upstream_faults() -> Verdict:
+async def upstream_faults(verdict: Verdict) -> None:
     """An engine's server that resets, lies, cuts, or speaks no HTTP: each request has an end, the books are right."""
     from tests.siege.upstream import FAULTS
 
-    verdict = Verdict("upstream faults")
     async with upstream() as told, house(SERVER + scripted(told.port)) as running:
         async with pulse(running) as seen:
             number = 0
@@ -151,7 +147,6 @@ async def upstream_faults() -> Verdict:
             await asyncio.sleep(2)
         judge_books(verdict, running, told)
         await judge_house(verdict, running, seen)
-    return verdict
 
 
 SCENARIOS: dict[str, Scenario] = {

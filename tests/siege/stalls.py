@@ -85,15 +85,13 @@ async def _try(running: House, name: str, body: bytes, verdict: Verdict) -> None
     verdict.expect(kept < MOST_KEPT_MIB, f"{name}: {kept:.0f} MiB are kept")
 
 
-async def stalls() -> Verdict:
+async def stalls(verdict: Verdict) -> None:
     """Each heavy body alone, with the router's pulse taken meanwhile."""
-    verdict = Verdict("stalls")
     async with house(SERVER + tiny()) as running:
         async with running.client() as client:
             await client.chat(_chat())  # warm
         for name, make in BODIES.items():
             await _try(running, name, make(), verdict)
-    return verdict
 
 
 SCENARIOS: dict[str, Scenario] = {"stalls": stalls}

@@ -35,8 +35,8 @@ class Verdict:
 
 _SHOWN = 20
 
-Scenario = Callable[[], Awaitable[Verdict]]
-"""Brings up what it needs, tries it, takes it down again."""
+Scenario = Callable[[Verdict], Awaitable[None]]
+"""Brings up what it needs, tries it, takes it down again, and writes down what came of it."""
 
 
 @dataclass

@@ -80,6 +80,70 @@ async def test_a_stopped_guardian_of_a_dead_engine_does_not_hold_up_the_end(star
 
 
 @linux_only
+async def test_the_end_of_an_engine_is_known_although_its_guardian_is_stopped(start, monkeypatch):
+    """The guardian is let go on then, and tells how the engine ended."""
+    monkeypatch.setattr(module, "_GUARDIAN_SLACK_S", 0.5)
+    child = await start(SLEEPER)
+    os.kill(guardian_of(child), signal.SIGSTOP)
+    os.kill(child.pid, signal.SIGKILL)
+    async with asyncio.timeout(60):
+        report = await child.wait_closed()
+    assert (report.is_expected, report.signal) == (False, signal.SIGKILL)
+    assert not os.path.exists(os.path.dirname(child.socket_path))
+
+
+@linux_only
+async def test_a_load_whose_guardian_is_stopped_and_whose_engine_is_dead_fails_at_once(start, monkeypatch):
+    monkeypatch.setattr(module, "_GUARDIAN_SLACK_S", 0.5)
+    child = await start(SLEEPER)
+    loading = asyncio.create_task(child.wait_ready(never, timeout_s=600))
+    await asyncio.sleep(0)
+    os.kill(guardian_of(child), signal.SIGSTOP)
+    os.kill(child.pid, signal.SIGKILL)
+    async with asyncio.timeout(50):  # before it would be taken for hung
+        with pytest.raises(LoadFailed, match=r"ended by SIGKILL while loading"):
+            await loading
+
+
+DEAF_GUARDIAN = """
+import os, sys, time
+engine = os.fork()
+if not engine:
+    os.setsid()
+    os.execvp(sys.argv[3], sys.argv[3:])
+os.write(int(sys.argv[1]), b"started %d\\n" % engine)
+time.sleep(600)
+"""
+
+
+@linux_only
+async def test_a_guardian_that_never_tells_of_the_end_is_killed(start, monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "_GUARDIAN_SLACK_S", 0.2)
+    deaf = tmp_path / "deaf.py"
+    deaf.write_text(DEAF_GUARDIAN)
+    monkeypatch.setattr(module.guardian, "__file__", str(deaf))
+    child = await start(SLEEPER)
+    guardian = guardian_of(child)
+    os.kill(child.pid, signal.SIGKILL)
+    async with asyncio.timeout(60):
+        report = await child.wait_closed()
+    assert not report.is_expected
+    assert not psutil.pid_exists(guardian)
+
+
+async def test_a_guardian_that_starts_nothing_fails_the_load(monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "_GUARDIAN_SLACK_S", 0.2)
+    monkeypatch.setattr(module, "_START_S", 0.5)
+    idle = tmp_path / "idle.py"
+    idle.write_text("import time; time.sleep(600)")
+    monkeypatch.setattr(module.guardian, "__file__", str(idle))
+    with pytest.raises(LoadFailed, match=r"its guardian did not start it within 0\.5 s") as failed:
+        await Child.start("engine", python(SLEEPER))
+    assert failed.value.retryable
+    assert not [each for each in psutil.Process().children() if str(idle) in each.cmdline()]
+
+
+@linux_only
 async def test_a_load_that_does_nothing_is_taken_for_hung(start, monkeypatch):
     monkeypatch.setattr(module, "INERT_S", 0.3)
     monkeypatch.setattr(module, "_LOOK_S", 0.1)

@@ -1,7 +1,8 @@
 """A supervised engine process: its own socket folder, its log, its end.
 
 Between the router and the engine stands a guardian (see `guardian.py`) that ends the engine's whole
-group when the router is gone, even by SIGKILL.
+group when the router is gone, even by SIGKILL. It tells of the engine's end. Where the system tells of that too
+(Linux), a guardian that has been stopped is let go on then, or killed, so that the end is known all the same.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ __all__ = ["Child", "LogLine"]
 LAST_WORDS = 40  # lines kept
 _LOG_DRAIN_S = 1.0  # a process that outlived its group may hold the pipe open for ever
 _GUARDIAN_SLACK_S = 2.0
+_START_S = 60.0
+"""A guardian takes milliseconds to start an engine; one that has told nothing for so long will not."""
 INERT_S = 60.0
 """An engine that loads and does next to nothing for this long is taken for hung."""
 _LOOK_S = 5.0
@@ -62,6 +65,8 @@ class Child:
         self._log_transport: asyncio.ReadTransport | None = None
         self._watch: asyncio.Task[None] | None = None
         self._guardian_pid = 0
+        self._engine_end = -1  # a descriptor that becomes readable when the engine's own process has ended
+        self._hurrying: asyncio.Task[None] | None = None
 
     @classmethod
     async def start(
@@ -91,11 +96,14 @@ class Child:
             # Not to be cancelled inside: asyncio and uvloop then leave pipes and processes half made.
             spawning = asyncio.create_task(child._spawn(command, {**os.environ, **(env or {})}, cwd))
             await asyncio.shield(spawning)
-            problem = await child._started
-        except BaseException:
+            async with asyncio.timeout(_START_S):
+                problem = await asyncio.shield(child._started)
+        except BaseException as error:
             if spawning is not None:
                 await asyncio.wait([spawning])
             await child._abandon()
+            if isinstance(error, TimeoutError):
+                raise LoadFailed(f"{name}: its guardian did not start it within {_START_S:g} s.") from error
             raise
         if problem is not None:
             await asyncio.shield(child._report)
@@ -161,11 +169,7 @@ class Child:
         self._is_stopping = True
         with contextlib.suppress(OSError):  # the guardian is gone: it has ended, or `_watch` ends the group
             self._control.send(f"stop {grace_s}\n".encode())
-        done, _ = await asyncio.wait([self._report], timeout=grace_s + _GUARDIAN_SLACK_S)
-        if not done:
-            self._end_group()
-            self._end_guardian()  # one that is stopped would never tell
-            await asyncio.shield(self._report)
+        await self._see_to_end(grace_s + _GUARDIAN_SLACK_S)
 
     async def wait_closed(self) -> ExitReport:
         """Wait for the end, and tell how it came."""
@@ -212,6 +216,7 @@ class Child:
                 heard += data
                 self._hear_start(heard)
         await process.wait()
+        self._guardian_pid = 0
         end = heard.decode("utf-8", "replace").strip().rpartition("\n")[2]
         kind, _, value = end.partition(" ")
         if kind not in {"exited", "killed"}:  # the guardian itself was killed
@@ -231,6 +236,7 @@ class Child:
             return
         if kind == "started":
             self.pid = int(value)
+            self._watch_engine()
         self._started.set_result(None if kind == "started" else value)
 
     def _make_report(self, kind: str, value: str) -> ExitReport:
@@ -275,17 +281,48 @@ class Child:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
 
-    def _end_guardian(self) -> None:
+    def _signal_guardian(self, number: int) -> None:
         if self._guardian_pid and not self._report.done():
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self._guardian_pid, signal.SIGKILL)
+                os.kill(self._guardian_pid, number)
+
+    def _watch_engine(self) -> None:
+        """Hear of the engine's end from the system, too: a guardian that is stopped does not tell of it."""
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError):  # it has ended already, which the guardian knows
+                self._engine_end = os.pidfd_open(self.pid)
+                asyncio.get_running_loop().add_reader(self._engine_end, self._hear_end)
+
+    def _hear_end(self) -> None:
+        self._watch_engine_no_more()
+        self._hurrying = asyncio.create_task(self._hurry_guardian(), name=f"end of {self.name}")
+
+    def _watch_engine_no_more(self) -> None:
+        descriptor, self._engine_end = self._engine_end, -1
+        if descriptor >= 0:
+            asyncio.get_running_loop().remove_reader(descriptor)
+            os.close(descriptor)
+
+    async def _hurry_guardian(self) -> None:
+        done, _ = await asyncio.wait([self._report], timeout=_GUARDIAN_SLACK_S)
+        if not done:
+            await self._see_to_end(_GUARDIAN_SLACK_S)
+
+    async def _see_to_end(self, most_s: float) -> None:
+        """Wait for the end that has begun: a guardian that was stopped goes on, one that does not end it is killed."""
+        self._signal_guardian(signal.SIGCONT)
+        done, _ = await asyncio.wait([self._report], timeout=most_s)
+        if not done:
+            self._end_group()
+            self._signal_guardian(signal.SIGKILL)
+            await asyncio.shield(self._report)
 
     async def _abandon(self) -> None:
         """End what `start` has begun; closing the control socket makes the guardian end the group."""
         self._is_stopping = True
         if self._watch is not None:
             self._control.shutdown(socket.SHUT_WR)
-            await asyncio.shield(self._watch)
+            await self._see_to_end(_GUARDIAN_SLACK_S)
         else:
             await self._drain_log()
             self._close()
@@ -296,6 +333,7 @@ class Child:
             self._log_transport.close()
 
     def _close(self) -> None:
+        self._watch_engine_no_more()
         self._control.close()
         self._guardian_end.close()
         self._folder.remove()
