@@ -10,6 +10,7 @@ from enginehouse_conformance.answer import Answer
 from enginehouse_conformance.context import Context
 from enginehouse_conformance.primitives import (
     KnownToken,
+    alphabet,
     baseline,
     forced_token,
     greedy,
@@ -29,6 +30,7 @@ _REPEATS = 8
 _FIRST_WORDS = ("Answer with one letter, A or B.", "Say yes.", "Count to three.")
 _COMMON_IDS = 4096
 _MARGIN_STEPS = 9
+_EVEN, _MOST_LEAD = 60, 32
 
 
 class NaturalToken(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,3 +173,28 @@ async def a_forced_stop_string_leaves_nothing(ctx: Context) -> None:
 @check("BIAS10")
 async def each_entry_counts(ctx: Context) -> None:
     await require_order(ctx)
+
+
+@check("BIAS11")
+async def fractions_of_a_bias_count(ctx: Context) -> None:
+    ahead, behind = await alphabet(ctx, 2)
+
+    async def leads(more: float, against: float) -> bool:
+        bias = {str(ahead.id): _EVEN + more, str(behind.id): _EVEN + against}
+        text = (await ctx.ask(greedy(ctx, "Go on.", max_tokens=1, logit_bias=bias))).text
+        if text not in (ahead.text, behind.text):
+            ctx.unclear(f"the alphabet is not closed: {text!r}")
+        return text == ahead.text
+
+    if not await leads(0, 0):
+        ahead, behind = behind, ahead
+    low, high = 0, _MOST_LEAD  # the lead of the one that comes with equal biases, as far as whole numbers tell it
+    if await leads(0, high):
+        ctx.unclear(f"one of two tokens leads by more than {high} without a bias")
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if await leads(0, middle) else (low, middle)
+    # The same difference four times. Who cuts or rounds either bias takes it now for `low`, now for `low` + 1.
+    told = [await leads(more, low + more + 0.25) for more in (0, 0.25, 0.5, 0.75)]
+    what = f"the same of two tokens each time, with biases that are {low + 0.25} apart"
+    ctx.require(len(set(told)) == 1, what, [(ahead if is_ahead else behind).text for is_ahead in told])

@@ -21,6 +21,7 @@ _TRACE = re.compile(
 )
 _MAX_BODY_BYTES = 17 * 2**20
 _DEPTH = 10_000
+_MOST_MODELS = 4  # of a list that may be long, each of which may have to be loaded
 _FITTING = {
     402: (402, 429, 500, 502, 503),
     429: (429, 503),
@@ -44,6 +45,9 @@ async def _require_health(ctx: Context) -> None:
     """The next ordinary request is answered."""
     reply = await ctx.post(ctx.body(max_tokens=1))
     ctx.require(reply.status == 200, "the next request to be answered", f"status {reply.status}")
+
+
+_MOST_MODELS = 4  # of a list that may be long, each of which may have to be loaded
 
 
 @check("ERR1")
@@ -169,6 +173,11 @@ async def models_are_listed_and_usable(ctx: Context) -> None:
     chosen = ctx.url.model if ctx.url.model in ids else ids[0]
     answered = await ctx.post(ctx.body(model=chosen, max_tokens=1))
     ctx.equal(answered.status, 200, f"a request to the listed model {chosen!r} answered with status")
+    others = [name for name in ids if name != chosen]
+    for name in ctx.random.sample(others, min(len(others), _MOST_MODELS)):
+        # What a model of another kind, or one that cannot be loaded now, says to a chat is its own matter.
+        told = (await ctx.post(ctx.body(model=name, max_tokens=1))).status
+        ctx.require(told != 404, f"the listed model {name!r} to be known", f"status {told}")
 
 
 @check("ERR13")

@@ -277,6 +277,10 @@ async def tokens_of_a_call_count(ctx: Context) -> None:
     if answer.finish != "length":
         ctx.unclear(f'the call does not end with "length" (TOOL9), but with {answer.finish!r}')
     ctx.equal(answer.completion_tokens, _CALL_TOKENS, "completion_tokens of a call that the limit cut")
+    if ctx.has("streaming") and ctx.speaks("stream", "stream_options"):
+        streamed = await ctx.stream({**body, "stream_options": {"include_usage": True}})
+        if streamed.finish == "length":
+            ctx.equal(streamed.completion_tokens, _CALL_TOKENS, "completion_tokens of a streamed call, which it cut")
 
 
 @check("LEN18")

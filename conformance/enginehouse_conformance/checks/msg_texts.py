@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from enginehouse_conformance.answer import Refusal
 from enginehouse_conformance.context import Context
 from enginehouse_conformance.primitives import are_apart
 from enginehouse_conformance.registry import check
@@ -13,6 +14,7 @@ _SENTENCE = "The lighthouse keeper counts the ships that pass at night. "
 _FEW, _SOME, _MANY = 1, 4, 24
 _NEARLY = 0.9  # a sentence may be one token less where it follows another
 _REPEATS = 6
+_TURNS = 50
 _BLANKS = (("\n", "\r\n"), (" ", "\t"), (" ", "  "), ("\n", "\n\n"))
 
 
@@ -73,3 +75,25 @@ async def blanks_and_line_ends_are_read_as_they_are(ctx: Context) -> None:
     if untold and untold == unknown:
         ctx.unclear(f"the vocabulary has too few of the characters: {untold} is the same as nothing")
     ctx.require(not untold, "another prompt with each of the blanks", f"the same with {untold}")
+
+
+def _long_talk(ctx: Context, longer: int | None) -> Body:
+    """A talk of a hundred messages and one, of which that at *longer* says more."""
+    said = ["Go on." if at % 2 == 0 else "Yes." for at in range(2 * _TURNS + 1)]
+    if longer is not None:
+        said[longer] = _SENTENCE * _SOME
+    roles = ("user", "assistant")
+    messages = [{"role": roles[at % 2], "content": text} for at, text in enumerate(said)]
+    return ctx.body(messages=messages, max_tokens=1)
+
+
+@check("MSG34")
+async def a_long_talk_is_read_whole(ctx: Context) -> None:
+    plain = await ctx.attempt(_long_talk(ctx, None))
+    if isinstance(plain, Refusal):
+        ctx.require(plain.status in (400, None), "an answer, or 400", str(plain))
+        ctx.unclear(f"a talk of {2 * _TURNS + 1} messages is refused: {plain}")
+    for at in (0, 1, _TURNS):
+        longer = (await ctx.ask(_long_talk(ctx, at))).prompt_tokens
+        what = f"more than {plain.prompt_tokens} prompt_tokens where message {at} of {2 * _TURNS + 1} is longer"
+        ctx.require(longer > plain.prompt_tokens, what, longer)

@@ -6,12 +6,13 @@ from collections import Counter
 
 from enginehouse_conformance.answer import Answer, Refusal
 from enginehouse_conformance.context import Context
-from enginehouse_conformance.primitives import Baseline, endless, greedy, require_same_greedy
+from enginehouse_conformance.primitives import Baseline, alphabet, endless, greedy, require_same_greedy
 from enginehouse_conformance.registry import check
 
 _CHOICES = 3
 _TOKENS = 4
 _WARM = 1.5
+_DRAWS = 12
 
 
 def _count(ctx: Context) -> int:
@@ -99,3 +100,31 @@ async def streamed_choices_are_those_of_the_answer(ctx: Context) -> None:
     _require_all(ctx, streamed)
     texts = [[choice.text for choice in answer.choices] for answer in (told, streamed)]
     ctx.equal(texts[1], texts[0], "the texts of the streamed choices")
+
+
+@check("N10")
+async def each_choice_has_its_own_end(ctx: Context) -> None:
+    told, ends = await alphabet(ctx, 2)
+    body = ctx.body("Go on.", n=_count(ctx), temperature=ctx.hottest, max_tokens=2, stop=[ends.text])
+    can_stream = ctx.has("streaming") and ctx.speaks("stream")
+    unseen = {"answer", "stream"} if can_stream else {"answer"}
+    lead = 0  # of the token that goes on, so that choices end in both ways
+    for _ in range(_DRAWS):
+        bias = {str(told.id): 100 + min(lead, 0), str(ends.id): 100 - max(lead, 0)}
+        came: set[str | None] = set()
+        for kind in sorted(unseen):
+            asked = {**body, "logit_bias": bias}
+            answer = await (ctx.stream(asked) if kind == "stream" else ctx.ask(asked))
+            _require_all(ctx, answer)
+            for choice in answer.choices:
+                right = "length" if choice.text == 2 * told.text else "stop"
+                ctx.equal(
+                    choice.finish, right, f"finish_reason of the choice {choice.index}, {choice.text!r}, of the {kind}"
+                )
+            seen = {choice.finish for choice in answer.choices}
+            came |= seen
+            unseen -= {kind} if len(seen) == 2 else set()
+        if not unseen:
+            return
+        lead += 2 * (came == {"stop"}) - 2 * (came == {"length"})
+    ctx.unclear("choices never end in both ways at once: that each has its own end cannot be told")

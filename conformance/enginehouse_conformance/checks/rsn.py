@@ -123,6 +123,10 @@ async def reasoning_counts_as_completion(ctx: Context) -> None:
     if answer.finish != "length":
         ctx.unclear(f"the answer ends by itself within {_TOKENS} tokens: how many there are is not known")
     ctx.equal(answer.completion_tokens, _TOKENS, "completion_tokens of an answer that the limit cut")
+    if ctx.has("streaming") and ctx.speaks("stream", "stream_options"):
+        streamed = await ctx.stream({**body, "stream_options": {"include_usage": True}})
+        if streamed.finish == "length":
+            ctx.equal(streamed.completion_tokens, _TOKENS, "completion_tokens of a stream that the limit cut")
 
 
 @check("RSN8")

@@ -12,9 +12,12 @@ from enginehouse_conformance.primitives import (
     arrives_as_made,
     baseline,
     endless,
+    forced_token,
+    greedy,
     is_whole,
     never_complete,
     nonce_tool,
+    only,
     require_same_greedy,
     saying,
     whole_answer,
@@ -26,6 +29,7 @@ from enginehouse_conformance.targets.base import now_s
 _EMOJI = "👩‍👩‍👧‍👦 🏳️‍🌈 日本 é"
 _LONG_TOKENS = 1000
 _CALL_TOKENS = 128
+_FORCED_TOKENS = 300
 _STREAMS = 8
 _CONTROL_S = 2.5
 _FREE_WITHIN_S = 2.0
@@ -319,3 +323,16 @@ async def each_entry_has_its_keys(ctx: Context) -> None:
         ctx.require(not missing, "index, delta and finish_reason, be it null, in each choice of a chunk", missing)
         finish = entry["finish_reason"]
         ctx.require(finish is None or finish, "finish_reason null before the end", entry)
+
+
+@check("SSE26")
+async def a_long_stream_loses_nothing(ctx: Context) -> None:
+    token = await forced_token(ctx)
+    body = greedy(ctx, max_tokens=_FORCED_TOKENS, logit_bias=only(token))
+    text = (await ctx.stream(body)).text
+    if text != token.text * _FORCED_TOKENS and text == (await ctx.ask(body)).text:
+        ctx.unclear(f"the answer is no {_FORCED_TOKENS} tokens either (BIAS1, LEN14), but as the stream: {text!r}")
+    came, rest = text.count(token.text), text.replace(token.text, "")
+    ctx.require(
+        text == token.text * _FORCED_TOKENS, f"{token.text!r} {_FORCED_TOKENS} times", f"{came} times and {rest!r}"
+    )

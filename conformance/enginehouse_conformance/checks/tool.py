@@ -24,6 +24,7 @@ from enginehouse_conformance.verdicts import Unclear
 
 _TOKENS = 128
 _LONG = 120
+_NO_FLOAT = 2**53 + 1
 _HEATS_TO_CALL_AGAIN = (0, 0.5, 1, 2) * 8
 _MANY = 64
 _MARKERS = re.compile(
@@ -104,13 +105,11 @@ async def arguments_satisfy_the_parameters(ctx: Context) -> None:
 
 @check("TOOL5")
 async def calls_have_ids_of_their_own(ctx: Context) -> None:
-    calls: list[Call] = []
-    for _ in range(2):
-        _, _, answer = await _named_call(ctx)
-        calls += _called(ctx, answer)
+    name, _, given = nonce_tool(ctx)
+    body = ctx.body(tools=[given], tool_choice=named(name), max_tokens=_TOKENS)
+    calls = [call for _ in range(2) for call in _called(ctx, await ctx.ask(body))]
     if ctx.has("streaming") and ctx.speaks("stream"):
-        _, _, answer = await _named_call(ctx, stream=True)
-        calls += _called(ctx, answer)
+        calls += _called(ctx, await ctx.stream(body))
     ids = [call.id for call in calls]
     ctx.require(all(ids), "an id for each call", ids)
     ctx.require(len(set(ids)) == len(ids), "distinct ids", ids)
@@ -365,7 +364,9 @@ async def streamed_calls_have_indices_of_their_own(ctx: Context) -> None:
 async def arguments_keep_their_types(ctx: Context) -> None:
     number = ctx.random.randrange(1000, 9999)
     inner = object_of(flag={"type": "boolean"}, number={"type": "integer", "enum": [number]})
-    given = tool(f"t_{ctx.nonce()}", object_of(inner=inner, word={"type": "string", "enum": [str(number)]}))
+    large = _NO_FLOAT + 2 * number
+    kinds = {"word": {"type": "string", "enum": [str(number)]}, "large": {"type": "integer", "enum": [large]}}
+    given = tool(f"t_{ctx.nonce()}", object_of(inner=inner, **kinds))
     body = ctx.body(tools=[given], tool_choice=named(given["function"]["name"]), max_tokens=_TOKENS)
     has_streams = ctx.has("streaming") and ctx.speaks("stream")
     for answer in [await ctx.ask(body), *([await ctx.stream(body)] if has_streams else [])]:
@@ -373,5 +374,5 @@ async def arguments_keep_their_types(ctx: Context) -> None:
         inner_of = arguments.get("inner") if isinstance(arguments, dict) else None
         flag = inner_of.get("flag") if isinstance(inner_of, dict) else None
         ctx.require(isinstance(flag, bool), "`flag`, a boolean", arguments)
-        expected = {"inner": {"flag": flag, "number": number}, "word": str(number)}
+        expected = {"inner": {"flag": flag, "number": number}, "word": str(number), "large": large}
         ctx.equal(arguments, expected, "the arguments")
