@@ -110,6 +110,34 @@ class ScriptedInstance(Instance):
         self._closed.set_result(ExitReport(is_expected=False, reason="killed", last_words=("bye",)))
 
 
+class SleepyInstance(ScriptedInstance):
+    """One that can sleep; `nights` are errors of the next times that it is to sleep or wake."""
+
+    def __init__(self, script: Script) -> None:
+        super().__init__(script)
+        self.is_awake = True
+        self.sleeps = self.wakes = 0
+        self.nights: list[Exception] = []
+        self.on_sleep: Callable[[], None] = lambda: None
+
+    async def sleep(self) -> None:
+        assert self.is_awake
+        self.on_sleep()
+        await asyncio.sleep(0)
+        if self.nights:
+            raise self.nights.pop()
+        self.is_awake = False
+        self.sleeps += 1
+
+    async def wake(self) -> None:
+        assert not self.is_awake
+        await asyncio.sleep(0)
+        if self.nights:
+            raise self.nights.pop()
+        self.is_awake = True
+        self.wakes += 1
+
+
 class Script(Backend):
     """What loading and answering do; keeps every placement asked for, instance made and request begun."""
 

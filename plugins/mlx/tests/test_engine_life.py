@@ -27,9 +27,11 @@ from enginehouse_plugin import (
     LoadProgress,
     Measured,
     Placement,
+    Sleepable,
     Tokens,
 )
 from enginehouse_plugin.errors import EngineDied, EngineUnavailable, InvalidRequest
+from tests.weights import smollm2_hf
 
 Load = Callable[..., Awaitable[Instance]]
 Place = Callable[..., Placement]
@@ -145,6 +147,30 @@ async def test_fifty_streams_that_are_left_harm_nobody(model: Instance) -> None:
 
 
 @on_the_loop
+async def test_one_that_sleeps_gives_its_weights_back_and_is_the_same_when_it_wakes(load: Load) -> None:
+    weights = smollm2_hf()
+    weights_bytes = (weights / "model.safetensors").stat().st_size
+    instance = await load(weights, 512)
+    assert isinstance(instance, Sleepable)
+    greedy: dict[str, Any] = {"max_tokens": 12, "temperature": 0.0, "logit_bias": {2: -100.0}}
+    before = await ask(instance, **greedy)
+    awake_bytes = process_of(instance).memory_info().rss
+    for _ in range(2):
+        await instance.sleep()
+        asleep_bytes = process_of(instance).memory_info().rss
+        assert awake_bytes - asleep_bytes > 0.8 * weights_bytes
+        with pytest.raises(EngineUnavailable, match="sleeps"):
+            await ask(instance, **greedy)
+        await instance.wake()
+        assert process_of(instance).memory_info().rss - asleep_bytes > 0.8 * weights_bytes
+        after = await ask(instance, **greedy)
+        assert (after.text, after.reason) == (before.text, before.reason)
+    await instance.sleep()
+    await instance.unload()
+    assert (await instance.wait_closed()).is_expected
+
+
+@on_the_loop
 async def test_the_load_is_the_engines_own(model: Instance) -> None:
     assert isinstance(model, Measured)
     idle = await model.measure()
@@ -234,7 +260,7 @@ class FaultyWorker(MlxWorker):
     '''The first step of two sequences fails.'''
     async def load(self, *arguments):
         instance = await super().load(*arguments)
-        model = instance._model.model
+        model = instance._owner._model.model
         faults = [RuntimeError("[malloc] Unable to allocate 12 bytes.")]
         class Faulty(type(model)):
             def __call__(self, inputs, *others, **named):

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from enginehouse_mlx.engine.instance import MlxInstance
-from enginehouse_mlx.engine.owner import Figures
+from enginehouse_mlx.engine.settings import Figures
 
 
 class Threads:

@@ -85,10 +85,13 @@ class Limit(msgspec.Struct, frozen=True):
 
 
 class Guest(msgspec.Struct, frozen=True):
-    """An instance that could give way, and what it is worth to keep it."""
+    """An instance that could give way, and what it is worth to keep it. `asleep` is what it would still hold of each
+    device if it did so by sleeping; None: it has to end.
+    """
 
     instance: str
     value: float
+    asleep: Mapping[str, int] | None = None
 
 
 def worth(*, idle_s: float, load_s: float, uses: float) -> float:
@@ -183,9 +186,15 @@ def give_way(
         if guest.instance in held and any(held[guest.instance].on(device) for device in short)
     ]
     leaving: list[str] = []
+    asleep = {
+        guest.instance: Holding(instance=guest.instance, measured=guest.asleep)
+        for guest in guests
+        if guest.asleep is not None
+    }
 
     def fits_without(names: Sequence[str]) -> bool:
-        return not lacking(needed, bounds, [one for one in holdings if one.instance not in names])
+        left = [asleep.get(one.instance) if one.instance in names else one for one in holdings]
+        return not lacking(needed, bounds, [one for one in left if one is not None])
 
     for guest in useful:
         leaving.append(guest.instance)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from enginehouse.certificates import Standing
-from enginehouse_plugin import BackendType, Candidate, Capabilities, Instance, LoadProgress
+from enginehouse_plugin import BackendType, Candidate, Capabilities, Instance, LoadProgress, Sleepable
 from enginehouse_plugin.errors import EnginehouseError
 
 from .breaker import Breaker
@@ -53,7 +53,7 @@ class Face:
     _failures: Failures
     _load_began_at: float
     _task: asyncio.Task[None] | None
-    _set: Callable[[State, str], None]
+    note: Callable[[State, str], None]
     _let_go: Callable[[EnginehouseError], None]
 
     def __repr__(self) -> str:
@@ -130,10 +130,17 @@ class Face:
         """About how many seconds a load takes from now on: by the last one, else by how far this one is."""
         since_s = time.monotonic() - self._load_began_at if self.state == "loading" else 0.0
         fraction = self.progress.fraction if self.progress and self.state == "loading" else None
-        left_s = self.residence.load_s - since_s
-        if not self.residence.load_s and fraction:
+        left_s = self.residence.start_s - since_s
+        if not self.residence.start_s and fraction:
             left_s = since_s / fraction - since_s
         return max(RETRY_AFTER_S, left_s)
+
+    def begin_load(self, what: str) -> None:
+        """Note that it loads, or wakes, from now on: *what* it does."""
+        self.note("loading", what)
+        self.gate.hold_deadlines()
+        self.progress = None
+        self._load_began_at = time.monotonic()
 
     # ---- ordered ----
 
@@ -146,23 +153,28 @@ class Face:
         self.stay()
         self.wake()
 
-    def vacate(self, reason: str) -> None:
+    def vacate(self, reason: str, *, may_sleep: bool = False) -> None:
         """See `Tenant.vacate`."""
-        self.residence.leave(reason)
+        self.residence.leave(reason, may_sleep=may_sleep)
         if self.instance is not None:
-            self._set("draining", reason)
+            self.note("draining", reason)
 
     def stay(self) -> None:
         """See `Tenant.stay`."""
         stay = self.residence
         if stay.leaving is not None and not stay.is_sent and stay.stay() and self.instance is not None:
-            self._set("ready", "it stays")
+            self.note("ready", "it stays")
             self.gate.open(self.instance.capabilities.max_concurrent_requests)
+
+    def asleep(self) -> Mapping[str, int] | None:
+        """See `Tenant.asleep`."""
+        can_sleep = not self.residence.is_asleep and isinstance(self.instance, Sleepable)
+        return self.residence.asleep_bytes if can_sleep else None
 
     async def weigh(self) -> Weight | None:
         """See `Tenant.weigh`."""
         instance = self.instance
-        return None if instance is None else await weighed(instance, self.planned)
+        return None if instance is None else await weighed(instance, self.planned, is_asleep=self.state == "asleep")
 
     async def unload(self, drain_s: float | None = 0.0, reason: str = "its owner unloaded it") -> None:
         """Give the memory back, once what runs has finished or is cut after *drain_s* seconds (None: never); a request
@@ -211,4 +223,4 @@ class Face:
             self._task.cancel()
             await asyncio.wait([self._task])
         self.gate.fail(InstanceUnavailable(self.model, reason=reason, retry_after_s=HELD_S))
-        self._set("unloaded", reason)
+        self.note("unloaded", reason)

@@ -1,10 +1,11 @@
 """One instance of a model: loaded, watched, started again, and ended.
 
     unloaded ─▶ loading ─▶ ready ─▶ draining ─▶ closed
-        ▲        │  ▲        │          │
-        │        ▼  │        │ it ended unasked
-        │       failed ◀─────┘          │
-        └───────────────────────────────┘ it gives its memory back (residence)
+        ▲        │  ▲ ▲      │          │ │
+        │        ▼  │ │      │ it ended unasked
+        │       failed ◀─────┘          │ │
+        │             └────── asleep ◀──┘ │ it gives most of its memory back (slumber)
+        └─────────────────────────────────┘ all of it (residence)
 
 One task per instance goes this way; requests only wait at the instance's gate. So first requests share one
 load, and a request that is cancelled cancels no load.
@@ -22,15 +23,7 @@ from typing import Any
 from enginehouse.certificates import NO_STANDING, Certificates, Standing, explained, usable
 from enginehouse.config import ModelConfig, Trust
 from enginehouse.telemetry import get_logger
-from enginehouse_plugin import (
-    Capabilities,
-    GenerationRequest,
-    Instance,
-    InstanceChange,
-    LoadProgress,
-    Placement,
-    Run,
-)
+from enginehouse_plugin import Capabilities, GenerationRequest, Instance, InstanceChange, LoadProgress, Placement, Run
 from enginehouse_plugin.errors import (
     EngineDied,
     EnginehouseError,
@@ -52,6 +45,7 @@ from .plan import InstancePlan
 from .planner import AnyPlanner
 from .residence import Residence
 from .restart import Failures, RestartPolicy
+from .slumber import in_turns
 from .snapshot import State
 from .sources import Fetch, fetch_in_thread
 from .standing import assess_again, standing_of
@@ -177,10 +171,12 @@ class HostedInstance(Face):
         return self._task is not None and not self._task.done()
 
     def wake(self) -> None:
-        """Begin to load, unless that is under way or done, or its owner has taken it out."""
+        """Begin to load, or to wake, unless that is under way or done, or its owner has taken it out."""
+        if self.residence.is_asleep and not self.residence.is_held:
+            self.residence.rouse()
         if not self._is_at_work and not self.residence.is_held and not self._is_closing:
             self.gate.hold_deadlines()
-            self._set("loading", "asked for")
+            self.note("loading", "asked for")
             self._task = asyncio.create_task(self._run(), name=f"instance {self.id}")
 
     def stop_admitting(self) -> None:
@@ -195,7 +191,7 @@ class HostedInstance(Face):
             return
         self.stop_admitting()
         if self.state == "ready" and drain_s > 0:
-            self._set("draining", reason)
+            self.note("draining", reason)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(drain_s):
                     await self.gate.wait_idle()
@@ -205,14 +201,14 @@ class HostedInstance(Face):
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        self._set("closed", reason)
+        self.note("closed", reason)
 
     async def _run(self) -> None:
         while True:
             try:
                 instance, placement = await self._load()
             except NoRoom as error:
-                self._set("unloaded", error.message)
+                self.note("unloaded", error.message)
                 self.gate.fail(InstanceUnavailable(self.model, reason=error.message, retry_after_s=RETRY_AFTER_S))
                 return
             except EnginehouseError as error:
@@ -227,7 +223,7 @@ class HostedInstance(Face):
             has_left = False
             try:
                 async with self._assessing(instance, placement):
-                    reason, has_ended = await self._serve(instance)
+                    reason, has_ended = await in_turns(self, instance)
                 has_left = self.residence.leaving is not None
                 if not self._is_closing and not has_left:
                     self._lose(reason, has_ended=has_ended)
@@ -244,7 +240,7 @@ class HostedInstance(Face):
             if self._is_closing:
                 return
             if has_left:
-                self._set("unloaded", reason)
+                self.note("unloaded", reason)
                 if (self.gate.waiting or self.residence.is_wanted_back) and not self.residence.is_held:
                     continue  # those that came while it left
                 return
@@ -272,10 +268,7 @@ class HostedInstance(Face):
             holder.lost(error)
 
     async def _load(self) -> tuple[Instance, Placement]:
-        self._set("loading", "weights and engine")
-        self.gate.hold_deadlines()
-        self.progress = None
-        self._load_began_at = time.monotonic()
+        self.begin_load("weights and engine")
         try:
             return await self._loader.load(self._note_progress)
         except BaseException:
@@ -314,17 +307,18 @@ class HostedInstance(Face):
         self.capabilities = usable(declared, self.standing or NO_STANDING) if self.trust == "proven" else declared
         return self.capabilities
 
-    async def _serve(self, instance: Instance) -> tuple[str, bool]:
+    async def serve(self, instance: Instance) -> tuple[str, bool]:
         """Let requests in until the instance has ended, or must be; returns why, and whether it has ended itself."""
         self.instance = instance
         self._doubt.clear()
         self._died.clear()
         load_s = time.monotonic() - self._load_began_at
+        how = "woken" if self.residence.is_asleep else "loaded"
         self.residence.begin(load_s)
         self.breaker.reset()
         if self.planned.devices:
             self.keeper.look_soon()
-        self._set("ready", f"loaded in {load_s:.1f} s")
+        self.note("ready", f"{how} in {load_s:.1f} s")
         self.gate.open(instance.capabilities.max_concurrent_requests)
         since = time.monotonic()
         closed = asyncio.ensure_future(instance.wait_closed())
@@ -342,7 +336,7 @@ class HostedInstance(Face):
                 if hung.done():
                     return hung.result(), False
                 if leaves.done():
-                    self._set("draining", leaves.result())
+                    self.note("draining", leaves.result())
                     return leaves.result(), False
                 self._doubt.clear()
                 if problem := await self.liveness.check(instance, closed):
@@ -357,7 +351,7 @@ class HostedInstance(Face):
             self._failures.served(time.monotonic() - since)
 
     def _note_failure(self, reason: str) -> None:
-        self._set("failed", reason)
+        self.note("failed", reason)
         self.gate.start_deadlines()
         self.gate.strand()
 
@@ -378,7 +372,8 @@ class HostedInstance(Face):
             log.info("instance loading", instance=self.id, stage=progress.stage, fraction=progress.fraction)
         self.progress = progress
 
-    def _set(self, state: State, reason: str) -> None:
+    def note(self, state: State, reason: str) -> None:
+        """Be in *state* from now on, because of *reason*."""
         before, self.state, self.reason = self.state, state, reason
         self._loader.note_speed(self.pace.tokens_s)
         if before == state:

@@ -70,8 +70,12 @@ class Tenant(Protocol):
         """Measure what it takes; None where nobody can tell."""
         ...
 
-    def vacate(self, reason: str) -> None:
-        """Let nobody in any more, and give the memory back once nothing runs."""
+    def vacate(self, reason: str, *, may_sleep: bool = False) -> None:
+        """Let nobody in any more, and give the memory back once nothing runs: by sleeping, if it *may* and can."""
+
+    def asleep(self) -> Mapping[str, int] | None:
+        """What it would hold of each device if it slept, as far as that is known; None: it cannot, or does."""
+        ...
 
     def stay(self) -> None:
         """Take `vacate` back, if it is in time."""
@@ -86,6 +90,8 @@ class Claim:
         self.devices = frozenset((*devices, *self.needed))
         self.granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.leaving: set[str] = set()
+        self.has_swapped = False
+        self.before: Holding | None = None  # what it holds while it sleeps
         self.reason = ""
 
 
@@ -140,6 +146,8 @@ class Keeper:
     async def room(self, tenant: Tenant, needed: Mapping[str, int], devices: Sequence[str]) -> AsyncIterator[None]:
         """Hold *needed* bytes for *tenant*, which loads on *devices* in this block; kept until `release` if it does.
 
+        One that sleeps keeps what it holds if it fails.
+
         Raises:
             LoadFailed: it could never fit.
             NoRoom: nobody waits for it, and there is no room beside the others.
@@ -159,10 +167,21 @@ class Keeper:
             yield
         except BaseException:
             self._loading.pop(tenant.id, None)
-            self.release(tenant)
+            self._give_back(claim)
             raise
         # Nothing may be awaited from here on: what was made would be lost.
         self._loading.pop(tenant.id, None)
+        self._settle()
+
+    async def slept(self, tenant: Tenant) -> None:
+        """Have *tenant*, which sleeps, hold no more than it is found to take; where nobody can tell, nothing."""
+        found = await tenant.weigh() or Weight({}, {})
+        if tenant.id in self._holdings:
+            held = Holding(instance=tenant.id, measured=found.n_bytes, private=found.private)
+            self._holdings[tenant.id] = held
+            tenant.residence.asleep_bytes = found.n_bytes
+        for claim in self._claims:
+            claim.leaving.discard(tenant.id)
         self._settle()
 
     def look_soon(self) -> None:
@@ -209,8 +228,10 @@ class Keeper:
         self._others = others_on(self.devices, used, ours)
 
     async def _weigh(self, tenant: Tenant) -> None:
+        before = self._holdings.get(tenant.id)
         found = await tenant.weigh()
-        if found is not None and (held := self._holdings.get(tenant.id)) is not None:
+        held = self._holdings.get(tenant.id)
+        if found is not None and held is not None and held is before:  # else it has woken meanwhile, or the like
             held = msgspec.structs.replace(held, measured=found.n_bytes, private=found.private)
             self._holdings[tenant.id] = held
 
@@ -245,7 +266,7 @@ class Keeper:
             claim.reason = f"waits until {' and '.join(loading)} has loaded"
             return
         bounds = limits(self.devices, self.config, self._others)
-        missing = lacking(claim.needed, bounds, self.holdings)
+        missing = lacking(claim.needed, bounds, self._beside(claim))
         if not missing:
             self._grant(claim)
             return
@@ -267,6 +288,7 @@ class Keeper:
 
     def _grant(self, claim: Claim) -> None:
         tenant = claim.tenant
+        claim.before = self._holdings.get(tenant.id)
         self._holdings[tenant.id] = Holding(instance=tenant.id, estimated=claim.needed)
         self._tenants[tenant.id] = tenant
         self._loading[tenant.id] = claim.devices
@@ -276,21 +298,24 @@ class Keeper:
         """Have others leave for *claim*, if they may; returns what is done about it, in words."""
         now = asyncio.get_running_loop().time()
         pause_s = max((self._pause_s(device, now) for device in claim.devices), default=0.0)
-        if pause_s > 0:
+        if pause_s > 0 and not claim.has_swapped:  # those whose sleep was not enough end in the same swap
             return f"the next swap is due in {pause_s:.0f} s"
         movable = [
             tenant
             for name, tenant in self._tenants.items()
             if name not in self._loading and not tenant.residence.is_pinned and tenant.residence.leaving is None
+            if tenant is not claim.tenant
         ]
-        idle = [tenant for tenant in movable if not tenant.residence.is_in_use]
+        idle = [tenant for tenant in movable if tenant.residence.is_asleep or not tenant.residence.is_in_use]
         had_turn = [tenant for tenant in movable if self._turn_left_s(tenant, now) <= 0]
         for guests in (idle, [*idle, *(tenant for tenant in had_turn if tenant not in idle)]):
-            chosen = give_way(claim.needed, bounds, self.holdings, [self._guest(one, now) for one in guests])
-            if chosen is not None:
-                self._evict(claim, chosen, now)
-                return f"{' and '.join(chosen)} gives way"
-        busy = [tenant for tenant in movable if tenant.residence.is_in_use]
+            for may_sleep in (True, False):
+                weighed = [self._guest(one, now, may_sleep=may_sleep) for one in guests]
+                chosen = give_way(claim.needed, bounds, self._beside(claim), weighed)
+                if chosen is not None:
+                    self._evict(claim, chosen, now, may_sleep=may_sleep)
+                    return f"{' and '.join(chosen)} gives way"
+        busy = [tenant for tenant in movable if tenant not in idle]
         left = min((self._turn_left_s(tenant, now) for tenant in busy), default=None)
         if left is None:
             return "all that is loaded there is pinned, or belongs to others"
@@ -298,14 +323,16 @@ class Keeper:
             f"{', '.join(tenant.id for tenant in busy)} is in use, and keeps its place for {max(0.0, left):.0f} s more"
         )
 
-    def _evict(self, claim: Claim, chosen: Iterable[str], now: float) -> None:
-        self.swaps += 1
-        for device in claim.devices:
-            self._swapped_at[device] = now
+    def _evict(self, claim: Claim, chosen: Iterable[str], now: float, *, may_sleep: bool) -> None:
+        if not claim.has_swapped:
+            self.swaps += 1
+            for device in claim.devices:
+                self._swapped_at[device] = now
+        claim.has_swapped = True
         claim.leaving = set(chosen)
         for name in sorted(claim.leaving):
             log.info("instance gives way", instance=name, to=claim.tenant.id)
-            self._tenants[name].vacate(f"gives way to {claim.tenant.id}")
+            self._tenants[name].vacate(f"gives way to {claim.tenant.id}", may_sleep=may_sleep)
 
     def _pause_s(self, device: str, now: float) -> float:
         swapped_at = self._swapped_at.get(device)
@@ -315,9 +342,15 @@ class Keeper:
         ready_at = tenant.residence.ready_at
         return self.config.turn_s if ready_at is None else ready_at + self.config.turn_s - now
 
-    def _guest(self, tenant: Tenant, now: float) -> Guest:
+    def _beside(self, claim: Claim) -> list[Holding]:
+        """What others hold: one that wakes takes the place that it has."""
+        return [held for held in self.holdings if held.instance != claim.tenant.id]
+
+    def _guest(self, tenant: Tenant, now: float, *, may_sleep: bool) -> Guest:
         stay = tenant.residence
-        return Guest(tenant.id, worth(idle_s=stay.idle_s(now), load_s=stay.load_s, uses=stay.uses(now)))
+        asleep = tenant.asleep() if may_sleep else None
+        load_s = stay.load_s if asleep is None else stay.wake_s
+        return Guest(tenant.id, worth(idle_s=stay.idle_s(now), load_s=load_s, uses=stay.uses(now)), asleep)
 
     def _withdraw(self, claim: Claim) -> None:
         """Forget *claim*, and let those stay that were to leave for it."""
@@ -328,5 +361,13 @@ class Keeper:
                 tenant.stay()
         if claim.granted.done() and not claim.granted.cancelled() and claim.granted.exception() is None:
             self._loading.pop(claim.tenant.id, None)
-            self.release(claim.tenant)
+            self._give_back(claim)
         self._settle()
+
+    def _give_back(self, claim: Claim) -> None:
+        """Have the tenant of *claim*, which was granted, hold what it held before."""
+        if claim.before is None:
+            self.release(claim.tenant)
+        else:
+            self._holdings[claim.tenant.id] = claim.before
+            self._settle()

@@ -112,14 +112,14 @@ class Loader:
             raise LoadFailed(f"the backend '{name}' broke: {type(error).__name__}: {error}", retryable=False) from error
 
 
-async def weighed(instance: Instance, planned: InstancePlan) -> Weight | None:
+async def weighed(instance: Instance, planned: InstancePlan, *, is_asleep: bool = False) -> Weight | None:
     """What *instance*, loaded as *planned*, takes of memory; None where nobody can tell.
 
     Of an engine on a GPU the pages of files do not count: it has read them into the GPU. What an engine takes of
-    Apple's GPU is not told by the system, so that its estimate stays.
+    Apple's GPU is not told by the system, so that its estimate stays; one that *is asleep* holds nothing of it.
     """
     kinds = {device.kind for device in planned.devices}
-    if not isinstance(instance, Resident) or not kinds or "apple" in kinds:
+    if not isinstance(instance, Resident) or not kinds or ("apple" in kinds and not is_asleep):
         return None
     try:
         pids = tuple(instance.process_ids)

@@ -128,7 +128,7 @@ class Model:
         """
         ready = next((hosted for hosted in self.instances if hosted.id == instance), None)
         for hosted in self.instances:
-            if ready and hosted.state == "unloaded" and hosted.planned.placement is ready.planned.placement:
+            if ready and hosted.state in ("unloaded", "asleep") and hosted.planned.placement is ready.planned.placement:
                 hosted.wake()
 
     def nowhere(self) -> InstanceUnavailable:

@@ -16,7 +16,7 @@ from .budget import DeviceBudget, Holding
 from .defaults import OWN_PROFILE, Decided, decide
 from .plan import InstancePlan, Rejected
 
-State = Literal["unloaded", "loading", "ready", "failed", "draining", "closed"]
+State = Literal["unloaded", "loading", "ready", "asleep", "failed", "draining", "closed"]
 ModelState = State | Literal["unplaced"]
 FleetState = Literal["ready", "starting", "unplaced", "draining"]
 
@@ -149,7 +149,7 @@ class FleetSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         if not placed:
             return "unplaced"
         awaited = [model.state for model in placed if model.config.load == "start"]
-        return "ready" if all(state in ("ready", "unloaded") for state in awaited) else "starting"
+        return "ready" if all(state in ("ready", "unloaded", "asleep") for state in awaited) else "starting"
 
     @property
     def instances(self) -> Iterator[InstanceSnapshot]:

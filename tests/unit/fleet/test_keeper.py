@@ -6,10 +6,11 @@ import asyncio
 
 import msgspec
 import pytest
-from tests.unit.conftest import CPU, Guest
+from tests.unit.conftest import CPU, Guest, SleepyInstance
 
 from enginehouse.config import BudgetConfig
 from enginehouse.fleet import InstanceUnavailable, ModelLoading
+from enginehouse.fleet.keeper import Weight
 from enginehouse_plugin import Fit
 
 GIB = 1 << 30
@@ -206,3 +207,110 @@ async def test_a_load_that_fails_holds_nothing(house, town):
     await house.until("loading", one["a"])
     await house.until("failed", one["a"])
     assert budget(house).reserved_bytes == 0
+
+
+@pytest.fixture
+def sleepy(house, town):
+    """`sleepy(1, a=5, b=5)`: a town whose engines can sleep, and then hold so many GiB."""
+
+    def build(held_gib: float, budget: dict | None = None, models: dict | None = None, **gib: float):
+        house.script.makes = SleepyInstance
+        one = town(budget, models, **gib)
+        for hosted in one.values():
+            held = {"cpu": int(held_gib * GIB)}
+
+            async def weigh(hosted=hosted, held=held):
+                return Weight(held, held) if hosted.state == "asleep" else None
+
+            hosted.weigh = weigh
+        return one
+
+    return build
+
+
+async def test_one_that_can_sleep_gives_way_by_that_and_wakes_when_it_is_asked(house, sleepy):
+    one = sleepy(1, a=5, b=5)
+    await use(one["a"])
+    await use(one["b"])
+    assert (one["a"].state, one["a"].reason) == ("asleep", "gives way to b#0")
+    assert budget(house).reserved_bytes == 6 * GIB, "it still holds what it was found to"
+    assert house.fleet.snapshot().state == "ready"
+    await use(one["a"])
+    assert one["b"].state == "asleep"
+    assert [instance.wakes for instance in house.script.instances] == [1, 0]
+    assert one["a"].reason.startswith("woken in")
+    assert house.fleet.keeper.swaps == 2
+
+
+async def test_one_whose_sleep_is_not_enough_ends_in_the_same_swap(house, sleepy):
+    one = sleepy(4, {"swaps_per_minute": 1.0}, a=5, b=6)
+    await use(one["a"])
+    await use(one["b"])
+    assert one["a"].state == "unloaded"
+    assert (house.script.instances[0].sleeps, house.script.instances[0].unloads) == (1, 1)
+    assert house.fleet.keeper.swaps == 1
+    assert budget(house).reserved_bytes == 6 * GIB
+
+
+async def test_those_known_to_hold_too_much_asleep_end_at_once(house, sleepy):
+    one = sleepy(4, a=5, b=6)
+    for name in "aba":
+        await use(one[name])
+    await use(one["b"])
+    assert [instance.sleeps for instance in house.script.instances] == [1, 1, 0, 0]
+
+
+async def test_who_sleeps_ends_where_its_little_is_needed_though_somebody_waits_for_it(house, sleepy, eventually):
+    one = sleepy(1, {"turn_s": 0.0}, a=5, b=5, c=8)
+    await use(one["a"])
+    assert await ask(one["b"]).slot == 1
+    assert one["a"].state == "asleep"
+    third = ask(one["c"])
+    await eventually(lambda: house.fleet.keeper.waiting == 1)
+    first = ask(one["a"])
+    await eventually(lambda: one["a"].state == "loading")
+    one["b"].gate.leave(1)
+    assert await asyncio.wait_for(third.slot, 10) == 1
+    assert budget(house).reserved_bytes == 8 * GIB
+    one["c"].gate.leave(1)
+    assert await asyncio.wait_for(first.slot, 10) == 1
+    one["a"].gate.leave(1)
+
+
+async def test_one_that_sleeps_ends_when_it_has_been_unused_for_as_long_as_it_is_kept(house, sleepy):
+    one = sleepy(1, models={"a": {"keep_alive_s": 0.2}}, a=5, b=5)
+    await use(one["a"])
+    await use(one["b"])
+    assert one["a"].state == "asleep"
+    await house.until("unloaded", one["a"])
+    assert one["a"].reason == "unused for 0.2 s"
+    assert budget(house).reserved_bytes == 5 * GIB
+
+
+async def test_an_engine_that_does_not_wake_or_dies_asleep_is_loaded_again(house, sleepy):
+    one = sleepy(1, a=5, b=5)
+    await use(one["a"])
+    await use(one["b"])
+    house.script.instances[0].nights.append(RuntimeError("too tired"))
+    await use(one["a"])
+    assert (house.script.instances[0].unloads, len(house.script.instances)) == (1, 3)
+    await house.until("asleep", one["b"])
+    house.script.instances[1].crash()
+    await house.until("unloaded", one["b"])
+    assert "it ended while it slept" in one["b"].reason
+    assert one["b"].restarts == 0
+    await use(one["b"])
+
+
+async def test_an_owners_order_ends_one_that_sleeps_and_another_wakes_it(house, sleepy):
+    one = sleepy(1, a=5, b=5)
+    await use(one["a"])
+    await use(one["b"])
+    await one["b"].unload()
+    one["a"].load()
+    await house.until("ready", one["a"])
+    assert house.script.instances[0].wakes == 1
+    await use(one["b"])
+    await one["a"].unload()
+    assert (one["a"].state, house.script.instances[0].unloads) == ("unloaded", 1)
+    assert budget(house).reserved_bytes == 5 * GIB

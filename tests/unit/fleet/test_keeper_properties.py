@@ -1,5 +1,5 @@
-"""Whatever is asked for, loaded, unloaded, pinned, taken out or dies: no byte leaks, nothing in use leaves, nobody is
-forgotten, nothing ends twice, and no slot is lost.
+"""Whatever is asked for, loaded, unloaded, put to sleep, woken, pinned, taken out or dies: no byte leaks, nothing in
+use leaves, nobody is forgotten, nothing ends twice, and no slot is lost.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import random
 
 import msgspec
 import pytest
-from tests.unit.conftest import Guest, House, ScriptedInstance
+from tests.unit.conftest import Guest, House, ScriptedInstance, SleepyInstance
 
 from enginehouse.config import BudgetConfig
+from enginehouse.fleet.keeper import Weight
 from enginehouse_plugin import Device, Fit
-from enginehouse_plugin.errors import LoadFailed
+from enginehouse_plugin.errors import EngineFailure, LoadFailed
 
 GIB = 1 << 30
 DEVICES = (
@@ -22,8 +23,13 @@ DEVICES = (
     Device(id="cpu", kind="cpu", name="CPU", memory_bytes=8 * GIB),
 )
 NEEDS = {"a": {"cpu": 3}, "b": {"cpu": 3, "apple": 1}, "c": {"apple": 4}, "d": {"apple": 2}, "e": {"cpu": 1}}
-KINDS = ("ask", "leave", "withdraw", "unload", "load", "pin", "unpin", "drain", "crash", "fail", "forgive", "turn")
-WEIGHTS = (10, 10, 3, 2, 3, 1, 2, 1, 2, 1, 1, 4)
+SLEEPY = {"a": {"cpu": 1}, "c": {"cpu": 1}, "d": {}}
+"""Models whose engine can sleep, and what it holds then."""
+KINDS = (
+    "ask", "leave", "withdraw", "unload", "load", "pin", "unpin", "drain", "crash", "fail", "forgive", "turn",
+    "nap", "bad night",
+)  # fmt: skip
+WEIGHTS = (10, 10, 3, 2, 3, 1, 2, 1, 2, 1, 1, 4, 4, 1)
 
 
 class Town:
@@ -44,10 +50,13 @@ class Town:
         self.wrong: list[str] = []
         self.loads = 0
         load = self.house.script.load
+        for hosted in self.hosts.values():
+            self.weigh_asleep(hosted)
 
         async def loading(placement, devices, progress):
             self.loads += 1
             await asyncio.sleep(self.rng.choice((0, 0, 0.002)))
+            self.house.script.makes = SleepyInstance if placement.model in SLEEPY else ScriptedInstance
             instance = await load(placement, devices, progress)
             self.watch(placement.model, instance)
             return instance
@@ -56,6 +65,13 @@ class Town:
 
     async def fit(self, placement, devices):
         return Fit(footprint_bytes={name: gib * GIB for name, gib in NEEDS[placement.model].items()})
+
+    def weigh_asleep(self, hosted) -> None:
+        async def weigh():
+            held = {name: gib * GIB for name, gib in SLEEPY.get(hosted.model, {}).items()}
+            return Weight(held, held) if hosted.state == "asleep" else None
+
+        hosted.weigh = weigh
 
     def watch(self, model: str, instance: ScriptedInstance) -> None:
         self.made[instance] = model
@@ -71,6 +87,8 @@ class Town:
             await unload()
 
         instance.unload = unloading
+        if isinstance(instance, SleepyInstance):
+            instance.on_sleep = lambda: self.wrong.extend(f"{model} slept in use" for _ in self.running(model))
 
     def running(self, model: str) -> list[Guest]:
         return [
@@ -112,6 +130,14 @@ class Town:
                 hosted.forgive()
             case "fail":
                 self.house.script.load_errors.append(LoadFailed("bad weather"))
+            case "nap":  # as for another that needs the room
+                for other in self.hosts.values():
+                    stay = other.residence
+                    if other.model in SLEEPY and stay.ready_at is not None and stay.leaving is None:
+                        other.vacate("somebody needs its room", may_sleep=True)
+            case "bad night":
+                if isinstance(hosted.instance, SleepyInstance):
+                    hosted.instance.nights.append(EngineFailure("bad dreams"))
             case "crash":
                 instance = hosted.instance
                 if isinstance(instance, ScriptedInstance) and not instance._closed.done():
@@ -137,6 +163,10 @@ class Town:
         assert len(alive) == len(set(alive)), "two engines of one instance"
         assert set(alive) <= {holding.instance for holding in holdings}, "an engine lives that holds nothing"
         assert all(instance.unloads <= 1 for instance in self.made), "unloaded twice"
+        for hosted in self.hosts.values():
+            assert hosted.state != "asleep" or not hosted.gate.running, "asleep in use"
+            if isinstance(hosted.instance, SleepyInstance) and hosted.state == "ready":
+                assert hosted.instance.is_awake, "ready while it sleeps"
 
     async def turn(self) -> None:
         await asyncio.sleep(self.rng.choice((0, 0, 0.001, 0.003)))
@@ -188,3 +218,6 @@ async def test_a_thousand_events(logs):
     town = await play(1234, 1000)
     assert town.loads > 50
     assert town.fleet.keeper.swaps >= 5
+    sleepy = [instance for instance in town.made if isinstance(instance, SleepyInstance)]
+    assert sum(instance.sleeps for instance in sleepy) >= 10
+    assert sum(instance.wakes for instance in sleepy) >= 5

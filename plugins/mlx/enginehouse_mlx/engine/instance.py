@@ -32,9 +32,10 @@ from enginehouse_plugin.errors import EngineDied, EngineUnavailable, InvalidRequ
 from .grammar import grammar_of, left_out, matcher_of
 from .jobs import Begun, Job, Sampled
 from .loading import LoadedModel
-from .owner import Owner, Settings
+from .owner import Owner
 from .prompts import Prompt, Prompter
 from .reading import TokenReader
+from .settings import Settings
 
 _Result = TypeVar("_Result")
 _MAX_N = 128
@@ -52,7 +53,7 @@ class Prepared(msgspec.Struct, frozen=True):
 
 
 class MlxInstance(Instance):
-    """A model that the thread *owner* has loaded as *model*."""
+    """A model that the thread *owner* has loaded as *model*, which is without its weights here."""
 
     def __init__(self, owner: Owner, model: LoadedModel, settings: Settings) -> None:
         self._owner = owner
@@ -64,6 +65,7 @@ class MlxInstance(Instance):
         self._is_idle = asyncio.Event()
         self._is_idle.set()
         self._is_unloading = False
+        self._is_asleep = False
         self.capabilities = _capabilities(model, settings)
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
@@ -143,6 +145,17 @@ class MlxInstance(Instance):
         await self._owner.stop()
         self._preparing.shutdown(wait=False, cancel_futures=True)
 
+    async def sleep(self) -> None:
+        """See `Sleepable.sleep`: the weights are given back, the process and all that it has imported stay."""
+        self._check_alive()
+        self._is_asleep = True
+        await self._owner.sleep()
+
+    async def wake(self) -> None:
+        """See `Sleepable.wake`."""
+        await self._owner.wake()
+        self._is_asleep = False
+
     async def wait_closed(self) -> ExitReport:
         """See `Instance.wait_closed`."""
         reason = await asyncio.shield(self._owner.ended)
@@ -192,6 +205,8 @@ class MlxInstance(Instance):
     def _check_alive(self) -> None:
         if self._is_unloading:
             raise EngineUnavailable("The model is being unloaded.")
+        if self._is_asleep:
+            raise EngineUnavailable("The model sleeps.")
         if self._owner.ended.done():
             raise EngineDied(f"The engine has ended: {self._owner.ended.result()}.")
 

@@ -11,7 +11,7 @@ import llguidance
 import msgspec
 
 from enginehouse_plugin import GenerationRequest
-from enginehouse_plugin.errors import EnginehouseError
+from enginehouse_plugin.errors import EngineFailure, EnginehouseError, EngineOverloaded
 
 from .logprobs import RawLogprobs
 
@@ -75,3 +75,11 @@ class Job:
         if isinstance(news, EnginehouseError):
             raise news
         return news
+
+
+def failure_of(error: Exception) -> EnginehouseError:
+    """What a job is told of *error*."""
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, MemoryError) or "allocate" in text or "out of memory" in text.lower():
+        return EngineOverloaded(f"MLX ran out of memory: {error}", code="out_of_memory")
+    return EngineFailure(f"MLX failed: {text}")

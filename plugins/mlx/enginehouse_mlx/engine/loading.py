@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,6 +36,10 @@ class LoadedModel(msgspec.Struct, frozen=True):
     vocabulary: Vocabulary
     template: ModelTemplate
 
+    def beside(self) -> LoadedModel:
+        """All of it but the model itself, whose memory belongs to one thread alone."""
+        return msgspec.structs.replace(self, model=None)
+
 
 def load(
     path: Path, options: MlxOptions, devices: Sequence[Device], memory_limit_bytes: int | None, progress: OnProgress
@@ -60,6 +66,16 @@ def load(
     except Exception as error:
         raise _explained(error, path, devices, memory_limit_bytes) from error
     return LoadedModel(model, tokenizer, vocabulary, template)
+
+
+def give_back() -> None:
+    """Have the system take back what nobody refers to any more."""
+    gc.collect()
+    mx.clear_cache()
+    # glibc keeps what was freed once, and would for as long as the process lives.
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _choose_device(devices: Sequence[Device], memory_limit_bytes: int | None) -> None:

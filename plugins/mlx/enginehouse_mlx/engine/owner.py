@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import gc
 import queue
 import threading
 import traceback
@@ -16,44 +15,19 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import mlx.core as mx
-import msgspec
 from mlx_lm.generate import BatchGenerator, StopSequences
 from mlx_lm.models.cache import LRUPromptCache, can_trim_prompt_cache, trim_prompt_cache
 
-from enginehouse_plugin.errors import (
-    EngineDied,
-    EngineFailure,
-    EnginehouseError,
-    EngineOverloaded,
-    InvalidRequest,
-)
+from enginehouse_plugin.errors import EngineDied, EngineFailure, EnginehouseError, EngineOverloaded, InvalidRequest
 
-from .jobs import Begun, Job, Sampled
-from .loading import LoadedModel
+from .jobs import Begun, Job, Sampled, failure_of
+from .loading import LoadedModel, give_back
 from .sampling import RowSampling
+from .settings import Figures, Settings
 
 _Result = TypeVar("_Result")
 _CACHE_KEY = "model"  # of mlx_lm's cache of prompts, which serves several models
 _MAX_KEPT = 64  # sequences
-
-
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """How the owner works. `token_bytes` is what the KV cache takes for a token."""
-
-    slots: int
-    context_tokens: int
-    batch_tokens: int
-    token_bytes: int
-    prefix_cache_bytes: int
-    memory_limit_bytes: int | None = None
-
-
-class Figures(msgspec.Struct, frozen=True):
-    """How busy the owner is."""
-
-    running: int
-    waiting: int
-    cache_used: float
 
 
 class _Row:
@@ -68,7 +42,9 @@ class _Row:
 
 
 class Owner(threading.Thread):
-    """Runs *load*, then jobs until `stop`. `loaded` tells what came of loading, `ended` that the thread is over."""
+    """Runs *load*, then jobs until `stop`. `loaded` tells what came of loading, without the weights, which are this
+    thread's own; `ended` tells that the thread is over.
+    """
 
     def __init__(self, load: Callable[[], LoadedModel], settings: Settings) -> None:
         super().__init__(name="model owner", daemon=True)
@@ -84,6 +60,7 @@ class Owner(threading.Thread):
         """Jobs of several choices whose prompt the first one still reads, by the uid of that one."""
         self._news: list[tuple[Job, Begun | Sampled | EnginehouseError]] = []
         self._weight_bytes = 0
+        self._has_model = False
 
     # ---- on the event loop ----
 
@@ -111,12 +88,31 @@ class Owner(threading.Thread):
         Raises:
             EngineFailure, EngineOverloaded, EngineDied: it failed, or the thread has ended.
         """
+        return await self._asked(lambda: work(self._model))
+
+    async def _asked(self, work: Callable[[], _Result]) -> _Result:
         answer: asyncio.Future[_Result] = self._loop.create_future()
         self._inbox.put(lambda: self._work(work, answer))
         await asyncio.wait((answer, self.ended), return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
             raise EngineDied(f"The engine has ended: {self.ended.result()}.")
         return answer.result()
+
+    async def sleep(self) -> None:
+        """Free the model, and all that it has read; jobs may come again after `wake`.
+
+        Raises:
+            EngineFailure, EngineDied: as `apart`.
+        """
+        await self._asked(self._free)
+
+    async def wake(self) -> None:
+        """Load the model again.
+
+        Raises:
+            LoadFailed, DoesNotFit, EngineFailure, EngineOverloaded, EngineDied: as loading, and `apart`.
+        """
+        await self._asked(lambda: self._begin(self._load()))
 
     async def stop(self) -> None:
         """End the thread; the model is freed. Idempotent."""
@@ -130,28 +126,37 @@ class Owner(threading.Thread):
         """Load and serve."""
         reason = "the model was unloaded"
         try:
-            model = self._load()
+            self._begin(self._load())
         except Exception as error:  # noqa: BLE001  # whoever waits for the model gets it
             self._post_error(self.loaded, error)
             self._post(self.ended, "loading failed")
             return
-        self._post(self.loaded, model)
+        self._post(self.loaded, self._model.beside())
         try:
-            self._serve(model)
+            self._serve()
         except Exception as error:  # noqa: BLE001  # outermost handler of the thread
             traceback.print_exc()
             reason = f"{type(error).__name__}: {error}"
         self._fail_all(EngineDied(f"The engine has ended: {reason}."))
-        del model, self._model, self._generator, self._kept
-        gc.collect()
-        mx.clear_cache()
+        self._free()
         self._post(self.ended, reason)
 
-    def _serve(self, model: LoadedModel) -> None:
+    def _begin(self, model: LoadedModel) -> None:
+        """Take *model* for what comes."""
         self._model = model
         self._weight_bytes = mx.get_active_memory()
         self._generator: Any = self._new_generator()  # Any: mlx_lm has no types
         self._kept: Any = LRUPromptCache(_MAX_KEPT, self._settings.prefix_cache_bytes)
+        self._has_model = True
+
+    def _free(self) -> None:
+        """Let go of the model, of its batch and of what is kept of prompts."""
+        if self._has_model:
+            self._has_model = False
+            del self._model, self._generator, self._kept
+            give_back()
+
+    def _serve(self) -> None:
         while not self._is_stopping:
             failure = self._turn()
             if failure is not None:  # the batch is lost, the model is not
@@ -170,16 +175,16 @@ class Owner(threading.Thread):
                 self._step()
         except Exception as error:  # noqa: BLE001  # whoever waits for an answer gets it
             traceback.print_exc()
-            return _failure(error)
+            return failure_of(error)
         return None
 
-    def _work(self, work: Callable[[LoadedModel], _Result], answer: asyncio.Future[_Result]) -> None:
+    def _work(self, work: Callable[[], _Result], answer: asyncio.Future[_Result]) -> None:
         if answer.cancelled():
             return
         try:
-            self._post(answer, work(self._model))
+            self._post(answer, work())
         except Exception as error:  # noqa: BLE001  # whoever waits for it gets it
-            self._post_error(answer, _failure(error))
+            self._post_error(answer, error if isinstance(error, EnginehouseError) else failure_of(error))
 
     def _new_generator(self) -> Any:  # Any: mlx_lm has no types
         settings = self._settings
@@ -212,7 +217,7 @@ class Owner(threading.Thread):
         except Exception as error:  # noqa: BLE001  # the fault of this job alone
             traceback.print_exc()
             self._drop([uid for uid, _ in self._rows_of(job)], keep=False)
-            self._news.append((job, _failure(error)))
+            self._news.append((job, failure_of(error)))
 
     def _make_room(self, job: Job) -> None:
         """Hold the memory limit: kept prefixes give way, and what still does not fit is refused.
@@ -368,6 +373,8 @@ class Owner(threading.Thread):
             self._call(lambda: _put(news))
 
     def _figures(self) -> Figures:
+        if not self._has_model:
+            return Figures(0, 0, 0.0)
         settings = self._settings
         waiting = sum(job.request.n - 1 for job in self._leaders.values())
         count = len(self._rows) + waiting
@@ -389,11 +396,3 @@ class Owner(threading.Thread):
 def _put(news: list[tuple[Job, Begun | Sampled | EnginehouseError]]) -> None:
     for job, item in news:
         job.put(item)
-
-
-def _failure(error: Exception) -> EnginehouseError:
-    """What a job is told of *error*."""
-    text = f"{type(error).__name__}: {error}"
-    if isinstance(error, MemoryError) or "allocate" in text or "out of memory" in text.lower():
-        return EngineOverloaded(f"MLX ran out of memory: {error}", code="out_of_memory")
-    return EngineFailure(f"MLX failed: {text}")

@@ -23,7 +23,8 @@ from enginehouse_plugin.errors import InputTooLong, LoadFailed, UnsupportedFeatu
 
 from .instance import MlxInstance
 from .loading import LoadedModel
-from .owner import Owner, Settings
+from .owner import Owner
+from .settings import Settings
 
 
 class MlxTexts(MlxInstance):

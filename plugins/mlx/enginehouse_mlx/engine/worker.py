@@ -32,7 +32,8 @@ class MlxWorker(Backend):
                 raise EngineMissing("MLX", fix=FIX)
         from .instance import MlxInstance
         from .loading import load
-        from .owner import Owner, Settings
+        from .owner import Owner
+        from .settings import Settings
 
         options = options_of(placement)
         pooling = pooling_of(placement, options)
@@ -47,7 +48,12 @@ class MlxWorker(Backend):
             prefix_cache_bytes=options.prefix_cache_mib * 2**20 if options.prefix_cache else 0,
             memory_limit_bytes=None if limit is None else limit * 2**20,
         )
-        loading = functools.partial(load, Path(found.path), options, devices, settings.memory_limit_bytes, progress)
+
+        def tell(news: LoadProgress) -> None:
+            if not owner.loaded.done():  # nobody is told of it when it wakes
+                progress(news)
+
+        loading = functools.partial(load, Path(found.path), options, devices, settings.memory_limit_bytes, tell)
         owner = Owner(loading, settings)
         owner.start()
         model = await owner.loaded
