@@ -110,13 +110,13 @@ class Town:
             instance.start = lambda request, sink: start(instance, request, sink)
 
         made(hosted.instance)
-        serve = hosted._serve
+        serve = hosted.serve
 
         async def serve_as_told(instance):
             made(instance)
             return await serve(instance)
 
-        hosted._serve = serve_as_told
+        hosted.serve = serve_as_told
 
     def do(self, step: tuple) -> None:
         match step:
