@@ -55,6 +55,8 @@ class Prepared(msgspec.Struct, frozen=True):
 class MlxInstance(Instance):
     """A model that the thread *owner* has loaded as *model*, which is without its weights here."""
 
+    _is_asleep = False
+
     def __init__(self, owner: Owner, model: LoadedModel, settings: Settings) -> None:
         self._owner = owner
         self._model = model
@@ -65,7 +67,6 @@ class MlxInstance(Instance):
         self._is_idle = asyncio.Event()
         self._is_idle.set()
         self._is_unloading = False
-        self._is_asleep = False
         self.capabilities = _capabilities(model, settings)
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
