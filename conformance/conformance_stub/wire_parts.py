@@ -12,6 +12,7 @@ from enginehouse_conformance.documented import documented
 from enginehouse_conformance.rules import ProfileData
 from enginehouse_plugin import TokenLogprob
 
+from .engine import CONTEXT_TOKENS
 from .fields import FIELDS, Body, Problem, number
 
 
@@ -73,8 +74,8 @@ class WireParts:
             raise Rejected("agent must be true", param="agent", code="invalid_value")
 
     def known_fields(self, profile: ProfileData) -> frozenset[str]:
-        """Fields that *profile* has."""
-        roots = {name.split(".")[0] for name in profile.parameters}
+        """Fields that *profile* has, and a seed, as servers take it whatever their document says."""
+        roots = {name.split(".")[0] for name in profile.parameters} | {"seed"}
         return frozenset(FIELDS) & roots
 
     def check_fields(self, body: Body, profile: ProfileData) -> None:
@@ -99,6 +100,8 @@ class WireParts:
         """What is wrong with a field; a mutant that is lenient with one field returns None for it."""
         if name == "temperature":
             return number(0, profile.max_temperature)(value, body)
+        if name == "max_tokens" and self.must_fit(profile) and isinstance(value, int) and value > CONTEXT_TOKENS:
+            return f"must be {CONTEXT_TOKENS} or less, as the context is"
         return FIELDS[name](value, body)
 
     def roles_of(self, profile: ProfileData) -> tuple[str, ...]:
@@ -110,12 +113,22 @@ class WireParts:
         field = documented(profile.name).fields.get("max_tokens")
         return None if field is None else field.default
 
+    def heat_of(self, profile: ProfileData) -> float:
+        """The temperature of a request that does not say one."""
+        field = documented(profile.name).fields.get("temperature")
+        return 1.0 if field is None or field.default is None else field.default
+
+    def must_fit(self, profile: ProfileData) -> bool:
+        """Whether max_tokens must fit into the context."""
+        return documented(profile.name).max_tokens_must_fit
+
     def shared(self, limit: int, choices: int, profile: ProfileData) -> int:
         """What each of *choices* gets of the *limit* of a run."""
         return limit // choices if documented(profile.name).max_completion_tokens_spans == "run" else limit
 
     def within(self, body: Body, profile: ProfileData) -> Body:
         """The checked request with the bounds of *profile*."""
+        body = {**body, "temperature": self.heat_of(profile)} if body.get("temperature") is None else body
         limit, newer = self.limit_of(profile), body.get("max_completion_tokens")
         if newer is not None:
             body = {**body, "max_completion_tokens": self.shared(newer, body.get("n") or 1, profile)}

@@ -24,6 +24,8 @@ _TOOL = {
 }
 _CALL = {"id": "call_1", "type": "function", "function": {"name": "find_city", "arguments": '{"city": "Rome"}'}}
 _FORMAT = {"name": "word", "schema": {"type": "object", "properties": {"word": {"type": "boolean"}}}}
+_NO_CONTEXT = 10_000_000
+"""Tokens: more than any context has."""
 _PAIRS = {f"{number:02d}": "x" for number in range(16)}
 
 
@@ -134,6 +136,8 @@ def beyond(document: Profile) -> Iterator[Row]:
                 yield Row(place, {**_BESIDE.get(place, {}), place: bound + over}, _NEEDS.get(place, ()))
         if place == "stop" and field.max_items is not None:
             yield Row(place, {"stop": [f"zq{number}" for number in range(field.max_items + 1)]})
+        if place == "max_tokens" and document.max_tokens_must_fit:
+            yield Row(place, {"max_tokens": _NO_CONTEXT})
         if place == "metadata":
             yield Row(place, {"metadata": {**_PAIRS, "16": "x"}})
             yield Row(place, {"metadata": {"k" * 65: "v"}})

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from enginehouse_conformance.answer import Answer, Refusal
 from enginehouse_conformance.context import Context
 from enginehouse_conformance.documented import Row, beyond, documented, incomplete, taken, unlisted
 from enginehouse_conformance.registry import check
@@ -87,6 +88,27 @@ async def documented_defaults_hold(ctx: Context) -> None:
         ctx.require(count <= limit, f"at most {limit} tokens without max_tokens", f"{count} tokens")
         if answer["choices"][0]["finish_reason"] == "length":
             ctx.equal(count, limit, "tokens of an answer that its length has ended")
+    await _require_default_temperature(ctx, document)
+
+
+async def _require_default_temperature(ctx: Context, document: Profile) -> None:
+    """Seeds tell which temperature a request has that does not say: where they repeat what is said with it."""
+    field = document.fields.get("temperature")
+    if field is None or field.default is None or not ctx.has("seed"):
+        return
+    for _ in range(2):
+        seed = ctx.random.randrange(2**31)
+        silent = ctx.body(f"Write a list of random words. The first is {ctx.nonce(6)}.", max_tokens=24, seed=seed)
+        said = {**silent, "temperature": field.default}
+        texts = [_text(await ctx.attempt(said)) for _ in range(2)]
+        if texts[0] is None or texts[0] != texts[1]:
+            ctx.note("seeds do not repeat answers here, so that the default temperature cannot be told")
+            return
+        ctx.equal((await ctx.ask(silent)).text, texts[0], f"without a temperature, what one of {field.default} gives,")
+
+
+def _text(outcome: Answer | Refusal) -> str | None:
+    return outcome.text if isinstance(outcome, Answer) else None
 
 
 @check("PRF6")
@@ -164,6 +186,19 @@ async def errors_say_what_the_document_says(ctx: Context) -> None:
         ctx.not_in_scope("the document has no words for 400")
     reply = await ctx.refused(ctx.body(temperature="hot"), "temperature")
     _require_words(ctx, 400, reply.json()["error"]["message"])
+    if 401 not in _document(ctx).errors or ctx.declared.keys is False:
+        return
+    bare = tuple(header for header in ctx.url.headers(with_key=False) if header[0] != "authorization")
+    asked = ctx.url.chat_request(ctx.body(max_tokens=1))
+    wrong = Request(
+        method="POST", url=asked.url, headers=(*bare, ("authorization", f"Bearer {ctx.nonce(20)}")), body=asked.body
+    )
+    stranger = await ctx.url.exchange(wrong, ctx.recording, is_refusal=True)
+    if stranger.status == 200:
+        ctx.note("a wrong key is let in, so that nothing is said of one")
+        return
+    ctx.equal(stranger.status, 401, "with a wrong key, the status")
+    _require_words(ctx, 401, stranger.json()["error"]["message"])
 
 
 @check("PRF10")

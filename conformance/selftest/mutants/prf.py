@@ -42,6 +42,14 @@ class TakesAnyMetadata(Behaviour):
         return None if name == "metadata" else super().problem(name, value, body, profile)
 
 
+@mutant(kills=("PRF2",), profile="digitalocean-agent")
+class TakesMoreTokensThanFit(Behaviour):
+    """max_tokens may be more than the context has."""
+
+    def must_fit(self, profile):
+        return False
+
+
 @mutant(kills=("PRF3",), profile="krosai")
 class TakesUnlistedRoles(Behaviour):
     """Roles are taken that the document does not list."""
@@ -72,6 +80,14 @@ class HasNoDefaultLimit(Behaviour):
 
     def limit_of(self, profile):
         return 400
+
+
+@mutant(kills=("PRF5",), profile="dottxt")
+class HasAnotherDefaultTemperature(Behaviour):
+    """Without a temperature an answer has OpenAI's, not the document's."""
+
+    def heat_of(self, profile):
+        return 1.0
 
 
 @mutant(kills=("PRF6",), profile="dottxt")
@@ -106,6 +122,14 @@ class SaysItInOtherWords(Behaviour):
 
     def words_of(self, status, profile):
         return ""
+
+
+@mutant(kills=("PRF9",), profile="krosai")
+class SaysOfKeysWhatItLikes(Behaviour):
+    """A wrong key is not told of in the words of the document."""
+
+    def words_of(self, status, profile):
+        return "" if status == 401 else super().words_of(status, profile)
 
 
 @mutant(kills=("PRF11",), profile="digitalocean-agent")
