@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,10 +13,13 @@ from msgspec.structs import replace
 from tests.unit.conftest import CPU, House
 
 from enginehouse.accounts import hash_secret
+from enginehouse.accounts.credit_desk import CreditDesk
 from enginehouse.assembly import build
-from enginehouse.config import AgentConfig, ConfigError, Defaults, KeyConfig, MountConfig
+from enginehouse.config import AccountsConfig, AgentConfig, ConfigError, Defaults, KeyConfig, MountConfig, Prices
+from enginehouse.dialects.profiles import built_in
 from enginehouse.plugins import Plugins
 from enginehouse_plugin import API_VERSION, Profile, hookimpl
+from enginehouse_plugin.errors import EngineOverloaded
 from enginehouse_plugin.profile import ErrorWords, Field
 
 COLD = Profile(
@@ -262,3 +266,46 @@ async def test_a_strict_mount_takes_only_what_its_document_has(serve: Serve) -> 
             tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}, "strict": True}}]
             refused = await client.post("/dos/v1/chat/completions", json=body(tools=tools, **fields))
             assert (refused.status_code, refused.json()["error"]["param"]) == (400, param)
+
+
+async def test_each_status_that_dos_ai_documents_reaches_clients_in_its_words(
+    house: House, serve: Serve, tmp_path: Path
+) -> None:
+    """As a client meets them: a bad value, a wrong key, no credit, too much asked, a fault here, an engine away."""
+    models = house.config().models
+    priced = {name: replace(model, prices=Prices(input="1", output="1")) for name, model in models.items()}
+    accounts = AccountsConfig(url=f"sqlite:///{tmp_path}/a.db")
+    limited = replace(KEYS[1], requests_per_minute=1)
+    guest = KeyConfig(name="guest", sha256=hash_secret("guest"))
+    keys = (KEYS[0], limited, guest)
+    config = replace(house.config(), models=priced, accounts=accounts, keys=keys)
+    desk = CreditDesk(config)
+    desk.grant("alice", "1")
+    desk.withdraw("alice", "1")  # it pays, and has nothing
+    mount = MountConfig(profile="dos-ai", path="/dos")
+
+    def raising(error: Exception) -> Callable[[Any], None]:
+        def starts(_: Any) -> None:
+            raise error
+
+        return starts
+
+    async with serve(mount, keys=keys, models=priced, accounts=accounts) as client:
+
+        async def ask(key: str, **fields: Any) -> httpx.Response:
+            headers = {"authorization": f"Bearer {key}"}
+            return await client.post("/dos/v1/chat/completions", json=body(**fields), headers=headers)
+
+        assert (await ask("bob")).status_code == 200
+        told = [await ask("guest", temperature=9), await ask("nobody"), await ask("alice"), await ask("bob")]
+        house.script.starts = raising(ZeroDivisionError())
+        told.append(await ask("guest"))
+        house.script.starts = raising(EngineOverloaded("It is full.", retry_after_s=7))
+        told.append(await ask("guest"))
+    assert [answer.status_code for answer in told] == [400, 401, 402, 429, 500, 503]
+    documented = built_in()["dos-ai"].errors
+    for answer in told:
+        error = answer.json()["error"]
+        assert error["message"].startswith(documented[answer.status_code].words + " ")
+        assert set(error) == {"message", "type", "param", "code"}
+        assert ("retry-after" in answer.headers) == (answer.status_code in (429, 503))
