@@ -118,6 +118,8 @@ class Choice:
         values = self._parts.repeated(values, self._request, self._prompt, self._output)
         if state is not None:
             _mask(values, state)
+        else:
+            values = self._parts.held_open(values, self._request, self._output)
         token = self._parts.sampled(values, self._request, self._rng)
         entry = self._parts.entry(raw, token, self._request) if self._request.logprobs else None
         self._state = model.feed(self._state, (token,))

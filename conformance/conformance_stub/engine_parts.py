@@ -44,7 +44,8 @@ class EngineParts:
             return vocabulary.encode(request.prompt.text)
         if isinstance(request.prompt, Tokens):
             return list(request.prompt.token_ids)
-        return render(request.prompt, request.tools, request.chat_template_kwargs or {})
+        variables = request.chat_template_kwargs or {}
+        return render(request.prompt, request.tools, variables, is_open=request.continue_final_message)
 
     def cached_tokens(self, prompt: Sequence[int], earlier: Iterable[Sequence[int]]) -> int:
         """How many tokens at the beginning of *prompt* need not be computed again, after *earlier* prompts."""
@@ -77,6 +78,12 @@ class EngineParts:
         if request.repetition_penalty == 1.0:
             return logits
         return sampling.repeated(logits, (*prompt, *output), request.repetition_penalty)
+
+    def held_open(self, logits: list[float], request: GenerationRequest, output: Sequence[int]) -> list[float]:
+        """*logits* without the ends of a turn, where the request does not want one yet."""
+        if not (request.ignore_eos or len(output) < request.min_tokens):
+            return logits
+        return [sampling.BANNED if self.ends(token) else value for token, value in enumerate(logits)]
 
     def rng(self, request: GenerationRequest, choice: int, entropy: random.Random) -> random.Random:
         """The source of chance of a choice; *entropy* where no seed is given."""

@@ -207,6 +207,28 @@ def template_variables(value: Any, body: Body) -> Problem:
     return None if isinstance(value, dict) else "must be an object"
 
 
+def min_tokens(value: Any, body: Body) -> Problem:
+    """From 0 to the most that the answer may have."""
+    most = [body[name] for name in ("max_tokens", "max_completion_tokens") if isinstance(body.get(name), int)]
+    return integer(0, min(most, default=None))(value, body)
+
+
+def continue_final_message(value: Any, body: Body) -> Problem:
+    """True only behind a message of the assistant that is text."""
+    given = body.get("messages")
+    last = given[-1] if isinstance(given, list) and given and isinstance(given[-1], dict) else {}
+    if value is True and not (last.get("role") == "assistant" and last.get("content")):
+        return "needs a last message of the assistant, with text"
+    return boolean(value, body)
+
+
+def add_generation_prompt(value: Any, body: Body) -> Problem:
+    """The opposite of continue_final_message."""
+    if value is bool(body.get("continue_final_message")):
+        return "must be the opposite of continue_final_message"
+    return boolean(value, body)
+
+
 def reasoning_effort(value: Any, body: Body) -> Problem:
     """One of the documented efforts."""
     del body
@@ -221,6 +243,10 @@ FIELDS: dict[str, FieldCheck] = {
     "max_tokens": integer(1),
     "max_completion_tokens": integer(1),
     "n": integer(1, 8),
+    "min_tokens": min_tokens,
+    "ignore_eos": boolean,
+    "continue_final_message": continue_final_message,
+    "add_generation_prompt": add_generation_prompt,
     "temperature": number(0, 2),
     "top_p": number(0, 1),
     "top_k": integer(-1),

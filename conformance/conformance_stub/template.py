@@ -16,8 +16,11 @@ VARIABLE = "style"
 """The one variable that the template reads."""
 
 
-def render(chat: Chat, tools: tuple[Tool, ...], variables: Mapping[str, object]) -> list[int]:
-    """Token ids of *chat*, with *tools* shown first, up to where the assistant's turn begins."""
+def render(chat: Chat, tools: tuple[Tool, ...], variables: Mapping[str, object], *, is_open: bool = False) -> list[int]:
+    """Token ids of *chat*, with *tools* shown first, up to where the assistant's turn begins.
+
+    With *is_open* that is its last message, which goes on.
+    """
     tokens: list[int] = []
     if VARIABLE in variables:
         tokens += _turn(VARIABLE, str(variables[VARIABLE]))
@@ -25,6 +28,8 @@ def render(chat: Chat, tools: tuple[Tool, ...], variables: Mapping[str, object])
         tokens += _turn("tools", "\n".join(_shown(tool) for tool in tools))
     for message in chat.messages:
         tokens += _turn(_role(message), _text(message))
+    if is_open:
+        return tokens[:-1]
     return [*tokens, vocabulary.TURN, *vocabulary.encode("assistant\n")]
 
 

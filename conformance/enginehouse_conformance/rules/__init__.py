@@ -14,8 +14,8 @@ from .model import Level, ProfileData, Rule, Scope, SectionFile
 __all__ = ["PROFILES", "RULES", "SECTIONS", "Level", "ProfileData", "Rule", "Scope"]
 
 _ORDER = (
-    "ENV", "MSG", "LEN", "SMP", "BIAS", "STOP", "SSE", "N", "LP", "RF", "SCH", "TOOL", "RSN", "ERR", "ISO", "AGT",
-    "PRF", "X", "CONTRACT", "RESP", "ANT", "CMP", "OLL", "REL",
+    "ENV", "MSG", "LEN", "END", "SMP", "BIAS", "STOP", "SSE", "N", "LP", "RF", "SCH", "TOOL", "RSN", "ERR", "ISO",
+    "AGT", "PRF", "X", "CONTRACT", "RESP", "ANT", "CMP", "OLL", "REL",
 )  # fmt: skip
 
 

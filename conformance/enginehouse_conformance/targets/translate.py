@@ -33,7 +33,9 @@ from enginehouse_plugin.request import OutputFormat, ToolChoice
 
 from .base import Body
 
-_RENAMED = frozenset({"model", "messages", "user", "metadata", "stream_options", "max_completion_tokens"})
+_RENAMED = frozenset(
+    {"model", "messages", "user", "metadata", "stream_options", "max_completion_tokens", "add_generation_prompt"}
+)
 _MADE = frozenset({"id", "prompt", "stream", "logit_bias", "stop", "output", "tools", "tool_choice"})
 _PLAIN = frozenset(GenerationRequest.__struct_fields__) - _MADE
 """Fields that the contract and the API have in the same form: a new one needs nothing here."""

@@ -36,6 +36,9 @@ FEATURES: dict[str, str] = {
     "repetition_penalty": "multiplicative, over prompt and output",
     "logit_bias": "by token id, -100 to 100",
     "logprobs": "of sampled tokens and alternatives, from raw logits",
+    "min_tokens": "an answer has at least so many tokens",
+    "ignore_eos": "an answer goes on to its limit",
+    "continue_final_message": "an answer goes on where the assistant's last message ends",
     "top_k": "sampling among the k likeliest",
     "min_p": "sampling above a share of the likeliest",
     "json_object": "any JSON object, enforced",
@@ -106,6 +109,12 @@ def needs(request: GenerationRequest) -> Iterator[Need]:
         yield Need("logprobs", "logprobs")
         if request.top_logprobs:
             yield Need("logprobs", "top_logprobs", request.top_logprobs)
+    if request.min_tokens:
+        yield Need("min_tokens", "min_tokens")
+    if request.ignore_eos:
+        yield Need("ignore_eos", "ignore_eos")
+    if request.continue_final_message:
+        yield Need("continue_final_message", "continue_final_message")
     if request.top_k:
         yield Need("top_k", "top_k")
     if request.min_p:
@@ -157,7 +166,8 @@ def _needs_of_parts(at: int, parts: Iterable[ContentPart]) -> Iterator[Need]:
 
 _asked = attrgetter(
     "n", "stop", "seed", "frequency_penalty", "presence_penalty", "repetition_penalty", "logit_bias", "logprobs",
-    "top_k", "min_p", "output", "tools", "reasoning_effort", "chat_template_kwargs",
+    "top_k", "min_p", "min_tokens", "ignore_eos", "continue_final_message",
+    "output", "tools", "reasoning_effort", "chat_template_kwargs",
 )  # fmt: skip
 _NOTHING_ASKED = _asked(GenerationRequest(id="", prompt=Text("")))
 

@@ -202,6 +202,12 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int | None = None
     max_tokens_must_fit: bool = False
     """A `max_tokens` larger than the room left is refused; else the answer ends at the context's end, by `length`."""
+    min_tokens: int = 0
+    """The model ends no choice by itself before it has as many tokens; a stop string or the limit does."""
+    ignore_eos: bool = False
+    """The model ends no choice by itself at all."""
+    continue_final_message: bool = False
+    """The answer goes on where the last message, the assistant's, ends: it is text alone, and is not said again."""
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0

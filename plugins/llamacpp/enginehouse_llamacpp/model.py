@@ -53,7 +53,8 @@ async def describe(server: Server, header: Gguf, context_tokens: int, options: L
         capabilities=Capabilities(
             context_tokens=min(context_tokens, props.default_generation_settings.n_ctx),
             max_concurrent_requests=slots,
-            features=features_of(template, has_effort=has_effort, prefix_cache=options.prefix_cache),
+            # Its ends can be banned from an answer, and not from its beginning alone.
+            features=features_of(template, has_effort=has_effort, prefix_cache=options.prefix_cache) - {"min_tokens"},
             limits={"n": MAX_N, "top_logprobs": 20},
             vocabulary_size=header.vocabulary_size,
         ),

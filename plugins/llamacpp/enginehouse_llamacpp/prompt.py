@@ -51,9 +51,9 @@ class Prompter:
     async def _chat(self, chat: Chat, request: GenerationRequest) -> Prompt:
         size_bytes = check_chat(chat, self._model.context_tokens, self._model.longest_token_bytes, request.tools)
         controls = ControlText(self._controls)
-        rendered = await self._server.apply_template(
-            await apart(size_bytes, lambda: self._body(chat, request, controls))
-        )
+        body = await apart(size_bytes, lambda: self._body(chat, request, controls))
+        begun = body["messages"].pop().content if request.continue_final_message else ""
+        rendered = await self._server.apply_template(body) + begun
         self._check_length(rendered)
         thinking = state_after(rendered, self._facts.thinking)
         pieces: list[str | int] = []

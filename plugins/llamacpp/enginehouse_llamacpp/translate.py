@@ -123,6 +123,8 @@ def completion_body(
         response_fields=FINAL_FIELDS,
         stop=[],  # matched in `runs`
     )
+    if request.ignore_eos:
+        body["ignore_eos"] = True
     if grammar is not None:
         body["grammar"] = grammar.text
         if grammar.is_lazy:

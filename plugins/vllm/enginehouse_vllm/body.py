@@ -77,6 +77,8 @@ def sampling(request: GenerationRequest) -> Body:
     }
     if request.seed is not None:
         body["seed"] = engine_seed(request.seed)
+    if request.ignore_eos:
+        body["ignore_eos"] = True
     stops = [stop for stop in request.stop if stop]
     if stops:
         body.update(stop=stops, include_stop_str_in_output=True)
@@ -91,6 +93,8 @@ def completion_body(
     """The body of `/v1/completions` for *request* with its prompt as *token_ids*."""
     body = sampling(request)
     body.update(prompt=token_ids, max_tokens=max_tokens)
+    if request.min_tokens:
+        body["min_tokens"] = min(request.min_tokens, max_tokens)  # of one above the other vLLM makes an error
     if request.logprobs:
         body.update(logprobs=request.top_logprobs, return_tokens_as_token_ids=True, return_token_ids=True)
     if grammar is not None:

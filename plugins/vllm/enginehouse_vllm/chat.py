@@ -93,6 +93,8 @@ class ChatDialect(OpenAIDialect):
             body.update(logprobs=True, top_logprobs=request.top_logprobs, return_tokens_as_token_ids=True)
         if facts.thinking and self._model.has_control_marks:
             body.update(skip_special_tokens=False, spaces_between_special_tokens=False)
+        if request.min_tokens:
+            body["min_tokens"] = min(request.min_tokens, body.get("max_tokens", request.min_tokens))
         variables = template_variables(request, self._model)
         if is_harmony and request.reasoning_effort is not None:
             body["reasoning_effort"] = variables.pop("reasoning_effort")

@@ -68,6 +68,8 @@ def describe(
     facts = facts_of(template, parsers)
     has_effort = parsers.is_harmony or bool(facts.variables & {"reasoning_effort", "enable_thinking"})
     features = features_of(facts, has_effort=has_effort, prefix_cache=prefix_cache)
+    if parsers.reasoning is not None or parsers.is_harmony:
+        features -= {"continue_final_message"}
     if parsers.reasoning is not None:
         features |= {"reasoning"}
     if not len(vocabulary):

@@ -59,6 +59,8 @@ class Prompter:
         token_ids = await self._server.tokenize_chat(body)
         if is_hidden:
             token_ids = await self._with_plain_text(token_ids, controls)
+        if request.continue_final_message:
+            token_ids += await self.tokenize(template_messages(request.prompt.messages, self._facts, None)[-1].content)
         return Prompt(token_ids, await self._thinking_behind(token_ids))
 
     async def thinking(self, chat: Chat, request: GenerationRequest) -> State:
@@ -89,6 +91,8 @@ class Prompter:
     def _body(self, chat: Chat, request: GenerationRequest, controls: ControlText) -> tuple[Body, bool]:
         """What is rendered, and whether it holds stand-ins for texts of control tokens."""
         written = template_messages(chat.messages, self._facts, instructions(request, self._facts))
+        if request.continue_final_message:
+            written.pop()
         messages = [controls.hide_in_message(message) for message in written]
         body: Body = {"messages": [message_body(message) for message in messages]}
         is_hidden = messages != written

@@ -33,7 +33,7 @@ Body = dict[str, Any]  # JSON, or structs that encode to it
 # Fields of the same name on the wire, which are left out where the request leaves them as they are.
 _FIELDS = (
     "n", "top_k", "min_p", "frequency_penalty", "presence_penalty", "repetition_penalty", "logit_bias",
-    "seed", "stop", "reasoning_effort", "chat_template_kwargs",
+    "seed", "stop", "reasoning_effort", "chat_template_kwargs", "min_tokens", "ignore_eos", "continue_final_message",
 )  # fmt: skip
 _values = attrgetter(*_FIELDS)
 _DEFAULTS = _values(GenerationRequest(id="", prompt=Chat(())))
@@ -77,6 +77,8 @@ class OpenAIDialect:
             for name, value, default in zip(_FIELDS, values, _DEFAULTS, strict=True):
                 if value != default:
                     body[name] = value
+        if request.continue_final_message:
+            body["add_generation_prompt"] = False
         if request.logprobs:
             body["logprobs"] = True
             body["top_logprobs"] = request.top_logprobs

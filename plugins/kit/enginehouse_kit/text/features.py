@@ -15,6 +15,8 @@ SAMPLED = frozenset(
         "repetition_penalty",
         "logit_bias",
         "logprobs",
+        "min_tokens",
+        "ignore_eos",
         "top_k",
         "min_p",
         "json_object",
@@ -37,6 +39,8 @@ def features_of(facts: TemplateFacts, *, has_effort: bool, prefix_cache: bool) -
     also = {
         "prefix_cache": prefix_cache,
         "reasoning": facts.thinking,
+        # What is continued may be reasoning or the answer behind it: nothing of the text tells which.
+        "continue_final_message": not facts.thinking,
         "chat_template_kwargs": bool(facts.variables),
         "reasoning_effort": has_effort,
     }

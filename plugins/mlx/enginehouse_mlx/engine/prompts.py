@@ -74,7 +74,9 @@ class Prompter:
         facts = self._template.facts
         controls = ControlText(self._controls)
         messages = template_messages(chat.messages, facts, instructions(request, facts))
-        shown = [_plain(controls.hide_in_message(message)) for message in messages]
+        messages = [controls.hide_in_message(message) for message in messages]
+        begun = messages.pop().content if request.continue_final_message else ""
+        shown = [_plain(message) for message in messages]
         variables = self._variables(request)
         if request.tools and request.tool_choice != "none" and facts.tools:
             variables["tools"] = controls.hide_in_json([tool_json(tool) for tool in request.tools])
@@ -82,6 +84,7 @@ class Prompter:
             rendered = self._tokenizer.apply_chat_template(
                 shown, tokenize=False, add_generation_prompt=True, **variables
             )
+            rendered += begun
         except (jinja2.TemplateError, TypeError, ValueError, KeyError) as error:
             raise InvalidRequest(
                 f"This model's chat template refuses the messages: {error}", param="messages"

@@ -57,6 +57,12 @@ class RowSampling:
             for token_id, value in request.logit_bias.items():
                 bias[token_id] = value
             self._bias = _array(bias)
+        self._steps = 0
+        self._goes_on: mx.array | None = None
+        if (request.ignore_eos or request.min_tokens) and matcher is None:
+            ends = np.zeros(vocabulary_size, np.float32)
+            ends[self._eos_ids] = -np.inf
+            self._goes_on = _array(ends)
         self._counts: mx.array | None = None
         if request.frequency_penalty or request.presence_penalty:
             self._counts = mx.zeros((vocabulary_size,))
@@ -79,7 +85,7 @@ class RowSampling:
     @property
     def processors(self) -> tuple[Processor, ...]:
         """What mlx_lm calls with the tokens so far and the raw logits, before it samples."""
-        parts = (self._bias, self._counts, self._seen, self._matcher)
+        parts = (self._bias, self._counts, self._seen, self._matcher, self._goes_on)
         is_needed = self._request.logprobs or any(part is not None for part in parts)
         return (self._process,) if is_needed else ()
 
@@ -116,6 +122,9 @@ class RowSampling:
             logits = logits - request.presence_penalty * (self._counts > 0)
         if self._matcher is not None:
             logits = mx.where(self._allowed(self._matcher, last), logits, -mx.inf)
+        if self._goes_on is not None and (request.ignore_eos or self._steps < request.min_tokens):
+            logits = logits + self._goes_on
+        self._steps += 1
         return logits
 
     def _allowed(self, matcher: llguidance.LLMatcher, last: mx.array | None) -> mx.array:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from enginehouse.dialects.openai.chat.endings import said_of_endings
 from enginehouse.dialects.openai.chat.messages import AssistantMessage, ChatMessage, RefusalPart
 from enginehouse.dialects.openai.chat.request import (
     AllowedToolsChoice,
@@ -49,6 +50,7 @@ def generation_request(
         said["top_k"] = max(chat.top_k, 0)
     if chat.min_p is not None:
         said["min_p"] = chat.min_p
+    said |= said_of_endings(chat)
     if chat.frequency_penalty is not None:
         said["frequency_penalty"] = chat.frequency_penalty
     if chat.presence_penalty is not None:

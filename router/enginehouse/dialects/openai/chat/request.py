@@ -31,6 +31,12 @@ TokenID = Annotated[int, Meta(ge=0, le=INT64_MAX, extra={EXPECTED: "token ids: i
 
 TokenCount = Annotated[int, Meta(ge=1, le=INT32_MAX)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
+MinTokens = Annotated[
+    int, Meta(ge=0, le=INT32_MAX, description="The model does not end the answer before; a stop string may.")
+]
+IgnoreEos = Annotated[
+    bool, Meta(description="The model does not end the answer at all: its limit or a stop string does.")
+]
 
 # ---- tools ----
 
@@ -212,6 +218,20 @@ class ChatRequest(Strict, frozen=True, kw_only=True):
         | None
     ) = None
     n: Annotated[int, Meta(ge=1, le=INT32_MAX, description="Number of choices.")] | None = None
+    min_tokens: MinTokens | None = None
+    ignore_eos: IgnoreEos | None = None
+
+    # where it begins (see `endings`)
+    continue_final_message: (
+        Annotated[bool, Meta(description="Go on where the last message, the assistant's, ends.")] | None
+    ) = None
+    add_generation_prompt: (
+        Annotated[
+            bool,
+            Meta(description="Whether the assistant's turn begins anew: the opposite of 'continue_final_message'."),
+        ]
+        | None
+    ) = None
 
     # form of the answer
     stream: Annotated[bool, Meta(description="Send the answer as server-sent events while it is made.")] | None = None

@@ -5,6 +5,7 @@ The reasons stand in docs/api.md.
 
 from __future__ import annotations
 
+from enginehouse.dialects.openai.chat.endings import check_endings
 from enginehouse.dialects.openai.chat.messages import AssistantMessage, ChatMessage, CustomToolCall, ToolMessage
 from enginehouse.dialects.openai.chat.request import (
     AllowedToolsChoice,
@@ -34,6 +35,7 @@ def check(chat: ChatRequest) -> None:
         _check_tools(chat)
     if chat.thinking is not None:
         _check_thinking(chat, chat.thinking)
+    check_endings(chat)
     _check_values(chat)
 
 

@@ -7,8 +7,18 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
+from enginehouse.dialects.openai.chat.endings import check_min_tokens, said_of_endings
 from enginehouse.dialects.openai.chat.messages import Refused, Strict
-from enginehouse.dialects.openai.chat.request import INT32_MAX, INT64_MAX, Penalty, StreamOptions, TokenCount, TokenID
+from enginehouse.dialects.openai.chat.request import (
+    INT32_MAX,
+    INT64_MAX,
+    IgnoreEos,
+    MinTokens,
+    Penalty,
+    StreamOptions,
+    TokenCount,
+    TokenID,
+)
 from enginehouse.dialects.openai.chat.rules import check_stream_options
 from enginehouse_plugin import request as contract
 from enginehouse_plugin.errors import InvalidRequest
@@ -37,6 +47,8 @@ class CompletionsRequest(Strict, frozen=True, kw_only=True):
     logit_bias: dict[TokenID, Annotated[float, Meta(ge=-100, le=100)]] | None = None
     seed: Annotated[int, Meta(ge=-(2**63), le=INT64_MAX)] | None = None
     n: Annotated[int, Meta(ge=1, le=128, description="Number of choices.")] | None = None
+    min_tokens: MinTokens | None = None
+    ignore_eos: IgnoreEos | None = None
     best_of: (
         Annotated[int, Meta(ge=1, le=128, description="Make as many and give the 'n' likeliest; not streamed.")] | None
     ) = None
@@ -70,6 +82,7 @@ def generation_request(
     if asked.stop == "":
         raise _invalid("stop", "an empty string would end every answer at once; leave it out")
     _check_best_of(asked)
+    check_min_tokens(asked.min_tokens, DEFAULT_MAX_TOKENS if asked.max_tokens is None else asked.max_tokens)
     if len(prompts) > 1 and asked.stream_options is not None and asked.stream_options.continuous_usage_stats:
         raise _invalid(
             "stream_options.continuous_usage_stats", "it is only allowed with one prompt; of several the sum is told"
@@ -87,6 +100,7 @@ def generation_request(
         said["logprobs"], said["top_logprobs"] = True, asked.logprobs
     if asked.best_of is not None and asked.best_of > (asked.n or 1):
         said["n"], said["logprobs"] = asked.best_of, True
+    said |= said_of_endings(asked)
     values: dict[str, Any] = {"max_tokens": DEFAULT_MAX_TOKENS, **said}
     request = contract.GenerationRequest(id=request_id, prompt=first, logit_bias=asked.logit_bias or {}, **values)
     return request, said.keys(), prompts
