@@ -72,7 +72,7 @@ def _conversation(ctx: Context, begun: str | None = None, **fields: object) -> B
     return {**ctx.body(**fields), "messages": messages}
 
 
-_CONTINUES = {"continue_final_message": True, "add_generation_prompt": False}
+_CONTINUES: Body = {"continue_final_message": True, "add_generation_prompt": False}
 
 
 @check("END7")

@@ -108,10 +108,8 @@ class ContinuesTheUser(Behaviour):
     """continue_final_message behind a message of the user is left out."""
 
     def check_fields(self, body, profile):
-        is_users = (
-            isinstance(body.get("messages"), list) and body["messages"][-1:] and "user" in str(body["messages"][-1])
-        )
-        if is_users and body.pop("continue_final_message", None):
+        given = body.get("messages")
+        if isinstance(given, list) and "user" in str(given[-1:]) and body.pop("continue_final_message", None):
             body.pop("add_generation_prompt", None)
         super().check_fields(body, profile)
 
