@@ -34,6 +34,7 @@ _STRUCTS: Final = {
     "/admin/keys": admin.NewKey,
     "/admin/keys/rotate": admin.Rotation,
     "/admin/limits": admin.NewLimits,
+    "/admin/keys/expire": admin.Expiry,
     "/admin/keys/revoke": admin.Revocation,
     "/admin/credits/grant": admin_credits.Grant,
     "/admin/credits/withdraw": admin_credits.Grant,

@@ -108,6 +108,19 @@ class Desk:
             key = msgspec.structs.replace(self._found(connection, name), limits=limits)
             return put_key(connection, key, is_new=False)
 
+    def expire(self, name: str, *, in_s: float | None) -> Key:
+        """Let the key called *name* be good for *in_s* seconds from now, or for ever (None), whatever held before.
+
+        Raises:
+            KeyNotFound: there is none, or it is revoked.
+        """
+        from .store.keys import put_key
+
+        with self._engine() as connection:
+            expires_at = None if in_s is None else time.time() + in_s
+            key = msgspec.structs.replace(self._found(connection, name), expires_at=expires_at)
+            return put_key(connection, key, is_new=False)
+
     def revoke(self, name: str) -> Key:
         """Let nobody in with the key called *name* any more.
 

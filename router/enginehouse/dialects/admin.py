@@ -39,6 +39,13 @@ class Rotation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     overlap_s: Annotated[float, Meta(ge=0, le=365 * 86_400)] = 0.0
 
 
+class Expiry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A key that is good for `expires_in_s` from now, or for ever (null)."""
+
+    name: Name
+    expires_in_s: _Seconds | None
+
+
 class Revocation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A key that lets nobody in any more."""
 
@@ -76,6 +83,7 @@ class ShownKeys(msgspec.Struct, frozen=True):
 
 decode_new_key = Decoder(NewKey).decode
 decode_rotation = Decoder(Rotation).decode
+decode_expiry = Decoder(Expiry).decode
 decode_revocation = Decoder(Revocation).decode
 decode_limits = Decoder(NewLimits).decode
 encode = msgspec.json.Encoder().encode

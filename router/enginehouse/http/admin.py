@@ -62,13 +62,19 @@ def admin_routes(desk: Desk, keys: KeyRing) -> list[HTTPRouteHandler]:
         key = await apart(lambda: desk.limit(wanted.name, wanted.limits))
         return changed("key limited", key)
 
+    @route("/admin/keys/expire", http_method=[HttpMethod.POST], guards=guards)
+    async def expire_key(request: AnyRequest) -> Response[bytes]:
+        wanted, _ = bodies.decode_expiry(await request.body())
+        key = await apart(lambda: desk.expire(wanted.name, in_s=wanted.expires_in_s))
+        return changed("key's expiry set", key)
+
     @route("/admin/keys/revoke", http_method=[HttpMethod.POST], guards=guards)
     async def revoke_key(request: AnyRequest) -> Response[bytes]:
         wanted, _ = bodies.decode_revocation(await request.body())
         key = await apart(lambda: desk.revoke(wanted.name))
         return changed("key revoked", key)
 
-    return [list_keys, create_key, rotate_key, revoke_key, list_limits, limit_key]
+    return [list_keys, create_key, rotate_key, expire_key, revoke_key, list_limits, limit_key]
 
 
 async def apart(work: Callable[[], T]) -> T:

@@ -65,6 +65,23 @@ def test_a_key_of_the_database_is_made_listed_rotated_and_revoked(enginehouse: R
     assert "secret" not in listed
 
 
+def test_the_expiry_of_a_key_is_changed_and_must_be_said(enginehouse: Run, config: str) -> None:
+    enginehouse("keys", "create", "bob", "--expires-days", "0.0000001", "--config", config)
+
+    def state() -> str:
+        return enginehouse("keys", "list", "--config", config).out.splitlines()[1].split()[1]
+
+    assert state() == "expired"
+    assert "is good until 2" in enginehouse("keys", "expire", "bob", "--days", "2", "--config", config).out
+    assert state() == "good"
+    key = enginehouse("keys", "expire", "bob", "--never", "--config", config, "--json").json
+    assert "expires_at" not in key
+    for said in ((), ("--days", "1", "--never"), ("--days", "0")):
+        assert enginehouse("keys", "expire", "bob", *said, "--config", config).code == 2
+    enginehouse("keys", "revoke", "bob", "--config", config)
+    assert enginehouse("keys", "expire", "bob", "--never", "--config", config).code == 1
+
+
 def test_what_cannot_be_done_is_said_in_a_line(enginehouse: Run, config: str) -> None:
     done = enginehouse("keys", "revoke", "nobody", "--config", config)
     assert done.code == 1

@@ -69,6 +69,11 @@ async def test_a_key_is_good_from_its_making_to_its_revocation_and_its_secret_is
     turned = await client.post("/admin/keys/rotate", json={**named, "overlap_s": 60}, headers=by("owner"))
     newer = turned.json()["secret"]
     assert [(await chat(client, each)).status_code for each in (secret, newer)] == [200, 200]
+    for expires_in_s, status in ((1e-6, 401), (None, 200)):
+        changed = {**named, "expires_in_s": expires_in_s}
+        assert (await client.post("/admin/keys/expire", json=changed, headers=by("owner"))).status_code == 200
+        assert (await chat(client, newer)).status_code == status
+    assert (await client.post("/admin/keys/expire", json=named, headers=by("owner"))).status_code == 400
     revoked = await client.post("/admin/keys/revoke", json=named, headers=by("owner"))
     assert revoked.json()["revoked_at"] > 0
     assert [(await chat(client, each)).status_code for each in (secret, newer)] == [401, 401]

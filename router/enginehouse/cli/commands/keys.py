@@ -20,6 +20,7 @@ Example:
   enginehouse keys new alice
   enginehouse keys create bob --model tiny --expires-days 90 --config enginehouse.toml
   enginehouse keys rotate bob --overlap-hours 24 --config enginehouse.toml
+  enginehouse keys expire bob --days 30 --config enginehouse.toml
 """
 
 
@@ -98,6 +99,25 @@ def rotate(name: str, config_file: str | None, overlap_hours: float, as_json: bo
     with open_desk(config_file) as desk:
         key, secret = desk.rotate(name, overlap_s=overlap_hours * 3600)
     _show(key, secret, as_json)
+
+
+@command.command("expire", epilog=_EPILOG)
+@click.argument("name")
+@config_option
+@click.option("--days", type=Number(min=0, min_open=True), help="It is good for so long from now.")
+@click.option("--never", is_flag=True, help="It is good for ever.")
+@json_option
+def expire(name: str, config_file: str | None, days: float | None, never: bool, as_json: bool) -> None:
+    """Change when the key called NAME expires; running routers know within about a second."""
+    if never == (days is not None):
+        raise click.UsageError("Say either --days or --never. What should end now is revoked: enginehouse keys revoke.")
+    with open_desk(config_file) as desk:
+        key = desk.expire(name, in_s=None if days is None else days * 86_400)
+    if as_json:
+        print_json(shown(key))
+    else:
+        until = "for ever" if key.expires_at is None else f"until {_day(key.expires_at)}"
+        click.echo(f"The key '{name}' is good {until}.")
 
 
 @command.command("revoke", epilog=_EPILOG)
