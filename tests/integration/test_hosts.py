@@ -104,6 +104,9 @@ async def test_each_host_is_an_entry_for_all_models_and_answers_come_from_the_ri
     sent_on = await paris.ask(asking("of-tokyo", 100), **other)
     assert (sent_on.status, sent_on.error_code) == (503, "model_unavailable")  # one hop, and no second
     assert (await paris.ask(asking("of-paris", 101), **other)).status == 200
+    told = await paris.ask(asking("of-paris", 102, stream=True), **other)
+    assert told.headers["x-enginehouse-load"] == "running=1, waiting=0"
+    assert "x-enginehouse-load" not in (await paris.ask(asking("of-paris", 103))).headers
     listed = {one["id"]: one for one in (await paris.get("/admin/instances"))["instances"]}
     assert {"of-paris#0", "of-both#0", "of-tokyo@tokyo", "of-both@tokyo"} == set(listed)
     assert "the host 'tokyo' serves it" in listed["of-tokyo@tokyo"]["placement"]

@@ -274,19 +274,24 @@ class BackendType(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EngineLoad(msgspec.Struct, frozen=True, kw_only=True):
-    """The engine's own figures: sequences running and waiting, share (0..1) of the KV cache in use."""
+    """The engine's own figures: sequences running and waiting, share (0..1) of the KV cache in use.
+
+    `told_at` is when they were told, by `time.monotonic()`, where others may give it work, too; None: nobody else does,
+    or it has not told yet.
+    """
 
     running: int
     waiting: int
     cache_used: float | None = None
+    told_at: float | None = None
 
 
 @runtime_checkable
 class Measured(Protocol):
-    """An instance that can tell its load."""
+    """An instance that can tell its load. Asked after answers of one that takes no device of this host."""
 
     async def measure(self) -> EngineLoad:
-        """Ask the engine for its load."""
+        """Ask the engine for its load, or say what it has told last."""
         ...
 
 

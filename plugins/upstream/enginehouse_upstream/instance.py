@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
@@ -15,6 +17,7 @@ from enginehouse_plugin import (
     AnyEvent,
     Capabilities,
     Chat,
+    EngineLoad,
     ExitReport,
     GenerationRequest,
     Instance,
@@ -33,6 +36,10 @@ from .options import UpstreamOptions
 
 if TYPE_CHECKING:
     from .client import Client
+
+
+_LOAD_HEADER: Final = b"x-enginehouse-load"
+_LOAD: Final = re.compile(rb"running=(\d{1,6}), waiting=(\d{1,6})")
 
 
 class _Tokens(msgspec.Struct, frozen=True):
@@ -70,6 +77,9 @@ class UpstreamInstance(Instance):
         self._name = name
         self._healthy_at: float | None = None  # None: something has failed since
         self._closed = asyncio.Event()
+        self._load = EngineLoad(running=0, waiting=0)
+        if options.from_host is not None:
+            client.on_head = self._hear_load
 
     def generate(self, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
         """See `Instance.generate`."""
@@ -145,6 +155,16 @@ class UpstreamInstance(Instance):
         if status != 200 and status != 429:
             raise EngineUnavailable(f"{self._name} answered {self._health_path} with status {status}.")
         self._healthy_at = now
+
+    async def measure(self) -> EngineLoad:
+        """See `Measured.measure`: what another host has told with its last answer."""
+        return self._load
+
+    def _hear_load(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        for name, value in headers:
+            if name.lower() == _LOAD_HEADER and (told := _LOAD.fullmatch(value)):
+                running, waiting = map(int, told.groups())
+                self._load = EngineLoad(running=running, waiting=waiting, told_at=time.monotonic())
 
     def note_failure(self) -> None:
         """Hear that a request has failed: what was known of the server's health is void."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import httpx2
 
@@ -35,6 +35,7 @@ class SecureClient:
 
     def __init__(self, address: Address, options: UpstreamOptions, headers: Headers) -> None:
         self.name = address.origin
+        self.on_head: Callable[[Sequence[tuple[bytes, bytes]]], None] | None = None
         self._client = httpx2.AsyncClient(
             base_url=address.origin,
             headers=[*headers, ("content-type", "application/json"), ("accept-encoding", "identity")],
@@ -155,6 +156,8 @@ class _SecureRun(Run):
         try:
             answer = await self._client.send(request)
             has_begun = True
+            if self._client.on_head is not None:
+                self._client.on_head(answer.headers.raw)
             try:
                 if answer.status_code != 200:
                     raise self._reader.refusal(answer.status_code, await whole(answer))

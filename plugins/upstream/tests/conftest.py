@@ -39,10 +39,12 @@ class Upstream:
         self.left = asyncio.Event()
         self.url = ""
 
-    def say(self, *payloads: Any, path: str = "/v1/chat/completions", end: bytes = b"data: [DONE]\n\n") -> None:
+    def say(
+        self, *payloads: Any, path: str = "/v1/chat/completions", end: bytes = b"data: [DONE]\n\n", named: bytes = b""
+    ) -> None:
         """Answer chat requests with a stream of *payloads*."""
         data = b"".join(b"data: " + json.dumps(one).encode() + b"\n\n" for one in payloads) + end
-        head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n" + named + b"\r\n"
         self.answers[path] = [head, b"%x\r\n%b\r\n" % (len(data), data), b"0\r\n\r\n"]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -13,6 +13,7 @@ from enginehouse_plugin import (
     Chat,
     Finished,
     GenerationRequest,
+    Measured,
     Started,
     Text,
     TextDelta,
@@ -70,6 +71,26 @@ async def test_a_stream_comes_as_events_and_its_connection_is_used_again(upstrea
     assert upstream.bodies[-1]["model"] == "m"
     assert upstream.bodies[-1]["stream_options"] == {"include_usage": True}
     assert upstream.connections == 1
+
+
+async def test_the_load_that_another_host_tells_with_its_answers_is_measured(upstream: Upstream, load: Any) -> None:
+    instance = await load(upstream, from_host="here")
+    assert isinstance(instance, Measured)
+    assert (await instance.measure()).told_at is None
+    for named, told in [
+        (b"X-Enginehouse-Load: running=3, waiting=1\r\n", (3, 1)),
+        (b"x-enginehouse-load: running=-1, waiting=lots\r\n", (3, 1)),
+        (b"x-enginehouse-load: running=0, waiting=0\r\n", (0, 0)),
+    ]:
+        upstream.say(delta("He", "stop"), total(3, 1), named=named)
+        await events(instance, ask(max_tokens=5))
+        measured = await instance.measure()
+        assert (measured.running, measured.waiting) == told
+        assert measured.told_at is not None
+    plain = await load(upstream)
+    upstream.say(delta("He", "stop"), total(3, 1), named=b"x-enginehouse-load: running=3, waiting=1\r\n")
+    await events(plain, ask(max_tokens=5))
+    assert (await plain.measure()).told_at is None, "who is no host of ours is not believed"
 
 
 async def test_the_key_goes_with_every_request_and_is_never_shown(

@@ -256,6 +256,8 @@ class ModelConfig(Limits, frozen=True):
     owned_by: str = "enginehouse"
     prefer: Prefer = "order"
     prefix_affinity: bool = True
+    overflow: bool = False
+    """Whether the next placement starts for what would wait longer at a better one."""
     max_queue: Annotated[int, Meta(ge=0)] = 64
     queue_timeout_s: Seconds = 30.0
     trust: Trust | None = None

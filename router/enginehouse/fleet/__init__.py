@@ -41,7 +41,16 @@ from .errors import (
 )
 from .explain import Considered, RequestExplained, explain_request
 from .fleet import Fleet
-from .hosts import HOST_HEADER, SNAPSHOT_PATH, HostSnapshot, HostTold, Incompatible, magic_packet, read_told
+from .hosts import (
+    HOST_HEADER,
+    LOAD_HEADER,
+    SNAPSHOT_PATH,
+    HostSnapshot,
+    HostTold,
+    Incompatible,
+    magic_packet,
+    read_told,
+)
 from .instance import HostedInstance
 from .lease import Lease
 from .model import ANY_CONTEXT, Model
@@ -57,6 +66,7 @@ from .working import Work, WorkLease
 __all__ = [
     "ANY_CONTEXT",
     "HOST_HEADER",
+    "LOAD_HEADER",
     "SNAPSHOT_PATH",
     "Ask",
     "Considered",

@@ -63,8 +63,9 @@ def choose(
 ) -> HostedInstance | None:
     """The one of *instances*, those to *avoid* apart, that serves *request*: it may take it and has the features.
 
-    Those that are ready go before those that have to load first, and those whose breaker is closed before others; among
-    these *select* goes before the router's own choice by `habits.prefer`. Changes nothing; *now* is the loop's time.
+    Those that are ready go before those that have to start first, unless their queues take longer than that, and those
+    whose breaker is closed before others; among these *select* goes before the router's own choice by `habits.prefer`.
+    Changes nothing; *now* is the loop's time.
     None: there is no instance to ask.
 
     Raises:
@@ -81,12 +82,16 @@ def choose(
     fit = _fit(instances, avoid, wanted)
     if len(fit) < 2:
         return fit[0] if fit else None
-    fit = [hosted for hosted in fit if hosted.gate.is_open] or fit
+    ready = [hosted for hosted in fit if hosted.gate.is_open]
+    starting = fit if len(ready) < len(fit) else ()
+    fit = ready or fit
     fit = [hosted for hosted in fit if hosted.breaker.lets(now)] or fit
     if select is not None:
         chosen = select(request, [hosted.candidate() for hosted in fit])
         if chosen is not None:
             return next(hosted for hosted in fit if hosted.id == chosen)
+    if ready and starting and (sooner := _overflow(request, fit, starting, habits, now)) is not None:
+        return sooner
     return _best(request, fit, habits, blocks, cached, now)
 
 
@@ -171,7 +176,7 @@ def _free(
         gate = hosted.gate
         if (
             gate.is_open
-            and gate.running < gate.capacity
+            and gate.running + hosted.others.count < gate.capacity
             and hosted.breaker.lets(now)
             and (not avoid or hosted not in avoid)
             and (not wanted or _lack(wanted, hosted.capabilities) is None)
@@ -181,6 +186,44 @@ def _free(
         index = free[0].planned.index
         return [hosted for hosted in free if hosted.planned.index == index]
     return free
+
+
+def _overflow(
+    request: GenerationRequest,
+    ready: Sequence[HostedInstance],
+    fit: Sequence[HostedInstance],
+    habits: Habits,
+    now: float,
+) -> HostedInstance | None:
+    """One of *fit* that has to start first, and would begin before all that are *ready*: None: there is none.
+
+    A start was measured, on this host or where it is; one that never was counts like the longest of the others.
+    """
+    tokens = habits.tokens if request.max_tokens is None else min(habits.tokens, request.max_tokens)
+    best = best_of(ready, now)
+    soonest_s = min(_queue_s(hosted, tokens, best, now) for hosted in ready)
+    if not soonest_s:
+        return None
+    unknown_s = max((hosted.residence.start_s for hosted in fit if hosted.planned.devices), default=0.0)
+    chosen: HostedInstance | None = None
+    for hosted in fit:
+        if hosted.gate.is_open or not hosted.could_start or not hosted.breaker.lets(now):
+            continue
+        start_s = hosted.start_s or unknown_s
+        begins_s = start_s + _queue_s(hosted, tokens, best, now)
+        if start_s and begins_s < soonest_s:
+            chosen, soonest_s = hosted, begins_s
+    return chosen
+
+
+def _queue_s(hosted: HostedInstance, tokens: float, best: tuple[float, float], now: float) -> float:
+    """Seconds until a slot of *hosted* is free for one more, once it is ready: those that wait go first."""
+    gate = hosted.gate
+    busy = gate.running + hosted.others.count
+    if gate.is_open and not gate.waiting and busy < gate.capacity:
+        return 0.0
+    ahead = gate.waiting + 1 if gate.is_open else gate.waiting
+    return ahead * cost_s(hosted.pace, 0.0, tokens, 0, best, now) / (gate.capacity or 1)
 
 
 def _best(
@@ -203,7 +246,7 @@ def _best(
     rated: list[tuple[float, int, HostedInstance]] = []
     for hosted in fit:
         gate = hosted.gate
-        load = (gate.running + gate.waiting) / (gate.capacity or 1)
+        load = (gate.running + gate.waiting + hosted.others.count) / (gate.capacity or 1)
         known = cached.get((hosted, hosted.restarts), 0) if cached else 0
         cost = 1.0 + load if by_load else cost_s(hosted.pace, load, tokens, chars - known, best, now)
         if cost < least:

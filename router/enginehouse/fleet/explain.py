@@ -65,7 +65,8 @@ def _considered(request: GenerationRequest, hosted: HostedInstance, is_chosen: b
     elif not gate.is_open:
         reason = f"it would wait there: {hosted.doing}"
     else:
-        reason = f"{gate.running} of {gate.capacity} slots taken, {gate.waiting} wait"
+        others = f", {hosted.others.count} more by others" if hosted.others.count else ""
+        reason = f"{gate.running} of {gate.capacity} slots taken{others}, {gate.waiting} wait"
     return Considered(
         instance=hosted.id,
         host=hosted.planned.host,

@@ -18,6 +18,7 @@ from .gate import RETRY_AFTER_S, Gate
 from .keeper import Keeper, Weight
 from .liveness import Liveness
 from .loader import Loader, weighed
+from .others import Others
 from .pace import Pace
 from .plan import InstancePlan
 from .residence import Residence
@@ -47,6 +48,8 @@ class Face:
     pace: Pace
     gate: Gate
     residence: Residence
+    others: Others
+    told_start_s: float
     keeper: Keeper
     wake: Callable[[], None]
     _loader: Loader
@@ -107,6 +110,8 @@ class Face:
             breaker_opened=self.breaker.opened,
             retried=self.pace.retried,
             tokens_s=self.pace.tokens_s or None,
+            others=self.others.count,
+            start_s=self.start_s,
         )
 
     def why_not_ready(self) -> ModelLoading:
@@ -141,6 +146,20 @@ class Face:
         self.gate.hold_deadlines()
         self.progress = None
         self._load_began_at = time.monotonic()
+
+    @property
+    def start_s(self) -> float:
+        """About how many seconds it takes to begin from now on, by its last start; 0: it has had none."""
+        known_s = self.told_start_s or self.residence.start_s
+        since_s = time.monotonic() - self._load_began_at if self.state == "loading" else 0.0
+        return max(known_s - since_s, known_s / 10)
+
+    @property
+    def could_start(self) -> bool:
+        """Whether it, which is not ready, could be so by a start alone: nobody has to give way for it."""
+        if self.state not in ("unloaded", "asleep", "loading") or self.keeper.reason(self.id) is not None:
+            return False
+        return self.planned.host is not None or self.keeper.has_room(self.id, self.planned.footprint_bytes)
 
     # ---- ordered ----
 

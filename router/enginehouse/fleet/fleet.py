@@ -131,7 +131,8 @@ class Fleet:
                 self._turnover.replace(model, self._hosted(name, model), "its configuration has changed")
             elif model.config.load != wanted.load == "start":
                 for hosted in model.instances:
-                    hosted.wake()
+                    if not hosted.planned.is_spare:
+                        hosted.wake()
             model.describe(wanted, profiles)
             self.models[name] = model
         self.models = {name: self.models[name] for name in config.models}
@@ -232,7 +233,8 @@ class Fleet:
                 log.warning("model has no place on this host", model=model.name, reasons=reasons)
             elif model.config.load == "start":
                 for hosted in model.instances:
-                    hosted.wake()
+                    if not hosted.planned.is_spare:
+                        hosted.wake()
         if not any(self.instances()):
             log.error("no model has a place on this host")
         self.hosts.start()

@@ -40,6 +40,7 @@ from .gate import RETRY_AFTER_S, Gate
 from .keeper import Keeper, NoRoom
 from .liveness import DEFAULT_HANG_TIMEOUT_S, Liveness
 from .loader import Loader, drain, identified, is_news, unload, wait_released, why_ended, why_not_loaded
+from .others import Others
 from .pace import Pace
 from .plan import InstancePlan
 from .planner import AnyPlanner
@@ -110,6 +111,8 @@ class HostedInstance(Face):
         )
         self.residence = Residence(self.gate, keep_alive_s=config.keep_alive_s, is_pinned=config.pinned)
         self.residence.on_idle = keeper.changed
+        self.others = Others(self.gate)
+        self.told_start_s = 0.0
         self.keeper = keeper
         self._loader = Loader(planned, planner, fetch, self._room)
         self._failures = Failures(policy or RestartPolicy(), is_endless=not planned.devices)

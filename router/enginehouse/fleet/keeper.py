@@ -135,6 +135,11 @@ class Keeper:
         """What *instance* waits for, in words; None: it does not wait."""
         return next((claim.reason for claim in self._claims if claim.tenant.id == instance), None)
 
+    def has_room(self, instance: str, needed: Mapping[str, int]) -> bool:
+        """Whether *instance* would have *needed* bytes beside what others hold, by the last look."""
+        holdings = [held for held in self.holdings if held.instance != instance]
+        return not lacking(needed, limits(self.devices, self.config, self._others), holdings)
+
     def follow(self, config: BudgetConfig) -> None:
         """Keep memory as *config* says from now on; what is loaded stays until somebody needs its room."""
         self.config = config

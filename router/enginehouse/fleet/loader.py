@@ -87,7 +87,7 @@ class Loader:
                     raise LoadFailed(f"its weights cannot be had: {type(error).__name__}: {error}") from error
             return paths[source]
 
-        plan = await self._planner.settle(before.model, find_weights)
+        plan = await self._planner.settle(before.model, find_weights, spare=before.is_spare)
         planned = next((planned for planned in plan.instances if planned.id == before.id), None)
         if planned is None:
             told = f"no placement of it fits on this host ({plan.reasons})"

@@ -131,6 +131,12 @@ class Model:
             if ready and hosted.state in ("unloaded", "asleep") and hosted.planned.placement is ready.planned.placement:
                 hosted.wake()
 
+    @property
+    def load_told(self) -> bytes:
+        """What other hosts are told of the load of its instances here, with an answer: `running=3, waiting=1`."""
+        own = [hosted.gate for hosted in self.instances if hosted.planned.host is None and hosted.gate.is_open]
+        return b"running=%d, waiting=%d" % (sum(gate.running for gate in own), sum(gate.waiting for gate in own))
+
     def nowhere(self) -> InstanceUnavailable:
         """Why it has no instance."""
         plan = self._planner.plans.get(self.name)

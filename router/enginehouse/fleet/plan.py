@@ -23,7 +23,8 @@ class InstancePlan(msgspec.Struct, frozen=True, kw_only=True):
 
     `index` is the placement's among those of its model; `footprint_bytes` is what it takes of each device, as far as
     that is known. `host` is the other host that serves it, None for this one. `fault` says why it is not known whether
-    it fits; without one it does, or its backend cannot tell. A fault is no reason to pass a placement over: its owner
+    it fits; without one it does, or its backend cannot tell. `is_spare`: it starts only for what would wait too long
+    elsewhere. A fault is no reason to pass a placement over: its owner
     would not hear of it.
     """
 
@@ -40,6 +41,7 @@ class InstancePlan(msgspec.Struct, frozen=True, kw_only=True):
     fault: EnginehouseError | None = None
     task: Task | None = None
     dimensions: tuple[int, ...] = ()
+    is_spare: bool = False
 
     @property
     def device_ids(self) -> tuple[str, ...]:
@@ -111,6 +113,8 @@ class Experience(msgspec.Struct, frozen=True, kw_only=True):
 
 NO_EXPERIENCE = Experience()
 MAX_REPLICAS: Final = 64
+SPARE: Final = "spare"
+"""In place of a number, in the id of what `overflow` goes to."""
 
 
 def plan_model(
@@ -124,17 +128,20 @@ def plan_model(
     """Plan *count* instances of the first placement of *model* that holds and fits; within one, kinds of device are
     tried in the order of `requires`, else of the backend. Instances take different devices where there are enough,
     and share them where they fit beside each other; `auto` is one wherever they take different ones. Behind a remote
-    placement, which takes no device, each further remote one that holds is an instance too.
+    placement, which takes no device, each further remote one that holds is an instance too. With `overflow` the next
+    placement that holds beside them is one more, which is spare.
 
     Fitting is judged by the memory that a device has, not by what is free at the moment: so a restart plans alike.
     """
     instances: list[InstancePlan] = []
     rejected: list[Rejected] = []
     short: str | None = None
+    beside: Counter[str] = Counter()  # bytes of those that are planned
     for index in in_order(model, experience.speeds):
         placement = model.placements[index]
         first = instances[0] if instances else None
-        if first is not None and (first.devices or _is_on_devices(placement, backends)):
+        is_spare = model.overflow and first is not None and bool(first.devices) and not instances[-1].is_spare
+        if not is_spare and first is not None and (first.devices or _is_on_devices(placement, backends)):
             reason = _why_first(first.index, index, model, experience.speeds)
             rejected.append(Rejected(index=index, placement=placement, reason=reason))
             continue
@@ -146,7 +153,6 @@ def plan_model(
             kind: reason for (at, kind), reason in experience.unusable.items() if at == index
         }
         on: Counter[str] = Counter()  # instances on each device
-        beside: Counter[str] = Counter()  # their bytes
         kind: DeviceKind | None = None  # of all of them: one on a slower kind would not be a replica
         wanted = 1 if first is not None else MAX_REPLICAS if count == "auto" else count
         for number in range(wanted):
@@ -170,11 +176,13 @@ def plan_model(
             beside.update({device.id: needed.get(device.id, 0) for device in takes})
             context = experience.contexts.get((index, kind)) if kind is not None else None
             reason = runs_on(found, needed) if found else "needs no device of this host"
+            if is_spare and first is not None:
+                reason += f"; it starts where the queue of placement {first.index} takes longer than that"
             if model.context_tokens == "auto" and context is not None:
                 reason += f", with a context of {context:,} tokens, the longest that fits"
             instances.append(
                 InstancePlan(
-                    id=f"{name}#{len(instances)}",
+                    id=f"{name}#{SPARE if is_spare else len(instances)}",
                     model=name,
                     index=index,
                     placement=placement,
@@ -185,6 +193,7 @@ def plan_model(
                     footprint_bytes={device.id: needed[device.id] for device in takes if needed.get(device.id)},
                     task=model.task,
                     dimensions=model.dimensions,
+                    is_spare=is_spare,
                 )
             )
             if not found and count == "auto":

@@ -13,7 +13,7 @@ from enginehouse_plugin import BackendType, Device, DeviceKind
 from enginehouse_plugin.errors import ENGINE_WITHOUT_GPU, EnginehouseError, LoadFailed
 
 from .budget import limits
-from .plan import Experience, InstancePlan, ModelPlan, plan_model
+from .plan import SPARE, Experience, InstancePlan, ModelPlan, plan_model
 from .stretch import longest_context
 
 FindWeights = Callable[[InstancePlan], Awaitable[str | None]]
@@ -29,7 +29,7 @@ log = get_logger()
 class AnyPlanner(Protocol):
     """What a load asks of plans."""
 
-    async def settle(self, model: str, find_weights: FindWeights) -> ModelPlan:
+    async def settle(self, model: str, find_weights: FindWeights, *, spare: bool = False) -> ModelPlan:
         """See `Planner.settle`."""
         ...
 
@@ -99,16 +99,22 @@ class Planner:
         """
         before = self.plans[model]
         count = self._counts[model]
-        self._counts[model] = len(before.instances) + 1
+        self._counts[model] = self._number_of(before) + 1
         plan = self._plan(model)
-        if len(plan.instances) <= len(before.instances):
+        own = [one for one in plan.instances if not one.is_spare]
+        if len(own) <= self._number_of(before):
             self._counts[model] = count
             raise LoadFailed(f"no place for one more instance of it ({plan.reasons})", code="does_not_fit")
         self.plans[model] = plan
-        return plan.instances[-1]
+        return own[-1]
 
-    async def settle(self, model: str, find_weights: FindWeights) -> ModelPlan:
+    def _number_of(self, plan: ModelPlan) -> int:
+        return sum(not one.is_spare for one in plan.instances)
+
+    async def settle(self, model: str, find_weights: FindWeights, *, spare: bool = False) -> ModelPlan:
         """Plan *model* once more, each candidate weighed by its backend's `fit`, in turn until those planned fit.
+
+        The *spare* one is weighed where it is to load: its weights may not be here before.
 
         Devices of one kind are weighed apart: what an engine takes may depend on the device's own memory.
         """
@@ -118,7 +124,12 @@ class Planner:
         while True:
             plan = self._plan(model, footprints)
             candidate = next(
-                (one for one in plan.instances if one.devices and (one.index, one.device_ids) not in weighed), None
+                (
+                    one
+                    for one in plan.instances
+                    if one.devices and (one.index, one.device_ids) not in weighed and (spare or not one.is_spare)
+                ),
+                None,
             )
             if candidate is None:
                 break
@@ -187,7 +198,10 @@ class Planner:
         plan = plan_model(model, self._models[model], self.devices, self._backends, experience, count)
         if not (first := self._first.get(model, 0)):
             return plan
-        numbered = [msgspec.structs.replace(one, id=f"{model}#{at}") for at, one in enumerate(plan.instances, first)]
+        numbered = [
+            msgspec.structs.replace(one, id=f"{model}#{SPARE}{first}" if one.is_spare else f"{model}#{at}")
+            for at, one in enumerate(plan.instances, first)
+        ]
         return msgspec.structs.replace(plan, instances=tuple(numbered))
 
 

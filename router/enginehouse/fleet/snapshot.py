@@ -32,6 +32,8 @@ class InstanceSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     memory takes it. `is_held`: its owner has taken it out. `doing` is state, reason and progress in words, `memory`
     what it holds, None while it holds nothing.
     `tokens_s` is how many tokens a second a request got of late, prompt included; None: not measured.
+    `others` are sequences that others have given to the same engine, and `start_s` how long it takes to start, by the
+    last time (0: not known).
     `retried` counts requests that it failed, or did not begin in time, and that were tried again.
     """
 
@@ -55,6 +57,8 @@ class InstanceSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     breaker_opened: int = 0
     retried: int = 0
     tokens_s: float | None = None
+    others: int = 0
+    start_s: float = 0.0
     memory: Holding | None = None
 
     @property

@@ -70,6 +70,8 @@ class Traffic:
         self, hosted: HostedInstance, blocks: Sequence[Block], facts: Notes, began: tuple[float, float], now: float
     ) -> None:
         """Note that *hosted* has answered; it *began* at that time, when the request was so many seconds old."""
+        if not hosted.planned.devices:
+            hosted.others.ask_soon(hosted.instance)
         began_at, began_s = began
         tokens = facts.completion_tokens
         self.habits.tokens += WEIGHT * (tokens - self.habits.tokens)

@@ -45,7 +45,8 @@ class Turnover:
                 self.end(hosted, reason)
         if was_at_work or model.config.load == "start":
             for hosted in coming:
-                hosted.load()
+                if not hosted.planned.is_spare:
+                    hosted.load()
             for hosted in serving:
                 hosted.pin(is_pinned=False)  # where there is no room beside them, they give way
         if serving and coming:

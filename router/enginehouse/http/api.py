@@ -19,7 +19,7 @@ from enginehouse.dialects.endpoint import Call, Detached, Encoder, Endpoint, Hea
 from enginehouse.dialects.openai.errors import CLIENT_LEFT, OK
 from enginehouse.dialects.query import check_query
 from enginehouse.dialects.refusals import NotFound
-from enginehouse.fleet import HOST_HEADER, Lease
+from enginehouse.fleet import HOST_HEADER, LOAD_HEADER, Lease
 from enginehouse.service import Service
 from enginehouse.telemetry import get_logger
 from enginehouse_plugin import AnyEvent
@@ -335,6 +335,8 @@ class Answering:
         facts, headers = self._facts, self._headers
         if facts.instance_id is not None:
             headers = (*headers, _instance_header(facts.instance_id))
+            if HOST_HEADER in self._exchange.named and (model := self._route.service.fleet.models.get(facts.model)):
+                headers = (*headers, (LOAD_HEADER, model.load_told))
         if facts.ignored:
             headers = (*headers, _ignored_header([self._places.get(name, name) for name in facts.ignored]))
         return headers

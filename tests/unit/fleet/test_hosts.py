@@ -17,7 +17,7 @@ from enginehouse.fleet.hosts import host as host_module
 from enginehouse.fleet.hosts import tell
 from enginehouse.fleet.hosts.told import encode
 from enginehouse.fleet.hosts.wake import send_magic_packet
-from enginehouse_plugin import Started, TextDelta
+from enginehouse_plugin import EngineLoad, Started, TextDelta
 from enginehouse_plugin.errors import EngineDied
 
 MAC = "02:00:5e:10:00:01"
@@ -59,8 +59,8 @@ def net(monkeypatch):
     return Net(monkeypatch)
 
 
-def told(state="ready", index=0, features=("streaming", "n", "stop"), models=("m",), **fields):
-    model = {"index": index, "state": state, "features": features, "context_tokens": 512, "capacity": 2}
+def told(state="ready", index=0, features=("streaming", "n", "stop"), models=("m",), load=None, **fields):
+    model = {"index": index, "state": state, "features": features, "context_tokens": 512, "capacity": 2, **(load or {})}
     made = {"version": 1, "enginehouse": "9", "router": "other", "state": "ready"}
     return msgspec.json.encode({**made, "models": dict.fromkeys(models, model), **fields})
 
@@ -172,6 +172,48 @@ async def test_a_host_that_is_there_serves_and_one_that_has_gone_does_not(fleet_
     net.answers["http://b"] = told()
     fleet.hosts.heard_from("b")
     await turn_until(lambda: ids(fleet) == [("m@b", "ready")])
+
+
+async def test_what_others_have_at_a_host_is_known_from_its_snapshots_and_its_answers(
+    fleet_with, net, house, eventually
+):
+    net.answers["http://box"] = told(load={"capacity": 8, "running": 5})
+    fleet = fleet_with("box")
+    await eventually(lambda: [one.id for one in fleet.instances()] == ["m#0", "m@box"])
+    _, there = fleet.instances()
+    await eventually(lambda: there.state == "ready" and there.others.count == 5)
+    there.gate.enter(1)
+    await eventually(lambda: there.others.count == 4)
+    net.answers["http://box"] = ConnectionRefusedError("refused")
+    told_at = fleet.hosts._hosts["box"].heard_at
+
+    async def measure(at):
+        return EngineLoad(running=2, waiting=1, told_at=at)
+
+    there.instance.measure = lambda: measure(told_at - 1)
+    there.others.ask_soon(there.instance)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert there.others.count == 4
+    there.others._asked_at = 0.0
+    there.instance.measure = lambda: measure(told_at + 10)
+    there.others.ask_soon(there.instance)
+    await eventually(lambda: there.others.count == 2)
+    there.gate.leave(1)
+
+
+async def test_a_host_tells_how_long_a_start_takes_where_it_has_to_start(fleet_with, net):
+    fleet = fleet_with()
+    own = next(fleet.instances())
+    await turn_until(lambda: own.state == "ready")
+    assert fleet.model("m").load_told == b"running=0, waiting=0"
+    own.gate.enter(2)
+    assert fleet.model("m").load_told == b"running=2, waiting=0"
+    own.gate.leave(2)
+    own.residence.load_s = 7.0
+    assert tell(fleet.snapshot(), "r").models["m"].start_s == 0.0
+    await own.unload()
+    assert tell(fleet.snapshot(), "r").models["m"].start_s == 7.0
 
 
 async def test_a_host_that_drains_gets_nothing_new_and_keeps_what_it_has(fleet_with, net, house):

@@ -111,6 +111,28 @@ def test_the_order_of_the_requirement_goes_before_the_backends():
     assert the_instance([placement], (CUDA, CPU)).devices == (CPU,)
 
 
+def test_with_overflow_the_next_placement_that_holds_is_spare():
+    placements = (
+        PlacementConfig(backend="llamacpp", source="s", requires=("cuda",)),
+        PlacementConfig(backend="mlx", source="s"),
+        PlacementConfig(backend="llamacpp", source="s", requires=("cpu",)),
+        PlacementConfig(backend="llamacpp", source="t", requires=("cpu",)),
+    )
+    model = ModelConfig(placements=placements, overflow=True)
+    made = plan_model("m", model, (CUDA, CPU), BACKENDS)
+    assert [(one.id, one.index, one.is_spare) for one in made.instances] == [
+        ("m#0", 0, False),
+        ("m#spare", 2, True),
+    ]
+    assert made.instances[1].reason.endswith("it starts where the queue of placement 0 takes longer than that")
+    assert [rejected.index for rejected in made.rejected] == [1, 3]
+    footprints = {(0, "cuda"): {"cuda:0": 1 << 29, "cpu": 3 << 28}, (2, "cpu"): {"cpu": 1 << 29}}
+    room = {"cuda:0": 1 << 30, "cpu": 1 << 30}
+    short = plan_model("m", model, (CUDA, CPU), BACKENDS, Experience(footprints=footprints, room=room))
+    assert [(one.id, one.index) for one in short.instances] == [("m#0", 0), ("m#spare", 3)], "it fits beside"
+    assert "768 MiB" in next(rejected.reason for rejected in short.rejected if rejected.index == 2)
+
+
 def test_remote_placements_that_hold_are_all_instances_in_their_order():
     urls = [PlacementConfig(backend="remote", source=f"http://{name}") for name in "abc"]
     bound = PlacementConfig(backend="remote", source="http://d", requires=("apple",))

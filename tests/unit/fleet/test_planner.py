@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from tests.unit.conftest import Guest, Reader, a_request
 
+from enginehouse.accounts import Facts
 from enginehouse.config import BudgetConfig, Config, ModelConfig, PlacementConfig
-from enginehouse.fleet import InstancePlan, NotFetched, Planner
+from enginehouse.fleet import InstancePlan, Lease, NotFetched, Planner
 from enginehouse_plugin import Backend, BackendType, Device, Fit, ProbeReport
 from enginehouse_plugin.errors import LoadFailed, SourceNotFound
 
@@ -160,7 +162,7 @@ async def test_a_second_instance_is_weighed_on_its_own_device(weigh):
 def two_placements(house):
     """A fleet whose model needs *first* bytes, or *second* where that does not fit; the CPU has 8 GiB."""
 
-    def build(first: int, second: int):
+    def build(first: int, second: int, **model):
         async def fit(placement, devices):
             return Fit(footprint_bytes={"cpu": {"first": first, "second": second}[placement.source]})
 
@@ -169,7 +171,7 @@ def two_placements(house):
         placements = tuple(
             PlacementConfig(backend="scripted", source=source, options=options) for source in ("first", "second")
         )
-        return house.build(Config(models={"m": ModelConfig(placements=placements)}))
+        return house.build(Config(models={"m": ModelConfig(placements=placements, **model)}))
 
     return build
 
@@ -319,3 +321,28 @@ async def test_each_placement_is_measured_once_and_then_the_fastest_is_taken(hou
 
 async def eventually_none() -> None:
     return None
+
+
+async def test_what_overflow_goes_to_loads_only_for_a_queue_and_is_weighed_then(house, two_placements):
+    fleet = two_placements(GIB, GIB, overflow=True)
+    asked: list[str] = []
+    fit = house.script.fit
+
+    async def noted(placement, devices):
+        asked.append(placement.source)
+        return await fit(placement, devices)
+
+    house.script.fit = noted
+    fleet.start()
+    first, spare = fleet.instances()
+    await house.until("ready", first)
+    assert (spare.id, spare.state, asked) == ("m#spare", "unloaded", ["first"])
+    assert fleet.snapshot().state == "ready"
+    first.residence.load_s = 0.001
+    busy = Guest(first.gate, weight=2)
+    reader, facts = Reader(), Facts("r")
+    Lease(a_request(), fleet.model("m"), "c", facts, reader).open()
+    await reader.answer()
+    assert (facts.instance_id, spare.state, "second" in asked) == ("m#spare", "ready", True)
+    busy.gate.leave(2)
+    assert fleet.add_instance("m").id == "m#1"

@@ -111,6 +111,56 @@ async def test_of_many_instances_some_are_looked_at_and_all_are_used(house: Hous
     assert {choose(a_request(), hosts, habits=habits), choose(a_request(), hosts)} == {hosts[0]}
 
 
+async def test_what_others_have_there_counts_as_its_load(house: House) -> None:
+    desk = Desk(house)
+    first, second = await several(house, desk, 2)
+    second.gate.enter(1)
+    assert choose(a_request(), [first, second]) is first
+    first.others.hear(2, 1.0)
+    assert choose(a_request(), [first, second]) is second, "there is a slot there, and none here"
+    second.gate.enter(1)
+    second.gate.queue("x", 1, Waits())
+    assert choose(a_request(), [first, second]) is first
+    first.others.hear(5, 0.5)
+    assert first.others.count == 2, "older news change nothing"
+
+
+class Waits:
+    """Waits in a queue, and hears nothing."""
+
+    def refused(self, error: Exception) -> None:
+        del error
+
+
+async def test_a_queue_that_takes_longer_than_a_start_has_the_next_one_started(house: House) -> None:
+    desk = Desk(house)
+    busy, spare = await several(house, desk, 2)
+    await spare.unload()
+    busy.gate.enter(2)
+    for hosted in (busy, spare):
+        hosted.pace.answered(64, 4.0, 1.0)  # so that a slot is free each 2 s
+    spare.residence.load_s = 5.0
+
+    def goes_to() -> HostedInstance | None:
+        return choose(a_request(), [busy, spare], now=2.0)
+
+    assert goes_to() is busy
+    for _ in range(2):
+        busy.gate.queue("x", 1, Waits())
+    assert goes_to() is spare, "three come free in 6 s, and it starts in 5"
+    spare.residence.load_s = 8.0
+    assert goes_to() is busy
+    spare.residence.load_s, busy.residence.load_s = 0.0, 5.0
+    assert goes_to() is spare, "one that never started counts like the other"
+    busy.residence.load_s = 0.0
+    assert goes_to() is busy, "where no start was measured there is none to compare with"
+    spare.told_start_s = 5.0
+    assert goes_to() is spare, "at another host it was measured there"
+    spare.residence.is_held = True
+    assert goes_to() is busy
+    busy.gate.fail(EngineFailure("over"))
+
+
 # ---- failures ----
 
 

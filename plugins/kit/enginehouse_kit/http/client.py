@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -59,6 +59,8 @@ class LocalClient:
     ) -> None:
         self.address = address
         self.max_body_bytes = max_body_bytes
+        self.on_head: Callable[[Sequence[tuple[bytes, bytes]]], None] | None = None
+        """Hears the headers of each answer that is pushed."""
         self._keep_alive = keep_alive
         self._max_idle = max_idle
         self._connect_timeout_s = connect_timeout_s

@@ -176,6 +176,8 @@ class HttpRun(Incoming, Run):
             raise reader.refusal(self.status, data)
         if not self._is_begun:
             self._is_begun = True
+            if self._client.on_head is not None:
+                self._client.on_head(self.raw_headers)
             reader.begin(events)
         if not self._is_stream:
             if len(data) > self._client.max_body_bytes:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from .host import Host, HostSnapshot, HostState
 from .hosts import Hosts, RemotePlanner
-from .told import HOST_HEADER, SNAPSHOT_PATH, SNAPSHOT_VERSION, HostTold, Incompatible, read_told, tell
+from .told import HOST_HEADER, LOAD_HEADER, SNAPSHOT_PATH, SNAPSHOT_VERSION, HostTold, Incompatible, read_told, tell
 from .wake import magic_packet
 
 __all__ = [
     "HOST_HEADER",
+    "LOAD_HEADER",
     "SNAPSHOT_PATH",
     "SNAPSHOT_VERSION",
     "Host",

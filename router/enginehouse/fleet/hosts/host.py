@@ -60,12 +60,20 @@ class HostSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Host:
-    """The host called *name*; *on_change* hears of its state and of what it tells, when that is news.
+    """The host called *name*; *on_change* hears of its state and of what it tells, when that is news, and *on_told* of
+    all that it tells, with which *on_change* may have been called before.
 
     `me` is how this host is called in the file, once that is known. *router* is this router's own name.
     """
 
-    def __init__(self, name: str, config: HostConfig, router: str, on_change: Callable[[Host], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        config: HostConfig,
+        router: str,
+        on_change: Callable[[Host], None],
+        on_told: Callable[[Host], None],
+    ) -> None:
         self.name = name
         self.config = config
         self.state: HostState = "unknown"
@@ -74,7 +82,8 @@ class Host:
         self.me = ""
         self._router = router
         self._on_change = on_change
-        self._heard_at: float | None = None
+        self._on_told = on_told
+        self.heard_at = 0.0
         self._failures = 0
         self._tries = 0
         self._nudge = asyncio.Event()
@@ -108,7 +117,7 @@ class Host:
             reason=self.reason,
             can_wake=self.config.wake is not None,
             told=self.told,
-            age_s=None if self._heard_at is None else time.monotonic() - self._heard_at,
+            age_s=None if not self.heard_at else time.monotonic() - self.heard_at,
         )
 
     async def awaken(self) -> None:
@@ -177,12 +186,14 @@ class Host:
 
     def _hear(self, told: HostTold) -> None:
         self._failures = self._tries = 0
-        self._heard_at = time.monotonic()
+        self.heard_at = time.monotonic()
         before, self.told = self.told, told
         if told.router == self._router:
             self._set("self", "this host")
-        elif not self._set("up", f"answers, version {told.enginehouse}") and before != told:
+            return
+        if not self._set("up", f"answers, version {told.enginehouse}") and before != told:
             self._on_change(self)
+        self._on_told(self)
 
     def _miss(self, error: Exception) -> float:
         """Count a question that was not answered; returns when to ask again."""

@@ -36,7 +36,7 @@ class RemotePlanner:
         self._host = host
         self._planned = planned
 
-    async def settle(self, model: str, find_weights: FindWeights) -> ModelPlan:  # noqa: ARG002  # as planners have it
+    async def settle(self, model: str, find_weights: FindWeights, *, spare: bool = False) -> ModelPlan:  # noqa: ARG002
         """See `Planner.settle`; waits for the host, and wakes it.
 
         Raises:
@@ -78,7 +78,9 @@ class Hosts:
         self.router = secrets.token_hex(8)
         self._fleet = fleet
         self._backend = backends.get(BACKEND)
-        self._hosts = {name: Host(name, config, self.router, self._changed) for name, config in configs.items()}
+        self._hosts = {
+            name: Host(name, config, self.router, self._changed, self._told_by) for name, config in configs.items()
+        }
         self._instances: dict[tuple[str, str], HostedInstance] = {}
         if configs and self._backend is None:
             log.error("hosts cannot be used", reason="install enginehouse-upstream, by which requests go to them")
@@ -114,6 +116,13 @@ class Hosts:
             for other in self._hosts.values():
                 other.me = host.name
         self.settle()
+
+    def _told_by(self, host: Host) -> None:
+        models = host.told.models if host.told is not None else {}
+        for (name, model), hosted in self._instances.items():
+            if name == host.name and (told := models.get(model)) is not None:
+                hosted.told_start_s = told.start_s
+                hosted.others.hear(told.running + told.waiting, host.heard_at)
 
     def settle(self) -> None:
         """Have the instances that the hosts' states, and the fleet's models, make."""

@@ -19,8 +19,15 @@ HOST_HEADER: Final = b"x-enginehouse-host"
 """Names the host that asks: such a request is served by the host that gets it, and goes no further."""
 
 
+LOAD_HEADER: Final = b"x-enginehouse-load"
+"""What a host says of a model's load with each answer to another one: `running=3, waiting=1`."""
+
+
 class ToldModel(msgspec.Struct, frozen=True, kw_only=True):
-    """A model as its host serves it: by the placement `index`. `features` are None until it has loaded there."""
+    """A model as its host serves it: by the placement `index`. `features` are None until it has loaded there.
+
+    `start_s` is how long it takes to start where it is not ready, by the last time; 0: not known.
+    """
 
     index: int
     state: str
@@ -31,6 +38,7 @@ class ToldModel(msgspec.Struct, frozen=True, kw_only=True):
     capacity: int = 0
     running: int = 0
     waiting: int = 0
+    start_s: float = 0.0
 
 
 class ToldDevice(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,4 +124,5 @@ def _told(own: list[InstanceSnapshot]) -> ToldModel:
         capacity=sum(instance.capacity for instance in ready),
         running=sum(instance.running for instance in ready),
         waiting=sum(instance.waiting for instance in ready),
+        start_s=0.0 if ready else shown.start_s,
     )
