@@ -211,7 +211,7 @@ compiled-env: $(DEV_INSTALLED)
 	ENGINEHOUSE_COMPILED=1 $(BIN)/python -m build --wheel --no-isolation --outdir $(COMPILED)/wheels plugins/kit
 	ENGINEHOUSE_COMPILED=1 $(BIN)/python -m build --wheel --no-isolation --outdir $(COMPILED)/wheels .
 	$(BIN)/python -m venv $(COMPILED)/venv
-	$(BIN)/uv pip install --quiet --python $(COMPILED)/venv/bin/python --group dev $(COMPILED)/wheels/*.whl \
+	$(BIN)/uv pip install --quiet --no-sources --python $(COMPILED)/venv/bin/python --group dev $(COMPILED)/wheels/*.whl \
 		$(PLAIN) -e 'plugins/mlx[engine]'
 
 bench: $(DEV_INSTALLED)

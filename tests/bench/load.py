@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +56,14 @@ def tree(pid: int) -> list[psutil.Process]:
 
 
 def processor_s(pid: int) -> float:
-    return sum(sum(process.cpu_times()[:2]) for process in tree(pid))
+    return sum(_clock_s(process) for process in tree(pid))
+
+
+def _clock_s(process: psutil.Process) -> float:
+    """Processor time of *process*, of threads that have ended, too."""
+    if sys.platform == "linux":  # by its clock, in nanoseconds: what is told of it elsewhere is rounded to 10 ms
+        return time.clock_gettime((~process.pid << 3) | 2)
+    return sum(process.cpu_times()[:2])
 
 
 def resident_mib(pid: int) -> float:
