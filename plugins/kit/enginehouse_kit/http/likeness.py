@@ -1,12 +1,14 @@
-"""Answers that begin alike: an engine's heads differ in the body's length, and in the time where they tell it.
+"""Answers that are alike: an engine's heads differ in the body's length, and in the time where they tell it, and most
+chunks of a stream in their text.
 
 An answer that came whole in one read is remembered by its head, and the next that has the same is taken without
-a parser.
+a parser. A chunk is remembered by what stands around its text, and the next that has the same is not decoded.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from .exchange import Incoming
 
@@ -15,6 +17,8 @@ _NAME = b"content-length"
 _END = b"\r\n\r\n"
 _MOST_BYTES = 4096
 _MOST_DIGITS = 18
+_QUOTE, _BACKSLASH = 0x22, 0x5C
+_OTHER = "other"
 
 
 class Likeness:
@@ -57,3 +61,45 @@ def likeness_of(incoming: Incoming, data: bytes) -> Likeness | None:
     if told is None or int(told[1]) != length:
         return None
     return Likeness(incoming, raw[: told.start(1)], raw[told.end(1) :])
+
+
+class TextLikeness:
+    """A chunk of a stream in its bytes, but for its text: what stands *before* and *after* that."""
+
+    __slots__ = ("_after", "_before", "_least_bytes")
+
+    def __init__(self, before: bytes, after: bytes) -> None:
+        self._before = before
+        self._after = after
+        self._least_bytes = len(before) + len(after)
+
+    def text_of(self, payload: bytes) -> str | None:
+        """The text of *payload*, if that is surely such a chunk. What JSON escapes, or may not hold, is left to others.
+
+        Raises:
+            UnicodeDecodeError: it is not UTF-8.
+        """
+        if len(payload) <= self._least_bytes:
+            return None
+        if not payload.startswith(self._before) or not payload.endswith(self._after):
+            return None
+        quoted = payload[len(self._before) : -len(self._after)]
+        if _QUOTE in quoted or _BACKSLASH in quoted:
+            return None
+        text = quoted.decode()
+        return text if text.isprintable() else None
+
+
+def text_likeness(payload: bytes, text: str, read: Callable[[bytes], str | None]) -> TextLikeness | None:
+    """Remember *payload*, in which *read* found *text*; None: where it stands cannot be told.
+
+    That it stands there is tried: with another text in that place *read* must find the other one.
+    """
+    if not text.isprintable():
+        return None
+    quoted = b'"%b"' % text.encode()
+    at = payload.find(quoted)
+    if at < 0:
+        return None
+    before, after = payload[: at + 1], payload[at + len(quoted) - 1 :]
+    return TextLikeness(before, after) if read(before + _OTHER.encode() + after) == _OTHER else None

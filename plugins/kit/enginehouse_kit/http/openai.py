@@ -49,6 +49,9 @@ class OpenAIDialect:
 
     def __init__(self) -> None:
         self.decode = msgspec.json.Decoder(self.chunk_type).decode
+        cls, base = type(self), OpenAIDialect
+        self.is_plain = cls.usage_of is base.usage_of and cls.reasoning_of is base.reasoning_of
+        """Counts and reasoning stand where the wire has them: these two need not be asked for each token."""
 
     # ---- the request ----
 

@@ -21,6 +21,7 @@ from enginehouse_plugin.events import (
     UsageReport,
 )
 
+from .likeness import TextLikeness, text_likeness
 from .openai_schema import WireChoice, WireDelta, WireError, WireToolCall, WireUsage, read_error
 
 if TYPE_CHECKING:
@@ -34,20 +35,37 @@ _REASONS: dict[str, FinishReason] = {
     "content_filter": "content_filter",
 }
 
+_TRIES = 2
+"""Chunks in a row that are looked at for a likeness: an engine of which none are alike pays for no more."""
+
 
 class AnswerReader:
     """Reads one answer: what has come of it, and whether that is in order (see `run.Reader`)."""
 
-    __slots__ = ("_announced", "_completion_tokens", "_dialect", "_is_started", "_n", "_unfinished", "_usage")
+    __slots__ = (
+        "_announced",
+        "_completion_tokens",
+        "_dialect",
+        "_is_plain",
+        "_is_started",
+        "_likeness",
+        "_likeness_tries",
+        "_n",
+        "_unfinished",
+        "_usage",
+    )
 
     def __init__(self, dialect: OpenAIDialect, n: int) -> None:
         self._dialect = dialect
+        self._is_plain = dialect.is_plain
         self._n = n
         self._is_started = False
         self._unfinished = set(range(n))
         self._completion_tokens = [0] * n
         self._announced: set[tuple[int, int]] = set()  # calls whose id and name have been given
         self._usage: WireUsage | None = None
+        self._likeness: TextLikeness | None = None  # of the one choice's last chunk to the next
+        self._likeness_tries = _TRIES if self._is_plain and n == 1 else 0
 
     def begin(self, events: list[AnyEvent]) -> None:
         """See `Reader.begin`; the first chunk may tell of the prompt, so that it is waited for."""
@@ -60,13 +78,18 @@ class AnswerReader:
         """See `Reader.take`."""
         dialect = self._dialect
         try:
+            if self._likeness is not None and (text := self._likeness.text_of(payload)) is not None:
+                count = self._completion_tokens[0] = self._completion_tokens[0] + 1
+                events.append(TextDelta(0, text, count))
+                self._likeness_tries = _TRIES
+                return
             chunk = dialect.decode(payload)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as problem:
             raise EngineProtocolError(f"The engine's answer cannot be read: {problem}") from problem
         if chunk.error is not None:
             error = WireError(message=chunk.error) if isinstance(chunk.error, str) else chunk.error
             raise dialect.error_of(error.code if isinstance(error.code, int) else 500, error)
-        usage = dialect.usage_of(chunk)
+        usage: WireUsage | None = chunk.usage if self._is_plain else dialect.usage_of(chunk)
         choices = chunk.choices
         if self._is_started and usage is None and len(choices) == 1:
             choice = choices[0]
@@ -79,10 +102,15 @@ class AnswerReader:
                 and delta.tool_calls is None
                 and not delta.refusal
                 and at in self._unfinished
-                and not dialect.reasoning_of(delta)
+                and not (
+                    (delta.reasoning_content or delta.reasoning) if self._is_plain else dialect.reasoning_of(delta)
+                )
             ):
                 count = self._completion_tokens[at] = self._completion_tokens[at] + 1
                 events.append(TextDelta(at, delta.content, count))
+                if self._likeness_tries:
+                    self._likeness_tries -= 1
+                    self._likeness = text_likeness(payload, delta.content, self._text_of) or self._likeness
                 return
         found: list[AnyEvent] = events if self._is_started else []
         for choice in choices:
@@ -105,6 +133,13 @@ class AnswerReader:
             UsageReport(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens)
         )
 
+    def _text_of(self, payload: bytes) -> str | None:
+        try:
+            delta = self._dialect.decode(payload).choices[0].delta
+        except msgspec.MsgspecError:
+            return None
+        return None if delta is None else delta.content
+
     def _take_choice(self, choice: WireChoice, usage: WireUsage | None, together: int, events: list[AnyEvent]) -> None:
         at = choice.index
         if not 0 <= at < self._n:
@@ -121,6 +156,7 @@ class AnswerReader:
             if reason is None:
                 raise EngineFailure(f"The engine ended the answer with '{choice.finish_reason}'.")
             self._unfinished.discard(at)
+            self._likeness = None  # nothing more may come
             events.append(Finished(at, reason, self._dialect.matched_stop(choice)))
 
     def _take_delta(

@@ -8,6 +8,8 @@ from __future__ import annotations
 from enginehouse_plugin.errors import EngineProtocolError
 
 _BOM = b"\xef\xbb\xbf"
+_CR = 0x0D
+"""As a number: Python looks for bytes thirty times slower, as it makes an error of them first."""
 
 
 class SSEParser:
@@ -38,7 +40,7 @@ class SSEParser:
             and data[:6] == b"data: "
             and data.find(b"\n") == len(data) - 2
             and data[-1:] == b"\n"
-            and b"\r" not in data
+            and _CR not in data
         ):  # most reads bring one event
             return [data[6:-2]]
         if not self._is_started:
@@ -49,7 +51,7 @@ class SSEParser:
                 return []
             self._is_started = True
             data = data.removeprefix(_BOM)
-        if b"\r" in data or self._is_after_cr:
+        if _CR in data or self._is_after_cr:
             data = self._with_plain_newlines(data)
         blocks = (self._rest + data if self._rest else data).split(b"\n\n")
         self._rest = blocks.pop()
