@@ -18,8 +18,9 @@ from enginehouse.accounts import Facts, StoreError, totals
 from enginehouse.accounts.credit_desk import CreditDesk, NotCovered, ReferenceUsed
 from enginehouse.accounts.credits import PerToken, Purse, Reservation
 from enginehouse.accounts.desk import KeyNotFound
-from enginehouse.accounts.store import HOST, Store, open_store, postgresql, row
+from enginehouse.accounts.store import Store, open_store, postgresql
 from enginehouse.accounts.store.audit import Audit
+from enginehouse.accounts.store.columns import HOST, row
 from enginehouse.config import UNITS, AccountsConfig, Config, KeyConfig
 from enginehouse_plugin.errors import InvalidRequest
 

@@ -27,7 +27,8 @@ from enginehouse.accounts import (
     hash_secret,
 )
 from enginehouse.accounts.parts import Ask
-from enginehouse.accounts.store import Store, open_store, postgresql, row
+from enginehouse.accounts.store import Store, open_store, postgresql
+from enginehouse.accounts.store.columns import row
 from enginehouse.accounts.store.postgresql import PostgreSQLStore, totals
 from enginehouse.assembly import build
 from enginehouse.config import AccountsConfig, Config, ConfigError, Limits
@@ -103,7 +104,7 @@ def test_hundreds_of_rows_of_every_kind_are_kept_in_one_commit(url: str, store: 
 
 KILLED = """
 import os, signal, sys
-from enginehouse.accounts.store import row
+from enginehouse.accounts.store.columns import row
 from enginehouse.accounts.store.postgresql import PostgreSQLStore
 from tests.unit.accounts.facts import ended, facts_of
 store = PostgreSQLStore(sys.argv[1])

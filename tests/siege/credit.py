@@ -28,7 +28,8 @@ from tests.siege.verdict import Scenario, Verdict
 
 from enginehouse.accounts import StoreError
 from enginehouse.accounts.credit_desk import CreditDesk
-from enginehouse.accounts.store import KILLED, open_store, postgresql, reading
+from enginehouse.accounts.store import open_store, postgresql, reading
+from enginehouse.accounts.store.columns import KILLED
 from enginehouse.accounts.store.tables import usage
 from enginehouse.config import UNITS, Config, ConfigError, load_config, units_of
 

@@ -10,8 +10,6 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
 from enginehouse_plugin import (
     AnyEvent,
     Finished,
@@ -177,4 +175,23 @@ class Facts:
 
     def record(self) -> RequestFacts:
         """The facts of the request, which has ended."""
-        return msgspec.convert(self, RequestFacts, from_attributes=True)
+        return RequestFacts(
+            request_id=self.request_id,
+            model=self.model,
+            instance_id=self.instance_id,
+            key=self.key,
+            status=self.status,
+            is_stream=self.is_stream,
+            is_cancelled=self.is_cancelled,
+            ttft_s=self.ttft_s,
+            duration_s=self.duration_s,
+            prompt_tokens=self.prompt_tokens,
+            cached_tokens=self.cached_tokens,
+            completion_tokens=self.completion_tokens,
+            finish_reasons=self.finish_reasons,
+            error_code=self.error_code,
+            reasoning_tokens=self.reasoning_tokens,
+            queue_s=self.queue_s,
+            endpoint=self.endpoint,
+            ignored=self.ignored,
+        )

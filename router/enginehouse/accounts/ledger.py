@@ -22,7 +22,8 @@ from .facts import Facts
 from .keys import Key, KeyRing
 from .limits import Limiter
 from .parts import Ask, Told
-from .store import CHECKPOINT_S, TIMES, Restarted, Row, Store, StoreError, row
+from .store import CHECKPOINT_S, Restarted, Store, StoreError
+from .store.columns import TIMES, Row, row
 
 SETTLE_S: Final = 5.0
 """How often a router looks for others that are gone."""

@@ -61,7 +61,8 @@ from .restart import RestartPolicy
 from .several import SeveralLease
 from .snapshot import FleetSnapshot, InstanceSnapshot, ModelSnapshot, State
 from .sources import Fetch, NotFetched, disk_of, fetch_in_thread, fetch_weights, find_weights
-from .working import Work, WorkLease
+from .work import Work
+from .working import WorkLease
 
 __all__ = [
     "ANY_CONTEXT",

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
-import msgspec
-
-from enginehouse_plugin import AnyEvent, GenerationRequest, Instance, Run, Task, UsageReport
+from enginehouse_plugin import GenerationRequest, Instance, Run
 from enginehouse_plugin.run import GeneratedRun
 
 from .lease import Lease
-
-
-class Work(msgspec.Struct, frozen=True):
-    """What is done on an instance with *task*; `do` keeps what comes of it, and returns what it has used.
-
-    It may be done more than once: where an instance fails, another one does it. `prompt_bytes` bounds the tokens of
-    the prompt, where texts count several times; None: the body does.
-    """
-
-    task: Task
-    do: Callable[[Instance], Awaitable[UsageReport]]
-    prompt_bytes: int | None = None
+from .work import Work, done
 
 
 class WorkLease(Lease):
@@ -36,13 +22,9 @@ class WorkLease(Lease):
 
     def begin(self, instance: Instance, request: GenerationRequest) -> Run:  # noqa: ARG002  # it stands for the work
         """Have the work done by *instance*."""
-        return GeneratedRun(_done(self._work, self._model.checked(instance, self._work.task)), self)
+        return GeneratedRun(done(self._work, self._model.checked(instance, self._work.task)), self)
 
     def end(self, error: Exception | None) -> None:
         """See `Lease.end`; how long it takes says nothing of how fast answers come."""
         self._tries.blocks = None
         super().end(error)
-
-
-async def _done(work: Work, instance: Instance) -> AsyncGenerator[AnyEvent, None]:
-    yield await work.do(instance)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from .gauges import DoorGauge, InstanceGauge
 from .logs import configure_logging, flush_logs, get_logger, log_request, lost_lines
-from .metrics import METRICS_CONTENT_TYPE, DoorGauge, InstanceGauge, Metrics
+from .metrics import METRICS_CONTENT_TYPE, Metrics
 from .watchdog import Watchdog
 
 __all__ = [

@@ -59,7 +59,7 @@ class Decoder(Generic[T]):
                 decoded, unknown, is_proven = self._decode_mended(body, error, unknown_fields)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise problems.malformed(body, error) from error
-            if is_proven or (_MINUS_ZERO not in body and self._proof.holds(body, decoded)):
+            if is_proven or (body.find(_MINUS_ZERO) < 0 and self._proof.holds(body, decoded)):
                 return decoded, unknown
             tree = _decode_untyped(body)
             if path := duplicate_key(body, tree):

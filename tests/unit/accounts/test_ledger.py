@@ -25,7 +25,7 @@ from enginehouse.accounts import (
     hash_secret,
     ledger,
 )
-from enginehouse.accounts.store import HOST, KILLED
+from enginehouse.accounts.store.columns import HOST, KILLED
 from enginehouse.accounts.store.sqlite import SQLiteStore, totals
 
 

@@ -13,7 +13,7 @@ from tests.unit.accounts.facts import ended
 
 from enginehouse.accounts import KeyRing, hash_secret
 from enginehouse.accounts.credits import PerToken
-from enginehouse.accounts.store import HOST, row
+from enginehouse.accounts.store.columns import HOST, row
 from enginehouse.accounts.store.sqlite import SQLiteStore
 from enginehouse.config import AccountsConfig, KeyConfig
 from enginehouse.http.app import create_app

@@ -8,68 +8,26 @@ Nothing of SQLAlchemy is imported before a store is opened: it takes as long as 
 
 from __future__ import annotations
 
-import socket
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from enginehouse.accounts.facts import Facts
 from enginehouse.accounts.keys import Key
 from enginehouse.accounts.parts import Ask, Told
 from enginehouse.config import SQLITE, Config, ConfigError
+
+from .columns import Row
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 CHECKPOINT_S: Final = 1.0
 """How often what runs is noted, and a router shows that it lives."""
-KILLED: Final = "router_ended"
-"""Error code of a request whose router ended before it did."""
-
-_FACTS: Final = (
-    "request_id",
-    "endpoint",
-    "key",
-    "model",
-    "instance_id",
-    "is_stream",
-    "is_cancelled",
-    "prompt_tokens",
-    "cached_tokens",
-    "completion_tokens",
-    "reasoning_tokens",
-)
-_OF_MONEY: Final = ("host", "prices", "cost", "charge")
-COLUMNS: Final = ("ended_at", "duration_s", "status", "error_code", *_FACTS, *_OF_MONEY)
-"""The columns of a row, in its order; `ended_at` is Unix time.
-
-`cost` is what it took by its `prices`, and `charge` what its key pays of that; None: nothing is asked for.
-"""
-TIMES: Final = 2
-"""The first columns of a row, which change although nothing has happened."""
-_values = attrgetter(*_FACTS)
-
 _FIX: Final = 'Name a database in the configuration: [accounts] url = "sqlite:///accounts.db".'
-
-Row = tuple[float | int | str | None, ...]
-HOST: Final = socket.gethostname()
-"""The host of this router, as usage names it."""
-
-
-def row(facts: Facts) -> Row:
-    """The row of a request: as it ended, or as it would be if its router ended now."""
-    end = (facts.status, facts.error_code) if facts.is_ended else (500, KILLED)
-    if facts.prices is None:
-        return (time.time(), facts.duration_s, *end, *_values(facts), HOST, None, None, None)
-    cost = facts.cost
-    charge = facts.charge(cost)
-    return (time.time(), facts.duration_s, *end, *_values(facts), HOST, facts.prices.text, cost, charge)
 
 
 class StoreError(Exception):

@@ -24,7 +24,8 @@ from enginehouse.accounts.keys import Key
 from enginehouse.accounts.parts import Ask, Told
 from enginehouse.config import ConfigError
 
-from . import BY_DEFAULT, By, Restarted, Row, Store, StoreError, UsageTotal, balances, parts
+from . import BY_DEFAULT, By, Restarted, Store, StoreError, UsageTotal, balances, parts
+from .columns import Row
 from .keys import changed_keys
 from .migrations import migrate, refuse_later, version
 from .sql import Rows, add_up, had, possible, settle

@@ -24,8 +24,9 @@ from sqlalchemy import (
 
 from enginehouse.config import text_of
 
-from . import COLUMNS, By, Row, UsageTotal
+from . import By, UsageTotal
 from .balances import charge, forget, had_before
+from .columns import COLUMNS, Row
 from .conflicts import on_conflict
 from .tables import routers, running, usage
 

@@ -27,7 +27,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from enginehouse.accounts.keys import Key
 from enginehouse.config import ConfigError
 
-from . import BY_DEFAULT, By, Restarted, Row, Store, StoreError, UsageTotal, balances
+from . import BY_DEFAULT, By, Restarted, Store, StoreError, UsageTotal, balances
+from .columns import Row
 from .keys import changed_keys
 from .migrations import migrate, refuse_later, version
 from .sql import Rows, add_up, had, possible, settle

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-from . import COLUMNS
+from .columns import COLUMNS
 
 HEAD: Final = "0006"
 """The last migration: what a database of this version has in its table `alembic_version`."""

@@ -15,7 +15,7 @@ import pytest
 from tests.unit.accounts.facts import ended, facts_of
 
 from enginehouse.accounts import StoreError
-from enginehouse.accounts.store import row
+from enginehouse.accounts.store.columns import row
 from enginehouse.accounts.store.sqlite import SQLiteStore, totals
 from enginehouse.config import ConfigError
 
@@ -80,7 +80,7 @@ def test_what_runs_when_a_router_closes_is_usage_once(path):
 
 STOPPED = """
 import os, signal, sys
-from enginehouse.accounts.store import row
+from enginehouse.accounts.store.columns import row
 from enginehouse.accounts.store.sqlite import SQLiteStore
 from tests.unit.accounts.facts import facts_of
 store = SQLiteStore(sys.argv[1])
