@@ -21,9 +21,12 @@ from .doors import STALL_GRACE_S, Place, turned_away
 from .head import ParsedHead, Repeated, check_size, repeated
 from .reading import Reading
 from .shared import Shared
+from .turns import AT_ONCE
 from .writing import LINGER_S
 
 log = get_logger()
+_LOOK_FROM = AT_ONCE // 2
+"""Reads in a round from which on it is looked whether they are too many."""
 HEAD_TIMEOUT_S = 30.0
 """A client that opens a connection and does not send a whole request head by then is cut off."""
 RESERVED_TIMEOUT_S = 5.0
@@ -104,6 +107,12 @@ class Connection(Reading):
             return
         current, receiving = self._current, self._receiving
         if self._ahead or (current is not None and current is not receiving):
+            self._keep(data)
+            return
+        turns = self.shared.turns
+        turns.reads += 1
+        # The body of known length that a request has begun with is only copied; all else may wait.
+        if turns.reads > _LOOK_FROM and turns.is_full() and (receiving is None or receiving.length is None):
             self._keep(data)
             return
         is_between = current is None and receiving is None and not self._is_in_head

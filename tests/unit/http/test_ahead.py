@@ -55,6 +55,39 @@ async def test_many_requests_at_once_give_others_their_turn(monkeypatch: pytest.
     assert max(begun_in.count(each) for each in set(begun_in)) <= len(clients) + 1
 
 
+async def test_many_connections_at_once_share_the_rounds_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of requests that are all there in one round only some are begun in it; all are answered, each by its own."""
+    monkeypatch.setattr(turns, "AT_ONCE", 8)
+    monkeypatch.setattr(connection, "_LOOK_FROM", 4)
+    begun_in: list[int] = []
+    now = 0
+
+    def noting(exchange: DirectExchange) -> None:
+        begun_in.append(now)
+        if exchange.method == "POST":
+            Echo(exchange)
+        else:
+            exchange.answer(200, (), exchange.path.encode())
+
+    async with listening(noting) as connect:
+        clients = [await connect() for _ in range(200)]
+        for number, (_, writer) in enumerate(clients):
+            head = b"GET /%d HTTP/1.1\r\nhost: h\r\n\r\n" % number
+            posted = b"content-length: 3\r\n\r\n%03d" % number if number % 4 else b"transfer-encoding: chunked\r\n\r\n"
+            posted += b"" if number % 4 else b"3\r\n%03d\r\n0\r\n\r\n" % number
+            writer.write(head if number % 2 else POST + posted)
+        while len(begun_in) < len(clients):
+            now += 1
+            await asyncio.sleep(0)
+        found = [await answers(reader, 1) for reader, _ in clients]
+        assert found == [[b"/%d" % number if number % 2 else b"%03d" % number] for number in range(len(clients))]
+        for number, (_, writer) in enumerate(clients):  # and so are those behind them
+            writer.write(b"GET /%d HTTP/1.1\r\nhost: h\r\n\r\n" % number)
+        assert [await answers(reader, 1) for reader, _ in clients] == [[b"/%d" % at] for at in range(len(clients))]
+    # As they are read, and in turns; this task and the loop's rounds need not begin together.
+    assert max(begun_in[: len(clients)].count(each) for each in set(begun_in[: len(clients)])) <= 3 * 8
+
+
 async def test_requests_of_no_visible_end_are_answered_in_order() -> None:
     """Of chunked bodies a piece may hold several."""
     sent = b"POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n3\r\n%03d\r\n0\r\n\r\n"
