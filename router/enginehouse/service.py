@@ -36,7 +36,7 @@ from enginehouse_plugin.request import Prompt
 
 SETTLE_S: Final = 0.05
 """Requests that end within this time are accounted for together, beside the way of those that run. A router that is
-killed may lose what ended within it, but for requests that are paid for."""
+killed may lose what ended within it and the time that rows are gathered in, but for requests that are paid for."""
 PAID_SETTLE_S: Final = 0.005
 """The same for requests of keys with credit: the end of an answer is held back until it is committed."""
 HOLD_S: Final = 10.0

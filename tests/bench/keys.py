@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from enginehouse.accounts import Credits, Facts, Key, KeyRing, Limiter, Scope, Unauthorized, hash_secret, new_secret
 from enginehouse.accounts.credit_desk import CreditDesk
-from enginehouse.accounts.credits import PerToken
+from enginehouse.accounts.prices import PerToken
 from enginehouse.accounts.store.columns import row
 from enginehouse.accounts.store.sqlite import SQLiteStore
 from enginehouse.config import AccountsConfig, Config, KeyConfig, Limits

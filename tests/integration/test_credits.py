@@ -16,8 +16,9 @@ from tests.unit.accounts.facts import ended, facts_of
 
 from enginehouse.accounts import Facts, StoreError, totals
 from enginehouse.accounts.credit_desk import CreditDesk, NotCovered, ReferenceUsed
-from enginehouse.accounts.credits import PerToken, Purse, Reservation
+from enginehouse.accounts.credits import Purse, Reservation
 from enginehouse.accounts.desk import KeyNotFound
+from enginehouse.accounts.prices import PerToken
 from enginehouse.accounts.store import Store, open_store, postgresql
 from enginehouse.accounts.store.audit import Audit
 from enginehouse.accounts.store.columns import HOST, row

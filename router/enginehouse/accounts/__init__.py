@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from .credits import Credits, InsufficientCredits, Purse
+from .credits import Credits, Purse
 from .desk import Desk, KeyExists, KeyNotFound
 from .facts import Facts
 from .keys import Key, KeyNotAllowed, KeyRing, Scope, Unauthorized, hash_secret, new_secret
 from .ledger import AccountsState, AccountsUnavailable, Ledger
 from .limits import Limiter
-from .meters import RateLimited
 from .parts import Undecided
+from .refusals import InsufficientCredits, RateLimited
 from .store import By, Store, StoreError, UsageTotal, open_store, totals
 
 __all__ = [

@@ -24,8 +24,9 @@ from enginehouse_plugin import (
 from enginehouse_plugin.errors import EnginehouseError
 
 if TYPE_CHECKING:
-    from .credits import PerToken, Reservation
+    from .credits import Reservation
     from .limits import Held
+    from .prices import PerToken
 
 _DELTAS: Final = frozenset({TextDelta, ReasoningDelta, RefusalDelta, ToolCallDelta})
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Final
 
 from enginehouse.config import Limits
-from enginehouse_plugin.errors import RequestError
 
 from .parts import Ask, Part
+from .refusals import RateLimited
 
 MINUTE_S: Final = 60.0
 DAY_S: Final = 86_400.0
@@ -28,12 +28,6 @@ KINDS: Final = {
     DAY: "{} tokens per day",
 }
 SOON_S: Final = 1.0  # when to try again where a request has to end first
-
-
-class RateLimited(RequestError):
-    """The key or the model has had as much as it may; `retry_after_s` says when there is room again."""
-
-    code = "rate_limit_exceeded"
 
 
 class Window:

@@ -9,7 +9,8 @@ import pytest
 from tests.unit.accounts.facts import ended
 
 from enginehouse.accounts import Credits, Facts, InsufficientCredits
-from enginehouse.accounts.credits import DRY_S, IDLE_S, TEMPLATE_TOKENS, PerToken
+from enginehouse.accounts.credits import DRY_S, IDLE_S, TEMPLATE_TOKENS
+from enginehouse.accounts.prices import PerToken
 from enginehouse_plugin import Started, TextDelta, UsageReport
 from enginehouse_plugin.errors import EnginehouseError
 

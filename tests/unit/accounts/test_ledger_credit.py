@@ -12,7 +12,7 @@ import pytest
 from tests.unit.accounts.facts import ended, facts_of
 
 from enginehouse.accounts import AccountsUnavailable, Credits, InsufficientCredits, Ledger, StoreError, ledger
-from enginehouse.accounts.credits import PerToken
+from enginehouse.accounts.prices import PerToken
 from enginehouse.accounts.store.sqlite import SQLiteStore, totals
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from enginehouse.accounts import Ledger
-from enginehouse.accounts.credits import PerToken
+from enginehouse.accounts.prices import PerToken
 from enginehouse.accounts.store.sqlite import SQLiteStore
 
 from .conftest import Run

@@ -12,7 +12,7 @@ import pytest
 from tests.unit.accounts.facts import ended
 
 from enginehouse.accounts import KeyRing, hash_secret
-from enginehouse.accounts.credits import PerToken
+from enginehouse.accounts.prices import PerToken
 from enginehouse.accounts.store.columns import HOST, row
 from enginehouse.accounts.store.sqlite import SQLiteStore
 from enginehouse.config import AccountsConfig, KeyConfig

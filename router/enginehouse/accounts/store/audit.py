@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import ColumnElement, Connection, and_, case, func, select
 
-from enginehouse.accounts.credits import PerToken
+from enginehouse.accounts.prices import PerToken
 from enginehouse.config import text_of
 
 from .tables import balances, entries, leases, usage
