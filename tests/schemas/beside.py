@@ -124,6 +124,11 @@ class ByXgrammar:
         found: list[bool] | None = _asked(self._process, {"schema": schema, "texts": texts})
         return found
 
+    def reads(self, grammar: str, texts: list[str]) -> list[bool] | None:
+        """Which of *texts* fit *grammar*, in GBNF; None: it is refused."""
+        found: list[bool] | None = _asked(self._process, {"grammar": grammar, "texts": texts})
+        return found
+
 
 class Before:
     """This project's compiler as an older commit has it, in `.cache/schemas/before`; llguidance follows it."""

@@ -1,4 +1,7 @@
-"""Judge schemas by xgrammar, in vLLM's environment: a line `{"schema", "texts"}` in, which texts fit (or null) out."""
+"""Judge by xgrammar, in vLLM's environment: a line `{"schema", "texts"}` in, which texts fit (or null) out.
+
+Or `{"grammar", "texts"}`: a schema is converted by xgrammar itself, a grammar is read as it is.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ def main() -> None:
     for line in sys.stdin:
         asked = json.loads(line)
         try:
-            grammar = xgrammar.Grammar.from_json_schema(json.dumps(asked["schema"]), strict_mode=False)
+            if "grammar" in asked:
+                grammar = xgrammar.Grammar.from_ebnf(asked["grammar"])
+            else:
+                grammar = xgrammar.Grammar.from_json_schema(json.dumps(asked["schema"]), strict_mode=False)
             found = [_is_grammar_accept_string(grammar, text) for text in asked["texts"]]
         except RuntimeError:
             found = None

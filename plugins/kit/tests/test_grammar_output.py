@@ -163,19 +163,19 @@ async def test_the_same_schemas_are_compiled_once() -> None:
     assert await ready_grammar(request()) is None
 
 
-@pytest.mark.parametrize("behind_mark", [False, True])
-async def test_what_an_engine_reads_of_a_lazy_grammar_is_written_before_it_asks(behind_mark: bool) -> None:
+@pytest.mark.parametrize("for_xgrammar", [False, True])
+async def test_what_an_engine_reads_of_a_lazy_grammar_is_written_before_it_asks(for_xgrammar: bool) -> None:
     """Nothing large is left to be written on the event loop, also if the other form of it has been before."""
     asked = request(tools=(Tool("f", parameters=ODD | {"title": str(next(_fresh))}),), tool_choice="auto")
-    await ready_grammar(asked, behind_mark=not behind_mark)
-    grammar = await ready_grammar(asked, behind_mark=behind_mark)
+    await ready_grammar(asked, for_xgrammar=not for_xgrammar)
+    grammar = await ready_grammar(asked, for_xgrammar=for_xgrammar)
     assert grammar is not None
     assert grammar.is_lazy
-    assert {"text", "behind_mark"} <= vars(grammar).keys()
+    assert {"text", "for_xgrammar"} <= vars(grammar).keys()
     other = request(tools=(Tool("g", parameters=ODD | {"title": str(next(_fresh))}),), tool_choice="auto")
-    alone = await ready_grammar(other, behind_mark=behind_mark)
+    alone = await ready_grammar(other, for_xgrammar=for_xgrammar)
     assert alone is not None
-    assert alone.is_written(behind_mark=behind_mark)
+    assert alone.is_written(for_xgrammar=for_xgrammar)
 
 
 async def test_what_takes_long_leaves_the_loop_free_and_ends_with_its_task() -> None:

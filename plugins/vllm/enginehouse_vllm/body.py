@@ -118,7 +118,7 @@ def raw_body(token_ids: Sequence[int], token_id: int, top: int) -> Body:
 def structured_outputs(grammar: OutputGrammar) -> Body:
     """What holds the output to *grammar*; a lazy one from the mark of a call on."""
     if not grammar.is_lazy:
-        return {"grammar": grammar.text}
-    tag = {"begin": CALL_OPENS, "content": {"type": "grammar", "grammar": grammar.behind_mark}, "end": ""}
+        return {"grammar": grammar.for_xgrammar}
+    tag = {"begin": CALL_OPENS, "content": {"type": "grammar", "grammar": grammar.for_xgrammar}, "end": ""}
     shape = {"type": "triggered_tags", "triggers": [CALL_OPENS], "tags": [tag], "stop_after_first": True}
     return {"structural_tag": msgspec.json.encode({"type": "structural_tag", "format": shape}).decode()}

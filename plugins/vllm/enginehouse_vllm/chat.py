@@ -117,7 +117,7 @@ class ChatDialect(OpenAIDialect):
     async def compile(self, request: GenerationRequest) -> None:
         """Compile the grammar that the body of *request* holds, which may take its time."""
         if not _has_native_calls(request, self._model):
-            await ready_grammar(request, behind_mark=True)
+            await ready_grammar(request, for_xgrammar=True)
 
     def _grammar(self, request: GenerationRequest) -> OutputGrammar | None:
         is_native = _has_native_calls(request, self._model)

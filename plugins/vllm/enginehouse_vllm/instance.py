@@ -46,7 +46,7 @@ class VllmInstance(ProcessInstance):
             begin = partial(self._chat.start, server.client, request, server.model, thinking=thinking)
         else:
             prompt = await self._prompter.prompt(request)
-            grammar = await ready_grammar(request, prompt.thinking, behind_mark=True)
+            grammar = await ready_grammar(request, prompt.thinking, for_xgrammar=True)
             begin = Generation(self._server, self._model, request, prompt, grammar).start
         if body.is_copied(request):
             return lambda sink: begin(Copies(sink, request.n))

@@ -76,7 +76,7 @@ def test_a_call_that_may_come_is_constrained_from_its_mark_on() -> None:
     assert shape["triggers"] == ["<tool_call>"]
     (tag,) = shape["tags"]
     assert tag["begin"] == "<tool_call>"
-    assert tag["content"] == {"type": "grammar", "grammar": grammar.behind_mark}
+    assert tag["content"] == {"type": "grammar", "grammar": grammar.for_xgrammar}
 
 
 def test_a_temperature_that_leaves_nothing_to_chance_is_greedy() -> None:

@@ -27,16 +27,12 @@ def gbnf(grammar: Grammar, start: Node | None = None) -> str:
     Raises:
         OverBudget: it would be too large.
     """
-    printer = _Printer(grammar)
-    lines = [f"root ::= {printer.node(grammar.root if start is None else start)}\n"]
-    lines += [f"{name} ::= {printer.node(node)}\n" for name, node in grammar.rules.items()]
-    text = "".join([*lines, *printer.lines])
-    if len(text) > MAX_BYTES:
-        raise OverBudget
-    return text
+    return Printer(grammar).written(start)
 
 
-class _Printer:
+class Printer:
+    """Writes the rules of a grammar."""
+
     def __init__(self, grammar: Grammar) -> None:
         self._grammar = grammar
         self._regexes: dict[Regex, str] = {}
@@ -46,7 +42,21 @@ class _Printer:
         self._size = 0
         self.lines: list[str] = []
 
+    def written(self, start: Node | None = None) -> str:
+        """All of it, from *start* on if it is given.
+
+        Raises:
+            OverBudget: it would be too large.
+        """
+        lines = [f"root ::= {self.node(self._grammar.root if start is None else start)}\n"]
+        lines += [f"{name} ::= {self.node(node)}\n" for name, node in self._grammar.rules.items()]
+        text = "".join([*lines, *self.lines])
+        if len(text) > MAX_BYTES:
+            raise OverBudget
+        return text
+
     def node(self, node: Node) -> str:
+        """What stands for *node* in a rule."""
         if isinstance(node, Literal):
             return literal(node.text)
         if isinstance(node, Rule):
@@ -106,6 +116,7 @@ class _Printer:
         return self._counts[item, high]
 
     def regex(self, regex: Regex) -> str:
+        """What stands for *regex* in a rule."""
         if regex.kind == "text" or (regex.kind == "set" and len(regex.parts[0]) < 4):
             return self._plain(regex)
         if regex not in self._regexes:

@@ -49,3 +49,13 @@ def _shared_out(algebra: Algebra, parts: list[Regex], waiting: list[int], spare:
         found[at] = shortened(algebra, parts[at], shortest + spare // (len(waiting) - left))
         spare -= (found[at].longest or 0) - shortest
     return algebra.seq(*found)
+
+
+def places(language: Regex) -> int:
+    """Characters of *language*, which is plain, counting repetitions: about the states that it takes."""
+    if language.kind == "many":
+        one, low, high = language.parts
+        return places(one) * int(max(high or low, 1))
+    if language.kind == "text":
+        return language.shortest
+    return max(sum(places(part) for part in language.parts if isinstance(part, Regex)), 1)

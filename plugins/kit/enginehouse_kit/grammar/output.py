@@ -28,6 +28,7 @@ from enginehouse_plugin.request import GenerationRequest, JsonObject, JsonSchema
 from .form import EMPTY, NOTHING, Grammar, Literal, Node, Regular, either, many, sequence
 from .gbnf import MAX_BYTES, gbnf
 from .limits import MAX_STEPS, Abandoned, Budget, OverBudget, Unsupported, shown
+from .linear import LinearPrinter
 from .rules import Rules, Writer
 from .spelling import spelled
 
@@ -59,20 +60,24 @@ class OutputGrammar:
         return gbnf(self.form)
 
     @cached_property
-    def behind_mark(self) -> str:
-        """A lazy grammar in GBNF, without the mark that it begins with."""
-        return gbnf(self.form, self.behind)
+    def for_xgrammar(self) -> str:
+        """The grammar in GBNF as xgrammar follows it fast; a lazy one without the mark that it begins with."""
+        try:
+            return LinearPrinter(self.form).written(self.behind)
+        except OverBudget:
+            return gbnf(self.form, self.behind)
 
-    def write(self, *, behind_mark: bool) -> None:
-        """Write it in GBNF, a lazy one as *behind_mark* says: this takes as long as it is large."""
-        getattr(self, self._written_as(behind_mark=behind_mark))
+    def write(self, *, for_xgrammar: bool) -> None:
+        """Write it in GBNF: this takes as long as it is large."""
+        getattr(self, _written_as(for_xgrammar=for_xgrammar))
 
-    def is_written(self, *, behind_mark: bool) -> bool:
+    def is_written(self, *, for_xgrammar: bool) -> bool:
         """Whether it has been, so that it costs nothing any more."""
-        return self._written_as(behind_mark=behind_mark) in vars(self)
+        return _written_as(for_xgrammar=for_xgrammar) in vars(self)
 
-    def _written_as(self, *, behind_mark: bool) -> str:
-        return "behind_mark" if behind_mark and self.is_lazy else "text"
+
+def _written_as(*, for_xgrammar: bool) -> str:
+    return "for_xgrammar" if for_xgrammar else "text"
 
 
 class _Kept:
@@ -150,7 +155,7 @@ def _compiled(request: GenerationRequest, thinking: State, budget: Budget) -> Ou
     while True:
         grammar = _Compiler(request, thinking, budget, left_out).grammar()
         with contextlib.suppress(OverBudget):
-            grammar.write(behind_mark=False)
+            grammar.write(for_xgrammar=False)
             return grammar
         most = budget.most
         if len(left_out) == len(free):
@@ -160,11 +165,11 @@ def _compiled(request: GenerationRequest, thinking: State, budget: Budget) -> Ou
 
 
 async def ready_grammar(
-    request: GenerationRequest, thinking: State = "never", *, behind_mark: bool = False
+    request: GenerationRequest, thinking: State = "never", *, for_xgrammar: bool = False
 ) -> OutputGrammar | None:
     """`output_grammar`, written in GBNF, without holding up the event loop; cancelling it ends the work.
 
-    *behind_mark*: a lazy one is written without its mark, for engines whose grammars begin behind what triggers them.
+    *for_xgrammar*: written as that follows it fast.
 
     Raises:
         InvalidRequest: a schema cannot be enforced.
@@ -173,14 +178,14 @@ async def ready_grammar(
     def written(budget: Budget) -> OutputGrammar | None:
         grammar = output_grammar(request, thinking, budget)
         if grammar is not None:
-            grammar.write(behind_mark=behind_mark)
+            grammar.write(for_xgrammar=for_xgrammar)
         return grammar
 
     if request.output is None and not _has_calls(request):
         return None
     content = _content(request, thinking)
     kept = _kept.get(hashlib.sha256(content).digest())
-    if kept is not None and kept.is_written(behind_mark=behind_mark):
+    if kept is not None and kept.is_written(for_xgrammar=for_xgrammar):
         return kept
     if kept is None and len(content) <= _LONG_BYTES:
         with contextlib.suppress(Abandoned):

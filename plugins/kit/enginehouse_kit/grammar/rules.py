@@ -14,7 +14,7 @@ from .arrays import ArrayRules
 from .automaton import TooManyStates
 from .document import Document
 from .form import EMPTY, NOTHING, Grammar, Literal, Node, Regular, Rule, either, many, sequence
-from .lengths import shortened
+from .lengths import places, shortened
 from .limits import Budget, Unsupported
 from .numbers import INTEGER, NUMBER, Numbers, written
 from .objects import ObjectRules
@@ -223,7 +223,7 @@ class Rules:
         if len(lengths) != 1 or not others[0].is_plain:
             return language
         _, low, high = lengths[0].parts
-        if high is None or high * _places(others[0]) <= _EXACT_STATES or others[0].shortest < low:
+        if high is None or high * places(others[0]) <= _EXACT_STATES or others[0].shortest < low:
             return language
         short = shortened(algebra, others[0], min(high, MAX_LENGTH))
         return language if short is algebra.none else short
@@ -262,16 +262,6 @@ class Rules:
             if state.rest is not None:
                 self._writer.count(state.rest)
         return any(state.is_end or state.rest is not None for state in states)
-
-
-def _places(language: Regex) -> int:
-    """Characters of *language*, which is plain, counting repetitions: about the states that it takes."""
-    if language.kind == "many":
-        one, low, high = language.parts
-        return _places(one) * int(max(high or low, 1))
-    if language.kind == "text":
-        return language.shortest
-    return max(sum(_places(part) for part in language.parts if isinstance(part, Regex)), 1)
 
 
 def _keyword_of(term: Term) -> str:
