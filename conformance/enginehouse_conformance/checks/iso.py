@@ -27,6 +27,7 @@ from enginehouse_conformance.targets.base import now_s
 from enginehouse_plugin import FEATURES
 
 _AT_ONCE = 8
+_SHARED_TOKENS = 24
 _DROPS = 50
 _LONG_TOKENS = 500
 _FREE_WITHIN_S = 2.0
@@ -174,3 +175,18 @@ async def what_a_request_sets_ends_with_it(ctx: Context) -> None:
         ctx.equal(answer.finish, base.answer.finish, "finish_reason")
         ctx.require(answer.first.logprobs is None, "no log probabilities, which were not asked for", answer.first)
         ctx.equal(len(answer.choices), 1, "the number of choices")
+
+
+@check("ISO8", exclusive=True)  # what others ask meanwhile may take a prompt's place in the cache
+async def a_shared_beginning_changes_no_answer(ctx: Context) -> None:
+    system = {"role": "system", "content": f"You are {ctx.nonce()}, who tells stories of the sea. " * 4}
+
+    def asking(text: str) -> Body:
+        return greedy(ctx, messages=[system, {"role": "user", "content": text}], max_tokens=_SHARED_TOKENS)
+
+    await ctx.ask(asking("Tell one of a storm."))
+    body = asking("And one of a whale.")
+    first, again = [await ctx.ask(body) for _ in range(2)]
+    base = Baseline(body=body, answer=again)
+    await require_same_greedy(ctx, base, first.text, "the answer after another with the same system message")
+    ctx.equal(first.finish, again.finish, "finish_reason of the answer after another with the same system message")

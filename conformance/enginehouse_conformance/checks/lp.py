@@ -272,3 +272,27 @@ async def the_token_is_told_alike_among_the_alternatives(ctx: Context) -> None:
         told = [(other.token, other.token_bytes) for other in alike]
         what = "the sampled token among the likeliest, with the same logprob, token and bytes"
         ctx.require((entry.token, entry.token_bytes) in told, what, entry)
+
+
+def _beside(ctx: Context) -> list[Body]:
+    """Fields that may stand beside log probabilities and leave them as they are, each alone."""
+    fields: dict[str, object] = {
+        "stop": [ctx.nonce()], "n": 2, "seed": 7, "frequency_penalty": 0.5, "presence_penalty": 0.5,
+    }  # fmt: skip
+    beside = [{name: value} for name, value in fields.items() if ctx.has(name) and ctx.speaks(name)]
+    if ctx.has("json_schema") and ctx.speaks("response_format.json_schema"):
+        beside.append({"response_format": saying(ctx.nonce())})
+    return [{}, *beside]
+
+
+@check("LP19")
+async def they_come_whatever_stands_beside(ctx: Context) -> None:
+    for fields in _beside(ctx):
+        body = ctx.body(logprobs=True, **{"max_tokens": 4, **fields})
+        answers = [await ctx.ask(body)]
+        if ctx.has("streaming") and ctx.speaks("stream"):
+            answers.append(await ctx.stream(body))
+        for answer in answers:
+            for choice in answer.choices:
+                what = f"log probabilities beside {sorted(fields)}" + (", in a stream" if answer.deltas else "")
+                ctx.require(choice.logprobs or not choice.text, what, f"none for {choice.text!r}")

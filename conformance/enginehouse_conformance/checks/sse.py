@@ -83,7 +83,7 @@ async def the_first_delta_has_the_role(ctx: Context) -> None:
 
 @check("SSE5")
 async def chunks_belong_together(ctx: Context) -> None:
-    trace = await ctx.trace(ctx.body())
+    trace = await ctx.trace(ctx.body(**({"n": 2} if ctx.has("n") and ctx.speaks("n") else {})))
     for key in ("id", "created", "model"):
         values = {repr(chunk.get(key)) for chunk in trace.chunks}
         ctx.require(len(values) == 1 and values != {"None"}, f"one `{key}` in all chunks", sorted(values))
@@ -108,6 +108,10 @@ async def each_choice_finishes_once(ctx: Context) -> None:
         bodies.append(ctx.body(tools=[nonce_tool(ctx)[2]], tool_choice="required", max_tokens=_CALL_TOKENS))
     if ctx.has("json_schema") and ctx.speaks("response_format.json_schema"):
         bodies.append(ctx.body(response_format=saying(ctx.nonce()), max_tokens=_CALL_TOKENS))
+    if ctx.has("logprobs") and ctx.speaks("logprobs"):
+        bodies.append(ctx.body(logprobs=True))
+    if ctx.has("stop") and ctx.speaks("stop"):
+        bodies.append(ctx.body(stop=[ctx.nonce()]))
     for body in bodies:
         entries = (await ctx.trace(body)).entries()
         finishes = Counter(entry.get("index") for entry in entries if entry.get("finish_reason") is not None)

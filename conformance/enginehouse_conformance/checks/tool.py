@@ -110,6 +110,9 @@ async def calls_have_ids_of_their_own(ctx: Context) -> None:
     calls = [call for _ in range(2) for call in _called(ctx, await ctx.ask(body))]
     if ctx.has("streaming") and ctx.speaks("stream"):
         calls += _called(ctx, await ctx.stream(body))
+    if ctx.has("tool_choice_required") and ctx.speaks("tool_choice.required"):
+        tools = [nonce_tool(ctx)[2] for _ in range(2)]  # who may, calls both
+        calls += _called(ctx, await ctx.ask(ctx.body(tools=tools, tool_choice="required", max_tokens=2 * _TOKENS)))
     ids = [call.id for call in calls]
     ctx.require(all(ids), "an id for each call", ids)
     ctx.require(len(set(ids)) == len(ids), "distinct ids", ids)

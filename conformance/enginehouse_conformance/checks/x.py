@@ -29,6 +29,7 @@ from enginehouse_conformance.primitives import (
 )
 from enginehouse_conformance.registry import check
 
+_REPLACEMENT = "\ufffd"
 _WARM = 1.5  # varied, and still words
 
 
@@ -283,3 +284,19 @@ async def each_choice_has_its_own_call(ctx: Context) -> None:
         ctx.unclear("a call was cut short before it was complete")
     ids = [call.id for choice in answer.choices for call in choice.calls]
     ctx.require(len(set(ids)) == len(ids), "ids that differ from choice to choice", ids)
+
+
+@check("X19")
+async def blanks_at_the_end_stay_where_there_are_tools(ctx: Context) -> None:
+    base = await baseline(ctx, tools=[tool("look_up")], tool_choice="none", max_tokens=48)
+    words = [found for found in re.finditer(r"(?<=\S)\s+(\S{2,})", base.text) if _REPLACEMENT not in found[1]]
+    at, stop = next(((word.start(1), word[1]) for word in words if base.text.index(word[1]) == word.start(1)), (0, ""))
+    if not stop:
+        ctx.unclear(f"no blank comes before a new word in {base.text!r}")
+    body = {**base.body, "stop": [stop]}
+    told = base.text[:at]
+    can_stream = ctx.has("streaming") and ctx.speaks("stream")
+    for answer in [await ctx.ask(body), *([await ctx.stream(body)] if can_stream else [])]:
+        if answer.text.strip() != told.strip():
+            ctx.unclear(f"the answer {answer.text!r} did not end at {stop!r}, as the baseline would")
+        ctx.equal(answer.text, told, f"where tools are given, the text before the stop string {stop!r}")

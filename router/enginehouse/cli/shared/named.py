@@ -153,7 +153,7 @@ def _backend_for(weights: Wanted, plugins: Plugins, devices: Sequence[Device], d
 def _lack(report: ProbeReport) -> str:
     """What *report* misses, and how to get it, which some say in the same words."""
     said = report.detail.rstrip(".")
-    return said if report.fix is None or report.fix in said else f"{said}. {report.fix}"
+    return said if report.fix is None or report.fix.rstrip(".") in said else f"{said}. {report.fix}"
 
 
 def _rank(kind: str) -> int:
