@@ -179,6 +179,12 @@ def test_where_no_engine_can_run_the_ways_to_get_one_are_told(
     assert "mlx: absent. get it" in done.err
 
 
+@pytest.mark.parametrize("detail", ["It is absent. Get it.", "It is absent"])
+def test_a_way_to_get_an_engine_is_told_once(detail: str) -> None:
+    report = ProbeReport(available=False, engine="mlx", detail=detail, fix="Get it.")
+    assert named_module._lack(report).rstrip(".") == "It is absent. Get it"
+
+
 def test_a_configuration_in_the_environment_gives_way_to_models(
     enginehouse: Run, served: list[Config], gguf: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
