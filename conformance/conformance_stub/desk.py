@@ -11,7 +11,7 @@ from enginehouse_plugin import GenerationRequest, Text, Tokens
 
 from . import http
 from .behaviour import Behaviour
-from .dialects import DIALECTS, Dialect, Said
+from .dialects import DIALECTS, Dialect, Plain, Said
 from .engine import StubInstance
 from .fields import Body
 from .kept import KeptResponses
@@ -53,6 +53,8 @@ class Desk:
         body = parts.decode(request.body)
         parts.check_body(dialect.name, body)
         body = {name: value for name, value in body.items() if value is not None}
+        if isinstance(dialect, Plain):
+            return _json(parts.dialect_answer(dialect.name, self._made(dialect, body), body))
         given = self.kept.items(body) if dialect.name == "responses" else []
         events = await self._events(dialect, {**body, "input": given} if given else body)
         answer = dialect.whole(events)
@@ -65,6 +67,11 @@ class Desk:
             data = parts.dialect_stream(dialect.name, b"".join(map(dialect.piece, made)) + dialect.ending())
             return http.whole(200, data, [("content-type", dialect.content_type)])
         return _json(parts.dialect_answer(dialect.name, answer, body))
+
+    def _made(self, dialect: Plain, body: Body) -> Body:
+        if dialect.name == "tokenize" and body.get("messages") is not None:
+            body = {**body, "rendered": self._parts.prompt_tokens(_request({"messages": body["messages"]}))}
+        return dialect.made(body, self._parts.model, self._instance.capabilities.context_tokens)
 
     async def _events(self, dialect: Dialect, body: Body) -> list[tuple[str, Body]]:
         parts = self._parts

@@ -3,7 +3,8 @@
 Every engine runs on the same weights in float32, either under the plugin contract, where the rules about HTTP do not
 apply, or behind the whole server. It must have all that conformance/reports/features.toml lists. The reports are
 written to conformance/reports/ENGINE-WEIGHTS, those over HTTP to ENGINE-WEIGHTS-http, or with the rules of all
-endpoints but chat to ENGINE-WEIGHTS-endpoints;
+endpoints but chat to ENGINE-WEIGHTS-endpoints, with those of models for vectors to ENGINE-WEIGHTS-embeddings and with
+those of rerankers to ENGINE-WEIGHTS-rerank;
 `python -m tests.conformance.table` puts them side by side in docs/engines.md.
 """
 
@@ -52,7 +53,7 @@ def main() -> int:
             profile=given.profile,
             seed=given.seed,
             only=only,
-            endpoints=frozenset(ENDPOINTS) if given.over == "endpoints" else None,
+            endpoints=_asked(given.over),
             concurrency=given.concurrency,
             check_timeout_s=given.timeout,
             time_scale=given.time_scale,
@@ -71,15 +72,23 @@ def main() -> int:
     return max(codes)
 
 
+def _asked(way: Way) -> frozenset[str] | None:
+    """The endpoints that a run asks; None: those of its profile."""
+    if way in ENDPOINTS:
+        return frozenset({way})
+    return frozenset(name for name, one in ENDPOINTS.items() if not one.has_task) if way == "endpoints" else None
+
+
 def _reported(name: str, given: argparse.Namespace, report: Report) -> int:
     """Show and write *report*; returns the run's exit code."""
     folder = (given.into or REPORTS) / folder_of(name, given.weights, given.over, given.profile)
     print(f"{folder.name}:\n{summary_text(report)}")
     # A run of some rules, or one that was cut short, must not take the place of a whole one.
-    is_meant = not report.summary.partial or (given.over == "endpoints" and not given.rules)
+    is_meant = not report.summary.partial or (_asked(given.over) is not None and not given.rules)
     if given.into or (report.fault is None and is_meant):
         write_report(report, folder, is_compact=True)
-    return max(exit_code(report), _undeclared(name, report))
+    is_for_texts = given.over in ENDPOINTS
+    return max(exit_code(report), 0 if is_for_texts else _undeclared(name, report))
 
 
 def _watched(target: Target, options: Options) -> Report:
@@ -114,9 +123,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("engines", metavar="ENGINE", nargs="*", help=", ".join(ENGINES))
     parser.add_argument("--weights", choices=get_args(Weights), default="tiny", help="random and tiny, or SmolLM2-135M")
-    parser.add_argument(
-        "--over", choices=get_args(Way), default="contract", help="the plugin contract, HTTP, or all endpoints but chat"
-    )
+    parser.add_argument("--over", choices=get_args(Way), default="contract", help="what is asked: see above")
     parser.add_argument("--profile", choices=list(PROFILES), default="openai", help="the API that is asked, over HTTP")
     parser.add_argument("--rules", help="only these rules: ids, sections or patterns, with commas; a partial report")
     parser.add_argument("--seed", type=int, default=0, help="of nonces and prompts")

@@ -20,7 +20,7 @@ from enginehouse.dialects.profiles import built_in
 from enginehouse_conformance import BackendTarget, Declared, Target, UrlTarget, read_declared
 from enginehouse_plugin import BackendType, Device, Placement, Profile
 from enginehouse_vllm.environment import PYTHON_VARIABLE
-from tests.weights import smollm2_gguf_f32, smollm2_hf, tiny_gguf, tiny_hf
+from tests.weights import rank_gguf, rank_hf, smollm2_gguf_f32, smollm2_hf, tiny_gguf, tiny_hf
 
 ROOT = Path(__file__).parents[2]
 REPORTS = ROOT / "conformance/reports"
@@ -28,12 +28,14 @@ WANTED: Declared = read_declared(REPORTS / "features.toml")
 """What every engine must declare, written down before the runs."""
 
 Weights = Literal["tiny", "real"]
-Way = Literal["contract", "http", "endpoints"]
-"""How an engine is asked: its plugin under the contract, the whole server over HTTP, or of that all endpoints but
-chat."""
+Way = Literal["contract", "http", "endpoints", "embeddings", "rerank"]
+"""How an engine is asked: its plugin under the contract, the whole server over HTTP, of that all endpoints but chat
+that a model which generates has, or that of models for vectors, or of rerankers."""
+_TASKS: dict[Way, str] = {"embeddings": "embed", "rerank": "rerank"}
 
 MODELS: dict[Weights, str] = {"tiny": "tiny", "real": "smollm2-135m-f32"}
 CONTEXT_TOKENS: dict[Weights, int] = {"tiny": 2048, "real": 8192}
+_CONTEXT_OF_TEXTS = 512
 _OWN = "openai"
 _SLOTS = 4
 _READY_S = 900.0
@@ -55,6 +57,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     backends: Callable[[], Sequence[BackendType]]
     paths: dict[Weights, Callable[[], Path]]
     options: dict[str, Any]  # what each backend has for it
+    ranks: Callable[[], Path] | None = None
     python: Callable[[], str | None] = lambda: None
 
 
@@ -72,6 +75,7 @@ ENGINES: dict[str, Engine] = {
         backends=enginehouse_llamacpp.enginehouse_backends,
         paths={"tiny": tiny_gguf, "real": smollm2_gguf_f32},
         options={"slots": _SLOTS, "reproducible": True},
+        ranks=rank_gguf,
     ),
     "mlx": Engine(
         title="MLX",
@@ -84,6 +88,7 @@ ENGINES: dict[str, Engine] = {
         backends=enginehouse_vllm.enginehouse_backends,
         paths={"tiny": tiny_hf, "real": smollm2_hf},
         options={"max_sequences": _SLOTS, "cache_gib": 1, "dtype": "float32"},
+        ranks=rank_hf,
         python=_python_with_vllm,
     ),
 }
@@ -104,14 +109,19 @@ def target_of(name: str, weights: Weights, way: Way, profile: str = _OWN) -> Ite
     """
     engine = ENGINES[name]
     python = engine.python()
-    path = engine.paths[weights]()
+    if way == "rerank" and engine.ranks is None:
+        raise Missing("has no rerankers")
+    path = engine.ranks() if way == "rerank" and engine.ranks else engine.paths[weights]()
     if way == "contract":
         yield _backend_target(name, weights, path, python)
         return
     with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
-        served = Served(_configuration(name, weights, path, python), Path(folder))
+        served = Served(_configuration(name, weights, path, python, way), Path(folder))
         try:
-            yield _url_target(served.wait_ready(timeout_s=_READY_S), weights, built_in()[profile])
+            declared = msgspec.structs.replace(WANTED, context_tokens=CONTEXT_TOKENS[weights])
+            if way in _TASKS:
+                declared = Declared(context_tokens=_CONTEXT_OF_TEXTS, unknown_fields=WANTED.unknown_fields)
+            yield _url_target(served.wait_ready(timeout_s=_READY_S), weights, built_in()[profile], declared)
         finally:
             served.close()
 
@@ -133,8 +143,7 @@ def _backend_target(name: str, weights: Weights, path: Path, python: str | None)
     return BackendTarget(backend, placement, devices=(cpu,), declared=WANTED, hardware=_hardware())
 
 
-def _url_target(served: Served, weights: Weights, profile: Profile) -> UrlTarget:
-    declared = msgspec.structs.replace(WANTED, context_tokens=CONTEXT_TOKENS[weights])
+def _url_target(served: Served, weights: Weights, profile: Profile, declared: Declared) -> UrlTarget:
     under = "" if profile.name == _OWN else f"/{profile.name}"
     return UrlTarget(
         f"{served.url}{under}{profile.base_path}",
@@ -146,11 +155,15 @@ def _url_target(served: Served, weights: Weights, profile: Profile) -> UrlTarget
     )
 
 
-def _configuration(name: str, weights: Weights, path: Path, python: str | None) -> str:
-    options = ", ".join(f"{key} = {json.dumps(value)}" for key, value in ENGINES[name].options.items())
+def _configuration(name: str, weights: Weights, path: Path, python: str | None, way: Way) -> str:
+    task = _TASKS.get(way)
+    given = {**ENGINES[name].options, **({"pooling": "mean"} if task == "embed" else {})}
+    options = ", ".join(f"{key} = {json.dumps(value)}" for key, value in given.items())
+    context_tokens = CONTEXT_TOKENS[weights] if task is None else _CONTEXT_OF_TEXTS
     lines = [
         "[server]\nport = 0",
-        f'[models."{MODELS[weights]}"]\ncontext_tokens = {CONTEXT_TOKENS[weights]}',
+        f'[models."{MODELS[weights]}"]\ncontext_tokens = {context_tokens}',
+        *([] if task is None else [f'task = "{task}"']),
         f'[[models."{MODELS[weights]}".placements]]\nbackend = "{name}"\nsource = {json.dumps(str(path))}',
         'requires = ["cpu"]',
         f"options = {{ {options} }}",

@@ -7,9 +7,21 @@ from .completions import Completions
 from .messages import Messages
 from .ollama import Ollama, OllamaGenerate
 from .responses import Responses
+from .texts import Detokenize, Embeddings, Plain, Rerank, Tokenize
 
-__all__ = ["DIALECTS", "Dialect", "Made", "Said"]
+__all__ = ["DIALECTS", "Dialect", "Made", "Plain", "Said"]
 
 DIALECTS: dict[str, Dialect] = {
-    dialect.name: dialect for dialect in (Responses(), Messages(), Completions(), Ollama(), OllamaGenerate())
+    dialect.name: dialect
+    for dialect in (
+        Responses(),
+        Messages(),
+        Completions(),
+        Ollama(),
+        OllamaGenerate(),
+        Embeddings(),
+        Rerank(),
+        Tokenize(),
+        Detokenize(),
+    )
 }

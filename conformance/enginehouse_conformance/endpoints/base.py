@@ -37,6 +37,8 @@ class Endpoint(ABC):
     name: str
     path: str
     is_at_host = False
+    has_task = False
+    """Models have it that are for it, and refuse it by their name where they are for something else."""
     content_type = "text/event-stream"
     headers: tuple[tuple[str, str], ...] = ()
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from enginehouse_conformance.targets import Body, Recording, Target, UrlTarget
+from enginehouse_conformance.targets import Body, Recording, Reply, Target, UrlTarget
+from enginehouse_conformance.targets.replies import read_refusal
 from enginehouse_conformance.wire.client import Request
 from enginehouse_conformance.wire.faults import BrokenAnswer, TransportFault
 
@@ -44,4 +45,15 @@ async def _absence(target: UrlTarget, endpoint: Endpoint) -> str | None:
         reply = await target.exchange(request, Recording())
     except (BrokenAnswer, TransportFault):
         return None
-    return f"{request.method} {request.url} answered {reply.status}" if reply.status in _NOT_THERE else None
+    is_there = reply.status not in _NOT_THERE and not (endpoint.has_task and _is_for_something_else(reply))
+    return None if is_there else f"{request.method} {request.url} answered {reply.status}"
+
+
+def _is_for_something_else(reply: Reply) -> bool:
+    """Whether a right request was refused because of the model."""
+    if reply.status != 400:
+        return False
+    try:
+        return read_refusal(reply.status, reply.json(), "").names("model")
+    except BrokenAnswer:
+        return False

@@ -15,7 +15,7 @@ __all__ = ["PROFILES", "RULES", "SECTIONS", "Level", "ProfileData", "Rule", "Sco
 
 _ORDER = (
     "ENV", "MSG", "LEN", "END", "SMP", "BIAS", "STOP", "SSE", "N", "LP", "RF", "SCH", "TOOL", "RSN", "ERR", "ISO",
-    "AGT", "PRF", "X", "CONTRACT", "RESP", "ANT", "CMP", "OLL", "REL",
+    "AGT", "PRF", "X", "CONTRACT", "RESP", "ANT", "CMP", "OLL", "EMB", "RRK", "TOK", "REL",
 )  # fmt: skip
 
 
