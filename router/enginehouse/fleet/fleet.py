@@ -26,6 +26,7 @@ from .planner import AnyPlanner, Planner
 from .restart import RestartPolicy
 from .snapshot import FleetSnapshot
 from .sources import Fetch, fetch_in_thread
+from .standing import Judge
 from .turnover import Turnover
 
 _OF_MODELS: Final = frozenset(
@@ -77,7 +78,8 @@ class Fleet:
         profiles: Mapping[str, Mapping[str, Any]] | None = None,
         survey: Survey | None = None,
     ) -> None:
-        self.planner = Planner(config.models, devices, backends, config.budget)
+        judge = None if certificates is None else Judge(certificates, lambda name: self.models[name].trust)
+        self.planner = Planner(config.models, devices, backends, config.budget, judge)
         self.keeper = Keeper(devices, config.budget, survey)
         self.is_draining = False
         self._fetch = fetch

@@ -102,6 +102,7 @@ class Experience(msgspec.Struct, frozen=True, kw_only=True):
     of a kind; what is not among them is taken to fit. `unusable` says in words why its engine cannot use devices of a
     kind, which only loading tells. `room` are the bytes that instances may hold of a device, `contexts` the longest
     context that fits there where it is to be as long as that, and `speeds` the tokens a second that requests got.
+    `unproven` says of placements, where only what is proven is trusted, why nothing of them is.
     """
 
     footprints: Mapping[tuple[int, DeviceKind], Mapping[str, int]] = {}
@@ -109,6 +110,7 @@ class Experience(msgspec.Struct, frozen=True, kw_only=True):
     room: Mapping[str, int] = {}
     contexts: Mapping[tuple[int, DeviceKind], int] = {}
     speeds: Mapping[int, float] = {}
+    unproven: Mapping[int, str] = {}
 
 
 NO_EXPERIENCE = Experience()
@@ -137,12 +139,12 @@ def plan_model(
     rejected: list[Rejected] = []
     short: str | None = None
     beside: Counter[str] = Counter()  # bytes of those that are planned
-    for index in in_order(model, experience.speeds):
+    for index in in_order(model, experience.speeds, experience.unproven):
         placement = model.placements[index]
         first = instances[0] if instances else None
         is_spare = model.overflow and first is not None and bool(first.devices) and not instances[-1].is_spare
         if not is_spare and first is not None and (first.devices or _is_on_devices(placement, backends)):
-            reason = _why_first(first.index, index, model, experience.speeds)
+            reason = _why_first(first.index, index, model, experience)
             rejected.append(Rejected(index=index, placement=placement, reason=reason))
             continue
         backend = backends.get(placement.backend)
@@ -202,18 +204,23 @@ def plan_model(
     return ModelPlan(instances=tuple(instances), rejected=tuple(rejected), short=short)
 
 
-def in_order(model: ModelConfig, speeds: Mapping[int, float]) -> list[int]:
-    """The placements of *model* in the order in which they are tried.
+def in_order(model: ModelConfig, speeds: Mapping[int, float], unproven: Mapping[int, str] | None = None) -> list[int]:
+    """The placements of *model* in the order in which they are tried: those of which nothing is proven come last.
 
     The fastest first needs measures: a placement that has none comes before, so that it gets one.
     """
     order = list(range(len(model.placements)))
     if model.prefer == "fastest":
         order.sort(key=lambda index: (index in speeds, -speeds.get(index, 0.0)))
+    if unproven:
+        order.sort(key=lambda index: index in unproven)
     return order
 
 
-def _why_first(first: int, index: int, model: ModelConfig, speeds: Mapping[int, float]) -> str:
+def _why_first(first: int, index: int, model: ModelConfig, experience: Experience) -> str:
+    speeds, unproven = experience.speeds, experience.unproven
+    if index in unproven and first not in unproven:
+        return f"placement {first} comes first: of this one nothing is proven, as {unproven[index]}"
     if model.prefer == "order" or (first < index and first not in speeds and index not in speeds):
         return f"placement {first} comes first"
     if first not in speeds:

@@ -14,6 +14,7 @@ from enginehouse_plugin.errors import ENGINE_WITHOUT_GPU, EnginehouseError, Load
 
 from .budget import limits
 from .plan import SPARE, Experience, InstancePlan, ModelPlan, plan_model
+from .standing import Judge
 from .stretch import longest_context
 
 FindWeights = Callable[[InstancePlan], Awaitable[str | None]]
@@ -44,6 +45,8 @@ class AnyPlanner(Protocol):
 class Planner:
     """Plans *models* for *devices*, as many instances of each as are asked for; `plans` is what holds now.
 
+    With a *judge* placements that are certified come before others, for models of which only what is proven is trusted.
+
     A plan is made again when an instance loads, because only then its weights are here and its backend can tell its
     size, and because an engine may find that it cannot use its devices.
     """
@@ -54,11 +57,14 @@ class Planner:
         devices: Sequence[Device],
         backends: Mapping[str, BackendType],
         budget: BudgetConfig | None = None,
+        judge: Judge | None = None,
     ) -> None:
         self.devices = tuple(devices)
         self.follow(budget or BudgetConfig())
         self._contexts: dict[str, dict[tuple[int, DeviceKind], int]] = {}
         self._speeds: dict[str, dict[int, float]] = {}
+        self._unproven: dict[str, dict[int, str]] = {}
+        self._judge = judge
         self._models = models
         self._backends = backends
         self._counts: dict[str, int | Literal["auto"]] = {name: model.replicas for name, model in models.items()}
@@ -84,6 +90,7 @@ class Planner:
         self._unusable[model] = {}
         self._speeds.pop(model, None)
         self._contexts.pop(model, None)
+        self._unproven.pop(model, None)
         self.plans[model] = self._plan(model)
         return self.plans[model]
 
@@ -120,6 +127,8 @@ class Planner:
         """
         footprints: dict[tuple[int, DeviceKind], dict[str, int]] = {}
         self._contexts.pop(model, None)
+        unproven = self._unproven[model] = {}
+        certified = await self._judge.certified(model, self._models[model]) if self._judge else frozenset()
         weighed: set[tuple[int, tuple[str, ...]]] = set()
         while True:
             plan = self._plan(model, footprints)
@@ -148,6 +157,11 @@ class Planner:
                 plan = _with_fault(plan, LoadFailed(broken, retryable=False))
                 break
             footprints.setdefault((candidate.index, candidate.devices[0].kind), {}).update(fit.footprint_bytes)
+            # Another placement is worth a look where there is a certificate of it: its weights may have to be fetched.
+            if self._judge is None or candidate.index in unproven or not (unproven or certified - {candidate.index}):
+                continue
+            if (why := await self._judge.lacks(candidate, path)) is not None:
+                unproven[candidate.index] = why
         if model in self.plans:  # it may have been dropped meanwhile
             self.plans[model] = plan
         return plan
@@ -193,6 +207,7 @@ class Planner:
             room=self._room,
             contexts=self._contexts.get(model, {}),
             speeds=self._speeds.get(model, {}),
+            unproven=self._unproven.get(model, {}),
         )
         count = self._counts[model]
         plan = plan_model(model, self._models[model], self.devices, self._backends, experience, count)

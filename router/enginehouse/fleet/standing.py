@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from enginehouse.certificates import NO_STANDING, Certificates, Standing
-from enginehouse.config import Trust
+from enginehouse.config import ModelConfig, Trust
 from enginehouse.telemetry import get_logger
 from enginehouse_plugin import Placement
 
@@ -36,6 +36,27 @@ async def standing_of(
     elif standing.state != "none" or trust == "proven":
         log.warning("instance not certified", instance=planned.id, model=planned.model, reason=standing.reason)
     return standing
+
+
+class Judge:
+    """What *certificates* prove of placements before they load; *trust_in* tells what is trusted of a model."""
+
+    def __init__(self, certificates: Certificates, trust_in: Callable[[str], Trust]) -> None:
+        self._certificates = certificates
+        self._trust_in = trust_in
+
+    async def certified(self, model: str, config: ModelConfig) -> frozenset[int]:
+        """The placements of *model* of which there is a certificate, current or not; none where all are trusted."""
+        if len(config.placements) < 2 or self._trust_in(model) != "proven":
+            return frozenset()
+        found, _ = await asyncio.to_thread(self._certificates.folder.read)
+        known = {(one.key.backend, one.source) for one in found}
+        return frozenset(at for at, one in enumerate(config.placements) if (one.backend, one.source) in known)
+
+    async def lacks(self, planned: InstancePlan, path: str | None) -> str | None:
+        """Why nothing is proven of what is *planned* with its weights at *path*; None: its certificate is current."""
+        standing = await self._certificates.assess(planned.backend, planned.for_backend(path), planned.devices)
+        return None if standing.state == "current" else standing.reason
 
 
 async def assess_again(planned: InstancePlan, assess: Callable[[], Awaitable[None]]) -> None:

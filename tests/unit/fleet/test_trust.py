@@ -36,7 +36,9 @@ class Court:
         models = {**config.models, "twin": twin}
         self.config = msgspec.structs.replace(config, models=models, trust=trust)
 
-    async def certify(self, *proven: str, failed: Sequence[str] = (), model: str = "m", **key: object) -> None:
+    async def certify(
+        self, *proven: str, failed: Sequence[str] = (), model: str = "m", source: str = "anywhere", **key: object
+    ) -> None:
         """Store a certificate of *model*; *key* changes parts of its key."""
         (planned,) = Planner(self.config.models, (CPU,), {"scripted": self.kind}).plans[model].instances
         made = await self.certificates.key(self.kind, planned.for_backend(None), planned.devices)
@@ -47,7 +49,7 @@ class Court:
                 certificate_version=1,
                 key=msgspec.structs.replace(made, **key),
                 model=model,
-                source="anywhere",
+                source=source,
                 certified_at="2026-11-21T07:30:00+00:00",
                 duration_s=1.0,
                 selection="all",
@@ -287,3 +289,43 @@ async def test_a_server_that_is_another_makes_its_certificate_stale_and_is_refus
     assert "its server's server was 'one' and is 'two'" in house.hosted.standing.reason
     with pytest.raises(UnsupportedFeature, match="is 'two'"):
         await court.ask(stream=True)
+
+
+# ---- the plan ----
+
+
+async def placed(house: House, tmp_path: Path, certified: Sequence[int], *, trust: str = "proven", **key: object):
+    """What is planned of a model with two placements, those *certified* having certificates with *key* changed."""
+    house.script.placements.clear()
+    court = Court(house, tmp_path, trust=trust, kinds=("cpu",))
+    one = court.config.models["m"].placements[0]
+    placements = (msgspec.structs.replace(one, source="first"), msgspec.structs.replace(one, source="second"))
+    models = {"m": msgspec.structs.replace(court.config.models["m"], placements=placements)}
+    for index in certified:
+        alone = msgspec.structs.replace(models["m"], placements=(placements[index],))
+        court.config = msgspec.structs.replace(court.config, models={"m": alone})
+        await court.certify("stop", source=placements[index].source, **key)
+    court.config = msgspec.structs.replace(court.config, models=models)
+    await court.open()
+    plan = house.fleet.planner.plans["m"]
+    (planned,) = plan.instances
+    return planned.index, [rejected.reason for rejected in plan.rejected], court
+
+
+async def test_a_placement_that_is_certified_comes_before_one_that_is_not(house: House, tmp_path: Path) -> None:
+    index, reasons, court = await placed(house, tmp_path, [1])
+    assert index == 1
+    assert court.hosted.capabilities.features == {"stop"}
+    reason = "placement 1 comes first: of this one nothing is proven, as its certificate of "
+    assert [one.startswith(reason) for one in reasons] == [True], reasons
+
+
+@pytest.mark.parametrize(("certified", "trust"), [([], "proven"), ([0, 1], "proven"), ([1], "declared")])
+async def test_else_the_owners_order_holds(house: House, tmp_path: Path, certified: list[int], trust: str) -> None:
+    index, reasons, _ = await placed(house, tmp_path, certified, trust=trust)
+    assert (index, reasons) == (0, ["placement 0 comes first"])
+
+
+async def test_a_certificate_that_is_stale_puts_no_placement_first(house: House, tmp_path: Path) -> None:
+    index, _, _ = await placed(house, tmp_path, [1], plugin_version="0.1")
+    assert index == 0
