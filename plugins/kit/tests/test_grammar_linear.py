@@ -112,3 +112,8 @@ def test_what_is_too_long_in_this_form_is_written_in_the_other(monkeypatch: pyte
     monkeypatch.setattr(gbnf, "MAX_BYTES", 1000)
     grammar = OutputGrammar(form, None, ())
     assert grammar.for_xgrammar == grammar.text
+
+
+def test_a_pattern_of_many_parts_is_written_in_the_other() -> None:
+    grammar = OutputGrammar(schema_form({"type": "string", "pattern": f"^(?:a-|b)*{'(?:a|b-)' * 400}$"}, "s"), None, ())
+    assert grammar.for_xgrammar == grammar.text

@@ -105,6 +105,8 @@ class LinearPrinter(Printer):
 
     def _chain(self, item: Regex, count: int, rest: str, *, ends: bool) -> str:
         """A rule for each of *count* of *item*, and then *rest*; if it *ends*, that may stand behind fewer, too."""
+        if (item, count, rest, ends) in self._names:
+            return self._names[item, count, rest, ends]
         found = rest
         for number in range(1, count + 1):
             key = item, number, rest, ends

@@ -61,10 +61,13 @@ class OutputGrammar:
 
     @cached_property
     def for_xgrammar(self) -> str:
-        """The grammar in GBNF as xgrammar follows it fast; a lazy one without the mark that it begins with."""
+        """The grammar in GBNF as xgrammar follows it fast; a lazy one without the mark that it begins with.
+
+        What is too long or has too many parts for that is written as for other engines.
+        """
         try:
             return LinearPrinter(self.form).written(self.behind)
-        except OverBudget:
+        except (OverBudget, RecursionError):
             return gbnf(self.form, self.behind)
 
     def write(self, *, for_xgrammar: bool) -> None:
