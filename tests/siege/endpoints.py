@@ -1,7 +1,7 @@
 """Every endpoint that takes a body: its schema, and a body that it answers with 200.
 
 The routes of the OpenAPI document come with their schemas; Ollama's, which the configuration mounts, and those under
-`/admin` have structs. The house has keys, usage, another host, and the models that `tiny` names.
+`/admin` have structs. The house has keys, usage, another host, and a model for each kind of work.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from tests.siege.client import Answer
 from tests.siege.house import SERVER, House, tiny
 
 from enginehouse.dialects import admin, admin_credits, steering
+from enginehouse.dialects.ollama import embed as ollama_embed
 from enginehouse.dialects.ollama import models as ollama_models
 from enginehouse.dialects.ollama import request as ollama
+from enginehouse.dialects.openai.chat.request import ChatRequest
 
 KEY: Final = "siege"
 Schema = dict[str, Any]
@@ -31,6 +33,8 @@ _STRUCTS: Final = {
     "/api/chat": ollama.ChatRequest,
     "/api/generate": ollama.GenerateRequest,
     "/api/show": ollama_models.ShowRequest,
+    "/api/embed": ollama_embed.EmbedRequest,
+    "/api/embeddings": ollama_embed.OlderEmbedRequest,
     "/admin/keys": admin.NewKey,
     "/admin/keys/rotate": admin.Rotation,
     "/admin/limits": admin.NewLimits,
@@ -39,6 +43,7 @@ _STRUCTS: Final = {
     "/admin/credits/grant": admin_credits.Grant,
     "/admin/credits/withdraw": admin_credits.Grant,
     "/admin/credits/budget": admin_credits.Budget,
+    "/admin/explain": ChatRequest,
     "/admin/reload": steering.Reload,
     "/admin/instances/load": steering.Order,
     "/admin/instances/pin": steering.Order,
@@ -46,6 +51,7 @@ _STRUCTS: Final = {
 """Not `unload` and `drain`, which take the model from all the others."""
 
 _ASK: Final = [{"role": "user", "content": "Hello."}]
+_RANKED: Final = {"model": "rank", "query": "Hello.", "documents": ["Hello.", "Goodbye."]}
 KNOWN: Final[dict[str, Any]] = {
     "/v1/chat/completions": {"model": "tiny", "messages": _ASK, "max_tokens": 2},
     "/v1/completions": {"model": "tiny", "prompt": "Hello.", "max_tokens": 2},
@@ -55,10 +61,20 @@ KNOWN: Final[dict[str, Any]] = {
     "/api/chat": {"model": "tiny", "messages": _ASK, "stream": False, "options": {"num_predict": 2}},
     "/api/generate": {"model": "tiny", "prompt": "Hello.", "stream": False, "options": {"num_predict": 2}},
     "/api/show": {"model": "tiny"},
+    "/api/embed": {"model": "vectors", "input": ["Hello."]},
+    "/api/embeddings": {"model": "vectors", "prompt": "Hello."},
+    "/v1/embeddings": {"model": "vectors", "input": "Hello."},
+    "/v1/rerank": _RANKED,
+    "/v2/rerank": _RANKED,
+    "/rerank": _RANKED,
+    "/tokenize": {"model": "tiny", "prompt": "Hello."},
+    "/detokenize": {"model": "tiny", "tokens": [504]},
+    "/admin/explain": {"model": "tiny", "messages": _ASK},
     "/admin/reload": {"dry_run": True},
     "/admin/instances/load": {"model": "tiny"},
     "/admin/instances/pin": {"model": "tiny"},
 }
+MODELS: Final = ("tiny", "tiny", "vectors", "rank")
 READS: Final = (
     *("/", "/health", "/ready", "/metrics", "/docs", "/openapi.json", "/v1/models", "/v1/models/tiny"),
     *("/v1/responses/resp_x", "/v1/responses/resp_x/input_items", "/api/tags", "/api/ps", "/api/version"),
@@ -69,8 +85,13 @@ METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "T
 
 
 def config() -> str:
-    """A house with every door open."""
-    return CONFIG + tiny()
+    """A house with every door open, and a model for each kind of work."""
+    from tests.weights import rank_gguf, tiny_gguf
+
+    of_texts = 'context_tokens = 128\nplacements = [{{ backend = "llamacpp", source = {}, options = {{ {} }} }}]\n'
+    vectors = of_texts.format(json.dumps(str(tiny_gguf())), 'pooling = "mean", slots = 2')
+    rank = of_texts.format(json.dumps(str(rank_gguf())), "slots = 2")
+    return CONFIG + tiny() + f'\n[models.vectors]\ntask = "embed"\n{vectors}\n[models.rank]\n{rank}'
 
 
 async def schemas(running: House) -> dict[str, tuple[Schema, Schema]]:

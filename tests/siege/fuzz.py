@@ -1,7 +1,8 @@
-"""Fuzzing by the grammar: requests made from the server's own OpenAPI document, most of them a little wrong.
+"""Fuzzing by the grammar: requests to every route that takes a body, made from its schema, most of them a little wrong.
 
-Values are drawn by the schemas of the document; now and then one is of another kind, out of its bounds, left out,
-given twice, or the whole body is cut. Each run has a seed, which is told.
+Values are drawn by the schemas of the server's OpenAPI document, and of the routes of Ollama and for administration; now
+and then one is of another kind, out of its bounds, left out, given twice, or the whole body is cut. Each run has a seed,
+which is told.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from tests.siege.client import Answer
+from tests.siege.endpoints import KEY, KNOWN, MODELS, READS, config, schemas
 from tests.siege.hostile_requests import VALUES
-from tests.siege.house import SERVER, house, tiny
+from tests.siege.house import house
 from tests.siege.judging import judge, judge_house
 from tests.siege.pulse import pulse
 from tests.siege.verdict import SIZE, Scenario, Verdict
@@ -24,6 +26,15 @@ from tests.siege.verdict import SIZE, Scenario, Verdict
 _WRONG: Final = 0.02
 """How often a value is another one than its schema says."""
 _DEEPEST: Final = 8
+_OTHERS: Final = 0.05
+_NAMES: Final = ("tiny", "x/y", "..", "\x00", "\u00e9" * 50, "?#")
+_TAILS: Final = ("", "/", "?x=%00", "?" + "a" * 200)
+_BOUNDED: Final = {
+    "/v1/chat/completions": "max_tokens",
+    "/v1/completions": "max_tokens",
+    "/v1/messages": "max_tokens",
+    "/v1/responses": "max_output_tokens",
+}
 _STRANGE: Final = list(VALUES.values())
 _Schema = dict[str, Any]
 
@@ -91,14 +102,17 @@ class Grammar:
         return found
 
 
-def body_of(grammar: Grammar, schema: _Schema, rng: random.Random) -> bytes:
-    """A body by *schema*, mostly for the model that is there and with a short answer; some are broken afterwards."""
+def body_of(grammar: Grammar, path: str, schema: _Schema, rng: random.Random) -> bytes:
+    """A body by *schema*, mostly for a model that is there and with a short answer; some are broken afterwards."""
     value = grammar.value(schema)
     if isinstance(value, dict):
-        if rng.random() > _WRONG:
-            value["model"] = "tiny"
-        value["max_tokens"] = rng.randint(1, 4)
-        value.pop("max_completion_tokens", None)
+        if "model" in KNOWN.get(path, ()) and rng.random() > _WRONG:
+            value["model"] = rng.choice(MODELS)
+        if path.startswith("/api/"):
+            value["options"] = {"num_predict": rng.randint(1, 4)}
+        elif path in _BOUNDED:
+            value[_BOUNDED[path]] = rng.randint(1, 4)
+            value.pop("max_completion_tokens", None)
     data = json.dumps(value).encode()
     draw = rng.random()
     if draw < 0.02:
@@ -112,34 +126,29 @@ def body_of(grammar: Grammar, schema: _Schema, rng: random.Random) -> bytes:
 
 
 async def fuzz(verdict: Verdict) -> None:
-    """Every route of the document for a stated time."""
+    """Every route that takes a body, and every other, for a stated time."""
     seed = int.from_bytes(os.urandom(4))
     verdict.counts |= {"seed": seed, "minutes": SIZE.minutes}
-    async with house(SERVER + tiny()) as running:
-        async with running.client() as client:
-            document = (await client.get("/openapi.json")).json()
+    async with house(config(), ready=False) as running:
+        running.key = KEY
+        await running.wait_ready()
+        routes = await schemas(running)
         until = time.monotonic() + 60 * SIZE.minutes
         async with pulse(running) as seen:
 
             async def ask(rng: random.Random) -> None:
-                grammar = Grammar(document, rng)
+                grammars = {path: Grammar(document, rng) for path, (document, _) in routes.items()}
                 async with running.client() as client:
                     while time.monotonic() < until:
-                        path, methods = rng.choice(list(document["paths"].items()))
-                        path = (
-                            path.replace("{model}", "{}").replace("{model_id}", "{}").replace("{model_id:path}", "{}")
-                        )
-                        path = path.replace("{}", quote(rng.choice(("tiny", "x/y", "..", "\x00", "\u00e9" * 50, "?#"))))
-                        operation = methods.get("post")
-                        if operation is None:
-                            answer = await client.get(path + rng.choice(("", "/", "?x=%00", "?" + "a" * 200)))
-                            _judge_get(verdict, path, answer)
+                        if rng.random() < _OTHERS:
+                            path = rng.choice(READS).replace("tiny", quote(rng.choice(_NAMES)))
+                            _judge_get(verdict, path, await client.get(path + rng.choice(_TAILS)))
                             continue
-                        for _ in range(20):
-                            schema = operation["requestBody"]["content"]["application/json"]["schema"]
-                            body = body_of(grammar, schema, rng)
-                            judge(verdict, f"{path} {body[:200]!r}", await client.post(path, body))
-                            verdict.count("bodies")
+                        path = rng.choice(list(routes))
+                        body = body_of(grammars[path], path, routes[path][1], rng)
+                        judge(verdict, f"{path} {body[:300]!r}", await client.post(path, body), path)
+                        verdict.count("bodies")
+                        verdict.count(f"bodies of {path}")
 
             await asyncio.gather(*(ask(random.Random(seed + at)) for at in range(4)))
         await judge_house(verdict, running, seen)

@@ -56,11 +56,12 @@ async def _watched(running: House, verdict: Verdict) -> AsyncIterator[None]:
         watching.cancel()
         await asyncio.sleep(1)
     warm = [mib for _, mib in memory[int(len(memory) * _WARM) :]]
+    middle = len(warm) // 2
     by_minute = {int(at // 60): mib for at, mib in memory}
     verdict.counts["resident MiB by minute"] = " ".join(f"{mib:.0f}" for mib in by_minute.values())
     verdict.counts["descriptors"] = f"{descriptors} before, {running.descriptors()} after"
-    if len(warm) > 1:
-        growth = warm[-1] - warm[0]
+    if middle:  # the least of either half: what a load takes for an instant is given back
+        growth = min(warm[middle:]) - min(warm[:middle])
         verdict.counts["growth after warm-up, MiB"] = round(growth, 1)
         verdict.expect(growth < _GROWTH_MIB, f"memory grew by {growth:.0f} MiB after the warm-up")
     tasks_after = await running.tasks()
