@@ -49,6 +49,8 @@ def main() -> int:
     known = scenarios()
     given = _arguments(known)
     SIZE.is_full, SIZE.minutes, SIZE.requests = given.full, given.minutes, given.requests
+    if given.most_minutes is not None:
+        SIZE.ends_at = time.monotonic() + 60 * given.most_minutes
     verdicts = []
     for name in given.names or known:
         print(f"{name} …", file=sys.stderr)
@@ -69,6 +71,7 @@ def _arguments(known: dict[str, Scenario]) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=1.0, help="of fuzzing, for each kind (default: 1)")
     parser.add_argument("--full", action="store_true", help="full size: 10^6 requests on the scripted upstream, …")
     parser.add_argument("--requests", type=int, help="another size for the soaks")
+    parser.add_argument("--most-minutes", type=float, help="end a soak on engines then, with what it has asked")
     given = parser.parse_args()
     for name in given.names:
         if name not in known:

@@ -1,8 +1,8 @@
-"""Fuzzing by the grammar: requests to every route that takes a body, made from its schema, most of them a little wrong.
+"""Fuzzing by the grammar: every route that takes a body gets those of its schema, most of them a little wrong.
 
-Values are drawn by the schemas of the server's OpenAPI document, and of the routes of Ollama and for administration; now
-and then one is of another kind, out of its bounds, left out, given twice, or the whole body is cut. Each run has a seed,
-which is told.
+Values are drawn by the schemas of the server's OpenAPI document, and of the routes of Ollama and for administration.
+Now and then one is of another kind, out of its bounds, left out, given twice, or the whole body is cut. Each run has a
+seed, which is told.
 """
 
 from __future__ import annotations

@@ -156,7 +156,8 @@ async def soak_engine(verdict: Verdict) -> None:
                     strike(running, victim)
                     verdict.count(f"kills of an {victim}" if victim == "engine" else f"kills of a {victim}")
             await whole
-        verdict.counts |= {"requests": most, "requests per second": round(most / (time.monotonic() - began), 1)}
+        asked, took_s = next(numbers) - len(asking), time.monotonic() - began
+        verdict.counts |= {"requests": f"{asked} of {most}", "requests per second": round(asked / took_s, 1)}
         await asyncio.sleep(2)
         _judge_rows(verdict, running, told)
         verdict.counts["restarts"] = len(running.events("instance restarts"))
@@ -193,7 +194,7 @@ async def _real(
     """One client of *model*: whole answers and streams, as fast as they come."""
     async with running.client(timeout_s=180) as client:
         for number in numbers:
-            if number >= most:
+            if number >= most or time.monotonic() > SIZE.ends_at:
                 return
             body: dict[str, Any] = HONEST | {"model": model, "seed": number, "max_tokens": 1 + number % 16}
             if number % 2:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -46,6 +47,8 @@ class Size:
     is_full: bool = False
     minutes: float = 1.0
     requests: int | None = None
+    ends_at: float = math.inf
+    """When a soak ends with what it has, by the monotonic clock."""
 
     def of(self, ordinary: int, full: int) -> int:
         """The one of both that is asked for, unless a number of requests is named."""
