@@ -39,8 +39,10 @@ class Others:
     def ask_soon(self, instance: object) -> None:
         """Ask *instance*, which has just answered, unless it cannot tell or was asked a moment ago."""
         now = time.monotonic()
-        if now >= self._asked_at + _ASKED_EVERY_S and isinstance(instance, Measured):
-            self._asked_at = now
+        if now < self._asked_at + _ASKED_EVERY_S:
+            return
+        self._asked_at = now  # also of one that cannot tell: to find that out takes longer than to choose an instance
+        if isinstance(instance, Measured):
             self._asking = asyncio.create_task(self._ask(instance))
 
     async def _ask(self, instance: Measured) -> None:

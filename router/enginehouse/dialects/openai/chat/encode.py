@@ -80,6 +80,7 @@ class ChatStream:
         "_prefix",
         "_running",
         "_text",
+        "_text_end",
         "_wants_usage",
         "origin",
     )
@@ -119,6 +120,7 @@ class ChatStream:
         self._ended = [False] * n
         self._text: dict[int, bytes] = {}  # of choices that go on: how a chunk begins which has text and nothing else
         self._end, self._plain = _USAGE_TO_COME if usage else _NO_USAGE
+        self._text_end = b"}" + self._plain  # and how it ends
         self._has_failed = False
         self.origin: Origin | None = None
 
@@ -127,7 +129,7 @@ class ChatStream:
         if len(batch) == 1:
             event = batch[0]
             if type(event) is TextDelta and (beginning := self._text.get(event.choice)) is not None:
-                return b"%b%b}%b" % (beginning, _encode(event.text), self._plain)
+                return beginning + _encode(event.text) + self._text_end
             return self._chunk(event)
         return b"".join([self._chunk(event) for event in batch])
 
