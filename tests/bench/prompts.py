@@ -61,9 +61,12 @@ def over_http(address: tuple[str, int], model: str = "m") -> Ask:
         body = {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": 1}
         connection = http.client.HTTPConnection(*address, timeout=600)
         connection.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
-        answer = json.loads(connection.getresponse().read())
+        response = connection.getresponse()
+        told = response.read()
         connection.close()
-        return int(answer["usage"]["prompt_tokens"])
+        if response.status != 200:
+            raise RuntimeError(f"{address} answered {response.status}: {told.decode()[:300]}")
+        return int(json.loads(told)["usage"]["prompt_tokens"])
 
     return ask
 
