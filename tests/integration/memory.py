@@ -45,6 +45,8 @@ class Found(msgspec.Struct, kw_only=True):
     problems: list[str] = []
     took_s: float = 0.0
     loads: int = 0
+    wakes: int = 0
+    longest_wake_s: float = 0.0
     swaps: int = 0
     kept_alive_ended: int = 0
     most_swaps_in_a_minute: int = 0
@@ -179,12 +181,15 @@ def _read(served: Served, found: Found) -> None:
     ready: set[str] = set()
     for at, line in _timed(served):
         event, instance = line.get("event"), str(line.get("instance"))
-        if event == "instance ready" and str(line.get("reason")).startswith("loaded in"):
-            found.loads += 1
+        if event == "instance ready" and str(line.get("reason")).startswith(("loaded in", "woken in")):
+            if is_woken := str(line["reason"]).startswith("woken"):
+                found.wakes += 1
+                found.longest_wake_s = max(found.longest_wake_s, float(str(line["reason"]).split()[2]))
+            found.loads += not is_woken
             found.longest_load_s = max(found.longest_load_s, float(str(line["reason"]).split()[2]))
             ready.add(instance)
             found.most_reserved_at_once = max(found.most_reserved_at_once, len(ready))
-        elif event == "instance unloaded":
+        elif event in ("instance unloaded", "instance asleep"):
             ready.discard(instance)
             found.kept_alive_ended += str(line.get("reason")).startswith("unused for")
         elif event == "instance gives way":
