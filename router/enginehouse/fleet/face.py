@@ -156,8 +156,10 @@ class Face:
 
     @property
     def could_start(self) -> bool:
-        """Whether it, which is not ready, could be so by a start alone: nobody has to give way for it."""
-        if self.state not in ("unloaded", "asleep", "loading") or self.keeper.reason(self.id) is not None:
+        """Whether it, which is not ready, would be so by a start alone: it has not failed, and nobody gives way."""
+        if self._failures.has_failed or self.keeper.reason(self.id) is not None:
+            return False
+        if self.state not in ("unloaded", "asleep", "loading"):
             return False
         return self.planned.host is not None or self.keeper.has_room(self.id, self.planned.footprint_bytes)
 

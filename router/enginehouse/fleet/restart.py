@@ -49,6 +49,11 @@ class Failures:
         return self.policy.delay_s(self._in_row)
 
     @property
+    def has_failed(self) -> bool:
+        """Whether something has failed, and no healthy time has passed since."""
+        return self._in_row > 0
+
+    @property
     def to_next_try_s(self) -> float:
         """How long no try is made any more, since it was given up; 0 where it was not."""
         if self._gave_up_at is None:

@@ -156,6 +156,10 @@ async def test_a_queue_that_takes_longer_than_a_start_has_the_next_one_started(h
     assert goes_to() is busy, "where no start was measured there is none to compare with"
     spare.told_start_s = 5.0
     assert goes_to() is spare, "at another host it was measured there"
+    spare._failures.load_failed(retryable=True)
+    assert goes_to() is busy, "nobody waits for one that may not come back"
+    spare.forgive()
+    assert goes_to() is spare
     spare.residence.is_held = True
     assert goes_to() is busy
     busy.gate.fail(EngineFailure("over"))
