@@ -1,4 +1,4 @@
-"""Enginehouse: one OpenAI-compatible chat API in front of every inference engine."""
+"""Enginehouse: one API in front of every inference engine."""
 
 __version__: str
 

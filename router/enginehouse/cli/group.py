@@ -93,6 +93,6 @@ def command_line() -> click.Group:
     @click.group(cls=_Commands, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
     @click.version_option(__version__, prog_name="enginehouse")
     def cli() -> None:
-        """One OpenAI-compatible chat API in front of every inference engine on every machine you own."""
+        """One API in front of every inference engine on every machine you own."""
 
     return cli

@@ -37,6 +37,13 @@ def test_the_line_of_help_of_a_command_is_that_of_the_command(enginehouse: Run) 
         assert command.help, name
 
 
+@pytest.mark.parametrize("name", ["models", "keys", "limits", "credits", "config", "hosts"])
+def test_what_the_commands_of_a_command_do_is_not_cut_short(enginehouse: Run, name: str) -> None:
+    listed = enginehouse(name, "--help").out.split("Commands:\n")[1].split("\n\n")[0]
+    assert "..." not in listed
+    assert listed.endswith(".")
+
+
 def test_the_version_is_told_without_importing_a_command() -> None:
     script = """
 import sys

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from enginehouse.cli.shared.groups import Group
 from enginehouse.cli.shared.setup import set_up
 
 _EPILOG = """\b
@@ -12,7 +13,7 @@ Example:
 """
 
 
-@click.group(epilog=_EPILOG)
+@click.group(cls=Group, epilog=_EPILOG)
 def command() -> None:
     """Check a configuration."""
 

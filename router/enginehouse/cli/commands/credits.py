@@ -10,6 +10,7 @@ import click
 
 from enginehouse.accounts.credit_desk import CreditDesk, Standing
 from enginehouse.accounts.store import StoreError
+from enginehouse.cli.shared.groups import Group
 from enginehouse.cli.shared.output import print_json, print_table
 from enginehouse.cli.shared.setup import config_option, json_option, read_config
 from enginehouse_plugin.errors import RequestError
@@ -26,7 +27,7 @@ _reference = click.option(
 )
 
 
-@click.group(epilog=_EPILOG)
+@click.group(cls=Group, epilog=_EPILOG)
 def command() -> None:
     """Grant, list and audit the credit of keys; running routers know within about a second."""
 

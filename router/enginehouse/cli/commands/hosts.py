@@ -11,6 +11,7 @@ import httpx2
 
 from enginehouse.cli.shared.admin import admin_client, server_options
 from enginehouse.cli.shared.client import ServerError
+from enginehouse.cli.shared.groups import Group
 from enginehouse.cli.shared.output import print_json, print_table
 from enginehouse.cli.shared.setup import json_option
 from enginehouse.config import HostConfig, read_house
@@ -24,7 +25,7 @@ Examples:
 _TIMEOUT_S = 10.0
 
 
-@click.group(epilog=_EPILOG)
+@click.group(cls=Group, epilog=_EPILOG)
 def command() -> None:
     """List the other hosts of a running server, and try one that is to be added."""
 

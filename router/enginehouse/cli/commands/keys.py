@@ -8,6 +8,7 @@ import click
 
 from enginehouse.accounts.keys import Key, Scope, hash_secret, new_secret
 from enginehouse.cli.shared.desk import open_desk
+from enginehouse.cli.shared.groups import Group
 from enginehouse.cli.shared.numbers import Number
 from enginehouse.cli.shared.output import print_json, print_table
 from enginehouse.cli.shared.setup import config_option, json_option
@@ -24,7 +25,7 @@ Example:
 """
 
 
-@click.group(epilog=_EPILOG)
+@click.group(cls=Group, epilog=_EPILOG)
 def command() -> None:
     """Make API keys: `new` for the configuration, the others in the database of accounts. Only hashes are kept."""
 

@@ -6,6 +6,7 @@ import click
 import msgspec
 
 from enginehouse.cli.shared.desk import open_desk
+from enginehouse.cli.shared.groups import Group
 from enginehouse.cli.shared.output import print_json, print_table
 from enginehouse.cli.shared.setup import config_option, json_option
 from enginehouse.config import Limits
@@ -19,7 +20,7 @@ Examples:
 _SHOWN = Limits.__struct_fields__
 
 
-@click.group(epilog=_EPILOG)
+@click.group(cls=Group, epilog=_EPILOG)
 def command() -> None:
     """List and set how much each key of the database may have; running routers know within about a second."""
 

@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from enginehouse.cli.shared.client import connect, key_option, url_option
+from enginehouse.cli.shared.groups import Group
 from enginehouse.cli.shared.output import print_json, print_table
 from enginehouse.cli.shared.placements import PlacementRow, placements_of
 from enginehouse.cli.shared.progress import showing
@@ -42,7 +43,7 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
     path: str | None = None
 
 
-@click.group(invoke_without_command=True, epilog=_EPILOG)
+@click.group(cls=Group, invoke_without_command=True, epilog=_EPILOG)
 @config_option
 @url_option
 @key_option

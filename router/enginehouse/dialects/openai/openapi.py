@@ -39,7 +39,7 @@ def document(endpoints: Iterable[Endpoint], models_under: Iterable[str] = ("/v1"
         "info": {
             "title": "Enginehouse",
             "version": __version__,
-            "description": "One OpenAI-compatible chat API in front of every inference engine."
+            "description": "One API in front of every inference engine."
             + "".join(
                 f" For some hosts or keys `{endpoint.path}` is that of the profile {endpoint.profile}."
                 for endpoint in hidden
