@@ -22,6 +22,10 @@ from tests.siege.client import Client
 BLOCKED_MS = 50
 """A loop that computes for so long at a stretch is blocked, the router's watchdog says."""
 
+VLLM_PYTHON = "ENGINEHOUSE_VLLM_PYTHON"
+MOST_TO_LOAD_S = 900.0
+"""vLLM takes half a minute, and several on a busy machine."""
+
 _START_S = 300.0
 _END_S = 60.0
 _PLUGIN = Path(__file__).parents[1] / "relay_backend.py"
@@ -52,6 +56,19 @@ def tiny(name: str = "tiny", *, backend: str = "llamacpp", **options: Any) -> st
         f'\n[models."{name}"]\ncontext_tokens = 2048\n[[models."{name}".placements]]\nbackend = "{backend}"\n'
         f"source = {json.dumps(str(source))}\noptions = {{ {given} }}\n"
     )
+
+
+def is_here(backend: str) -> bool:
+    """Whether the engine can be run: vLLM has an environment of its own, which a variable names."""
+    return backend != "vllm" or VLLM_PYTHON in os.environ
+
+
+def of_engine(backend: str) -> str:
+    """The model `tiny` on this engine."""
+    if backend != "vllm":
+        return tiny(backend=backend)
+    placed = tiny(backend="vllm", max_sequences=4, cache_gib=1).replace('"slots" = 4, ', "").replace("slots = 4, ", "")
+    return placed.replace("options =", f'python = "{os.environ[VLLM_PYTHON]}"\noptions =')
 
 
 # The clock of a house can be set: what time it is there is off by the seconds in a file, where there is one.

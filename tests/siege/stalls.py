@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 import string
 from collections.abc import Callable
 from typing import Any
 
-from tests.siege.house import SERVER, House, house, tiny
+from tests.siege.house import MOST_TO_LOAD_S, SERVER, VLLM_PYTHON, House, house, is_here, of_engine
 from tests.siege.pulse import pulse
 from tests.siege.verdict import Scenario, Verdict
 
@@ -50,7 +51,15 @@ def _long_call() -> bytes:
     return _chat(messages=[_MESSAGE, call, {"role": "tool", "tool_call_id": "c", "content": "z"}])
 
 
+_HALF = {"15107": 60}  # a token that is the beginning of a character and never its end, told again and again
+
 BODIES: dict[str, Callable[[], bytes]] = {
+    "half a character again and again, in 183 bytes": lambda: _chat(
+        max_tokens=200, logit_bias=_HALF, frequency_penalty=2.0, temperature=0, logprobs=True
+    ),
+    "a pattern of 200 optional letters": lambda: _chat(
+        max_tokens=50, response_format=_schema({"type": "string", "pattern": "^(a?){200}$"})
+    ),
     "required of 90,000 names": _required,
     "enum of 4.5 MB": _enum,
     "an unknown model of 15 MB": lambda: _chat(model="tin" * 5_000_000),
@@ -85,13 +94,21 @@ async def _try(running: House, name: str, body: bytes, verdict: Verdict) -> None
     verdict.expect(kept < MOST_KEPT_MIB, f"{name}: {kept:.0f} MiB are kept")
 
 
-async def stalls(verdict: Verdict) -> None:
+async def _stalls(backend: str, verdict: Verdict) -> None:
     """Each heavy body alone, with the router's pulse taken meanwhile."""
-    async with house(SERVER + tiny()) as running:
-        async with running.client() as client:
+    if not is_here(backend):
+        verdict.counts["left out"] = f"{VLLM_PYTHON} names no interpreter"
+        return
+    async with house(SERVER + of_engine(backend), ready=False) as running:
+        await running.wait_ready(MOST_TO_LOAD_S)
+        async with running.client(timeout_s=300) as client:
             await client.chat(_chat())  # warm
         for name, make in BODIES.items():
             await _try(running, name, make(), verdict)
 
 
-SCENARIOS: dict[str, Scenario] = {"stalls": stalls}
+SCENARIOS: dict[str, Scenario] = {
+    "stalls": functools.partial(_stalls, "llamacpp"),
+    "stalls-mlx": functools.partial(_stalls, "mlx"),
+    "stalls-vllm": functools.partial(_stalls, "vllm"),
+}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
 import signal
 import sys
 import time
@@ -15,13 +14,11 @@ from collections.abc import Callable
 
 import psutil
 from tests.siege.client import Answer
-from tests.siege.house import SERVER, House, house, tiny
+from tests.siege.house import MOST_TO_LOAD_S, SERVER, VLLM_PYTHON, House, house, is_here, of_engine
 from tests.siege.verdict import SIZE, Scenario, Verdict
 
 ENGINES = ("llamacpp", "mlx", "vllm")
-VLLM_PYTHON = "ENGINEHOUSE_VLLM_PYTHON"
 _LOAD_NOTICE_S = 75.0  # 60 s of doing nothing, looked at each 5 s
-_MOST_TO_LOAD_S = 900.0
 _SLACK_S = 15.0  # of a machine that others use
 _LONG = "word " * 1500
 _MOST_TO_NOTICE_S = 300.0
@@ -77,10 +74,7 @@ async def _ask(running: House, **fields: object) -> Answer:
 
 
 def _config(backend: str, load: str = "start") -> str:
-    placed = tiny(backend=backend, **({"slots": 4} if backend != "vllm" else {"max_sequences": 4, "cache_gib": 1}))
-    if backend == "vllm":
-        placed = placed.replace('"slots" = 4, ', "").replace("slots = 4, ", "")
-        placed = placed.replace("options =", f'python = "{os.environ[VLLM_PYTHON]}"\noptions =')
+    placed = of_engine(backend)
     placed = placed.replace("context_tokens = 2048", f'context_tokens = 2048\nqueue_timeout_s = 300\nload = "{load}"')
     return SERVER.replace("port = 0", f"port = 0\nhang_timeout_s = {hang_timeout_s()}") + placed
 
@@ -133,7 +127,7 @@ async def _phase(verdict: Verdict, running: House, phase: str, stop: Stop, limit
 
 
 async def _stopped(backend: str, verdict: Verdict) -> None:
-    if backend == "vllm" and VLLM_PYTHON not in os.environ:
+    if not is_here(backend):
         verdict.counts["left out"] = f"{VLLM_PYTHON} names no interpreter"
         return
     limit_s = hang_timeout_s() * 7 / 6 + _SLACK_S
@@ -143,7 +137,7 @@ async def _stopped(backend: str, verdict: Verdict) -> None:
         async with house(_config(backend, load="first_request"), ready=False) as running:
             await _phase(verdict, running, "loading, its guardian stopped and it dead", stop_guardian, _SLACK_S)
     async with house(_config(backend), ready=False) as running:
-        await running.wait_ready(_MOST_TO_LOAD_S)
+        await running.wait_ready(MOST_TO_LOAD_S)
         for phase in ("idle", "prefill", "streaming"):
             await _phase(verdict, running, phase, stop_all, limit_s)
         if backend == "vllm":
