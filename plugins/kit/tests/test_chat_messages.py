@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
-from enginehouse_kit.text.chat_messages import TemplateFacts, check_variables, template_messages
+from enginehouse_kit.text.chat_messages import (
+    MAX_TEMPLATE_BYTES,
+    TemplateFacts,
+    check_variables,
+    read_template,
+    template_messages,
+)
 from enginehouse_plugin import AssistantMessage, ToolMessage, UserMessage
-from enginehouse_plugin.errors import InvalidRequest
+from enginehouse_plugin.errors import InvalidRequest, LoadFailed
 from enginehouse_plugin.request import FunctionCall, ToolCall
 
 
@@ -47,3 +56,28 @@ def test_a_model_that_does_not_reason_may_be_told_not_to() -> None:
         with pytest.raises(InvalidRequest) as refused:
             check_variables(variables, facts, reasons=reasons)
         assert refused.value.param == "chat_template_kwargs.enable_thinking"
+
+
+def test_a_template_is_read_from_its_file(tmp_path: Path) -> None:
+    (tmp_path / "own.jinja").write_text("{{ messages }}")
+    assert read_template(str(tmp_path / "own.jinja")) == "{{ messages }}"
+
+
+def test_what_is_no_file_of_a_template_is_told_and_not_waited_for(tmp_path: Path) -> None:
+    """A pipe nobody writes to, a device without end, a folder, and what is much too long."""
+    os.mkfifo(tmp_path / "pipe")
+    with (tmp_path / "long").open("wb") as long:
+        long.truncate(MAX_TEMPLATE_BYTES + 1)
+    (tmp_path / "bytes").write_bytes(b"\xff")
+    cases = [
+        (str(tmp_path / "pipe"), "it is no file"),
+        ("/dev/zero", "it is no file"),
+        (str(tmp_path), "it is no file"),
+    ]
+    cases += [(str(tmp_path / "long"), "longer than 4 MiB"), (str(tmp_path / "none"), "No such file")]
+    cases += [(str(tmp_path / "bytes"), "codec can't decode")]
+    for path, told in cases:
+        with pytest.raises(LoadFailed, match=told) as caught:
+            read_template(path)
+        assert caught.value.message.startswith(f"chat_template_file '{path}' cannot be read: ")
+        assert (caught.value.retryable, caught.value.code) == (False, "bad_options")

@@ -30,6 +30,7 @@ from enginehouse_plugin.request import (
 CALL_OPENS, CALL_CLOSES = "<tool_call>", "</tool_call>"
 """Marks of a call, in what the model reads and writes where its template has no form of its own."""
 
+MAX_TEMPLATE_BYTES = 4 * 2**20
 _CALLS_ARE_ALLOWED = (
     "To call functions, answer with nothing but the call, in exactly this form:\n"
     '<tool_call>\n{{"name": "function-name", "arguments": {{"parameter": "value"}}}}\n</tool_call>\n'
@@ -103,14 +104,19 @@ def read_template(path: str) -> str:
     """The chat template in the file that the option `chat_template_file` names.
 
     Raises:
-        LoadFailed: it cannot be read.
+        LoadFailed: it cannot be read, or is no file, which might never come to an end, or longer than any template is.
     """
+    place = Path(path)
     try:
-        return Path(path).read_text(encoding="utf-8")
+        if place.exists() and not place.is_file():
+            problem: object = "it is no file"
+        elif place.stat().st_size > MAX_TEMPLATE_BYTES:
+            problem = f"it is longer than {MAX_TEMPLATE_BYTES // 2**20} MiB"
+        else:
+            return place.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise LoadFailed(
-            f"chat_template_file '{path}' cannot be read: {error}", retryable=False, code="bad_options"
-        ) from error
+        problem = error
+    raise LoadFailed(f"chat_template_file '{path}' cannot be read: {problem}.", retryable=False, code="bad_options")
 
 
 def check_variables(variables: Mapping[str, Any], facts: TemplateFacts, *, reasons: bool) -> None:  # JSON
