@@ -66,18 +66,21 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
         """Whether there is a request to an endpoint that it does not allow."""
         return not (self.models is None and self.endpoints is None and self.profiles is None)
 
-    def allows_model(self, name: str) -> bool:
-        """Whether the key may use the model called *name*."""
-        return self.models is None or name in self.models
+    def allows_model(self, name: str, agent: str = "") -> bool:
+        """Whether the key may use the model called *name*, led by the agent of that name, if one leads it.
 
-    def check(self, *, endpoint: str, model: str, profile: str) -> None:
+        Who may use a model may use its agents, and who may use an agent has the model by that alone.
+        """
+        return self.models is None or name in self.models or agent in self.models
+
+    def check(self, *, endpoint: str, model: str, profile: str, agent: str = "") -> None:
         """Let a request pass.
 
         Raises:
             KeyNotAllowed: the key is not for this.
         """
         if (
-            (self.models is None or model in self.models)
+            self.allows_model(model, agent)
             and (self.endpoints is None or endpoint in self.endpoints)
             and (self.profiles is None or profile in self.profiles)
         ):
@@ -85,7 +88,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
         for kind, name, allowed, param in (
             ("endpoint", endpoint, self.endpoints, None),
             ("profile", profile, self.profiles, None),
-            ("model", model, self.models, "model"),
+            ("agent" if agent else "model", agent or model, self.models, "model"),
         ):
             if allowed is not None and name not in allowed:
                 said = ", ".join(allowed) or "none"

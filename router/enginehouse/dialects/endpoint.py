@@ -79,10 +79,14 @@ class Encoder(Protocol):
 
 
 class Named(msgspec.Struct, frozen=True):
-    """What a client's name for a model stands for: a model of the configuration, by itself or led by an agent."""
+    """What a client's name for a model stands for: a model of the configuration, by itself or led by an agent.
+
+    `agent_name` is what the configuration calls the agent.
+    """
 
     model: str
     agent: AgentConfig | None = None
+    agent_name: str = ""
 
 
 class Names(dict[str, Named]):
@@ -117,6 +121,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     model: str
+    agent: str = ""
+    """What the configuration calls the agent that leads the model, if one does."""
     request: GenerationRequest
     said: Collection[str] = ()
     encoder: Encoder

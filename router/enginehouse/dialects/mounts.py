@@ -115,7 +115,7 @@ def _mount(
 ) -> Mount:
     prefix = path + profile.base_path
     known: dict[str, Named] = {name: Named(name) for name in config.models}
-    known |= {name: Named(agent.model, agent) for name, agent in config.agents.items()}
+    known |= {name: Named(agent.model, agent, name) for name, agent in config.agents.items()}
     names = Names({name: known[meant] for name, meant in models.items()} if models else known)
     unsupported_by: dict[str, Literal["refuse", "report"]] = {
         name: said for name, model in config.models.items() if (said := model.unsupported) is not None

@@ -167,7 +167,9 @@ class Answering:
         try:
             self._take(call)
             if (scope := route.keys.bounded.get(facts.key)) is not None:
-                scope.check(endpoint=self.endpoint.name, model=call.model, profile=self.endpoint.profile)
+                scope.check(
+                    endpoint=self.endpoint.name, model=call.model, agent=call.agent, profile=self.endpoint.profile
+                )
         except Exception as error:  # noqa: BLE001  # the outermost handler of a request
             self.fail(error)
             return

@@ -52,7 +52,7 @@ def ollama_routes(
         return {
             name: bodies.Seen(models[named.model], mount.label, since_s)
             for name, named in mount.names.items()
-            if scope.allows_model(named.model)
+            if scope.allows_model(named.model, named.agent_name)
         }
 
     @_read([f"{prefix}/version" for prefix in prefixes])

@@ -121,7 +121,7 @@ def model_routes(
         cards = [
             _card(name, named, models[named.model], mount.label, created)
             for name, named in mount.names.items()
-            if scope.allows_model(named.model)
+            if scope.allows_model(named.model, named.agent_name)
         ]
         if speaks_anthropic(_named(request)):
             return _json(anthropic_models.model_page(cards, page_in(request.scope["query_string"])))
@@ -137,7 +137,7 @@ def model_routes(
         )
         name = below.removeprefix("/")
         named = mount.names.get(name)
-        if named is None or not keys.scope(key_of(request, keys)).allows_model(named.model):
+        if named is None or not keys.scope(key_of(request, keys)).allows_model(named.model, named.agent_name):
             raise ModelNotFound(name, known=mount.names)
         card = _card(name, named, service.model(named.model), mount.label, created)
         tell = anthropic_models.model_info if speaks_anthropic(_named(request)) else bodies.model_card

@@ -309,3 +309,21 @@ async def test_each_status_that_dos_ai_documents_reaches_clients_in_its_words(
         assert error["message"].startswith(documented[answer.status_code].words + " ")
         assert set(error) == {"message", "type", "param", "code"}
         assert ("retry-after" in answer.headers) == (answer.status_code in (429, 503))
+
+
+async def test_a_key_may_be_for_an_agent_without_its_model_and_one_for_the_model_has_both(serve: Serve) -> None:
+    keys = (replace(KEYS[0], models=("guide",)), replace(KEYS[1], models=("m",)))
+    agents = {"guide": AgentConfig(model="m", instructions="You know the way."), "other": AgentConfig(model="m")}
+    async with serve(keys=keys, agents=agents) as client:
+
+        async def told(key: str) -> tuple[list[str], dict[str, int]]:
+            headers = {"authorization": f"Bearer {key}"}
+            listed = [card["id"] for card in (await client.get("/v1/models", headers=headers)).json()["data"]]
+            asked = {
+                name: (await client.post("/v1/chat/completions", json=body(model=name), headers=headers)).status_code
+                for name in ("m", "guide", "other")
+            }
+            return sorted(listed), asked
+
+        assert await told("alice") == (["guide"], {"m": 403, "guide": 200, "other": 403})
+        assert await told("bob") == (["guide", "m", "other"], {"m": 200, "guide": 200, "other": 200})

@@ -72,6 +72,7 @@ class OllamaEndpoint(WithTags):
             raise UnsupportedFeature(asked.ignored[0], param=asked.ignored[0], message=_NOT_HERE % asked.ignored[0])
         return Call(
             model=meant.model,
+            agent=meant.agent_name,
             request=request,
             said=said,
             encoder=Writer(self.kind, name, self.errors, is_stream=request.stream, logprobs=request.logprobs),

@@ -84,6 +84,7 @@ class _OfMessages(AtMount, ABC):
             left_out.places.append(f"system[0].text ({_TOLD[self._changing]})")
         return Call(
             model=meant.model,
+            agent=meant.agent_name,
             request=request,
             said=said,
             encoder=self._encoder(asked, request, request_id),

@@ -61,6 +61,7 @@ class ChatEndpoint(AtMount):
             noted["agent"] = chat.model
         return Call(
             model=meant.model,
+            agent=meant.agent_name,
             request=request,
             said=said,
             encoder=self._encoder(chat, request),

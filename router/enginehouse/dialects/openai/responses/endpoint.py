@@ -92,6 +92,7 @@ class ResponsesEndpoint(AtMount):
         keep = None if store is None else _keeping(store, head.id, key, before, own, bool(asked.background))
         return Call(
             model=meant.model,
+            agent=meant.agent_name,
             request=request,
             said=said,
             encoder=self._encoder(asked, head, keep),

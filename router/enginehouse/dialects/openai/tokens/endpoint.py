@@ -125,6 +125,7 @@ class TokenizeEndpoint(_OfTokens):
 
         return Call(
             model=meant.model,
+            agent=meant.agent_name,
             request=request,
             encoder=shown,
             ignored=ignored,
@@ -182,6 +183,7 @@ class DetokenizeEndpoint(_OfTokens):
 
         return Call(
             model=meant.model,
+            agent=meant.agent_name,
             request=GenerationRequest(id=request_id, prompt=Tokens(asked.tokens)),
             encoder=shown,
             ignored=ignored,
