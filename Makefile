@@ -137,7 +137,7 @@ clients: $(CLIENTS)
 
 # All of them, and their tests.
 clients-all: $(CLIENTS) $(ALL_CLIENTS)
-	$(BIN)/python -m pytest tests/integration/clients $(ARGS)
+	nice -n 10 $(BIN)/python -m pytest tests/integration/clients $(ARGS)
 
 $(CLIENTS): tests/integration/clients/package-lock.json tests/integration/clients/python/libraries.txt $(DEV_INSTALLED)
 	mkdir -p .cache/clients && cp tests/integration/clients/package*.json .cache/clients/

@@ -1,13 +1,14 @@
 """How much of an agent's conversation the prefix cache keeps when a line at its head changes with each request.
 
 Ten turns of a conversation with some thousand tokens of instructions and tools go through Messages to llama.cpp with
-the embedded model, once for each thing that a mount may do with that line (`changing_lines`). Printed: each turn's
-prompt tokens, and those of them that came from the cache.
+small random weights and the embedded model's tokenizer, as no figure here is of time; once for each thing that a mount
+may do with that line (`changing_lines`). Printed: the prompt tokens of each turn, and those that came from the cache.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import sys
 import tempfile
@@ -18,6 +19,8 @@ from typing import Any
 
 import httpx
 from tests.integration.served import MODEL, Served
+
+from tests.weights import brief_gguf
 
 POLICIES = ("move", "drop", "keep")
 CONTEXT_TOKENS = 8192
@@ -30,7 +33,7 @@ hang_timeout_s = 1800
 [models."{MODEL}"]
 context_tokens = {CONTEXT_TOKENS}
 reproducible = true
-placements = [{{ backend = "llamacpp", source = "demo:{MODEL}", options = {{ slots = 1 }} }}]
+placements = [{{ backend = "llamacpp", source = {json.dumps(str(brief_gguf()))}, options = {{ slots = 1 }} }}]
 """ + "".join(
     f'\n[[mounts]]\nprofile = "openai"\npath = "/{policy}"\nsettings.changing_lines = "{policy}"\n'
     for policy in POLICIES

@@ -66,7 +66,7 @@ class EmbeddingsEndpoint(AtMount):
 
 
 def _operation() -> Operation:
-    example = {"model": "smollm2-135m", "input": ["The fox is quick.", "The dog is lazy."]}
+    example = {"model": "minilm", "input": ["The fox is quick.", "The dog is lazy."]}
     document = {
         "operationId": "createEmbedding",
         "summary": "Make vectors of texts",

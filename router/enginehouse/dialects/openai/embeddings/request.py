@@ -27,7 +27,7 @@ Truncation = Annotated[
 class EmbeddingsRequest(Strict, frozen=True, kw_only=True):
     """A request to `POST /v1/embeddings`."""
 
-    model: Annotated[str, Meta(description="ID of a model in /v1/models.", min_length=1, examples=["smollm2-135m"])]
+    model: Annotated[str, Meta(description="ID of a model in /v1/models.", min_length=1, examples=["minilm"])]
     input: Annotated[
         str | tuple[str | TokenID | tuple[TokenID, ...], ...],
         Meta(
