@@ -23,6 +23,7 @@ CLASSES = (
     contract.Inspectable,
     contract.Embeds,
     contract.Reranks,
+    contract.Resident,
     contract.Tokenizer,
 )
 OPTIONAL = {
@@ -31,6 +32,7 @@ OPTIONAL = {
     contract.Inspectable,
     contract.Embeds,
     contract.Reranks,
+    contract.Resident,
     contract.Tokenizer,
 }
 NOT_OURS = {"asyncio", "time"}
@@ -65,7 +67,8 @@ STRINGS = {node.value for node in NODES if isinstance(node, ast.Constant) and is
 def unused() -> set[str]:
     found = set()
     for kind in CLASSES:
-        methods = {name for name, value in vars(kind).items() if callable(value) and not name.startswith("_")}
+        members = {name for name, value in vars(kind).items() if callable(value) or isinstance(value, property)}
+        methods = {name for name in members if not name.startswith("_")}
         dead = methods - USED_METHODS - FOR_AUTHORS
         found |= {kind.__name__} if kind in OPTIONAL and dead else {f"{kind.__name__}.{name}" for name in dead}
     fields = set(contract.Capabilities.__struct_fields__) - USED_CAPABILITIES
