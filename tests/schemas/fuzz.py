@@ -30,7 +30,7 @@ from .beside import ByXgrammar
 TEXTS = 6
 VALUES = 10
 SLOW_S = 1.0
-_BLOCKS = [{}, {"DEEP": 3, "BLOCK": 2}]
+_BLOCKS = [{"DEEP": linear.DEEP, "BLOCK": linear.BLOCK}, {"DEEP": 3, "BLOCK": 2}]
 """The places that the form for xgrammar counts: as it does, and so few that most lengths are beyond them."""
 READ_OTHERWISE = re.compile(r"\\r|[\u2028\u2029]")
 """Ends of lines that `.` has in the validator's regular expressions, and not in ECMA-262's."""
