@@ -74,6 +74,10 @@ async def blanks_and_line_ends_are_read_as_they_are(ctx: Context) -> None:
     unknown = [other for other in untold if not await is_told("", other[0])]
     if untold and untold == unknown:
         ctx.unclear(f"the vocabulary has too few of the characters: {untold} is the same as nothing")
+    if untold and not await is_told(" ", "x"):
+        ctx.unclear(
+            "what the rule needs cannot be tried: the model's first token does not depend on such a place at all"
+        )
     ctx.require(not untold, "another prompt with each of the blanks", f"the same with {untold}")
 
 
