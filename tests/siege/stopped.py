@@ -6,6 +6,7 @@ Each must be noticed within a stated time, while everything else says so, and be
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import signal
 import sys
@@ -39,9 +40,12 @@ def hang_timeout_s() -> float:
 
 
 def _guardians(running: House) -> list[psutil.Process]:
-    return [
-        process for process in running.router.children() if any("guardian.py" in word for word in process.cmdline())
-    ]
+    found = []
+    for process in running.router.children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # a question to the system that has just been answered
+            if any("guardian.py" in word for word in process.cmdline()):
+                found.append(process)
+    return found
 
 
 def _of_engines(running: House) -> list[psutil.Process]:
