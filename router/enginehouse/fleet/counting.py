@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
-from enginehouse_plugin import AnyEvent, GenerationRequest, Instance, Run
+from enginehouse_plugin import AnyEvent, GenerationRequest, Instance, Run, Sink
 from enginehouse_plugin.run import GeneratedRun
 
 from .counted import Ask, counted
+from .defaults import OWN_PROFILE
 from .lease import Lease
+from .model import Model
+from .notes import Notes
 
 
 class CountLease(Lease):
@@ -20,9 +22,21 @@ class CountLease(Lease):
 
     __slots__ = ("_ask",)
 
-    def __init__(self, *args: Any, ask: Ask, **more: Any) -> None:  # those of a lease
+    def __init__(
+        self,
+        request: GenerationRequest,
+        model: Model,
+        client: str,
+        facts: Notes,
+        sink: Sink,
+        *,
+        ask: Ask,
+        said: Collection[str] = (),
+        profile: str = OWN_PROFILE,
+        is_lenient: bool = False,
+    ) -> None:
         self._ask = ask
-        super().__init__(*args, **more)
+        super().__init__(request, model, client, facts, sink, said=said, profile=profile, is_lenient=is_lenient)
 
     def begin(self, instance: Instance, request: GenerationRequest) -> Run:
         """Ask *instance* about *request*."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Collection, Sequence
+from typing import Final
 
 from msgspec.structs import replace
 
 from enginehouse_plugin import AnyEvent, GenerationRequest, Instance, Run, Sink, Started, UsageReport
 from enginehouse_plugin.request import Prompt
 
+from .defaults import OWN_PROFILE
 from .lease import Lease
+from .model import Model
+from .notes import Notes
 
 _AT_ONCE: Final = 8
 """Prompts of one request that take slots at a time, where the instance has as many."""
@@ -22,10 +25,22 @@ class SeveralLease(Lease):
 
     __slots__ = ("_at_once", "_prompts")
 
-    def __init__(self, request: GenerationRequest, *args: Any, prompts: Sequence[Prompt], **more: Any) -> None:
+    def __init__(
+        self,
+        request: GenerationRequest,
+        model: Model,
+        client: str,
+        facts: Notes,
+        sink: Sink,
+        *,
+        prompts: Sequence[Prompt],
+        said: Collection[str] = (),
+        profile: str = OWN_PROFILE,
+        is_lenient: bool = False,
+    ) -> None:
         self._prompts = prompts
         self._at_once = min(len(prompts), _AT_ONCE)
-        super().__init__(request, *args, **more)
+        super().__init__(request, model, client, facts, sink, said=said, profile=profile, is_lenient=is_lenient)
 
     def begin(self, instance: Instance, request: GenerationRequest) -> Run:
         """Have *request* generated for each prompt by *instance*, as many at a time as its slots allow."""

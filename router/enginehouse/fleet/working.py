@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection
 
-from enginehouse_plugin import GenerationRequest, Instance, Run
+from enginehouse_plugin import GenerationRequest, Instance, Run, Sink
 from enginehouse_plugin.run import GeneratedRun
 
+from .defaults import OWN_PROFILE
 from .lease import Lease
+from .model import Model
+from .notes import Notes
 from .work import Work, done
 
 
@@ -16,9 +19,21 @@ class WorkLease(Lease):
 
     __slots__ = ("_work",)
 
-    def __init__(self, *args: Any, work: Work, **more: Any) -> None:  # those of a lease
+    def __init__(
+        self,
+        request: GenerationRequest,
+        model: Model,
+        client: str,
+        facts: Notes,
+        sink: Sink,
+        *,
+        work: Work,
+        said: Collection[str] = (),
+        profile: str = OWN_PROFILE,
+        is_lenient: bool = False,
+    ) -> None:
         self._work = work
-        super().__init__(*args, **more)
+        super().__init__(request, model, client, facts, sink, said=said, profile=profile, is_lenient=is_lenient)
 
     def begin(self, instance: Instance, request: GenerationRequest) -> Run:  # noqa: ARG002  # it stands for the work
         """Have the work done by *instance*."""
