@@ -35,6 +35,7 @@ CONTEXT_TOKENS = 8192
 CONFIG = """
 [server]
 port = 0
+first_token_timeout_s = 3600
 
 [models.m]
 context_tokens = {context}
@@ -59,7 +60,7 @@ def over_http(address: tuple[str, int], model: str = "m") -> Ask:
 
     def ask(text: str) -> int:
         body = {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": 1}
-        connection = http.client.HTTPConnection(*address, timeout=600)
+        connection = http.client.HTTPConnection(*address, timeout=3600)
         connection.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
         response = connection.getresponse()
         told = response.read()
