@@ -24,7 +24,8 @@ _SLACK_S = 15.0  # of a machine that others use
 _LONG = "word " * 1500
 _STREAMS = 12
 """More than have slots: some have begun when the engine stops, which are cut, and those that wait move on."""
-_STORY: dict[str, object] = {"max_tokens": 1500, "logit_bias": {"0": -100, "2": -100}}
+_LONG_TOKENS = 1500
+_NO_END = {"0": -100, "2": -100}
 _MOST_TO_NOTICE_S = 300.0
 
 Stop = Callable[[House], None]
@@ -109,7 +110,11 @@ async def _phase(verdict: Verdict, running: House, phase: str, stop: Stop, limit
         ]
         await asyncio.sleep(0.05)
     elif phase.startswith("streaming"):
-        asked = [asyncio.create_task(_ask(running, stream=True, **_STORY | {"seed": n})) for n in range(_STREAMS)]
+        lengths = [_LONG_TOKENS] * 8 + [4] * (_STREAMS - 8)
+        asked = [
+            asyncio.create_task(_ask(running, stream=True, max_tokens=most, seed=n, logit_bias=_NO_END))
+            for n, most in enumerate(lengths)
+        ]
         await asyncio.sleep(0.5)
     elif phase.startswith("loading"):
         asked = [asyncio.create_task(_ask(running))]
