@@ -92,7 +92,8 @@ class DirectExchange(Exchange):
         """See `Exchange.answer`."""
         if self.is_begun:
             return
-        self.is_begun = self.is_over = True
+        self.is_begun = True
+        self._end()
         if status in _NO_BODY:
             data = self._head_of(status, headers, b"")
         elif self.method == "HEAD":
@@ -133,7 +134,7 @@ class DirectExchange(Exchange):
         """See `Exchange.finish`."""
         if self.is_over:
             return
-        self.is_over = True
+        self._end()
         if self._is_chunked:
             data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
         elif not self.is_old:
@@ -195,10 +196,12 @@ class DirectExchange(Exchange):
         """Hear that the client has left."""
         if self.is_over:
             return
-        self.is_begun = self.is_over = True
+        listener = self.listener
+        self.is_begun = True
+        self._end()
         self.holding = None
-        if self.listener is not None:
-            self.listener.client_left()
+        if listener is not None:
+            listener.client_left()
 
     def pause(self) -> None:
         """Hear that the client does not read."""
@@ -211,6 +214,11 @@ class DirectExchange(Exchange):
         self.is_paused = False
         if self.listener is not None and not self.is_over:
             self.listener.resume()
+
+    def _end(self) -> None:
+        """Tell the listener nothing more, and let go of it: it mostly has this exchange."""
+        self.is_over = True
+        self.listener = None
 
     def _hold(self, size: int) -> bool:
         if self.holding is None:

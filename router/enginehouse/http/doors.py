@@ -77,6 +77,7 @@ class Place:
 
     def leave(self) -> None:
         """Give the place back."""
+        self.holder = None
         self._doors.leave(self)
 
 

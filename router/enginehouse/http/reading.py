@@ -37,6 +37,11 @@ class Reading(Writing):
         super().connection_made(transport)
         self._parser = httptools.HttpRequestParser(self)
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of the parser, which holds this connection: crowds that leave must not wait for the collector."""
+        super().connection_lost(exc)
+        del self._parser
+
     @abstractmethod
     def _refuse(self, error: EnginehouseError) -> None:
         """Answer what is not a request."""
