@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from enginehouse_conformance.answer import Answer, Refusal, TokenEntry
 from enginehouse_conformance.context import Context
@@ -132,7 +133,7 @@ async def the_upper_half_of_a_seed_counts(ctx: Context) -> None:
 
 @check("SMP29")
 async def temperature_0_is_greedy_whatever_stands_beside_it(ctx: Context) -> None:
-    beside: list[dict[str, float]] = [{"top_p": 0.95}]
+    beside: list[Mapping[str, float]] = [{"top_p": 0.95}]
     beside += [{"seed": ctx.random.randrange(2**31)}] if ctx.has("seed") and ctx.speaks("seed") else []
     beside += [{name: value} for name, value in _MORE.items() if ctx.has(name) and ctx.speaks(name)]
     for fields in (*beside, {name: value for one in beside for name, value in one.items()}):
