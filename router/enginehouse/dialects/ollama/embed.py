@@ -13,7 +13,7 @@ from msgspec import Meta
 from enginehouse.dialects.at_mount import Mounting
 from enginehouse.dialects.endpoint import Call, Errors
 from enginehouse.dialects.ollama.endpoint import WithTags
-from enginehouse.dialects.ollama.errors import ErrorBody, OllamaErrors
+from enginehouse.dialects.ollama.errors import PREFIX, ErrorBody, OllamaErrors, failures
 from enginehouse.dialects.ollama.request import INT32_MAX, KeepAlive, Model, Options, Strict
 from enginehouse.dialects.operation import Json, Operation, json_body, ref
 from enginehouse.dialects.vectors import Vectors, WorkBody, floats, stand_in
@@ -21,8 +21,6 @@ from enginehouse.wire.decode import Decoder
 from enginehouse_plugin import EmbeddingRequest, Profile, Text
 
 MOST_INPUTS = 2048
-_FAILURES = (400, 401, 404, 413, 415, 429, 500, 502, 503, 504)
-_PREFIX = "Ollama"
 _Input = Annotated[str, Meta(min_length=1)]
 _Options = Annotated[Options | None, Meta(description="Recorded: none of them changes a vector.")]
 _KeepAlive = Annotated[KeepAlive, Meta(description="Recorded: a model stays as its configuration says.")]
@@ -170,10 +168,10 @@ def _operation(name: str, wanted: type, answer: type) -> Operation:
         "summary": "Make a vector of a text" if is_older else "Make vectors of texts",
         "description": f"Ollama's own form ({name}); vectors are of length one.",
         "security": [{}, {"key": []}],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": ref(wanted, _PREFIX)}}},
+        "requestBody": {"required": True, "content": {"application/json": {"schema": ref(wanted, PREFIX)}}},
         "responses": {
-            "200": json_body("The vectors.", answer, _PREFIX),
-            **{str(status): json_body("An error", ErrorBody, _PREFIX) for status in _FAILURES},
+            "200": json_body("The vectors.", answer, PREFIX),
+            **failures(),
         },
     }
-    return Operation(document=document, types=(wanted, answer, ErrorBody), prefix=_PREFIX)
+    return Operation(document=document, types=(wanted, answer, ErrorBody), prefix=PREFIX)

@@ -9,11 +9,11 @@ from typing import Final, Unpack
 from enginehouse.dialects.at_mount import AtMount, Mounting
 from enginehouse.dialects.endpoint import Call, Errors, Named
 from enginehouse.dialects.ollama.encode import Answer, Kind, Writer
-from enginehouse.dialects.ollama.errors import ErrorBody, OllamaErrors
+from enginehouse.dialects.ollama.errors import PREFIX, ErrorBody, OllamaErrors, failures
 from enginehouse.dialects.ollama.generation import Asked, chat_asked, generate_asked
 from enginehouse.dialects.ollama.request import ChatRequest, GenerateRequest
 from enginehouse.dialects.openai.chat.agents import check_tool_names, instructed
-from enginehouse.dialects.operation import Json, Operation, json_body, ref
+from enginehouse.dialects.operation import Json, Operation, ref
 from enginehouse.wire.decode import Decoder
 from enginehouse_plugin import Profile
 from enginehouse_plugin.errors import UnsupportedFeature
@@ -22,11 +22,9 @@ LATEST: Final = ":latest"
 """The tag that a name may have, as Ollama's clients add it."""
 
 _NOT_HERE: Final = "Unsupported '%s': no engine here has it. Leave it out."
-_FAILURES: Final = (400, 401, 404, 413, 415, 429, 500, 502, 503, 504)
 _DESCRIPTION: Final = """\
 Ollama's own form: lines of JSON unless `"stream": false`, the last with `"done": true`. What no engine here has is \
 left out and named in the header `x-enginehouse-ignored`; a failure after the first line is a line `{"error": "…"}`."""
-_PREFIX: Final = "Ollama"
 _chat: Final = Decoder(ChatRequest)
 _generate: Final = Decoder(GenerateRequest)
 
@@ -101,16 +99,16 @@ def _operation(kind: Kind) -> Operation:
         "summary": "Answer a conversation" if kind == "chat" else "Answer a prompt",
         "description": _DESCRIPTION,
         "security": [{}, {"key": []}],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": ref(wanted, _PREFIX)}}},
+        "requestBody": {"required": True, "content": {"application/json": {"schema": ref(wanted, PREFIX)}}},
         "responses": {
             "200": {
                 "description": "The answer, or its lines.",
                 "content": {
-                    "application/json": {"schema": ref(Answer, _PREFIX)},
-                    "application/x-ndjson": {"schema": ref(Answer, _PREFIX)},
+                    "application/json": {"schema": ref(Answer, PREFIX)},
+                    "application/x-ndjson": {"schema": ref(Answer, PREFIX)},
                 },
             },
-            **{str(status): json_body("An error", ErrorBody, _PREFIX) for status in _FAILURES},
+            **failures(),
         },
     }
-    return Operation(document=document, types=(wanted, Answer, ErrorBody), prefix=_PREFIX)
+    return Operation(document=document, types=(wanted, Answer, ErrorBody), prefix=PREFIX)

@@ -5,6 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from enginehouse.dialects.openai.errors import ProfileErrors
+from enginehouse.dialects.operation import Json, json_body
+
+PREFIX = "Ollama"
+"""Of the names of this dialect's types in the document."""
+_FAILURES = (400, 401, 404, 413, 415, 429, 500, 502, 503, 504)
 
 
 class ErrorBody(msgspec.Struct, frozen=True):
@@ -21,3 +26,8 @@ class OllamaErrors(ProfileErrors):
 
     def _body(self, status: int, message: str, param: str | None, code: str) -> bytes:  # noqa: ARG002  # not told here
         return _encode(ErrorBody(message))
+
+
+def failures() -> Json:
+    """What the document says of each status that is an error."""
+    return {str(status): json_body("An error", ErrorBody, PREFIX) for status in _FAILURES}
