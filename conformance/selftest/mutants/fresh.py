@@ -117,7 +117,7 @@ class ToolStreamsShareAParser(Behaviour):
                 yield event
 
 
-@mutant(kills=("N5", "X4", "X13"), origin="SGLang#8417")
+@mutant(kills=("N5", "X4", "X13"), may_kill=("N10",), origin="SGLang#8417")
 class OnlyTheLastChoiceFinishes(Behaviour):
     """In a stream of several choices only the last one tells why it finished."""
 

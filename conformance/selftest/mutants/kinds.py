@@ -311,7 +311,7 @@ class CountsWhatStopCut(Behaviour):
         return {**usage, "completion_tokens": count, "total_tokens": usage["prompt_tokens"] + count}
 
 
-@mutant(kills=("N9",), may_kill=("N5", "X4", "X13"))
+@mutant(kills=("N9",), may_kill=("N5", "N10", "X4", "X13"))
 class MixesStreamedChoices(Behaviour):
     """In a stream the text of the second choice comes as the first's."""
 

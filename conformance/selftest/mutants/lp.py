@@ -201,7 +201,7 @@ class TellsAlternativesOfTheTokenizer(Behaviour):
         return changed(entry, top=tuple(changed(top, token=top.token.replace(" ", "\u2581")) for top in entry.top))
 
 
-@mutant(kills=("LP12", "LP15"), may_kill=("SSE21", "X15", "LP17"), origin="mlx-lm#1630: streams drop log probabilities")
+@mutant(kills=("LP12", "LP15"), may_kill=("SSE21", "X15", "LP17", "LP19"), origin="mlx-lm#1630: streams drop log probabilities")
 class StreamsWithoutLogprobs(Behaviour):
     """A stream has no log probabilities."""
 
@@ -212,7 +212,7 @@ class StreamsWithoutLogprobs(Behaviour):
         return chunks
 
 
-@mutant(kills=("LP12",), may_kill=("LP15", "SSE21"))
+@mutant(kills=("LP12",), may_kill=("LP15", "LP19", "SSE21"))
 class LosesEntriesOfWords(Behaviour):
     """A chunk of a stream whose text begins with a blank lacks an entry."""
 

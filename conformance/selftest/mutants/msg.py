@@ -94,7 +94,7 @@ class AMessagePerPart(Behaviour):
         return with_messages(request, split)
 
 
-@mutant(kills=("MSG5",), may_kill=("MSG1", "MSG2", "MSG6", "MSG25", "MSG27"), in_process=True)
+@mutant(kills=("MSG5",), may_kill=("MSG1", "MSG2", "MSG6", "MSG25", "MSG27", "MSG34"), in_process=True)
 class ReadsTheLastMessages(Behaviour):
     """Only the last two messages are read."""
 

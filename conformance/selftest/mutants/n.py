@@ -11,7 +11,7 @@ from conformance_stub.mutants import mutant
 from enginehouse_plugin import UsageReport
 
 ALL = ("N1", "N2", "N3", "N4", "N5")
-PAIRS = ("X4", "X5", "X8", "X9", "X13", "RF23")
+PAIRS = ("N10", "X4", "X5", "X8", "X9", "X13", "RF23")
 
 
 @mutant(kills=ALL, may_kill=PAIRS, origin="Ollama#3795: n is not there", in_process=True)
@@ -68,7 +68,7 @@ class CountsThePromptForEachChoice(Behaviour):
             yield event
 
 
-@mutant(kills=("N5",), may_kill=("X4", "X13"))
+@mutant(kills=("N5",), may_kill=("N10", "X4", "X13"))
 class FinishesTheFirstChoiceOnly(Behaviour):
     """In a stream only the choice 0 has a finish_reason."""
 
@@ -79,7 +79,7 @@ class FinishesTheFirstChoiceOnly(Behaviour):
         return chunks
 
 
-@mutant(kills=("N5",), may_kill=("X4", "X5", "X13"))
+@mutant(kills=("N5",), may_kill=("N10", "X4", "X5", "X13"))
 class StreamsEveryChoiceAsZero(Behaviour):
     """In a stream all choices have the index 0."""
 

@@ -87,7 +87,7 @@ class IgnoresConst(ReadsAnotherSchema):
 
 @mutant(
     kills=("RF3", "RF8", "RF9", "RF10", "RF11", "RF12", "RF22", "RF23"),
-    may_kill=("RF16", "RF21", "ISO1", "X*", "RF24", "RF25", "RF27"),
+    may_kill=("RF16", "RF21", "ISO1", "X*", "RF24", "RF25", "RF27", "RF29", "RF30"),
     in_process=True,
 )
 class IgnoresEnum(ReadsAnotherSchema):

@@ -15,7 +15,7 @@ def changed(request, **fields):
 
 @mutant(
     kills=("SMP1",),
-    may_kill=("SMP5", "SMP10", "SMP11", "SMP16", "MSG*", "STOP*", "BIAS*", "LEN*", "SSE*", "LP*", "N*", "ENV*", "X*"),
+    may_kill=("SMP5", "SMP10", "SMP11", "SMP16", "SMP30", "MSG*", "STOP*", "BIAS*", "LEN*", "SSE*", "LP*", "N*", "ENV*", "X*"),
     origin="vLLM#23138: temperature 0 varies",
     in_process=True,
 )
@@ -42,8 +42,8 @@ class IgnoresTemperature(Behaviour):
 class GreedyByDefault(Behaviour):
     """Without a temperature the answer is greedy."""
 
-    def prepare(self, body):
-        return {"temperature": 0, **super().prepare(body)}
+    def heat_of(self, profile):
+        return 0.0
 
 
 def lenient(name, change):

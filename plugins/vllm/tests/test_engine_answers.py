@@ -79,7 +79,8 @@ async def test_capabilities_are_of_the_loaded_model(model: VllmInstance) -> None
     assert has.features == {
         "streaming", "n", "stop", "seed", "frequency_penalty", "presence_penalty", "repetition_penalty", "logit_bias",
         "logprobs", "top_k", "min_p", "json_object", "json_schema", "tools", "tool_choice_required",
-        "tool_choice_named", "parallel_tool_calls", "developer_role", "prefix_cache",
+        "tool_choice_named", "parallel_tool_calls", "developer_role", "prefix_cache", "continue_final_message",
+        "min_tokens", "ignore_eos",
     }  # fmt: skip
     assert isinstance(model, Measured)
     assert isinstance(model, Inspectable)
