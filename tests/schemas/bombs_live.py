@@ -50,7 +50,7 @@ async def tried(running: House, name: str) -> list[str]:
     faults, statuses = [], []
     noted = len(running.events("event loop blocked"))
     before = running.resident_mib()
-    async with pulse(running.address) as seen, running.client(timeout_s=120) as client:
+    async with pulse(running) as seen, running.client(timeout_s=120) as client:
         for kind, body in bodies(BOMBS[name]).items():
             answer = await client.chat(body)
             statuses.append(str(answer.status))

@@ -201,7 +201,11 @@ class TellsAlternativesOfTheTokenizer(Behaviour):
         return changed(entry, top=tuple(changed(top, token=top.token.replace(" ", "\u2581")) for top in entry.top))
 
 
-@mutant(kills=("LP12", "LP15"), may_kill=("SSE21", "X15", "LP17", "LP19"), origin="mlx-lm#1630: streams drop log probabilities")
+@mutant(
+    kills=("LP12", "LP15"),
+    may_kill=("SSE21", "X15", "LP17", "LP19"),
+    origin="mlx-lm#1630: streams drop log probabilities",
+)
 class StreamsWithoutLogprobs(Behaviour):
     """A stream has no log probabilities."""
 

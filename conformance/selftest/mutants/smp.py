@@ -15,7 +15,22 @@ def changed(request, **fields):
 
 @mutant(
     kills=("SMP1",),
-    may_kill=("SMP5", "SMP10", "SMP11", "SMP16", "SMP30", "MSG*", "STOP*", "BIAS*", "LEN*", "SSE*", "LP*", "N*", "ENV*", "X*"),
+    may_kill=(
+        "SMP5",
+        "SMP10",
+        "SMP11",
+        "SMP16",
+        "SMP30",
+        "MSG*",
+        "STOP*",
+        "BIAS*",
+        "LEN*",
+        "SSE*",
+        "LP*",
+        "N*",
+        "ENV*",
+        "X*",
+    ),
     origin="vLLM#23138: temperature 0 varies",
     in_process=True,
 )
