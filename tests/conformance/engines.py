@@ -26,6 +26,8 @@ ROOT = Path(__file__).parents[2]
 REPORTS = ROOT / "conformance/reports"
 WANTED: Declared = read_declared(REPORTS / "features.toml")
 """What every engine must declare, written down before the runs."""
+BESIDE: dict[str, frozenset[str]] = {"mlx": frozenset({"min_tokens"}), "vllm": frozenset({"min_tokens"})}
+"""What an engine must declare beside that."""
 
 Weights = Literal["tiny", "real"]
 Way = Literal["contract", "http", "endpoints", "embeddings", "rerank"]
@@ -118,7 +120,8 @@ def target_of(name: str, weights: Weights, way: Way, profile: str = _OWN) -> Ite
     with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
         served = Served(_configuration(name, weights, path, python, way), Path(folder))
         try:
-            declared = msgspec.structs.replace(WANTED, context_tokens=CONTEXT_TOKENS[weights])
+            features = frozenset(WANTED.present()) | BESIDE.get(name, frozenset())
+            declared = msgspec.structs.replace(WANTED, features=features, context_tokens=CONTEXT_TOKENS[weights])
             if way in _TASKS:
                 declared = Declared(context_tokens=_CONTEXT_OF_TEXTS, unknown_fields=WANTED.unknown_fields)
             yield _url_target(served.wait_ready(timeout_s=_READY_S), weights, built_in()[profile], declared)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import msgspec
 
 from enginehouse_kit.text.chat_messages import CALL_OPENS, TemplateFacts
-from enginehouse_kit.text.control_text import ControlText
+from enginehouse_kit.text.control_text import ControlFinder
 from enginehouse_kit.text.features import features_of
 from enginehouse_kit.text.thinking import OPENS
 from enginehouse_plugin import Capabilities
@@ -29,7 +29,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: Capabilities
     template: TemplateFacts
     control_tokens: Mapping[str, int]
-    control_text: re.Pattern[str]
+    control_finder: ControlFinder
     control_ids: frozenset[int]
     silent_ids: tuple[int, ...]
     vocabulary_size: int
@@ -60,7 +60,7 @@ async def describe(server: Server, header: Gguf, context_tokens: int, options: L
         ),
         template=template,
         control_tokens=header.control_tokens,
-        control_text=await asyncio.to_thread(ControlText.pattern, header.control_tokens),
+        control_finder=await asyncio.to_thread(ControlFinder, header.control_tokens),
         control_ids=frozenset(header.control_tokens.values()),
         silent_ids=tuple(sorted(header.textless_ids - ending_ids)) if ending_ids else (),
         vocabulary_size=header.vocabulary_size,

@@ -30,7 +30,7 @@ class Prompter:
         self._server = server
         self._model = model
         self._facts = model.template
-        self._controls = model.control_text
+        self._controls = model.control_finder
         self._plain_ids: dict[str, list[int]] = {}
 
     async def prompt(self, request: GenerationRequest, *, special: bool = True) -> Prompt:

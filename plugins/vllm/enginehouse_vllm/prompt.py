@@ -14,7 +14,7 @@ from enginehouse_kit.text.chat_messages import (
     template_messages,
     tool_json,
 )
-from enginehouse_kit.text.control_text import ControlText
+from enginehouse_kit.text.control_text import ControlFinder, ControlText
 from enginehouse_kit.text.thinking import State, state_after
 from enginehouse_plugin import Chat, GenerationRequest, Text, Tokens
 from enginehouse_plugin.errors import InvalidRequest
@@ -39,7 +39,7 @@ class Prompter:
         self._server = server
         self._facts = model.template
         self._model = model
-        self._controls = ControlText.pattern(model.control_tokens)
+        self._controls = ControlFinder(model.control_tokens)
         self._plain_ids: dict[str, list[int]] = {}
 
     async def prompt(self, request: GenerationRequest, *, special: bool = True) -> Prompt:

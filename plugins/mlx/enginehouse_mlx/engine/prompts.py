@@ -15,7 +15,7 @@ from enginehouse_kit.text.chat_messages import (
     template_messages,
     tool_json,
 )
-from enginehouse_kit.text.control_text import ControlText
+from enginehouse_kit.text.control_text import ControlFinder, ControlText
 from enginehouse_kit.text.thinking import State, state_after
 from enginehouse_plugin import Chat, GenerationRequest, Text, Tokens
 from enginehouse_plugin.errors import InvalidRequest
@@ -41,7 +41,7 @@ class Prompter:
         self._context_tokens = context_tokens
         self._template = template
         self._vocabulary = vocabulary
-        self._controls = ControlText.pattern(vocabulary.control_ids.values())
+        self._controls = ControlFinder(vocabulary.control_ids.values())
 
     def prompt(self, request: GenerationRequest, *, special: bool = True) -> Prompt:
         """The whole prompt, template included. Without *special* a text gets no tokens around it.
