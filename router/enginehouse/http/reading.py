@@ -24,6 +24,8 @@ log = get_logger()
 class Reading(Writing):
     """Parses what the client sends; what comes of it is told by calls of the parser, some of them in `Connection`."""
 
+    __deletable__ = ("_parser",)  # asked of classes that are compiled
+
     def __init__(self, shared: Shared, place: Place) -> None:
         super().__init__(shared, place)
         self._url = b""
