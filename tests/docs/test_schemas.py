@@ -6,6 +6,7 @@ import re
 
 import pytest
 from tests.docs.schema_keywords import ANNOTATIONS, BEYOND, LIMITS, PAGE, SHOWN, disposition, page, refusal, takes
+from tests.schemas.generated import REFUSED
 
 _HELD_TO = {"maxItems", "maxLength"}
 """Larger ones are held to what the page says, which is less than the schema allows."""
@@ -15,6 +16,11 @@ def test_the_table_of_keywords_is_as_the_compiler_has_it() -> None:
     assert page() == PAGE.read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `([$\w]+)` \| ([\w ]+) \|", page(), re.MULTILINE))
     assert rows.keys() == {*SHOWN, *ANNOTATIONS}
+
+
+def test_the_types_of_libraries_that_are_refused_are_those_of_the_page() -> None:
+    told = set(re.findall(r"^\| (\w+: [\w ]+?) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
+    assert told == REFUSED.keys()
 
 
 @pytest.mark.parametrize("keyword", SHOWN)
