@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 ANY_BYTE = (1 << 256) - 1
 
@@ -104,23 +105,28 @@ def _expand(stack: Stack) -> Iterator[tuple[int, Stack]]:
             yield from _expand((make(), rest))
 
 
+@lru_cache(maxsize=4096)
+def _following(state: State) -> tuple[tuple[int, Stack], ...]:
+    """Next bytes and what comes after them; most of the vocabulary's words share the states on their way."""
+    return tuple(step for stack in state for step in _expand(stack))
+
+
 def allowed(state: State) -> int:
     """The set of bytes that may come next."""
     mask = 0
-    for stack in state:
-        for bits, _ in _expand(stack):
-            mask |= bits
+    for bits, _ in _following(state):
+        mask |= bits
     return mask
 
 
 def may_end(state: State) -> bool:
     """Whether nothing more is needed."""
-    return any(bits == 0 for stack in state for bits, _ in _expand(stack))
+    return any(bits == 0 for bits, _ in _following(state))
 
 
 def advance(state: State, data: bytes) -> State:
     """The state after *data*; empty where *data* is not allowed."""
     for byte in data:
         bit = 1 << byte
-        state = frozenset(after for stack in state for bits, after in _expand(stack) if bits & bit)
+        state = frozenset(after for bits, after in _following(state) if bits & bit)
     return state

@@ -23,6 +23,9 @@ _NO_TARGET = (
 )
 
 
+_UNJUDGED = "inconclusive: "
+
+
 def _scale(text: str) -> float:
     scale = float(text)
     if not 0 < scale < 1e6:
@@ -42,6 +45,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--conformance-time-scale", type=_scale, metavar="X", help="multiply the times that rules allow by X"
     )
     group.addoption("--conformance-report", metavar="DIR", help="write the reports of class C into DIR/C")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which rules came to no verdict, and why: a skipped test is not seen unless somebody asks for it."""
+    skipped = [report.longrepr for report in terminalreporter.stats.get("skipped", ())]
+    reasons = [reason[2].removeprefix("Skipped: ") for reason in skipped if isinstance(reason, tuple)]
+    unjudged = [reason for reason in reasons if reason.startswith(_UNJUDGED)]
+    if unjudged:
+        terminalreporter.section("conformance: rules without a verdict")
+        for reason in unjudged:
+            terminalreporter.line(reason)
 
 
 @pytest.fixture(scope="session")

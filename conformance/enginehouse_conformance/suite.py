@@ -33,9 +33,10 @@ _SKIPPED = (Verdict.UNSUPPORTED, Verdict.NOT_APPLICABLE, Verdict.DISABLED)
 class ConformanceSuite:
     """A test for each rule of `profile`, on the fixture `conformance_target`. Subclass it, with `Test` in the name.
 
-    Every failure fails its test, whatever the level of the rule, and so does a rule without a verdict
-    (`inconclusive`, `error`); it is either mended or listed in `expected_failures` with the reason. A rule listed
-    there that passes fails its test too. What does not apply to the target is skipped. `skip` leaves rules out.
+    Every failure fails its test, whatever the level of the rule, and so does an `error`; it is either mended or listed
+    in `expected_failures` with the reason. A rule listed there that passes fails its test too. What does not apply to
+    the target is skipped. So is what is `inconclusive`, which says nothing against the target, and pytest's summary
+    names it with its reason; with `must_judge` it fails its test. `skip` leaves rules out.
     Names are ids, sections or patterns. `time_scale` multiplies what rules give the target to do something in, and
     every time limit: for machines that do other work meanwhile. A report notes it.
     """
@@ -48,6 +49,7 @@ class ConformanceSuite:
     concurrency: ClassVar[int] = 4
     check_timeout_s: ClassVar[float] = 120.0
     time_scale: ClassVar[float] = 1.0
+    must_judge: ClassVar[bool] = False
 
     @classmethod
     def options(
@@ -98,10 +100,11 @@ class ConformanceSuite:
 
     def test_rule(self, conformance_rule: Rule, conformance_run: BackgroundRun) -> None:
         """The target does what the rule requires."""
-        judge(conformance_run.result(conformance_rule.id), self.expected().get(conformance_rule.id))
+        known = self.expected().get(conformance_rule.id)
+        judge(conformance_run.result(conformance_rule.id), known, must_judge=self.must_judge)
 
 
-def judge(result: Result, expected_failure: str | None) -> None:
+def judge(result: Result, expected_failure: str | None, *, must_judge: bool) -> None:
     """End the running test as *result* says; *expected_failure* is the reason why a failure is known."""
     if result.verdict in _SKIPPED:
         pytest.skip(f"{result.verdict.value}: {result.message}")
@@ -113,4 +116,6 @@ def judge(result: Result, expected_failure: str | None) -> None:
         pytest.xfail(f"{expected_failure} ({result.verdict.value}: {result.message})")
     if result.provisional:
         pytest.xfail(f"the rule is provisional ({result.verdict.value}: {result.message})")
+    if result.verdict is Verdict.INCONCLUSIVE and not must_judge:
+        pytest.skip(f"{result.verdict.value}: {result.rule}: {result.message}")
     pytest.fail("\n".join(details(result, with_answer=True)), pytrace=False)

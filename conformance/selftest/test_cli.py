@@ -206,12 +206,12 @@ def test_list_has_the_rules_of_the_profile() -> None:
     assert {entry["section"] for entry in entries} == {"STOP"}
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_every_rule_is_explained(rule) -> None:
-    result = invoke("explain", rule.lower())
-    assert result.exit_code == 0
-    assert RULES[rule].requirement in result.stdout
-    assert RULES[rule].source in result.stdout
+def test_every_rule_is_explained() -> None:
+    for rule in RULES.values():
+        result = invoke("explain", rule.id.lower())
+        assert result.exit_code == 0, rule.id
+        assert rule.requirement in result.stdout, rule.id
+        assert rule.source in result.stdout, rule.id
 
 
 def test_explain_shows_the_check_and_knows_what_it_does_not_know() -> None:

@@ -1,12 +1,13 @@
 """Each mutant is caught by the rules that were named beforehand, and by no others.
 
-By default a mutant meets the rules of the sections it is about and the quick core; one of another endpoint than chat
-meets those that must see it, and the quick core of its section. With
-ENGINEHOUSE_CONFORMANCE_EXHAUSTIVE=1 it meets all the others too, in a run of their own.
+By default a mutant meets the rules that must see it, and a few, always the same ones, of those near it: of the sections
+it is about and of the quick core. With ENGINEHOUSE_CONFORMANCE_EXHAUSTIVE=1 it meets all the others too, in a run of
+their own.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -22,24 +23,27 @@ FOLDER = Path(__file__).parent
 MUTANTS = load_mutants(FOLDER / "mutants")
 CHECKS = all_checks()
 IS_EXHAUSTIVE = os.environ.get("ENGINEHOUSE_CONFORMANCE_EXHAUSTIVE") == "1"
+NEIGHBOURS = 6
+"""Rules near a mutant that it meets beside its own: all of them took thirteen times as long as its own alone."""
 CHECK_TIMEOUT_S = 60.0  # generous: a check that a busy machine cuts short catches nothing
 
 
 def rules_for(mutant) -> frozenset[str]:
+    near = sorted(rules_near(mutant), key=lambda rule: hashlib.sha256(f"{mutant.name} {rule}".encode()).digest())
+    return mutant.kills.union(near[:NEIGHBOURS])
+
+
+def rules_near(mutant) -> frozenset[str]:
     is_of_chat = any(RULES[rule].endpoint == "chat" for rule in mutant.kills)
     sections = {RULES[rule].section for rule in mutant.kills}
     return frozenset(
         rule
         for rule, check in CHECKS.items()
-        if rule in mutant.kills
-        or (is_of_chat and RULES[rule].endpoint == "chat" and RULES[rule].section in sections and not check.exclusive)
-        or (is_quick(rule, sections, is_of_chat) and not check.exclusive)
+        if not check.exclusive
+        and rule not in mutant.kills
+        and (RULES[rule].endpoint == "chat" if is_of_chat else RULES[rule].section in sections)
+        and (RULES[rule].quick or (is_of_chat and RULES[rule].section in sections))
     )
-
-
-def is_quick(rule: str, sections: set[str], is_of_chat: bool) -> bool:
-    found = RULES[rule]
-    return found.quick and (found.endpoint == "chat" if is_of_chat else found.section in sections)
 
 
 def over_http(mutant) -> frozenset[str]:
@@ -101,11 +105,11 @@ def require_no_surprise(mutant, report, kills: frozenset[str]) -> None:
     assert not broken
 
 
-@pytest.mark.parametrize("mutant", MUTANTS.values(), ids=MUTANTS.keys())
-def test_a_mutant_says_what_is_wrong_with_it(mutant) -> None:
-    assert mutant.fault.endswith(".")
-    assert mutant.kills
-    assert mutant.kills | mutant.may_kill <= RULES.keys()
+def test_mutants_say_what_is_wrong_with_them() -> None:
+    for mutant in MUTANTS.values():
+        assert mutant.fault.endswith("."), mutant.name
+        assert mutant.kills, mutant.name
+        assert mutant.kills | mutant.may_kill <= RULES.keys(), mutant.name
 
 
 def test_every_must_rule_catches_a_mutant() -> None:

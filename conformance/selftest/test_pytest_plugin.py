@@ -128,6 +128,28 @@ def test_only_the_selected_rules_run_and_are_reported(tmp_path) -> None:
     assert report["reproduce"] == "pytest 'test_conformance.py::TestConformance' --conformance-seed 9"
 
 
+READS_NO_BLANKS = """
+import pytest
+from conformance_stub.small import SmallInstance, small_backend
+from enginehouse_conformance.targets import BackendTarget
+from enginehouse_plugin import Placement
+
+@pytest.fixture(scope="session")
+def conformance_target():
+    return BackendTarget(small_backend(SmallInstance()), Placement(model="m", backend="small", source="toy"))
+"""
+
+
+@pytest.mark.parametrize(("must_judge", "outcome", "ends"), [(False, "pytest.skip", 0), (True, "failure", 1)])
+def test_a_rule_without_a_verdict_is_told_and_fails_only_who_asks_for_it(must_judge, outcome, ends, tmp_path) -> None:
+    (tmp_path / "conftest.py").write_text(READS_NO_BLANKS)
+    body = f'rules = ("MSG33", "S1")\n    must_judge = {must_judge}'
+    outcomes, said, code = run(tmp_path, body=body, conftest="")
+    assert (outcomes, code) == ({"MSG33": outcome, "S1": "passed"}, ends), said
+    assert ("conformance: rules without a verdict" in said) is not must_judge
+    assert "MSG33" in said
+
+
 def test_a_backend_that_does_not_load_fails_every_test_with_the_reason(tmp_path) -> None:
     conftest = """
 import msgspec, pytest

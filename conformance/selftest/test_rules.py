@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from enginehouse_conformance.endpoints import ENDPOINTS
 from enginehouse_conformance.registry import all_checks
 from enginehouse_conformance.rules import PROFILES, RULES
@@ -41,19 +39,20 @@ def test_each_rule_has_a_check_and_each_check_a_rule() -> None:
     assert all_checks().keys() == RULES.keys()
 
 
-@pytest.mark.parametrize("rule", RULES.values(), ids=RULES.keys())
-def test_a_rule_names_only_what_exists(rule) -> None:
-    assert rule.requirement.endswith(".")
-    assert rule.source
-    assert rule.since
-    assert set(rule.features) <= FEATURES.keys()
-    assert set(rule.hooks) <= HOOKS
-    assert set(rule.levels) <= PROFILES.keys()
-    assert rule.endpoint in {"chat", *ENDPOINTS}
-    assert set(rule.parameters) <= set().union(*(profile.parameters for profile in PROFILES.values()))
-    assert set(rule.techniques) <= {"C", "T", "A", "B", "X", "H"}
-    assert 0 <= rule.false_alarm <= 1e-6
-    assert any(rule.level_in(profile) for profile in PROFILES.values())
+def test_rules_name_only_what_exists() -> None:
+    parameters = set().union(*(profile.parameters for profile in PROFILES.values()))
+    for rule in RULES.values():
+        assert rule.requirement.endswith("."), rule.id
+        assert rule.source, rule.id
+        assert rule.since, rule.id
+        assert set(rule.features) <= FEATURES.keys(), rule.id
+        assert set(rule.hooks) <= HOOKS, rule.id
+        assert set(rule.levels) <= PROFILES.keys(), rule.id
+        assert rule.endpoint in {"chat", *ENDPOINTS}, rule.id
+        assert set(rule.parameters) <= parameters, rule.id
+        assert set(rule.techniques) <= {"C", "T", "A", "B", "X", "H"}, rule.id
+        assert 0 <= rule.false_alarm <= 1e-6, rule.id
+        assert any(rule.level_in(profile) for profile in PROFILES.values()), rule.id
 
 
 def test_a_profile_without_a_parameter_has_no_rule_about_it() -> None:

@@ -11,7 +11,6 @@ from enginehouse_conformance.verdicts import Verdict
 
 BAD = (Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.UNSUPPORTED)
 WRITTEN = frozenset(all_checks())
-OF_CHAT = frozenset(rule.id for rule in RULES.values() if rule.endpoint == "chat")
 ALONE = frozenset(rule for rule, check in all_checks().items() if check.exclusive)
 
 
@@ -22,10 +21,10 @@ async def test_the_stub_passes_every_rule_of_every_profile(profile) -> None:
     assert report.summary.conforms == "yes"
 
 
-@pytest.mark.parametrize("seed", range(1, 20))
+@pytest.mark.parametrize("seed", [1, 2])
 async def test_the_stub_passes_with_every_seed(seed) -> None:
-    """Checks that take seconds of real time run with the first seed only, those of other endpoints with three."""
-    report = await run_on_stub(seed=seed, rules=(WRITTEN if seed < 3 else WRITTEN & OF_CHAT) - ALONE)
+    """Checks that take seconds of real time run with one seed only; `python -m conformance_stub.seeds` runs all."""
+    report = await run_on_stub(seed=seed, rules=WRITTEN - ALONE)
     assert by_verdict(report, *BAD) == {}
 
 

@@ -15,6 +15,7 @@ from .conftest import FEATURES
 class TestConformance(ConformanceSuite):
     check_timeout_s = 300.0
     time_scale = 5.0
+    must_judge = True
 
 
 @pytest.mark.engine
