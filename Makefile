@@ -47,8 +47,8 @@ COMPILED := .cache/compiled
 COMPILED_TESTS := $(addprefix tests/unit/,http fleet accounts dialects service wire telemetry) plugins/kit/tests \
 	$(addprefix tests/integration/test_,sdk_python.py disconnects.py bad_requests.py overload.py)
 
-.PHONY: help serve setup clients clients-all check test tests unit test-vllm vllm-env parity promises schemas conformance siege \
-	lint style mypy pyright layers format bench bench-engines compiled compiled-env clean
+.PHONY: help serve setup clients clients-all check test tests tests-long unit test-vllm vllm-env parity promises \
+	schemas conformance siege lint style mypy pyright layers format bench bench-engines compiled compiled-env clean
 .DEFAULT_GOAL := help
 
 help:
@@ -65,6 +65,7 @@ help:
 	@echo "              WEIGHTS=real takes SmolLM2-135M instead of the tiny random model"
 	@echo "make unit     the tests of 'make check' without the other checks"
 	@echo "make tests    the tests of 'make test' without the other checks"
+	@echo "make tests-long  the same, with the tests that take minutes and all rounds of the others"
 	@echo "make lint     the checks of 'make test' without the tests"
 	@echo "make format   rewrite the code in the project's style"
 	@echo "make schemas  judge the compiler of JSON Schema beside llguidance and xgrammar (builds vLLM's environment)"
@@ -100,6 +101,9 @@ test: lint tests
 
 tests: $(DEV_INSTALLED) $(NODE_MODULES)
 	$(PYTEST) $(ARGS)
+
+tests-long: $(DEV_INSTALLED) $(NODE_MODULES)
+	$(PYTEST) --long $(ARGS)
 
 # vLLM's own environment, for processors: built anew when its recipe changes, or when a build was interrupted.
 vllm-env: $(VENV)/pyvenv.cfg

@@ -14,6 +14,27 @@ settings.register_profile("enginehouse", deadline=None)
 settings.load_profile("enginehouse")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--long`, beside the suite's own options."""
+    parser.addoption("--long", action="store_true", help="the tests that take minutes too, and more rounds of others")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests that take minutes run with `--long` alone; without it they are left out, and the summary says so."""
+    if config.getoption("--long"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("long")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
+
+
+@pytest.fixture(scope="session")
+def is_long(pytestconfig: pytest.Config) -> bool:
+    """Whether there is time for all rounds of what is tried many times."""
+    return bool(pytestconfig.getoption("--long"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A folder for data that is not the owner's, whose certificates would speak for what the tests load."""

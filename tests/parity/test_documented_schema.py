@@ -17,7 +17,8 @@ from tests.parity.engines import CONTEXT_TOKENS, ENGINES, SLOTS, Engine
 
 pytestmark = pytest.mark.engine
 
-RUNS = 50
+RUNS, FEWER_RUNS = 50, 10
+"""Of a long run, and of each."""
 _LOAD_S = 1500.0
 _MOST_TOKENS = 1500
 """More than any answer of the schema has: 120 characters and four tags of 20, each perhaps an escape of six."""
@@ -67,13 +68,14 @@ def content(served: Served, body: dict[str, Any]) -> tuple[str, str]:
     return "".join(choice["delta"].get("content") or "" for choice in choices), choices[-1]["finish_reason"]
 
 
-def test_fifty_answers_at_temperature_two_satisfy_the_schema(served: Served) -> None:
+def test_answers_at_temperature_two_satisfy_the_schema(served: Served, is_long: bool) -> None:
     """Random weights at the highest temperature would say anything; every second answer is streamed."""
+    runs = RUNS if is_long else FEWER_RUNS
     example = json.loads(authored("dottxt").text)
     schema = example["response_format"]["json_schema"]["schema"]
     bodies = [
         example | {"temperature": 2, "seed": run, "stream": run % 2 == 1, "max_tokens": _MOST_TOKENS}
-        for run in range(RUNS)
+        for run in range(runs)
     ]
     with ThreadPoolExecutor(SLOTS) as pool:
         answers = list(pool.map(lambda body: content(served, body), bodies))
@@ -81,5 +83,6 @@ def test_fifty_answers_at_temperature_two_satisfy_the_schema(served: Served) -> 
     parsed = [json.loads(text) for text, _ in answers]
     for each in parsed:
         jsonschema_rs.validate(schema, each)
-    assert len({text for text, _ in answers}) > RUNS // 2, "they are not sampled"
-    assert {each["category"] for each in parsed} == set(schema["properties"]["category"]["enum"])
+    assert len({text for text, _ in answers}) > runs // 2, "they are not sampled"
+    categories = {each["category"] for each in parsed}
+    assert categories == set(schema["properties"]["category"]["enum"]) if is_long else len(categories) > 1

@@ -146,6 +146,7 @@ async def test_cancelling_frees_the_engine(model: Model) -> None:
     assert len(await model.vectors(Text(FOX))) == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("engine", [one for one in ENGINES if one.backend in HERE], ids=lambda one: one.backend)
 async def test_the_last_token_may_stand_for_the_text(engine: Engine) -> None:
     if engine.missing:

@@ -66,7 +66,9 @@ async def test_a_choice_that_has_stopped_gives_its_slot_back(model: LlamaCppInst
             if isinstance(event, Finished):
                 assert event.reason == "stop"
                 break
-        while (running := await model.active_requests()) == 2:
+        running = 2
+        while running == 2:
+            running = await model.active_requests()
             await asyncio.sleep(0.01)
     assert running == 1
 
