@@ -1,4 +1,4 @@
-# make serve    set up everything, get the embedded model, answer on 127.0.0.1:8000
+# make serve    set up everything, get the embedded model, answer on 127.0.0.1:8000; MODEL=PATH serves one of yours
 # make check    style, types, layers and the unit tests, in under two minutes
 # make test     set up everything, check style, types and layers, run the tests
 # make help     the other targets
@@ -18,13 +18,15 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 # All but the two that may be compiled.
 PLAIN := -e plugins/contract -e 'plugins/llamacpp[engine]' -e plugins/upstream -e plugins/vllm -e conformance
 DISTRIBUTIONS := -e . -e plugins/kit $(PLAIN)
-# MLX's own packages are many and only some models need them: a first start does without, the tests do not.
+# MLX's own packages are many (190 MB) and only folders with safetensors need them: a first start does without, the tests
+# do not.
 SERVED := $(DISTRIBUTIONS) -e plugins/mlx
 TESTED := $(DISTRIBUTIONS) -e 'plugins/mlx[engine]'
 MANIFESTS := pyproject.toml $(wildcard plugins/*/pyproject.toml) conformance/pyproject.toml
 CHECKED := router plugins conformance tests examples
 
 INSTALLED := $(VENV)/installed
+MLX_INSTALLED := $(VENV)/mlx-installed
 DEV_INSTALLED := $(VENV)/dev-installed
 CLIENTS := .cache/clients/node_modules/.package-lock.json
 ALL_CLIENTS := .cache/clients/all/node_modules/.package-lock.json
@@ -53,7 +55,8 @@ COMPILED_TESTS := $(addprefix tests/unit/,http fleet accounts dialects service w
 
 help:
 	@echo "make serve    set up everything, get the embedded model, answer on 127.0.0.1:8000"
-	@echo "              make serve ARGS='--port 9000' passes options to 'enginehouse serve'"
+	@echo "              make serve ARGS='--port 9000' passes options to 'enginehouse serve'; MODEL=PATH serves a GGUF"
+	@echo "              file or a folder with safetensors, for which it installs MLX"
 	@echo "make check    style, types, layers and the unit tests, in under two minutes"
 	@echo "make test     set up everything, check style, types and layers, run the tests"
 	@echo "make test-vllm  build vLLM's environment for processors (3.4 GB) and run the tests that need it"
@@ -77,9 +80,15 @@ help:
 
 # ---- serve ----
 
-serve: $(INSTALLED)
+serve: $(INSTALLED) $(if $(foreach model,$(MODEL),$(wildcard $(model)/*.safetensors)),$(MLX_INSTALLED))
+ifeq ($(MODEL),)
 	@$(BIN)/enginehouse models pull $(if $(CONFIG),--config $(CONFIG)) >/dev/null
-	@exec $(BIN)/enginehouse serve $(if $(CONFIG),--config $(CONFIG)) $(ARGS)
+endif
+	@exec $(BIN)/enginehouse serve $(MODEL) $(if $(CONFIG),--config $(CONFIG)) $(ARGS)
+
+$(MLX_INSTALLED): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e 'plugins/mlx[engine]'
+	@touch $@
 
 $(VENV)/pyvenv.cfg:
 	@test -n "$(PYTHON)" || { echo "Enginehouse needs Python 3.11 or newer; install it, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
@@ -130,7 +139,7 @@ setup: $(DEV_INSTALLED) $(NODE_MODULES)
 $(DEV_INSTALLED): $(VENV)/pyvenv.cfg $(MANIFESTS)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --group dev $(TESTED)
-	@touch $(INSTALLED) $@
+	@touch $(INSTALLED) $(MLX_INSTALLED) $@
 
 $(NODE_MODULES): tests/integration/node/package-lock.json $(DEV_INSTALLED)
 	$(BIN)/npm ci --prefix tests/integration/node --no-audit --no-fund --loglevel=error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
@@ -64,6 +65,17 @@ def _clock_s(process: psutil.Process) -> float:
     if sys.platform == "linux":  # by its clock, in nanoseconds: what is told of it elsewhere is rounded to 10 ms
         return time.clock_gettime((~process.pid << 3) | 2)
     return sum(process.cpu_times()[:2])
+
+
+def waited_s(pid: int) -> float:
+    """Seconds that threads of the process and its children were ready to run and had no processor, on Linux; else 0."""
+    if sys.platform != "linux":
+        return 0.0
+    nanoseconds = 0
+    for path in (path for process in tree(pid) for path in Path(f"/proc/{process.pid}/task").glob("*/schedstat")):
+        with contextlib.suppress(OSError):  # a thread that ends meanwhile
+            nanoseconds += int(path.read_text().split()[1])
+    return nanoseconds / 1e9
 
 
 def resident_mib(pid: int) -> float:

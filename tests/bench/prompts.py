@@ -3,7 +3,9 @@
 Each engine with SmolLM2-135M: behind `enginehouse serve` as it comes, and its own server beside it. llama.cpp, which
 has the embedded weights, is behind it with `reproducible = true`, too; MLX and vLLM have them in f32, and vLLM's own
 server is told so, because it would take half precision. Prompts of 1,000 and 6,000 tokens that no cache has seen, one
-at a time, each way once a round; the answer is one token. Processor time is that of the whole process tree.
+at a time, each way once a round; the answer is one token. Processor time is that of the whole process tree; what its
+threads waited for a processor, beside other work on this host, stands beside it: where that is much, seconds say
+little, as an engine's threads wait for each other.
 """
 
 from __future__ import annotations
@@ -123,23 +125,23 @@ def measure(engine: str, ways: Ways, counts: Sequence[int], rounds: int) -> None
     for ask, _ in ways.values():
         ask("Hello.")
     print(f"\n**{engine}**. {busy_before()}\n")
-    print("| prompt | way | seconds | ratio | processor-seconds | tokens a processor-second |")
-    print("|---|---|---|---|---|---|")
+    print("| prompt | way | seconds | ratio | processor-seconds | waited for one, s | tokens a processor-second |")
+    print("|---|---|---|---|---|---|---|")
     for count in counts:
-        found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ways}
+        found: dict[str, list[tuple[float, float, float, float]]] = {name: [] for name in ways}
         for turn in range(rounds):
             for name in [*list(ways)[turn % len(ways) :], *list(ways)[: turn % len(ways)]]:
                 ask, pid = ways[name]
                 text = " ".join(str(words.randrange(10)) for _ in range(count // 2))
-                spent, began_at = load.processor_s(pid), time.perf_counter()
+                spent, waited, began_at = load.processor_s(pid), load.waited_s(pid), time.perf_counter()
                 tokens = ask(text)
                 seconds, spent = time.perf_counter() - began_at, load.processor_s(pid) - spent
-                found[name].append((seconds, spent, tokens / max(spent, 0.01)))
+                found[name].append((seconds, spent, load.waited_s(pid) - waited, tokens / max(spent, 0.01)))
         last = [one[0] for one in list(found.values())[-1]]
         for name, values in found.items():
             ratio = statistics.median(one[0] / other for one, other in zip(values, last, strict=True))
-            seconds, spent, rate = (spread([one[at] for one in values], (2, 2, 0)[at]) for at in range(3))
-            print(f"| {count} | {name} | {seconds} | {ratio:.2f} | {spent} | {rate} |", flush=True)
+            seconds, spent, waited, rate = (spread([one[at] for one in values], (2, 2, 2, 0)[at]) for at in range(4))
+            print(f"| {count} | {name} | {seconds} | {ratio:.2f} | {spent} | {waited} | {rate} |", flush=True)
 
 
 def main() -> None:
