@@ -216,8 +216,9 @@ class StubServer:
     def _encode_error(self, status: int, error: Body, headers: list[tuple[str, str]]) -> bytes:
         message = f"{self.behaviour.words_of(status, self.profile)}{error['error']['message']}"
         error = {"error": {**error["error"], "message": message}}
+        headers = [("content-type", "application/json"), *headers]
         status, error, headers = self.behaviour.error(status, error, headers)
-        return http.whole(status, msgspec.json.encode(error), [("content-type", "application/json"), *headers])
+        return http.whole(status, msgspec.json.encode(error), headers)
 
     # ---- hooks ----
 

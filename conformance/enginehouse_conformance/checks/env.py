@@ -197,3 +197,15 @@ async def what_a_message_has_not_is_left_out(ctx: Context) -> None:
         ctx.require(calls == "absent" or calls, "no `tool_calls` where there is no call", message)
         nulls = [name for name, value in message.items() if value is None and name not in _MAY_BE_NULL]
         ctx.require(not nulls, "fields that are not used left out", nulls)
+
+
+@check("ENV17")
+async def json_is_told_as_json(ctx: Context) -> None:
+    replies = {
+        "an answer": await ctx.post(ctx.body()),
+        "an error": await ctx.post(ctx.body(temperature="warm")),
+        "the list of models": await ctx.get("/models"),
+    }
+    for what, reply in replies.items():
+        kind = (reply.head.get("content-type") or "").partition(";")[0].strip().lower()
+        ctx.equal(kind, "application/json", f"content-type of {what} (status {reply.status})")

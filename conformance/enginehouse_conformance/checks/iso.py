@@ -168,11 +168,14 @@ async def what_a_request_sets_ends_with_it(ctx: Context) -> None:
         setting.append(ctx.body(tools=[given], tool_choice=named(name), max_tokens=_TOKENS))
     if ctx.has("json_schema") and ctx.speaks("response_format.json_schema"):
         setting.append(ctx.body(response_format=saying(ctx.nonce()), max_tokens=_TOKENS))
+    system = {"role": "system", "content": f"You are {ctx.nonce()}, and speak of nothing but the sea. " * 4}
+    setting.append(ctx.body(messages=[system, {"role": "user", "content": "Hello."}]))
     for body in setting:
         await ctx.attempt(body)
         answer = await ctx.ask(base.body)
         await require_same_greedy(ctx, base, answer.text, f"the answer after a request with {sorted(body)}", told=told)
         ctx.equal(answer.finish, base.answer.finish, "finish_reason")
+        ctx.equal(answer.prompt_tokens, base.answer.prompt_tokens, "prompt_tokens of the same messages")
         ctx.require(answer.first.logprobs is None, "no log probabilities, which were not asked for", answer.first)
         ctx.equal(len(answer.choices), 1, "the number of choices")
 

@@ -296,3 +296,14 @@ async def they_come_whatever_stands_beside(ctx: Context) -> None:
             for choice in answer.choices:
                 what = f"log probabilities beside {sorted(fields)}" + (", in a stream" if answer.deltas else "")
                 ctx.require(choice.logprobs or not choice.text, what, f"none for {choice.text!r}")
+
+
+@check("LP20")
+async def a_token_is_the_text_of_its_bytes(ctx: Context) -> None:
+    for entry in _all(await _hot_entries(ctx)):
+        try:
+            text = (entry.token_bytes or b"").decode()
+        except UnicodeDecodeError:
+            continue  # a part of a character: how that is written is nobody's rule
+        if text:
+            ctx.equal(entry.token, text, "the token whose bytes are whole characters")

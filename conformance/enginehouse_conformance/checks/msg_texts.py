@@ -1,4 +1,4 @@
-"""MSG: messages that are long, or whose blanks matter."""
+"""MSG: messages that are long, whose characters matter one by one, or that stand beside other fields."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from enginehouse_conformance.answer import Refusal
 from enginehouse_conformance.context import Context
-from enginehouse_conformance.primitives import are_apart
+from enginehouse_conformance.primitives import are_apart, nonce_tool, saying
 from enginehouse_conformance.registry import check
 from enginehouse_conformance.targets import Body, NoRoom, Refused
 
@@ -15,6 +15,7 @@ _FEW, _SOME, _MANY = 1, 4, 24
 _NEARLY = 0.9  # a sentence may be one token less where it follows another
 _REPEATS = 6
 _TURNS = 50
+_LOOK_ALIKE = (("fi", "\ufb01"), ("A", "\uff21"), ("2", "\u00b2"), (" ", "\u00a0"), ('"', "\u201c"), ("-", "\u2013"))
 _BLANKS = (("\n", "\r\n"), (" ", "\t"), (" ", "  "), ("\n", "\n\n"))
 
 
@@ -64,13 +65,14 @@ async def a_long_message_of_any_role_is_read_whole(ctx: Context) -> None:
         ctx.require(added >= wanted, grown, added)
 
 
-@check("MSG33")
-async def blanks_and_line_ends_are_read_as_they_are(ctx: Context) -> None:
+async def _require_told_apart(ctx: Context, pairs: tuple[tuple[str, str], ...]) -> None:
+    """Require that a text with the second of a pair is another prompt than one with the first."""
+
     async def is_told(plain: str, other: str) -> bool:
         return await are_apart(ctx, *(ctx.body(messages=[_user(f"one{one}two." * _REPEATS)]) for one in (plain, other)))
 
-    untold = [other for plain, other in _BLANKS if not await is_told(plain, other)]
-    # A small vocabulary may have no tab and no carriage return: then these are as good as absent.
+    untold = [other for plain, other in pairs if not await is_told(plain, other)]
+    # A small vocabulary may not have such characters: then they are as good as absent.
     unknown = [other for other in untold if not await is_told("", other[0])]
     if untold and untold == unknown:
         ctx.unclear(f"the vocabulary has too few of the characters: {untold} is the same as nothing")
@@ -78,7 +80,18 @@ async def blanks_and_line_ends_are_read_as_they_are(ctx: Context) -> None:
         ctx.unclear(
             "what the rule needs cannot be tried: the model's first token does not depend on such a place at all"
         )
-    ctx.require(not untold, "another prompt with each of the blanks", f"the same with {untold}")
+    wanted = f"another prompt with each of {[other for _, other in pairs]}"
+    ctx.require(not untold, wanted, f"the same with {untold} as with what looks like it")
+
+
+@check("MSG33")
+async def blanks_and_line_ends_are_read_as_they_are(ctx: Context) -> None:
+    await _require_told_apart(ctx, _BLANKS)
+
+
+@check("MSG36")
+async def characters_that_look_alike_are_told_apart(ctx: Context) -> None:
+    await _require_told_apart(ctx, _LOOK_ALIKE)
 
 
 def _long_talk(ctx: Context, longer: int | None) -> Body:
@@ -101,3 +114,31 @@ async def a_long_talk_is_read_whole(ctx: Context) -> None:
         longer = (await ctx.ask(_long_talk(ctx, at))).prompt_tokens
         what = f"more than {plain.prompt_tokens} prompt_tokens where message {at} of {2 * _TURNS + 1} is longer"
         ctx.require(longer > plain.prompt_tokens, what, longer)
+
+
+def _fields_beside(ctx: Context) -> list[Body]:
+    """Fields that may stand beside messages, each alone; none changes what is said."""
+    fields: list[Body] = [{}]
+    if ctx.has("tools") and ctx.speaks("tools"):
+        fields.append({"tools": [nonce_tool(ctx)[2]]})
+    if ctx.has("json_schema") and ctx.speaks("response_format.json_schema"):
+        fields.append({"response_format": saying(ctx.nonce())})
+    single: Body = {"n": 2, "logprobs": True, "stop": [ctx.nonce()], "seed": 7}
+    fields += [{name: value} for name, value in single.items() if ctx.has(name) and ctx.speaks(name)]
+    return fields
+
+
+@check("MSG35")
+async def messages_count_whatever_stands_beside_them(ctx: Context) -> None:
+    def talk(system: int, history: int) -> list[dict[str, Any]]:
+        earlier = [_user("Hello."), {"role": "assistant", "content": _SENTENCE * history}]
+        return [{"role": "system", "content": _SENTENCE * system}, *earlier, _user("And now?")]
+
+    for fields in _fields_beside(ctx):
+        talks = [talk(1, 1), talk(_SOME, 1), talk(1, _SOME)]
+        plain, *longer = [
+            (await ctx.ask(ctx.body(messages=messages, max_tokens=1, **fields))).prompt_tokens for messages in talks
+        ]
+        what = f"more than {plain} prompt_tokens with a longer system message, and with a longer answer in the history"
+        beside = f", beside {' '.join(fields)}" if fields else ""
+        ctx.require(min(longer) > plain, f"{what}{beside}", longer)

@@ -26,6 +26,8 @@ from enginehouse_conformance.registry import check
 from enginehouse_conformance.targets import Body, StreamTrace
 from enginehouse_conformance.targets.base import now_s
 
+from .forms import forms_of_prompts
+
 _EMOJI = "👩‍👩‍👧‍👦 🏳️‍🌈 日本 é"
 _LONG_TOKENS = 1000
 _CALL_TOKENS = 128
@@ -340,3 +342,13 @@ async def a_long_stream_loses_nothing(ctx: Context) -> None:
     ctx.require(
         text == token.text * _FORCED_TOKENS, f"{token.text!r} {_FORCED_TOKENS} times", f"{came} times and {rest!r}"
     )
+
+
+@check("SSE27")
+async def a_stream_reads_what_an_answer_reads(ctx: Context) -> None:
+    if not ctx.speaks("stream_options") and ctx.profile.stream_usage == "on_request":
+        ctx.not_in_scope("the profile has no usage in streams")
+    options = {"stream_options": {"include_usage": True}} if ctx.speaks("stream_options") else {}
+    for what, body in forms_of_prompts(ctx).items():
+        answer, streamed = await ctx.ask(body), await ctx.stream({**body, **options})
+        ctx.equal(streamed.prompt_tokens, answer.prompt_tokens, f"prompt_tokens of a stream with {what}")

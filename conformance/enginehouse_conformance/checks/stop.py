@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from enginehouse_conformance.answer import Answer, Refusal
 from enginehouse_conformance.context import Context
-from enginehouse_conformance.primitives import Baseline, baseline, greedy, require_same_greedy, saying
+from enginehouse_conformance.primitives import (
+    Baseline,
+    baseline,
+    forced_token,
+    greedy,
+    only,
+    require_same_greedy,
+    saying,
+)
 from enginehouse_conformance.registry import check
+from enginehouse_conformance.targets import Body
 
 _EMOJI = "🦊"
 _NEWLINE_IDS = (10, 13, 107, 108, 187, 198, 199, 201, 203, 1010)
@@ -112,7 +121,8 @@ async def no_part_of_a_stop_string_is_streamed(ctx: Context) -> None:
 @check("STOP6")
 async def what_only_looked_like_a_stop_string_is_streamed(ctx: Context) -> None:
     base = await baseline(ctx)
-    beginnings = [_piece(ctx, base.text, 0.4, 6), base.text.rstrip("\ufffd")[-6:]]
+    # The longest is all but the whole answer: who compares less of a stop string takes it for one that came.
+    beginnings = [_piece(ctx, base.text, 0.4, 6), base.text.rstrip("\ufffd")[-6:], base.text[1:].partition("\ufffd")[0]]
     answer = await ctx.stream({**base.body, "stop": [beginning + ctx.nonce() for beginning in beginnings]})
     await require_same_greedy(ctx, base, answer.text, "the stream with stop strings of which only the beginning comes")
     ctx.equal(answer.finish, base.answer.finish, "finish_reason")
@@ -200,3 +210,23 @@ async def the_prompt_does_not_stop_the_answer(ctx: Context) -> None:
         ctx.unclear(f"the model repeats {word} from the prompt")
     answer = await ctx.ask({**base.body, "stop": [word]})
     await require_same_greedy(ctx, base, answer.text, "the answer with a stop string from the prompt")
+
+
+@check("STOP15")
+async def a_stop_string_is_found_in_the_last_token(ctx: Context) -> None:
+    token = await forced_token(ctx)
+    body = ctx.body(logit_bias=only(token), max_tokens=3)
+    whole = await ctx.ask(body)
+    stop = whole.text.strip()
+    if whole.finish != "length" or not stop:
+        ctx.unclear(f"three forced tokens cannot be had: {whole.text!r}, {whole.finish}")
+    for answer in (await ctx.ask({**body, "stop": [stop]}), await _streamed(ctx, {**body, "stop": [stop]})):
+        if answer is not None:
+            ctx.equal(answer.text.strip(), "", f"where {stop!r} is forced and the stop string, content")
+            ctx.equal(
+                answer.finish, "stop", "finish_reason where the stop string ends with the last token of max_tokens"
+            )
+
+
+async def _streamed(ctx: Context, body: Body) -> Answer | None:
+    return await ctx.stream(body) if ctx.has("streaming") and ctx.speaks("stream") else None

@@ -73,9 +73,13 @@ async def _named_call(ctx: Context, **fields: object) -> tuple[str, str, Answer]
 @check("TOOL1")
 async def none_is_no_call(ctx: Context) -> None:
     name, value, given = nonce_tool(ctx)
-    answer = await ctx.ask(ctx.body(_begging(name, value), tools=[given], tool_choice="none", max_tokens=32))
-    ctx.require(not answer.calls, "no call", answer.calls)
-    ctx.require(answer.finish != "tool_calls", "a finish_reason that is not tool_calls", answer.finish)
+    body = ctx.body(_begging(name, value), tools=[given], tool_choice="none", max_tokens=32)
+    answers = [await ctx.ask(body)]
+    if ctx.has("streaming") and ctx.speaks("stream"):
+        answers.append(await ctx.stream(body))
+    for answer in answers:
+        ctx.require(not answer.calls, "no call", answer.calls)
+        ctx.require(answer.finish != "tool_calls", "a finish_reason that is not tool_calls", answer.finish)
 
 
 @check("TOOL2")

@@ -91,7 +91,7 @@ class ReadsTextsAsIds(Behaviour):
     check_fields = lenient(lambda biases: {key: bias for key, bias in biases.items() if key != "abc"})
 
 
-@mutant(kills=("BIAS7",), may_kill=("SSE*", "X10"), in_process=True)
+@mutant(kills=("BIAS7",), may_kill=("SSE*", "X10", "STOP15"), in_process=True)
 class NoBiasInStreams(Behaviour):
     """A stream has no bias."""
 
@@ -113,7 +113,7 @@ class KeepsTheBias(Behaviour):
         return with_bias(request, self._kept.get(prompt, {}))
 
 
-@mutant(kills=("BIAS9",), may_kill=("STOP4", "X*"), in_process=True)
+@mutant(kills=("BIAS9",), may_kill=("STOP4", "STOP15", "X*"), in_process=True)
 class LooksForStopsFromTheSecondToken(Behaviour):
     """A stop string is not found in the first token."""
 
