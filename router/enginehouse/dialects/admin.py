@@ -16,12 +16,16 @@ _Seconds = Annotated[float, Meta(gt=0, le=10 * 365 * 86_400)]
 
 
 class NewKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A key to make; the lists name what it is for, all there are without them."""
+    """A key to make; the lists name what it is for, all there are without them.
+
+    With `allow_unknown` they may name what is not served yet.
+    """
 
     name: Name
     models: tuple[Name, ...] | None = None
     endpoints: tuple[Name, ...] | None = None
     profiles: tuple[Name, ...] | None = None
+    allow_unknown: bool = False
     admin: bool = False
     expires_in_s: _Seconds | None = None
     limits: Limits = Limits()

@@ -21,6 +21,7 @@ from enginehouse.dialects.openai.responses.endpoint import ResponsesEndpoint
 from enginehouse.dialects.openai.responses.kept import KeptResponses
 from enginehouse.dialects.openai.tokens.endpoint import DetokenizeEndpoint, TokenizeEndpoint
 from enginehouse.dialects.profiles import chosen, profile_of
+from enginehouse.dialects.scopes import check_keys
 from enginehouse_plugin import Profile
 
 _Kind = Callable[..., Endpoint]
@@ -68,7 +69,8 @@ def mounts(config: Config, profiles: Mapping[str, Profile], kept: KeptResponses 
     *kept* keeps responses for endpoints that refer to them; None: they keep none.
 
     Raises:
-        ConfigError: there is no such profile, a setting is none of its own, or two mounts have the same routes.
+        ConfigError: there is no such profile, a setting is none of its own, two mounts have the same routes, or a key
+            is for what none of them serves.
     """
     kinds: dict[str, _Kind] = {**ENDPOINTS, "responses": partial(ResponsesEndpoint, kept=kept)}
     own = _mount(config, chosen(config, profiles), "", kinds=kinds, where="server")
@@ -98,6 +100,7 @@ def mounts(config: Config, profiles: Mapping[str, Profile], kept: KeptResponses 
                 f"its routes begin with '{made.prefix}', as those of {other} do.", file=config.file, where=where
             )
         found.append(made)
+    check_keys(config, found)
     return tuple(found)
 
 

@@ -13,6 +13,7 @@ from litestar.handlers.http_handlers import HTTPRouteHandler
 from enginehouse.accounts import AccountsUnavailable, Desk, Key, KeyRing, StoreError
 from enginehouse.config import ConfigError
 from enginehouse.dialects import admin as bodies
+from enginehouse.dialects.scopes import Served
 from enginehouse.telemetry import get_logger
 
 from .guard import AdminGuard, AnyRequest, json_response
@@ -22,8 +23,11 @@ T = TypeVar("T")
 log = get_logger()
 
 
-def admin_routes(desk: Desk, keys: KeyRing) -> list[HTTPRouteHandler]:
-    """Return the handlers of the routes for keys: what is changed holds here at once, elsewhere within a second."""
+def admin_routes(desk: Desk, keys: KeyRing, served: Callable[[], Served]) -> list[HTTPRouteHandler]:
+    """Return the handlers of the routes for keys: what is changed holds here at once, elsewhere within a second.
+
+    *served* says what a new key may be for.
+    """
 
     guards = [AdminGuard(keys)]
 
@@ -32,7 +36,7 @@ def admin_routes(desk: Desk, keys: KeyRing) -> list[HTTPRouteHandler]:
         keys.learn([key])
         return json_response(bodies.encode(bodies.shown(key, secret)))
 
-    @route("/admin/keys", http_method=[HttpMethod.GET], guards=guards)
+    @route(["/admin/keys", "/admin/limits"], http_method=[HttpMethod.GET], guards=guards)  # a key has its limits
     async def list_keys() -> Response[bytes]:
         found = await apart(desk.all_keys)
         return json_response(bodies.encode(bodies.ShownKeys([bodies.shown(key) for key in found])))
@@ -40,6 +44,8 @@ def admin_routes(desk: Desk, keys: KeyRing) -> list[HTTPRouteHandler]:
     @route("/admin/keys", http_method=[HttpMethod.POST], guards=guards)
     async def create_key(request: AnyRequest) -> Response[bytes]:
         wanted, _ = bodies.decode_new_key(await request.body())
+        if not wanted.allow_unknown:
+            served().check(wanted.scope)
         key, secret = await apart(
             lambda: desk.create(wanted.name, wanted.scope, limits=wanted.limits, expires_in_s=wanted.expires_in_s)
         )
@@ -50,11 +56,6 @@ def admin_routes(desk: Desk, keys: KeyRing) -> list[HTTPRouteHandler]:
         wanted, _ = bodies.decode_rotation(await request.body())
         key, secret = await apart(lambda: desk.rotate(wanted.name, overlap_s=wanted.overlap_s))
         return changed("key rotated", key, secret)
-
-    @route("/admin/limits", http_method=[HttpMethod.GET], guards=guards)
-    async def list_limits() -> Response[bytes]:
-        found = [key for key in await apart(desk.all_keys) if key.revoked_at is None]
-        return json_response(bodies.encode(bodies.ShownKeys([bodies.shown(key) for key in found])))
 
     @route("/admin/limits", http_method=[HttpMethod.POST], guards=guards)
     async def limit_key(request: AnyRequest) -> Response[bytes]:
@@ -74,7 +75,7 @@ def admin_routes(desk: Desk, keys: KeyRing) -> list[HTTPRouteHandler]:
         key = await apart(lambda: desk.revoke(wanted.name))
         return changed("key revoked", key)
 
-    return [list_keys, create_key, rotate_key, expire_key, revoke_key, list_limits, limit_key]
+    return [list_keys, create_key, rotate_key, expire_key, revoke_key, limit_key]
 
 
 async def apart(work: Callable[[], T]) -> T:

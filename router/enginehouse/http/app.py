@@ -17,6 +17,7 @@ from enginehouse.config import Config, ServerConfig
 from enginehouse.dialects.endpoint import ErrorReply
 from enginehouse.dialects.openai import errors
 from enginehouse.dialects.refusals import MethodNotAllowed, NotFound, RefusedByFramework
+from enginehouse.dialects.scopes import Served
 from enginehouse.live import Live
 from enginehouse.service import Service
 from enginehouse.telemetry import Metrics, get_logger
@@ -148,6 +149,9 @@ def create_app(live: Live, service: Service, keys: KeyRing, *, layers: Sequence[
     live.observe([f"responses.{name}" for name in of_responses], lambda config: mounted.kept.follow(config.responses))
     live.observe(("keys",), lambda config: keys.replace(config.keys))
 
+    def served() -> Served:
+        return Served.of(live.config, mounted.mounts)
+
     async def start() -> None:
         service.fleet.start()
 
@@ -163,7 +167,7 @@ def create_app(live: Live, service: Service, keys: KeyRing, *, layers: Sequence[
             *small_routes(live, service, keys, mounted),
             *steering_routes(live, service.fleet, keys, mounted),
             *host_routes(service.fleet, keys),
-            *(admin_routes(Desk(config), keys) if config.accounts.keys else ()),
+            *(admin_routes(Desk(config), keys, served) if config.accounts.keys else ()),
             *(credit_routes(config, keys) if config.store_url else ()),
         ],
         exception_handlers={

@@ -11,6 +11,9 @@ from enginehouse.config import load_config
 
 from .conftest import Run
 
+MODEL = "smollm2-135m"
+"""The embedded model."""
+
 
 def test_a_new_key_is_shown_once_with_the_lines_for_the_configuration(enginehouse: Run, tmp_path: Path) -> None:
     """The printed lines, pasted into a configuration, let the printed secret in."""
@@ -52,10 +55,10 @@ def config(tmp_path: Path) -> str:
 
 
 def test_a_key_of_the_database_is_made_listed_rotated_and_revoked(enginehouse: Run, config: str) -> None:
-    made = enginehouse("keys", "create", "bob", "--model", "m", "--expires-days", "2", "--config", config)
+    made = enginehouse("keys", "create", "bob", "--model", MODEL, "--expires-days", "2", "--config", config)
     assert "  dos_sk_" in made.out
     row = enginehouse("keys", "list", "--config", config).out.splitlines()[1].split()
-    assert (row[:2], row[-2:]) == (["bob", "good"], ["models", "m"])
+    assert (row[:2], row[-2:]) == (["bob", "good"], ["models", MODEL])
     key = enginehouse("keys", "rotate", "bob", "--overlap-hours", "1", "--config", config, "--json").json
     assert key["secret"].startswith("dos_sk_")
     assert key["old_until"] > key["created_at"]
@@ -63,6 +66,25 @@ def test_a_key_of_the_database_is_made_listed_rotated_and_revoked(enginehouse: R
     (listed,) = enginehouse("keys", "list", "--config", config, "--json").json
     assert listed["revoked_at"] > 0
     assert "secret" not in listed
+
+
+@pytest.mark.parametrize(
+    ("option", "wrong", "said"),
+    [
+        ("--model", "m", f"Known here: {MODEL}."),
+        ("--endpoint", "chatt", "Did you mean 'chat'?"),
+        ("--profile", "dos-ai", "Known here: openai."),
+    ],
+)
+def test_a_key_for_what_is_not_served_is_refused_by_option_unless_it_is_to_come(
+    enginehouse: Run, config: str, option: str, wrong: str, said: str
+) -> None:
+    done = enginehouse("keys", "create", "bob", option, wrong, "--config", config)
+    assert done.code == 2
+    assert f"{option}: no {option[2:]} '{wrong}' is served here. {said}" in done.err
+    assert enginehouse("keys", "list", "--config", config, "--json").json == []
+    made = enginehouse("keys", "create", "bob", option, wrong, "--allow-unknown", "--config", config, "--json")
+    assert made.json[f"{option[2:]}s"] == [wrong]
 
 
 def test_the_expiry_of_a_key_is_changed_and_must_be_said(enginehouse: Run, config: str) -> None:

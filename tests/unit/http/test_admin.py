@@ -96,6 +96,27 @@ async def test_what_is_wrong_with_a_new_key_is_said(
     assert code in (None, answer.json()["error"]["code"])
 
 
+@pytest.mark.parametrize(
+    ("field", "wrong", "said"),
+    [
+        ("models", ["m", "mm"], "no model 'mm' is served here. Did you mean 'm'?"),
+        ("endpoints", ["chatt"], "no endpoint 'chatt' is served here. Did you mean 'chat'?"),
+        ("profiles", ["krosai"], "no profile 'krosai' is served here. Known here: openai."),
+    ],
+)
+async def test_a_key_for_what_is_not_served_is_refused_by_field_unless_it_is_to_come(
+    client: httpx.AsyncClient, field: str, wrong: list[str], said: str
+) -> None:
+    answer = await client.post("/admin/keys", json={"name": "k", field: wrong}, headers=by("owner"))
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (400, field)
+    assert said in error["message"]
+    assert "allow_unknown" in error["message"]
+    assert (await client.get("/admin/keys", headers=by("owner"))).json() == {"keys": []}
+    ahead = {"name": "k", field: wrong, "allow_unknown": True}
+    assert (await client.post("/admin/keys", json=ahead, headers=by("owner"))).json()[field] == wrong
+
+
 async def test_what_is_not_there_is_404_and_a_database_that_is_away_503(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,11 +165,9 @@ async def test_limits_hold_to_the_request_under_64_clients_and_each_is_told_what
     answer = await client.post("/admin/limits", json=changed, headers=by("owner"))
     assert answer.json()["limits"] == {"requests_per_minute": 41}
     assert [(await chat(client, secret)).status_code for _ in range(2)] == [200, 429]
-    named = {"name": "limited"}
-    listed = (await client.get("/admin/limits", headers=by("owner"))).json()["keys"]
-    assert {key["name"]: key.get("limits") for key in listed} == {"limited": {"requests_per_minute": 41}}
-    await client.post("/admin/keys/revoke", json=named, headers=by("owner"))
-    assert (await client.get("/admin/limits", headers=by("owner"))).json() == {"keys": []}
+    listed = (await client.get("/admin/limits", headers=by("owner"))).json()
+    assert {key["name"]: key.get("limits") for key in listed["keys"]} == {"limited": {"requests_per_minute": 41}}
+    assert listed == (await client.get("/admin/keys", headers=by("owner"))).json()
     assert (await client.get("/admin/limits", headers=by("user"))).status_code == 403
 
 

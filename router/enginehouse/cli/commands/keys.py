@@ -11,10 +11,12 @@ from enginehouse.cli.shared.desk import open_desk
 from enginehouse.cli.shared.groups import Group
 from enginehouse.cli.shared.numbers import Number
 from enginehouse.cli.shared.output import print_json, print_table
-from enginehouse.cli.shared.setup import config_option, json_option
-from enginehouse.config import ConfigError, KeyConfig
+from enginehouse.cli.shared.setup import config_option, json_option, load_plugins, read_config
+from enginehouse.config import ConfigError, KeyConfig, suggest
 from enginehouse.config.decode import decode
 from enginehouse.dialects.admin import shown
+from enginehouse.dialects.mounts import mounts
+from enginehouse.dialects.scopes import Served
 
 _EPILOG = """\b
 Example:
@@ -52,6 +54,7 @@ def new(name: str, as_json: bool) -> None:
 @click.option("--model", "models", multiple=True, help="A model that it is for; without one, all.")
 @click.option("--endpoint", "endpoints", multiple=True, help="An endpoint that it is for, such as chat; without, all.")
 @click.option("--profile", "profiles", multiple=True, help="A profile that it is for; without one, all.")
+@click.option("--allow-unknown", is_flag=True, help="These may name what the configuration does not serve yet.")
 @click.option("--admin", is_flag=True, help="It is for the routes under /admin, too.")
 @click.option("--expires-days", type=Number(min=0, min_open=True), help="How long it is good; without, for ever.")
 @json_option
@@ -61,6 +64,7 @@ def create(
     models: tuple[str, ...],
     endpoints: tuple[str, ...],
     profiles: tuple[str, ...],
+    allow_unknown: bool,
     admin: bool,
     expires_days: float | None,
     as_json: bool,
@@ -68,6 +72,8 @@ def create(
     """Make a key for the client NAME in the database. The secret is shown this once and kept nowhere."""
     _check_name(name)
     scope = Scope(models=models or None, endpoints=endpoints or None, profiles=profiles or None, admin=admin)
+    if scope.is_bounded and not allow_unknown:
+        _check_scope(scope, config_file)
     expires_in_s = None if expires_days is None else expires_days * 86_400
     with open_desk(config_file) as desk:
         key, secret = desk.create(name, scope, expires_in_s=expires_in_s)
@@ -136,6 +142,18 @@ def _check_name(name: str) -> None:
         decode({"name": name, "sha256": "0" * 64}, KeyConfig, file=None, where="")
     except ConfigError as error:
         raise click.UsageError(f"The key cannot be called {name!r}: {error}") from None
+
+
+def _check_scope(scope: Scope, config_file: str | None) -> None:
+    plugins = load_plugins()
+    config = read_config(config_file)
+    found = Served.of(config, mounts(config, plugins.profiles)).unserved(scope)
+    if found is not None:
+        field, name, known = found
+        raise click.UsageError(
+            f"--{field[:-1]}: no {field[:-1]} '{name}' is served here. {suggest(name, known)} "
+            "With --allow-unknown a key may be for what is not served yet."
+        )
 
 
 def _show(key: Key, secret: str, as_json: bool) -> None:
