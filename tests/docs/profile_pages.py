@@ -133,6 +133,8 @@ def _routes(profile: Profile) -> list[str]:
 
 def _row(place: str, field: Field) -> tuple[str, ...]:
     default = "required" if field.required else field.default_is if field.default is None else f"{field.default:g}"
+    if field.other_defaults:
+        default += f" (or {', '.join(f'{value:g}' for value in field.other_defaults)}: see the readings)"
     return (field.type, default, _allowed(field), _engines(place), field.description)
 
 

@@ -87,6 +87,7 @@ def test_dos_ais_guide_has_twelve_of_them_and_another_default_temperature() -> N
     assert len(named) == 12
     assert set(named) == {name for name in built_in()["dos-ai"].fields if "." not in name} - {"tool_choice"}
     assert named["temperature"] == ["float", "0.7"]
+    assert built_in()["dos-ai"].fields["temperature"].other_defaults == (0.7,)
     assert "0.7" in next(each for each in built_in()["dos-ai"].readings if each.about == "temperature").document
 
 

@@ -92,19 +92,29 @@ async def documented_defaults_hold(ctx: Context) -> None:
 
 
 async def _require_default_temperature(ctx: Context, document: Profile) -> None:
-    """Seeds tell which temperature a request has that does not say: where they repeat what is said with it."""
+    """Seeds tell which temperature a request has that does not say: where they repeat what is said with it.
+
+    Where more than one can be read in the document, it is one of these, each time the same.
+    """
     field = document.fields.get("temperature")
     if field is None or field.default is None or not ctx.has("seed"):
         return
+    possible = [field.default, *field.other_defaults]
     for _ in range(2):
         seed = ctx.random.randrange(2**31)
         silent = ctx.body(f"Write a list of random words. The first is {ctx.nonce(6)}.", max_tokens=24, seed=seed)
-        said = {**silent, "temperature": field.default}
-        texts = [_text(await ctx.attempt(said)) for _ in range(2)]
-        if texts[0] is None or texts[0] != texts[1]:
-            ctx.note("seeds do not repeat answers here, so that the default temperature cannot be told")
-            return
-        ctx.equal((await ctx.ask(silent)).text, texts[0], f"without a temperature, what one of {field.default} gives,")
+        texts = {}
+        for temperature in possible:
+            said = {**silent, "temperature": temperature}
+            twice = [_text(await ctx.attempt(said)) for _ in range(2)]
+            if twice[0] is None or twice[0] != twice[1]:
+                ctx.note("seeds do not repeat answers here, so that the default temperature cannot be told")
+                return
+            texts[temperature] = twice[0]
+        text = (await ctx.ask(silent)).text
+        allowed = " or ".join(f"{temperature}: {texts[temperature]!r}" for temperature in possible)
+        possible = [temperature for temperature in possible if texts[temperature] == text]
+        ctx.require(possible, f"without a temperature, what is said with {allowed}", repr(text))
 
 
 def _text(outcome: Answer | Refusal) -> str | None:

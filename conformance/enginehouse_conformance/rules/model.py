@@ -74,7 +74,6 @@ class ProfileData(msgspec.Struct, frozen=True, kw_only=True):
     parameters: frozenset[str]
     endpoints: tuple[str, ...] = ("chat",)
     max_temperature: float = 2.0
-    default_temperature: float | None = None
     stream_usage: Literal["on_request", "last_chunk"] = "on_request"
 
 

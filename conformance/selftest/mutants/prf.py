@@ -82,12 +82,33 @@ class HasNoDefaultLimit(Behaviour):
         return 400
 
 
-@mutant(kills=("PRF5",), profile="dottxt")
+@mutant(kills=("PRF5",), profile="krosai")
 class HasAnotherDefaultTemperature(Behaviour):
     """Without a temperature an answer has OpenAI's, not the document's."""
 
     def heat_of(self, profile):
         return 1.0
+
+
+@mutant(kills=("PRF5",), profile="dos-ai")
+class HasNeitherDefaultTemperature(Behaviour):
+    """Without a temperature an answer has neither that of the guide nor that of the reference."""
+
+    def heat_of(self, profile):
+        return 0.4
+
+
+@mutant(kills=("PRF5",), profile="dos-ai")
+class TakesTurnsWithDefaultTemperatures(Behaviour):
+    """Without a temperature an answer has one of both documented ones, now this, now that."""
+
+    turns = 0
+
+    def within(self, body, profile):
+        if body.get("temperature") is None and body.get("max_tokens") == 24:
+            self.turns += 1
+            body = {**body, "temperature": (1.0, 0.7)[self.turns % 2]}
+        return super().within(body, profile)
 
 
 @mutant(kills=("PRF6",), profile="dottxt")

@@ -12,14 +12,16 @@ class Field(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     The bounds hold where they are narrower than the dialect's own, or wider than what that has by custom. `default`
     holds where a request is silent, after what the model's owner says; `default_is` tells of one that is no value, or
-    that the dialect has by itself. `values` are the choices; those of an `is_open` field are refused only by a strict
-    profile.
+    that the dialect has by itself. `other_defaults` are those that can be read in the document as well: owners may set
+    one of them, and the suite takes each. `values` are the choices; those of an `is_open` field are refused only by a
+    strict profile.
     """
 
     type: str = ""
     required: bool = False
     default: Any = None  # of the field's own type
     default_is: str = ""
+    other_defaults: tuple[Any, ...] = ()
     minimum: int | float | None = None
     maximum: int | float | None = None
     max_items: int | None = None
