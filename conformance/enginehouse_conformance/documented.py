@@ -124,6 +124,8 @@ def taken(document: Profile) -> Iterator[Row]:
             yield from (_with_role(role) for role in field.values)
         elif "." not in place and field.values and not field.is_open:
             yield from (Row(place, {place: value}, _needs_of(place, value)) for value in field.values)
+        if "." not in place:
+            yield from (Row(place, {place: value}) for value in _default(field))
         yield from _TAKEN.get(place, ())
 
 
@@ -195,6 +197,16 @@ def _with_role(role: str) -> Row:
     else:
         messages = [{"role": role, "content": "Be brief."}, _USER]
     return Row("messages[].role", {"messages": messages}, ("developer_role",) if role == "developer" else ())
+
+
+def _default(field: Field) -> tuple[Any, ...]:
+    """What a request may say that leaves a field at its default, where that is a value: also null."""
+    if field.default is not None:
+        return (field.default,)
+    try:
+        return (msgspec.json.decode(field.default_is.encode()),)
+    except msgspec.DecodeError:  # words
+        return ()
 
 
 def _needs_of(place: str, value: str) -> tuple[str, ...]:

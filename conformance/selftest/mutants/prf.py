@@ -26,6 +26,16 @@ class RefusesTheHighestValue(Behaviour):
         return super().problem(name, value, body, profile)
 
 
+@mutant(kills=("PRF1",), profile="dos-ai")
+class RefusesADefaultThatIsSaid(Behaviour):
+    """A documented default may be left out, not said: null where no tools are given."""
+
+    def check_fields(self, body, profile):
+        if "tools" in body and body["tools"] is None:
+            raise Rejected("tools must be an array", param="tools")
+        super().check_fields(body, profile)
+
+
 @mutant(kills=("PRF2",), profile="dos-ai")
 class TakesAnyPenalty(Behaviour):
     """A penalty may be beyond its documented range."""
