@@ -110,7 +110,7 @@ class DropsRetryAfter(Behaviour):
     """Retry-After gets lost."""
 
     def error(self, status, error, headers):
-        return status, error, []
+        return status, error, [(name, value) for name, value in headers if name != "retry-after"]
 
 
 @mutant(kills=("ERR11",))

@@ -183,7 +183,7 @@ class TopWithoutLogprobs(Behaviour):
         return prepared
 
 
-@mutant(kills=("LP11",), may_kill=("LP18",), in_process=True)
+@mutant(kills=("LP11",), may_kill=("LP18", "LP20"), in_process=True)
 class TellsTokensOfTheTokenizer(Behaviour):
     """Tokens have the tokenizer's own sign for a blank."""
 
@@ -192,7 +192,7 @@ class TellsTokensOfTheTokenizer(Behaviour):
         return changed(entry, token=entry.token.replace(" ", "\u0120"))
 
 
-@mutant(kills=("LP11",), may_kill=("LP18",), in_process=True)
+@mutant(kills=("LP11",), may_kill=("LP18", "LP20"), in_process=True)
 class TellsAlternativesOfTheTokenizer(Behaviour):
     """Alternatives have the tokenizer's own sign for a blank."""
 

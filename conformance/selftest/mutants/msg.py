@@ -14,7 +14,7 @@ def with_messages(request, messages):
     return msgspec.structs.replace(request, prompt=Chat(tuple(messages)))
 
 
-@mutant(kills=("MSG1", "MSG18", "MSG25"), may_kill=("MSG2", "MSG16", "MSG32"), in_process=True)
+@mutant(kills=("MSG1", "MSG18", "MSG25"), may_kill=("MSG2", "MSG16", "MSG32", "MSG35"), in_process=True)
 class DropsTheSystemMessage(Behaviour):
     """The system message does not reach the model."""
 
@@ -94,7 +94,7 @@ class AMessagePerPart(Behaviour):
         return with_messages(request, split)
 
 
-@mutant(kills=("MSG5",), may_kill=("MSG1", "MSG2", "MSG6", "MSG25", "MSG27", "MSG34"), in_process=True)
+@mutant(kills=("MSG5",), may_kill=("MSG1", "MSG2", "MSG6", "MSG25", "MSG27", "MSG34", "MSG35"), in_process=True)
 class ReadsTheLastMessages(Behaviour):
     """Only the last two messages are read."""
 

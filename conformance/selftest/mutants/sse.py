@@ -118,7 +118,11 @@ class SpeaksAfterTheFinish(Behaviour):
         return after
 
 
-@mutant(kills=("SSE8", "SSE9"), may_kill=("SSE7", "X13", "SSE11"), origin="LiteLLM#28735: choices of the usage chunk")
+@mutant(
+    kills=("SSE8", "SSE9"),
+    may_kill=("SSE7", "X13", "SSE11", "SSE27"),
+    origin="LiteLLM#28735: choices of the usage chunk",
+)
 class UsageChunkHasChoices(Behaviour):
     """The usage chunk repeats a choice, and earlier chunks have no usage."""
 
@@ -150,7 +154,7 @@ class UsageUnasked(Behaviour):
         return {**prepared, "stream_options": {"include_usage": True}} if prepared.get("stream") else prepared
 
 
-@mutant(kills=("SSE10",), profile="dos-ai", may_kill=("SSE11",))
+@mutant(kills=("SSE10",), profile="dos-ai", may_kill=("SSE11", "SSE27"))
 class NoUsageOnTheLastChunk(Behaviour):
     """The last chunk has no usage although the profile says so."""
 
