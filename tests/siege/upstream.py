@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any, Final
 
 PROMPT_TOKENS: Final = 3
 FAULTS: Final = ("reset", "garbage", "half", "status", "lie", "cut")
 """Before the head, in place of a head, in mid-stream; 500; another length than said; no end. Beside these `hang` says
-no word for ever, and `slow` writes a token every `SLOW_S`."""
+no word for ever, `slow` writes a token every `SLOW_S`, and `hold` answers when it is let go."""
 SLOW_S: Final = 0.1
 _JSON: Final = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
 _STREAM: Final = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -29,6 +30,12 @@ class Upstream:
         self.port = 0
         self.counted: dict[int, int] = {}
         self.asked: dict[int, int] = {}
+        self.held: list[Callable[[], None]] = []
+
+    def let_go(self) -> None:
+        """Answer what was held."""
+        while self.held:
+            self.held.pop()()
 
 
 @contextlib.asynccontextmanager
@@ -87,6 +94,8 @@ class _Connection(asyncio.Protocol):
                 self._write(b"\x00\xff\r\n not HTTP at all\r\n\r\n")
             case "hang":
                 pass
+            case "hold":
+                self._state.held.append(partial(self._stream, number, tokens, ""))
             case "status":
                 self._write(_JSON % (b"500 Oh", 12, b'{"error":{}}'))
             case "lie":
