@@ -28,6 +28,7 @@ from tests.weights import tiny_gguf, tiny_hf
 _PORT = 8000
 _AT_ONCE = 8
 _BEGUN_S = 0.5  # after which a request that runs has sent something
+_SETTLED_S = 1200.0  # vLLM starts slowly where processors are busy
 _BRIDGE = "eh-town"
 VLLM_PYTHON = "ENGINEHOUSE_VLLM_PYTHON"
 
@@ -186,7 +187,7 @@ async def settled(machines: dict[str, Machine]) -> None:
             states = await machine.states()
             return len(states) == len(machines) + 1 and set(states.values()) == {"ready"}
 
-        await until(is_ready, f"{machine.name} serves all models", timeout_s=300)
+        await until(is_ready, f"{machine.name} serves all models", timeout_s=_SETTLED_S)
 
 
 async def runs(machine: Machine, instance: str, number: int) -> bool:

@@ -89,8 +89,17 @@ class Need(msgspec.Struct, frozen=True):
 
 def needs(request: GenerationRequest) -> Iterator[Need]:
     """Features that *request* needs, each with the field that asks for it."""
+    if _is_plain(request):
+        return iter(_STREAMED if request.stream else ())
+    return _all_needs(request)
+
+
+_STREAMED = (Need("streaming", "stream"),)
+
+
+def _all_needs(request: GenerationRequest) -> Iterator[Need]:
     if request.stream:
-        yield Need("streaming", "stream")
+        yield from _STREAMED
     if request.n > 1:
         yield Need("n", "n", request.n)
     if request.stop:

@@ -17,7 +17,7 @@ FEWEST_CHARS: Final = 512
 """A shorter prompt is read in no time."""
 _MOST_BLOCKS: Final = 256
 _MOST_KNOWN: Final = 32_768
-_MOST_HOLDERS: Final = 3
+_MOST_CACHES: Final = 3
 
 T = TypeVar("T", bound=Hashable)
 
@@ -80,34 +80,41 @@ def _split(blocks: list[Block], digest: int, chars: int, text: str) -> tuple[int
     return digest, chars
 
 
-class Affinity(Generic[T]):
-    """The beginnings of prompts that one model's instances have read, those used last.
+class Cache(Generic[T]):
+    """What *owner* has read since it was loaded, or woken. When that is lost, `owner` is None."""
 
-    A holder is an instance and how often it has started: what it had in its cache is gone when it has ended.
-    """
+    __slots__ = ("owner",)
+
+    def __init__(self, owner: T | None = None) -> None:
+        self.owner = owner
+
+
+class Affinity(Generic[T]):
+    """The beginnings of prompts that are in the caches of one model's instances, those used last."""
 
     __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        self._known: OrderedDict[int, tuple[tuple[T, int], ...]] = OrderedDict()
+        self._known: OrderedDict[int, tuple[Cache[T], ...]] = OrderedDict()
 
-    def cached_chars(self, blocks: Sequence[Block]) -> dict[tuple[T, int], int]:
+    def cached_chars(self, blocks: Sequence[Block]) -> dict[T, int]:
         """How many characters of a prompt each instance is thought to have in its cache; who has none is left out."""
-        found: dict[tuple[T, int], int] = {}
+        found: dict[T, int] = {}
         known = self._known
         for digest, chars in reversed(blocks):
-            for holder in known.get(digest, ()):
-                found.setdefault(holder, chars)
+            for cache in known.get(digest, ()):
+                if cache.owner is not None:
+                    found.setdefault(cache.owner, chars)
         return found
 
-    def note(self, blocks: Sequence[Block], holder: tuple[T, int]) -> None:
-        """Note that *holder* has read *blocks*."""
+    def note(self, blocks: Sequence[Block], cache: Cache[T]) -> None:
+        """Note that *blocks* were read into *cache*."""
         known = self._known
         for digest, _ in blocks:
-            holders = known.get(digest, ())
-            if not holders or holders[0] != holder:
-                others = tuple(other for other in holders if other != holder)
-                known[digest] = (holder, *others[: _MOST_HOLDERS - 1])
+            caches = known.get(digest, ())
+            if not caches or caches[0] is not cache:
+                others = tuple(other for other in caches if other is not cache and other.owner is not None)
+                known[digest] = (cache, *others[: _MOST_CACHES - 1])
             known.move_to_end(digest)
         while len(known) > _MOST_KNOWN:
             known.popitem(last=False)

@@ -21,16 +21,17 @@ PROBE_S: Final = 60.0
 class Breaker:
     """The breaker of one instance: opens for *open_s* seconds after *failures* in a row. Times are the loop's clock's.
 
-    `opened` counts how often it has opened, half-open ones that failed included.
+    `opened` counts how often it has opened, half-open ones that failed included. While `is_closed`, it `lets` any come.
     """
 
-    __slots__ = ("_failed", "_failures", "_for_s", "_open_s", "_open_until", "_probed_at", "opened")
+    __slots__ = ("_failed", "_failures", "_for_s", "_open_s", "_open_until", "_probed_at", "is_closed", "opened")
 
     def __init__(self, failures: int = 5, open_s: float = 5.0) -> None:
         self._failures = failures
         self._open_s = self._for_s = open_s
         self._failed = 0  # in a row
         self._open_until: float | None = None  # None: closed
+        self.is_closed = True
         self._probed_at: float | None = None  # the one that tries it began then
         self.opened = 0
 
@@ -76,6 +77,7 @@ class Breaker:
         else:
             self._for_s = min(2 * self._for_s, MOST_OPEN_S)
         self._open_until = now + self._for_s
+        self.is_closed = False
         self._probed_at = None
         self.opened += 1
         return True
@@ -88,3 +90,4 @@ class Breaker:
         """Close it: the instance is another, or its owner says so."""
         self._failed = 0
         self._open_until = self._probed_at = None
+        self.is_closed = True

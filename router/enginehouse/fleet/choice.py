@@ -13,12 +13,12 @@ from enginehouse_plugin.errors import EnginehouseError, UnsupportedFeature
 
 from .affinity import Block
 from .instance import HostedInstance
-from .pace import best_of, cost_s
+from .pace import FRESH_S, best_of, cost_s
 
 Select = Callable[[GenerationRequest, Sequence[Candidate]], str | None]
 """Chooses the id of an instance among candidates; None leaves it to the router."""
 
-CONSIDERED: Final = 4
+CONSIDERED: Final = 3
 """Of more instances so many are looked at, other ones each time, and those that have the prompt in their cache: the
 time that it takes does not grow with a model's instances, and the load is spread almost as well."""
 _ALIKE: Final = 1.25
@@ -27,8 +27,8 @@ _ALIKE: Final = 1.25
 _FEWEST_KNOWN: Final = 64
 """Fewer characters that are cached are no reason to go anywhere."""
 
-Cached = Mapping[tuple[HostedInstance, int], int]
-"""Characters of a prompt that an instance, of that many starts, is thought to have in its cache."""
+Cached = Mapping[HostedInstance, int]
+"""Characters of a prompt that an instance is thought to have in its cache."""
 _NOTHING_CACHED: Cached = {}
 
 
@@ -153,41 +153,6 @@ def _lack(wanted: Sequence[Need], capabilities: Capabilities | None) -> Need | N
     return None
 
 
-def _free(
-    instances: Sequence[HostedInstance],
-    avoid: Collection[HostedInstance],
-    wanted: Sequence[Need],
-    habits: Habits,
-    cached: Cached,
-    now: float,
-) -> list[HostedInstance]:
-    """Some of *instances* where a request begins at once, those that `prefer` is about; none where all are busy.
-
-    A gate is open only where requests are taken. On the way of each request: no calls in the loop that can be saved.
-    """
-    some = instances
-    if len(instances) > CONSIDERED and (habits.prefer != "order" or not habits.has_order):
-        start = habits.turn * CONSIDERED % len(instances)
-        some = instances[start : start + CONSIDERED]
-        if cached:
-            some = [*some, *(hosted for hosted, _ in cached if hosted not in some)]
-    free: list[HostedInstance] = []
-    for hosted in some:
-        gate = hosted.gate
-        if (
-            gate.is_open
-            and gate.running + hosted.others.count < gate.capacity
-            and hosted.breaker.lets(now)
-            and (not avoid or hosted not in avoid)
-            and (not wanted or _lack(wanted, hosted.capabilities) is None)
-        ):
-            free.append(hosted)
-    if free and habits.has_order and habits.prefer == "order":
-        index = free[0].planned.index
-        return [hosted for hosted in free if hosted.planned.index == index]
-    return free
-
-
 def _overflow(
     request: GenerationRequest,
     ready: Sequence[HostedInstance],
@@ -226,6 +191,41 @@ def _queue_s(hosted: HostedInstance, tokens: float, best: tuple[float, float], n
     return ahead * cost_s(hosted.pace, 0.0, tokens, 0, best, now) / (gate.capacity or 1)
 
 
+def _free(
+    instances: Sequence[HostedInstance],
+    avoid: Collection[HostedInstance],
+    wanted: Sequence[Need],
+    habits: Habits,
+    cached: Cached,
+    now: float,
+) -> list[HostedInstance]:
+    """Some of *instances* where a request begins at once, those that `prefer` is about; none where all are busy.
+
+    A gate is open only where requests are taken. On the way of each request: no calls in the loop that can be saved.
+    """
+    some = instances
+    in_order = habits.has_order and habits.prefer == "order"
+    if len(instances) > CONSIDERED and not in_order:
+        start = habits.turn * CONSIDERED % len(instances)
+        some = instances[start : start + CONSIDERED]
+        if cached:  # those that leave, or are at other hosts, may not be among the instances
+            some = [*some, *(hosted for hosted in cached if hosted not in some and hosted in instances)]
+    free: list[HostedInstance] = []
+    for hosted in some:
+        gate = hosted.gate
+        if gate.is_open and gate.running + hosted.others.count < gate.capacity:
+            breaker = hosted.breaker
+            if (
+                (breaker.is_closed or breaker.lets(now))
+                and (not avoid or hosted not in avoid)
+                and (not wanted or _lack(wanted, hosted.capabilities) is None)
+            ):
+                if in_order and free and hosted.planned.index != free[0].planned.index:
+                    break
+                free.append(hosted)
+    return free
+
+
 def _best(
     request: GenerationRequest,
     fit: Sequence[HostedInstance],
@@ -241,14 +241,23 @@ def _best(
     chars = blocks[-1][1] if blocks else 0
     tokens = habits.tokens if request.max_tokens is None else min(habits.tokens, request.max_tokens)
     by_load = habits.prefer == "least_loaded"
-    best = best_of(fit, now)
+    best: tuple[float, float] | None = None  # looked for where something was not measured
     least = inf
+    known = 0
     rated: list[tuple[float, int, HostedInstance]] = []
     for hosted in fit:
         gate = hosted.gate
-        load = (gate.running + gate.waiting + hosted.others.count) / (gate.capacity or 1)
-        known = cached.get((hosted, hosted.restarts), 0) if cached else 0
-        cost = 1.0 + load if by_load else cost_s(hosted.pace, load, tokens, chars - known, best, now)
+        cost = 1.0 + (gate.running + gate.waiting + hosted.others.count) / (gate.capacity or 1)
+        if cached:
+            known = cached.get(hosted, 0)
+        if not by_load:  # as `cost_s`, whose call costs as much as the rest of this
+            pace = hosted.pace
+            tokens_s, char_s = pace.tokens_s, pace.char_s
+            if not tokens_s or now - pace.measured_at >= FRESH_S or (chars and not char_s):
+                best = best or best_of(fit, now)
+                tokens_s = pace.tokens_now(now) or best[0]
+                char_s = char_s or best[1]
+            cost *= (tokens / tokens_s + (chars - known) * char_s) / (1.0 - pace.failing)
         if cost < least:
             least = cost
         rated.append((cost, known if known >= _FEWEST_KNOWN else 0, hosted))

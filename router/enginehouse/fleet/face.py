@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from enginehouse.certificates import Standing
-from enginehouse_plugin import BackendType, Candidate, Capabilities, Instance, LoadProgress, Sleepable
+from enginehouse_plugin import BackendType, Candidate, Capabilities, Instance, LoadProgress, Measured, Sleepable
 from enginehouse_plugin.errors import EnginehouseError
 
+from .affinity import Cache
 from .breaker import Breaker
 from .defaults import InstanceDefaults
 from .errors import Draining, InstanceUnavailable, ModelLoading
@@ -30,7 +31,10 @@ HELD_S: Final = 60.0
 
 
 class Face:
-    """What an instance shows and is told; its life is `HostedInstance`'s."""
+    """What an instance shows and is told; its life is `HostedInstance`'s.
+
+    `cache` stands for what it has read since the last of its `starts`, and `told_starts` are those at its host.
+    """
 
     id: str
     model: str
@@ -46,10 +50,13 @@ class Face:
     liveness: Liveness
     breaker: Breaker
     pace: Pace
+    cache: Cache[Any]  # of this instance; Any: its own type stands further up
+    starts: int = 0
+    told_starts: int = 0
     gate: Gate
     residence: Residence
     others: Others
-    told_start_s: float
+    told_start_s: float = 0.0
     keeper: Keeper
     wake: Callable[[], None]
     _loader: Loader
@@ -105,6 +112,7 @@ class Face:
             doing=self.doing,
             memory=self.keeper.holding(self.id),
             restarts=self.restarts,
+            starts=self.starts,
             hangs=self.liveness.hangs,
             breaker=self.breaker.state(time.monotonic()),
             breaker_opened=self.breaker.opened,
@@ -233,6 +241,22 @@ class Face:
     def pin(self, is_pinned: bool) -> None:
         """Keep it loaded whatever else needs its memory and however long nobody asks, or no more."""
         self.residence.pin(is_pinned)
+
+    def begun(self, instance: Instance) -> None:
+        """Note that *instance* has loaded, or woken."""
+        self.starts += 1
+        self.forget()
+        # Looked at here: it takes longer than to choose an instance.
+        self.others.measured = instance if isinstance(instance, Measured) and not self.planned.devices else None
+
+    def ended(self) -> None:
+        """Note that it sleeps, or has ended."""
+        self.cache.owner = self.others.measured = None
+
+    def forget(self) -> None:
+        """Take for lost what it had read before."""
+        self.cache.owner = None
+        self.cache = Cache(self)
 
     def forgive(self) -> None:
         """Forget what has failed: the next try begins at once, and requests are taken again."""

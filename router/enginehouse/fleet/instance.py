@@ -32,6 +32,7 @@ from enginehouse_plugin.errors import (
     UnsupportedFeature,
 )
 
+from .affinity import Cache
 from .breaker import Breaker
 from .defaults import InstanceDefaults
 from .errors import Draining, InstanceUnavailable
@@ -102,6 +103,7 @@ class HostedInstance(Face):
         self.liveness = Liveness(hang_timeout_s)
         self.breaker = breaker or Breaker()
         self.pace = Pace()
+        self.cache: Cache[HostedInstance] = Cache()
         self.gate = Gate(
             planned.model,
             max_queue=config.max_queue,
@@ -112,7 +114,6 @@ class HostedInstance(Face):
         self.residence = Residence(self.gate, keep_alive_s=config.keep_alive_s, is_pinned=config.pinned)
         self.residence.on_idle = keeper.changed
         self.others = Others(self.gate)
-        self.told_start_s = 0.0
         self.keeper = keeper
         self._loader = Loader(planned, planner, fetch, self._room)
         self._failures = Failures(policy or RestartPolicy(), is_endless=not planned.devices)
@@ -319,6 +320,7 @@ class HostedInstance(Face):
         how = "woken" if self.residence.is_asleep else "loaded"
         self.residence.begin(load_s)
         self.breaker.reset()
+        self.begun(instance)
         if self.planned.devices:
             self.keeper.look_soon()
         self.note("ready", f"{how} in {load_s:.1f} s")
@@ -351,6 +353,7 @@ class HostedInstance(Face):
             closed.cancel()
             hung.cancel()
             leaves.cancel()
+            self.ended()
             self._failures.served(time.monotonic() - since)
 
     def _note_failure(self, reason: str) -> None:

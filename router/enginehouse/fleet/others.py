@@ -17,12 +17,16 @@ log = get_logger()
 
 
 class Others:
-    """How many sequences others have at the engine behind *gate*: `count`, by what was told last."""
+    """How many sequences others have at the engine behind *gate*: `count`, by what was told last.
 
-    __slots__ = ("_asked_at", "_asking", "_gate", "_told_at", "count")
+    Asked is `measured`; None: nobody else has any there, or it cannot tell.
+    """
+
+    __slots__ = ("_asked_at", "_asking", "_gate", "_told_at", "count", "measured")
 
     def __init__(self, gate: Gate) -> None:
         self.count = 0
+        self.measured: Measured | None = None
         self._gate = gate
         self._told_at = 0.0
         self._asked_at = 0.0
@@ -36,14 +40,12 @@ class Others:
             self._told_at = at
             self.count = max(0, sequences - self._gate.running)
 
-    def ask_soon(self, instance: object) -> None:
-        """Ask *instance*, which has just answered, unless it cannot tell or was asked a moment ago."""
+    def ask_soon(self) -> None:
+        """Ask it, which has just answered, unless it was asked a moment ago."""
         now = time.monotonic()
-        if now < self._asked_at + _ASKED_EVERY_S:
-            return
-        self._asked_at = now  # also of one that cannot tell: to find that out takes longer than to choose an instance
-        if isinstance(instance, Measured):
-            self._asking = asyncio.create_task(self._ask(instance))
+        if self.measured is not None and now >= self._asked_at + _ASKED_EVERY_S:
+            self._asked_at = now
+            self._asking = asyncio.create_task(self._ask(self.measured))
 
     async def _ask(self, instance: Measured) -> None:
         try:

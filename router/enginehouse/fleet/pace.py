@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 WEIGHT: Final = 0.2
 """Of the last request in an exponential mean."""
-_FRESH_S: Final = 60.0
+FRESH_S: Final = 60.0
 """What was measured longer ago counts as not known: the instance is tried, which measures it again."""
 _FEWEST_CHARS: Final = 256
 """A prompt of fewer tells nothing of the time that a character takes."""
@@ -50,6 +50,10 @@ class Pace:
             measured = took_s / chars
             self.char_s += WEIGHT * (measured - self.char_s) if self.char_s else measured
 
+    def tokens_now(self, now: float) -> float:
+        """Its tokens a second, 0 if these were measured too long before *now*."""
+        return self.tokens_s if now - self.measured_at < FRESH_S else 0.0
+
     def failed(self) -> None:
         """Note that a request failed."""
         self.failing += WEIGHT * (_MOST_FAILING - self.failing)
@@ -66,8 +70,7 @@ def best_of(instances: Iterable[Paced], now: float) -> tuple[float, float]:
     tokens_s, char_s = 0.0, 0.0
     for instance in instances:
         pace = instance.pace
-        if pace.tokens_s > tokens_s and now - pace.measured_at < _FRESH_S:
-            tokens_s = pace.tokens_s
+        tokens_s = max(tokens_s, pace.tokens_now(now))
         if pace.char_s and not 0.0 < char_s <= pace.char_s:
             char_s = pace.char_s
     return tokens_s or _TOKENS_S, char_s or _CHAR_S
@@ -78,6 +81,5 @@ def cost_s(pace: Pace, load: float, tokens: float, chars: int, best: tuple[float
 
     *load* is the outstanding work per slot: while it is below 1 others share the engine, above it they go first.
     """
-    tokens_s = pace.tokens_s if pace.tokens_s and now - pace.measured_at < _FRESH_S else best[0]
-    took_s = tokens / tokens_s + chars * (pace.char_s or best[1])
+    took_s = tokens / (pace.tokens_now(now) or best[0]) + chars * (pace.char_s or best[1])
     return took_s * (1.0 + load) / (1.0 - pace.failing)

@@ -28,9 +28,9 @@ class InstanceSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     `standing` is how it stands to its certificate, None while not compared. `progress` is told while it loads.
     `defaults`, by the label of a profile, are judged by what it can honour once it has loaded.
     `running` counts sequences and `waiting` requests; `capacity` is how many sequences run at once, 0 until known.
-    `hangs` counts the ends for want of progress, all of them among the `restarts`. `is_pinned`: nothing that needs its
-    memory takes it. `is_held`: its owner has taken it out. `doing` is state, reason and progress in words, `memory`
-    what it holds, None while it holds nothing.
+    `starts` counts how often it has loaded or woken. `hangs` counts the ends for want of progress, all of them among
+    the `restarts`. `is_pinned`: nothing that needs its memory takes it. `is_held`: its owner has taken it out. `doing`
+    is state, reason and progress in words, `memory` what it holds, None while it holds nothing.
     `tokens_s` is how many tokens a second a request got of late, prompt included; None: not measured.
     `others` are sequences that others have given to the same engine, and `start_s` how long it takes to start, by the
     last time (0: not known).
@@ -49,6 +49,7 @@ class InstanceSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int
     capacity: int
     restarts: int
+    starts: int
     hangs: int
     is_pinned: bool = False
     is_held: bool = False

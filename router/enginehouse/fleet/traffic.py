@@ -70,15 +70,15 @@ class Traffic:
         self, hosted: HostedInstance, blocks: Sequence[Block], facts: Notes, began: tuple[float, float], now: float
     ) -> None:
         """Note that *hosted* has answered; it *began* at that time, when the request was so many seconds old."""
-        if not hosted.planned.devices:
-            hosted.others.ask_soon(hosted.instance)
+        if hosted.others.measured is not None:
+            hosted.others.ask_soon()
         began_at, began_s = began
         tokens = facts.completion_tokens
         self.habits.tokens += WEIGHT * (tokens - self.habits.tokens)
         hosted.pace.answered(tokens, now - began_at, now)
         if not blocks:
             return
-        self.affinity.note(blocks, (hosted, hosted.restarts))
+        self.affinity.note(blocks, hosted.cache)
         if facts.is_stream and facts.ttft_s is not None and facts.prompt_tokens:
             read = 1.0 - facts.cached_tokens / facts.prompt_tokens
             hosted.pace.began(int(blocks[-1][1] * read), facts.ttft_s - began_s)

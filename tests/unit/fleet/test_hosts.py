@@ -191,13 +191,14 @@ async def test_what_others_have_at_a_host_is_known_from_its_snapshots_and_its_an
         return EngineLoad(running=2, waiting=1, told_at=at)
 
     there.instance.measure = lambda: measure(told_at - 1)
-    there.others.ask_soon(there.instance)
+    there.others.measured = there.instance
+    there.others.ask_soon()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert there.others.count == 4
     there.others._asked_at = 0.0
     there.instance.measure = lambda: measure(told_at + 10)
-    there.others.ask_soon(there.instance)
+    there.others.ask_soon()
     await eventually(lambda: there.others.count == 2)
     there.gate.leave(1)
 
@@ -212,8 +213,23 @@ async def test_a_host_tells_how_long_a_start_takes_where_it_has_to_start(fleet_w
     own.gate.leave(2)
     own.residence.load_s = 7.0
     assert tell(fleet.snapshot(), "r").models["m"].start_s == 0.0
+    assert tell(fleet.snapshot(), "r").models["m"].starts == 1
     await own.unload()
     assert tell(fleet.snapshot(), "r").models["m"].start_s == 7.0
+
+
+async def test_what_a_model_had_read_at_a_host_is_lost_when_it_has_started_there_again(fleet_with, net, eventually):
+    net.answers["http://box"] = told(load={"starts": 1})
+    fleet = fleet_with("box", local=False)
+    await turn_until(lambda: ids(fleet) == [("m@box", "ready")])
+    (there,) = fleet.instances()
+    await eventually(lambda: there.told_starts == 1)
+    before = there.cache
+    assert before.owner is there
+    net.answers["http://box"] = told(load={"starts": 2})
+    await eventually(lambda: before.owner is None)
+    assert there.cache.owner is there
+    assert tell(fleet.snapshot(), "r").models == {}
 
 
 async def test_a_host_that_drains_gets_nothing_new_and_keeps_what_it_has(fleet_with, net, house):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 from tests.unit.conftest import House, a_request, hello
 
 from enginehouse.fleet import HostedInstance
+from enginehouse.fleet.affinity import blocks_of
 from enginehouse.fleet.choice import Habits, choose
 from enginehouse_plugin import Chat, UserMessage
 from enginehouse_plugin.errors import EngineFailure, EngineOverloaded, EngineUnavailable
@@ -60,14 +62,51 @@ async def test_it_goes_elsewhere_where_that_one_is_busy_enough(house: House) -> 
     assert desk.facts.instance_id != known.id
 
 
-async def test_after_a_restart_nothing_is_in_the_cache(house: House) -> None:
+@pytest.mark.parametrize("end", ["unloaded", "crashed"])
+async def test_what_an_instance_has_read_is_lost_with_its_engine(house: House, end: str) -> None:
     desk = Desk(house)
     hosts = await several(house, desk, 2)
     await desk.ask(prompt=LONG)
     known = next(hosted for hosted in hosts if hosted.id == desk.facts.instance_id)
-    known.restarts += 1
+    affinity = desk.service.fleet.model("m").traffic.affinity
+    assert list(affinity.cached_chars(blocks_of(a_request(prompt=LONG)))) == [known]
+    if end == "unloaded":
+        await known.unload()
+    else:
+        house.script.instances[hosts.index(known)].crash()
+        await house.until("failed", known)
+    assert affinity.cached_chars(blocks_of(a_request(prompt=LONG))) == {}
+    known.load()
+    await house.until("ready", known)
     await desk.ask(prompt=LONG)
     assert desk.facts.instance_id != known.id
+
+
+async def test_one_that_has_the_prompt_and_is_none_of_those_asked_for_is_not_taken(house: House) -> None:
+    """As for a request that another host has sent: it goes no further than this one."""
+    desk = Desk(house)
+    *here, there = await several(house, desk, 6)
+    blocks = blocks_of(a_request(prompt=LONG))
+    for turn in range(5):
+        habits = Habits("fastest")
+        habits.turn = turn
+        said = {"habits": habits, "blocks": blocks, "cached": {there: 2000, here[4]: 1000}}
+        assert choose(a_request(prompt=LONG), here, **said) is here[4]
+        assert choose(a_request(prompt=LONG), [*here, there], **said) is there
+
+
+async def test_in_order_the_first_placement_with_a_free_slot_is_taken(house: House) -> None:
+    desk = Desk(house)
+    hosts = await several(house, desk, 8)
+    asked = []
+    for at, hosted in enumerate(hosts):
+        hosted._loader.planned = replace(hosted.planned, index=at // 2)
+    for _ in hosts:
+        chosen = choose(a_request(), hosts)
+        assert chosen is not None
+        asked.append(chosen.planned.index)
+        chosen.gate.enter(2)
+    assert asked == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
 async def test_the_quickest_goes_first_and_what_is_not_known_is_tried(house: House) -> None:

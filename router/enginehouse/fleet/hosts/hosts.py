@@ -122,6 +122,9 @@ class Hosts:
         for (name, model), hosted in self._instances.items():
             if name == host.name and (told := models.get(model)) is not None:
                 hosted.told_start_s = told.start_s
+                if told.starts != hosted.told_starts:
+                    hosted.told_starts = told.starts
+                    hosted.forget()
                 hosted.others.hear(told.running + told.waiting, host.heard_at)
 
     def settle(self) -> None:

@@ -26,7 +26,8 @@ LOAD_HEADER: Final = b"x-enginehouse-load"
 class ToldModel(msgspec.Struct, frozen=True, kw_only=True):
     """A model as its host serves it: by the placement `index`. `features` are None until it has loaded there.
 
-    `start_s` is how long it takes to start where it is not ready, by the last time; 0: not known.
+    `start_s` is how long it takes to start where it is not ready, by the last time; 0: not known. `starts` counts how
+    often it has loaded or woken there: what it had read before is lost.
     """
 
     index: int
@@ -39,6 +40,7 @@ class ToldModel(msgspec.Struct, frozen=True, kw_only=True):
     running: int = 0
     waiting: int = 0
     start_s: float = 0.0
+    starts: int = 0
 
 
 class ToldDevice(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,4 +127,5 @@ def _told(own: list[InstanceSnapshot]) -> ToldModel:
         running=sum(instance.running for instance in ready),
         waiting=sum(instance.waiting for instance in ready),
         start_s=0.0 if ready else shown.start_s,
+        starts=sum(instance.starts for instance in own),
     )
