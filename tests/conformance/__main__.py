@@ -17,7 +17,17 @@ import sys
 from pathlib import Path
 from typing import get_args
 
-from tests.conformance.engines import ENGINES, REPORTS, WANTED, Missing, Way, Weights, folder_of, target_of
+from tests.conformance.engines import (
+    ENGINES,
+    REPORTS,
+    WANTED,
+    Missing,
+    Way,
+    Weights,
+    endpoints_of,
+    folder_of,
+    target_of,
+)
 from tests.integration.served import LoopBlocked
 
 from enginehouse_conformance import (
@@ -53,7 +63,7 @@ def main() -> int:
             profile=given.profile,
             seed=given.seed,
             only=only,
-            endpoints=_asked(given.over),
+            endpoints=endpoints_of(given.over),
             concurrency=given.concurrency,
             check_timeout_s=given.timeout,
             time_scale=given.time_scale,
@@ -72,19 +82,12 @@ def main() -> int:
     return max(codes)
 
 
-def _asked(way: Way) -> frozenset[str] | None:
-    """The endpoints that a run asks; None: those of its profile."""
-    if way in ENDPOINTS:
-        return frozenset({way})
-    return frozenset(name for name, one in ENDPOINTS.items() if not one.has_task) if way == "endpoints" else None
-
-
 def _reported(name: str, given: argparse.Namespace, report: Report) -> int:
     """Show and write *report*; returns the run's exit code."""
     folder = (given.into or REPORTS) / folder_of(name, given.weights, given.over, given.profile)
     print(f"{folder.name}:\n{summary_text(report)}")
     # A run of some rules, or one that was cut short, must not take the place of a whole one.
-    is_meant = not report.summary.partial or (_asked(given.over) is not None and not given.rules)
+    is_meant = not report.summary.partial or (endpoints_of(given.over) is not None and not given.rules)
     if given.into or (report.fault is None and is_meant):
         write_report(report, folder, is_compact=True)
     is_for_texts = given.over in ENDPOINTS

@@ -17,7 +17,7 @@ import enginehouse_llamacpp
 import enginehouse_mlx
 import enginehouse_vllm
 from enginehouse.dialects.profiles import built_in
-from enginehouse_conformance import BackendTarget, Declared, Target, UrlTarget, read_declared
+from enginehouse_conformance import ENDPOINTS, BackendTarget, Declared, Target, UrlTarget, read_declared
 from enginehouse_plugin import BackendType, Device, Placement, Profile
 from enginehouse_vllm.environment import PYTHON_VARIABLE
 from tests.weights import rank_gguf, rank_hf, smollm2_gguf_f32, smollm2_hf, tiny_gguf, tiny_hf
@@ -33,11 +33,11 @@ Weights = Literal["tiny", "real"]
 Way = Literal["contract", "http", "endpoints", "embeddings", "rerank"]
 """How an engine is asked: its plugin under the contract, the whole server over HTTP, of that all endpoints but chat
 that a model which generates has, or that of models for vectors, or of rerankers."""
-_TASKS: dict[Way, str] = {"embeddings": "embed", "rerank": "rerank"}
+TASKS: dict[Way, str] = {"embeddings": "embed", "rerank": "rerank"}
 
 MODELS: dict[Weights, str] = {"tiny": "tiny", "real": "smollm2-135m-f32"}
 CONTEXT_TOKENS: dict[Weights, int] = {"tiny": 2048, "real": 8192}
-_CONTEXT_OF_TEXTS = 512
+CONTEXT_OF_TEXTS = 512
 _OWN = "openai"
 _SLOTS = 4
 _READY_S = 900.0
@@ -102,6 +102,21 @@ def folder_of(engine: str, weights: Weights, way: Way, profile: str = _OWN) -> s
     return folder if profile == _OWN else f"{folder}-{profile}"
 
 
+def endpoints_of(way: Way) -> frozenset[str] | None:
+    """The endpoints that a run asks; None: those of its profile."""
+    if way in ENDPOINTS:
+        return frozenset({way})
+    return frozenset(name for name, one in ENDPOINTS.items() if not one.has_task) if way == "endpoints" else None
+
+
+def declared_of(name: str, weights: Weights, way: Way) -> Declared:
+    """What the engine called *name* must declare."""
+    if way in TASKS:
+        return Declared(context_tokens=CONTEXT_OF_TEXTS, unknown_fields=WANTED.unknown_fields)
+    features = frozenset(WANTED.present()) | BESIDE.get(name, frozenset())
+    return msgspec.structs.replace(WANTED, features=features, context_tokens=CONTEXT_TOKENS[weights])
+
+
 @contextmanager
 def target_of(name: str, weights: Weights, way: Way, profile: str = _OWN) -> Iterator[Target]:
     """The engine called *name* with *weights* in float32, over HTTP by *profile*; the weights are made if needed.
@@ -120,10 +135,7 @@ def target_of(name: str, weights: Weights, way: Way, profile: str = _OWN) -> Ite
     with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
         served = Served(_configuration(name, weights, path, python, way), Path(folder))
         try:
-            features = frozenset(WANTED.present()) | BESIDE.get(name, frozenset())
-            declared = msgspec.structs.replace(WANTED, features=features, context_tokens=CONTEXT_TOKENS[weights])
-            if way in _TASKS:
-                declared = Declared(context_tokens=_CONTEXT_OF_TEXTS, unknown_fields=WANTED.unknown_fields)
+            declared = declared_of(name, weights, way)
             yield _url_target(served.wait_ready(timeout_s=_READY_S), weights, built_in()[profile], declared)
         finally:
             served.close()
@@ -159,10 +171,10 @@ def _url_target(served: Served, weights: Weights, profile: Profile, declared: De
 
 
 def _configuration(name: str, weights: Weights, path: Path, python: str | None, way: Way) -> str:
-    task = _TASKS.get(way)
+    task = TASKS.get(way)
     given = {**ENGINES[name].options, **({"pooling": "mean"} if task == "embed" else {})}
     options = ", ".join(f"{key} = {json.dumps(value)}" for key, value in given.items())
-    context_tokens = CONTEXT_TOKENS[weights] if task is None else _CONTEXT_OF_TEXTS
+    context_tokens = CONTEXT_TOKENS[weights] if task is None else CONTEXT_OF_TEXTS
     lines = [
         "[server]\nport = 0",
         f'[models."{MODELS[weights]}"]\ncontext_tokens = {context_tokens}',

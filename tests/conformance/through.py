@@ -3,8 +3,9 @@
     python -m tests.conformance.through --rules CORE,STOP*
 
 The ways: `direct` is the server that has the engine (llama.cpp on tiny weights), `upstream` one that has it as an
-upstream, and `host` an entry that has the other as a host and the model there alone. Prints what is worse, and ends
-with 1 if something is. Reports go to a folder of each way in `--into`.
+upstream, and `host` an entry that has the other as a host and the model there alone. What is asked is chat, or with
+`--over` what `python -m tests.conformance` calls so. Prints what is worse, and ends with 1 if something is. Reports go
+to a folder of each way in `--into`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,16 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
-from tests.conformance.engines import CONTEXT_TOKENS, ENGINES, MODELS, WANTED
+from tests.conformance.engines import (
+    CONTEXT_OF_TEXTS,
+    CONTEXT_TOKENS,
+    ENGINES,
+    MODELS,
+    TASKS,
+    Way,
+    declared_of,
+    endpoints_of,
+)
 from tests.hosts.machines import KEY, Machine, closing, until
 from tests.siege.house import free_port
 
@@ -63,21 +73,25 @@ def worse(reports: Mapping[str, Report]) -> list[Worse]:
     return found
 
 
-def _engine() -> str:
-    given = ENGINES[ENGINE]
-    options = ", ".join(f"{key} = {json.dumps(value)}" for key, value in given.options.items())
-    return f'{{ backend = "{ENGINE}", source = {json.dumps(str(given.paths["tiny"]()))}, options = {{ {options} }} }}'
+def _engine(over: Way) -> str:
+    engine = ENGINES[ENGINE]
+    path = engine.ranks() if over == "rerank" and engine.ranks else engine.paths["tiny"]()
+    given = {**engine.options, **({"pooling": "mean"} if over == "embeddings" else {})}
+    options = ", ".join(f"{key} = {json.dumps(value)}" for key, value in given.items())
+    return f'{{ backend = "{ENGINE}", source = {json.dumps(str(path))}, options = {{ {options} }} }}'
 
 
-def _file(placement: str, hosts: str = "") -> str:
+def _file(over: Way, placement: str, hosts: str = "") -> str:
     key = f'[[keys]]\nname = "fleet"\nadmin = true\nsha256 = "{hash_secret(KEY)}"\n'
-    model = f"[models.{MODEL}]\ncontext_tokens = {CONTEXT_TOKENS['tiny']}\nplacements = [{placement}]\n"
-    return f"{key}{hosts}{model}"
+    task = f'task = "{TASKS[over]}"\n' if over in TASKS else ""
+    context_tokens = CONTEXT_OF_TEXTS if over in TASKS else CONTEXT_TOKENS["tiny"]
+    model = f"[models.{MODEL}]\n{task}context_tokens = {context_tokens}\nplacements = [{placement}]\n"
+    return f'{key}{hosts}{model}[[mounts]]\nprofile = "ollama"\npath = "/"\n'
 
 
 @contextlib.asynccontextmanager
-async def servers(folder: Path, ways: Sequence[str] = WAYS) -> AsyncIterator[dict[str, Machine]]:
-    """The server of each of *ways*, ready; `direct` is always among them."""
+async def servers(folder: Path, ways: Sequence[str], over: Way) -> AsyncIterator[dict[str, Machine]]:
+    """The server of each of *ways* with what is asked *over* it, ready; `direct` is always among them."""
     plugins = {"direct": [ENGINE, "upstream"], "upstream": ["upstream"], "host": ["upstream"]}
     made = {
         way: Machine(way, folder / way, ("127.0.0.1", free_port()), plugins[way])
@@ -89,7 +103,8 @@ async def servers(folder: Path, ways: Sequence[str] = WAYS) -> AsyncIterator[dic
         f'[hosts.{way}]\nurl = "{urls[way]}"\nkey_env = "FLEET_KEY"\n' for way in ("direct", "host") if way in urls
     )
     away = f'{{ backend = "upstream", source = "{urls["direct"]}", options = {{ key_env = "FLEET_KEY" }} }}'
-    files = {"direct": _file(_engine(), hosts), "upstream": _file(away), "host": _file(_engine(), hosts)}
+    own = _file(over, _engine(over), hosts)
+    files = {"direct": own, "upstream": _file(over, away), "host": own}
     async with closing(list(made.values())):
         for way, machine in made.items():
             await machine.start(files[way])
@@ -101,16 +116,16 @@ async def servers(folder: Path, ways: Sequence[str] = WAYS) -> AsyncIterator[dic
         yield made
 
 
-async def run(folder: Path, options: Options, ways: Sequence[str] = WAYS) -> dict[str, Report]:
+async def run(folder: Path, options: Options, ways: Sequence[str], over: Way) -> dict[str, Report]:
     """The suite's report of each of *ways*, `direct` first."""
     reports: dict[str, Report] = {}
-    async with servers(folder, ways) as made:
+    async with servers(folder, ways, over) as made:
         for way, machine in made.items():
             target = UrlTarget(
                 f"http://127.0.0.1:{machine.address[1]}/v1",
                 model=MODEL,
                 key=KEY,
-                declared=msgspec.structs.replace(WANTED, context_tokens=CONTEXT_TOKENS["tiny"]),
+                declared=declared_of(ENGINE, "tiny", over),
                 timeout_s=_READY_S,
             )
             reports[way] = await run_suite(target, options)
@@ -126,6 +141,7 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--rules", help="only these rules: ids, sections or patterns, with commas")
+    parser.add_argument("--over", choices=["http", "endpoints", *TASKS], default="http", help="what is asked")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--timeout", type=float, default=300.0, help="seconds for a check")
     parser.add_argument("--time-scale", type=float, default=1.0, help="multiplies times that rules allow")
@@ -134,12 +150,13 @@ def main() -> int:
     given = parser.parse_args()
     options = Options(
         only=select(given.rules.split(",")) if given.rules else None,
+        endpoints=endpoints_of(given.over),
         check_timeout_s=given.timeout,
         time_scale=given.time_scale,
         concurrency=given.concurrency,
     )
     with tempfile.TemporaryDirectory(prefix="through-") as folder:
-        reports = asyncio.run(run(Path(folder), options, given.ways))
+        reports = asyncio.run(run(Path(folder), options, given.ways, given.over))
     for way, report in reports.items():
         if given.into is not None:
             write_report(report, given.into / way, is_compact=True)
