@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from enginehouse_kit.http.openai import Body, OpenAIDialect, encode
+from enginehouse_kit.http.openai import Body, OpenAIDialect
 from enginehouse_kit.http.openai_reader import AnswerReader
 from enginehouse_kit.http.openai_schema import WireError, WireLogprob
 from enginehouse_kit.http.run import Reader
@@ -66,10 +66,6 @@ class UpstreamDialect(OpenAIDialect):
         if self._kind.needs_top and request.logprobs and not request.top_logprobs:
             return AnswerReader(_WithoutTop(self), request.n)
         return super().reader(request)
-
-    def encoded(self, request: GenerationRequest, model: str) -> bytes:
-        """The bytes of `body_of`."""
-        return encode(self.body_of(request, model))
 
     def error_of(self, status: int, error: WireError) -> EnginehouseError:
         """See `OpenAIDialect.error_of`. What a server says about our key is not passed on: it may hold the key."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
+from enginehouse_kit.http.openai import encode
 from enginehouse_kit.http.openai_schema import read_error
 from enginehouse_kit.text.bounds import check_bias
 from enginehouse_plugin import (
@@ -33,6 +34,7 @@ from enginehouse_plugin.events import UsageReport
 
 from .dialect import UpstreamDialect
 from .options import UpstreamOptions
+from .raw import RawDialect
 
 if TYPE_CHECKING:
     from .client import Client
@@ -71,6 +73,7 @@ class UpstreamInstance(Instance):
         self.capabilities = capabilities
         self._client = client
         self._dialect = dialect
+        self._raw = RawDialect(dialect) if dialect.kind.takes_raw else None
         self._model = model
         self._options = options
         self._health_path = health_path
@@ -92,10 +95,10 @@ class UpstreamInstance(Instance):
             check_bias(request, self.capabilities.vocabulary_size)  # some servers ignore what they do not have
         if self._closed.is_set():
             raise EngineUnavailable(f"{self._name} is no longer used.")
-        body = self._dialect.encoded(request, self._model)
+        dialect = self._raw if self._raw is not None and type(request.prompt) is not Chat else self._dialect
+        body = encode(dialect.body_of(request, self._model))
         heard = _Heard(self, sink)
-        reader = self._dialect.reader(request)
-        return self._client.start(self._dialect.path, body, reader, heard, is_stream=request.stream)
+        return self._client.start(dialect.path, body, dialect.reader(request), heard, is_stream=request.stream)
 
     async def count_tokens(self, request: GenerationRequest) -> int:
         """See `Instance.count_tokens`: no server counts for everybody, so that one token is asked for."""

@@ -31,6 +31,8 @@ class ServerKind(msgspec.Struct, frozen=True, kw_only=True):
     """Log probabilities come only where alternatives are asked for: one is, and left out."""
     takes_refusals: bool = True
     """A refusal of an earlier answer is read; else it is sent as what was said."""
+    takes_raw: bool = False
+    """Raw text and token ids are taken at `/completions`, with all fields as here."""
     seeds: int | None = None
     """How many seeds it has; others are mapped to their remainder."""
 
@@ -41,7 +43,7 @@ KINDS: Mapping[str, ServerKind] = {
         # Whoever speaks the wire honours these two, or is of no use.
         ServerKind(name="openai", shown="OpenAI-compatible server", features=frozenset({"streaming", "stop"})),
         # Its card says what it honours.
-        ServerKind(name="enginehouse", shown="Enginehouse", features=frozenset({"streaming", "stop"})),
+        ServerKind(name="enginehouse", shown="Enginehouse", features=frozenset({"streaming", "stop"}), takes_raw=True),
         ServerKind(
             name="vllm",
             shown="vLLM",

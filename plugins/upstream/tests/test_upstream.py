@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from enginehouse_kit.http.openai import encode
 from enginehouse_plugin import (
     AssistantMessage,
     Chat,
@@ -172,7 +173,7 @@ async def test_features_are_those_that_the_kind_of_server_is_known_for(upstream:
 
 def body(server: str, request: GenerationRequest, **options: Any) -> dict[str, Any]:
     made = UpstreamDialect(KINDS[server], "/v1", UpstreamOptions(**options), 512, "it")
-    found: dict[str, Any] = json.loads(made.encoded(request, "m"))
+    found: dict[str, Any] = json.loads(encode(made.body_of(request, "m")))
     return found
 
 
