@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -17,6 +17,7 @@ from .server import Body
 _SMALLEST_TOP_P = 1e-9  # vLLM refuses 0, which means the same: the likeliest token alone
 _SMALLEST_TEMPERATURE = 0.01  # vLLM replaces smaller ones by this
 _SEED_RANGE = 2**63
+_BANNED = -100.0  # the least bias that vLLM takes
 _ENGINE_SEEDS = 2**32 - 256
 """Generators of processors take 32 bits of a seed and drop the others, and choice i takes seed + i."""
 
@@ -87,10 +88,25 @@ def sampling(request: GenerationRequest) -> Body:
     return body
 
 
+def constrain(body: Body, grammar: OutputGrammar, silent_ids: Iterable[int]) -> None:
+    """Hold the answer that *body* asks for to *grammar*.
+
+    *silent_ids* are banned: xgrammar matches the names of such tokens against the grammar like any text (seen in 0.2),
+    and nothing of them is in the answer, which would be shorter than the grammar says.
+    """
+    body["structured_outputs"] = structured_outputs(grammar)
+    if banned := dict.fromkeys(map(str, silent_ids), _BANNED):
+        body["logit_bias"] = {**body.get("logit_bias", {}), **banned}
+
+
 def completion_body(
-    request: GenerationRequest, token_ids: Sequence[int], max_tokens: int, grammar: OutputGrammar | None
+    request: GenerationRequest,
+    token_ids: Sequence[int],
+    max_tokens: int,
+    grammar: OutputGrammar | None,
+    silent_ids: Iterable[int] = (),
 ) -> Body:
-    """The body of `/v1/completions` for *request* with its prompt as *token_ids*."""
+    """The body of `/v1/completions` for *request* with its prompt as *token_ids*; *silent_ids* as in `constrain`."""
     body = sampling(request)
     body.update(prompt=token_ids, max_tokens=max_tokens)
     if request.min_tokens:
@@ -98,7 +114,7 @@ def completion_body(
     if request.logprobs:
         body.update(logprobs=request.top_logprobs, return_tokens_as_token_ids=True, return_token_ids=True)
     if grammar is not None:
-        body["structured_outputs"] = structured_outputs(grammar)
+        constrain(body, grammar, silent_ids)
     return body
 
 

@@ -33,7 +33,7 @@ from enginehouse_plugin import (
 from enginehouse_plugin.errors import ContextTooLong, EnginehouseError, InvalidRequest
 from enginehouse_plugin.events import Channel
 
-from .body import is_copied, sampling, structured_outputs
+from .body import constrain, is_copied, sampling
 from .model import Model
 from .prompt import message_body, template_variables
 from .reading import ChoiceReading, logprob_of, token_id_of
@@ -111,7 +111,7 @@ class ChatDialect(OpenAIDialect):
             else:
                 body["tool_choice"] = choice
         if grammar is not None:
-            body["structured_outputs"] = structured_outputs(grammar)
+            constrain(body, grammar, self._model.silent_ids)
         return body
 
     async def compile(self, request: GenerationRequest) -> None:

@@ -40,7 +40,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     """A model's configuration, its weights by type of number, and its chat template.
 
     `parameters` counts the numbers of each safetensors type (`F32`, `BF16`, …); `weight_bytes` is the size of all
-    files of weights, of other formats too; `controls` are the special tokens, by id.
+    files of weights, of other formats too; `controls` are the special tokens, by id, and `ending` the text of the one
+    that ends an answer.
     """
 
     folder: Path
@@ -50,6 +51,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     template: str | None
     tokenizer: dict[str, Any] | None  # JSON: tokenizer.json, where there is one
     controls: dict[int, str] = {}
+    ending: str | None = None
 
     @property
     def model_type(self) -> str:
@@ -168,6 +170,7 @@ def read(path: str | Path) -> Checkpoint:
         template=_template(folder),
         tokenizer=tokenizer,
         controls=_controls(folder, tokenizer),
+        ending=_ending(folder),
     )
 
 
@@ -240,6 +243,13 @@ def _controls(folder: Path, tokenizer: dict[str, Any] | None) -> dict[int, str]:
         raise NotACheckpoint(f"its tokenizer's added tokens cannot be read: {error}") from error
     tokens = {**{token.id: token for token in added}, **more}
     return {number: token.content for number, token in tokens.items() if token.special and token.content}
+
+
+def _ending(folder: Path) -> str | None:
+    """The tokenizer's token that ends an answer; older files say more of it than its text."""
+    token = (_json(folder / "tokenizer_config.json") or {}).get("eos_token")
+    text = token.get("content") if isinstance(token, dict) else token
+    return text if isinstance(text, str) else None
 
 
 def _json(file: Path) -> dict[str, Any] | None:  # JSON

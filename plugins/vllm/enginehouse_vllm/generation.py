@@ -119,7 +119,7 @@ class Generation:
     def _body(self) -> Body:
         request = self._request
         max_tokens = room_for(request, len(self._prompt_ids), self._model.context_tokens)
-        body = completion_body(request, self._prompt_ids, max_tokens, self._grammar)
+        body = completion_body(request, self._prompt_ids, max_tokens, self._grammar, self._model.silent_ids)
         if self._model.has_control_marks:
             body.update(skip_special_tokens=False, spaces_between_special_tokens=False)
         return body

@@ -36,6 +36,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
     `hidden_ids` are the control tokens that are no part of an answer, and `hidden` finds their texts. vLLM leaves
     control tokens out of its text; where marks that the adapter reads are among them (`has_control_marks`) it must not.
+    `silent_ids` are those of them that end no answer either, where it is known which one does.
     """
 
     capabilities: Capabilities
@@ -45,6 +46,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     vocabulary_size: int
     control_tokens: tuple[str, ...]
     hidden_ids: frozenset[int]
+    silent_ids: tuple[int, ...]
     hidden: re.Pattern[str] | None
     has_control_marks: bool
 
@@ -90,6 +92,9 @@ def describe(
         vocabulary_size=size,
         control_tokens=checkpoint.control_tokens,
         hidden_ids=frozenset(hidden),
+        silent_ids=tuple(number for number, text in hidden.items() if text != checkpoint.ending)
+        if checkpoint.ending in hidden.values()
+        else (),
         hidden=re.compile("|".join(map(re.escape, hidden.values()))) if hidden else None,
         has_control_marks=len(hidden) < len(checkpoint.controls),
     )

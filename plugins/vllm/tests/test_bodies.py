@@ -9,7 +9,7 @@ from tests.asking import request
 
 from enginehouse_kit.grammar import output_grammar
 from enginehouse_kit.http.openai_schema import WireError
-from enginehouse_plugin import JsonSchema, NamedTool, SystemMessage, Tool
+from enginehouse_plugin import JsonObject, JsonSchema, NamedTool, SystemMessage, Tool
 from enginehouse_plugin.errors import ContextTooLong, InvalidRequest
 from enginehouse_vllm import checkpoint as checkpoints
 from enginehouse_vllm import vocabulary
@@ -77,6 +77,16 @@ def test_a_call_that_may_come_is_constrained_from_its_mark_on() -> None:
     (tag,) = shape["tags"]
     assert tag["begin"] == "<tool_call>"
     assert tag["content"] == {"type": "grammar", "grammar": grammar.for_xgrammar}
+
+
+def test_under_a_grammar_tokens_that_print_nothing_are_banned(model_of: Any) -> None:
+    """Their names would fit a schema like any text. The one that ends an answer must stay."""
+    silent_ids = model_of(Parsers()).silent_ids
+    assert silent_ids == (0, 1, *range(3, 17))
+    grammar = output_grammar(request(output=JsonObject()))
+    body = completion_body(request(logit_bias={2: 5.0, 3: 5.0}), [1], 9, grammar, silent_ids)
+    assert body["logit_bias"] == {"2": 5.0, **{str(number): -100.0 for number in silent_ids}}
+    assert completion_body(request(logit_bias={3: 5.0}), [1], 9, None, silent_ids)["logit_bias"] == {"3": 5.0}
 
 
 def test_a_temperature_that_leaves_nothing_to_chance_is_greedy() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import os
 import subprocess
@@ -181,6 +182,13 @@ async def test_sampling_values_that_vllm_words_otherwise_are_honoured(model: Vll
     only_first = await ask(model, max_tokens=5, logit_bias=NO_END, temperature=1.5, top_p=0.0)
     only_one = await ask(model, max_tokens=5, logit_bias=NO_END, temperature=1.5, top_k=1)
     assert only_first.text == only_one.text == greedy.text
+
+
+async def test_a_control_token_is_no_text_of_a_schema(model: VllmInstance) -> None:
+    """However likely: it would count as its name in the grammar, and as nothing in the answer."""
+    exact = JsonSchema("s", {"type": "string", "minLength": 10, "maxLength": 10})
+    answer = await ask(model, output=exact, logit_bias={5: 100.0}, temperature=2.0, seed=1, max_tokens=60)
+    assert len(json.loads(answer.text)) == 10
 
 
 async def test_logprobs_have_the_bytes_of_tokens_inside_characters(model: VllmInstance) -> None:
