@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import cast
 
 import pytest
@@ -126,3 +127,57 @@ async def test_an_answer_like_the_last_takes_no_parser(monkeypatch: pytest.Monke
         connection.data_received(answer(body))
         assert (incoming.said, incoming.chunks) == (["complete"], [body])
         monkeypatch.setattr(connection, "_parser", cast("None", None))
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+CHUNKS = [
+    b"3\r\none\r\n",
+    b"14\r\n" + b"x" * 20 + b"\r\n",
+    b"2\r\n\r\n\r\n",
+    b"6\r\n1\r\nx\r\n\r\n",
+    b"A\r\nuppercase.\r\n",
+    b"003\r\nold\r\n",
+    b"3;name=value\r\nnew\r\n",
+    b"2000\r\n" + b"y" * 0x2000 + b"\r\n",
+]
+ENDS = [
+    b"0\r\n\r\n",
+    b"0\r\ntrailer: x\r\n\r\n",
+    b"0\r\n\r\nrubbish",
+    b"3\r\nfour\r\n",
+    b"+3\r\none\r\n",
+    b"0x3\r\none\r\n",
+    b"3\none\r\n",
+    b"\r\n",
+    b"",
+]
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_a_read_that_is_one_chunk_means_what_the_parser_makes_of_it(
+    end: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = random.Random(len(end))
+    # What looks like a chunk is in the midst of one here.
+    told = [(answer(b"first"), CHUNKED + CHUNKS[0] + b"6\r\n", b"1\r\nx\r\n", b"\r\n" + CHUNKS[0] + end)]
+    for _ in range(100):
+        chunks = [chance.choice(CHUNKS) for _ in range(8)]
+        whole = b"".join(chunks)
+        cuts = sorted(chance.sample(range(len(whole)), chance.randint(0, 4)))
+        pieces = [whole[at:until] for at, until in zip([0, *cuts], [*cuts, None], strict=True)]
+        told += [(answer(b"first"), CHUNKED + chunks[0], *chunks[1:], end), (answer(b""), CHUNKED, *pieces, end)]
+    with_likeness = [heard(*reads) for reads in told]
+    monkeypatch.setattr(module, "body_of_chunk", lambda _: None)
+    assert [heard(*reads) for reads in told] == with_likeness
+
+
+async def test_a_read_that_is_one_chunk_takes_no_parser(monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = Connection(Owner(), asyncio.get_running_loop())
+    connection.connection_made(Transport())
+    incoming = Heard()
+    connection.begin(b"", incoming)
+    connection.data_received(CHUNKED + CHUNKS[0])
+    monkeypatch.setattr(connection, "_parser", cast("None", None))
+    connection.data_received(CHUNKS[1])
+    connection.data_received(CHUNKS[2])
+    assert (incoming.chunks, incoming.said) == ([b"one", b"x" * 20, b"\r\n"], ["advance"] * 3)

@@ -37,13 +37,14 @@ class Lease(Run):
 
     It is a `Run` to whoever asked, whose sink hears at most one `Started`, also where two instances were tried; and a
     `Sink` to the instance. The model's watch keeps all three deadlines: nothing is set per event, but now and then it
-    looks how long the engine has been waited for. While the client is slow to read, the engine is not waited for.
+    looks how long the engine has been waited for, which was last heard at `heard_at`. While the client is slow to read,
+    the engine is not waited for.
     """
 
     __slots__ = (
-        "_began_s", "_client", "_facts", "_has_begun", "_heard_at", "_hosted", "_is_lenient",
-        "_is_over", "_judged", "_loop", "_model", "_opened_at", "_paused_at", "_paused_s", "_profile",
-        "_queued_at", "_release", "_request", "_run", "_said", "_sink", "_started_at", "_tries", "_waiter", "_weight",
+        "_began_s", "_client", "_facts", "_has_begun", "_hosted", "_is_lenient",
+        "_is_over", "_judged", "_loop", "_model", "_opened_at", "_paused_at", "_paused_s", "_profile", "_queued_at",
+        "_release", "_request", "_run", "_said", "_sink", "_started_at", "_tries", "_waiter", "_weight", "heard_at",
     )  # fmt: skip
     _hosted: HostedInstance
     _at_once = 1  # prompts that are worked on together
@@ -78,7 +79,7 @@ class Lease(Run):
         self._paused_at: float | None = None
         self._paused_s = 0.0
         self._loop = asyncio.get_running_loop()
-        self._opened_at = self._heard_at = self._started_at = self._loop.time()
+        self._opened_at = self.heard_at = self._started_at = self._loop.time()
         model.watch.add(self, self._opened_at + model.deadlines.soonest_s)
 
     def __repr__(self) -> str:
@@ -112,8 +113,8 @@ class Lease(Run):
     def resume(self) -> None:
         """Let events come again."""
         if self._paused_at is not None:
-            self._heard_at = self._loop.time()
-            self._paused_s += self._heard_at - self._paused_at
+            self.heard_at = self._loop.time()
+            self._paused_s += self.heard_at - self._paused_at
             self._paused_at = None
             if self._run is not None:
                 self._run.resume()
@@ -175,7 +176,7 @@ class Lease(Run):
         """Hand *batch* on; see `Sink`."""
         if self._is_over:
             return
-        self._heard_at = self._hosted.liveness.moved_at = self._loop.time()
+        self.heard_at = self._hosted.liveness.moved_at = self._loop.time()
         self._facts.note(batch)
         if self._has_begun:
             if type(batch[0]) is Started:  # of two tries the client sees one start
@@ -248,7 +249,7 @@ class Lease(Run):
     def _start(self, weight: int) -> None:
         hosted = self._hosted
         self._weight = weight
-        self._heard_at = self._started_at = self._loop.time()
+        self.heard_at = self._started_at = self._loop.time()
         self._began_s = self._facts.duration_s if self._tries.blocks is not None else 0.0
         self._model.traffic.went_to(hosted, self._started_at)
         try:
@@ -356,7 +357,7 @@ class Lease(Run):
         if self._paused_at is not None:
             limit_at = now + deadlines.idle_s
         elif self._facts.has_delta:
-            limit_at = self._heard_at + deadlines.idle_s
+            limit_at = self.heard_at + deadlines.idle_s
             expired = IdleTimeout(deadlines.idle_s)
         else:
             limit_at = self._opened_at + self._paused_s + deadlines.first_token_s
@@ -387,7 +388,7 @@ class Lease(Run):
 
     def _expire(self, error: GenerationTimeout) -> None:
         if self._run is not None and self._has_lain(error):
-            self._hosted.liveness.count_timeout(self._heard_at)
+            self._hosted.liveness.count_timeout(self.heard_at)
             self._tries.blame(self._hosted, error.code, self._loop.time())
         self._stop()
         self._facts.fail(error)
@@ -395,6 +396,6 @@ class Lease(Run):
 
     def _has_lain(self, error: GenerationTimeout) -> bool:
         """Whether the time that is over was the engine's: most of it may have gone in a queue, or with a load."""
-        had_s = self._loop.time() - self._heard_at
+        had_s = self._loop.time() - self.heard_at
         had_it = not self._has_begun and had_s >= self._model.deadlines.first_token_s / 2
         return had_it if isinstance(error, FirstTokenTimeout) else isinstance(error, IdleTimeout)

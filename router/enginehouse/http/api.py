@@ -117,6 +117,7 @@ class Answering:
         "_places",
         "_route",
         "_silence",
+        "_wrote_at",
         "endpoint",
     )
 
@@ -131,6 +132,7 @@ class Answering:
         self._lease: Lease | None = None
         self._decoding: asyncio.Future[Call] | None = None  # while a thread does it
         self._silence: Deadline | None = None
+        self._wrote_at = 0.0  # the loop's time
         self._is_over = False
 
     # ---- what the client does ----
@@ -328,7 +330,7 @@ class Answering:
             self._headers += _STREAM_HEADERS
             if encoder.keep_alive:
                 self._silence = Deadline(asyncio.get_running_loop())
-                self._silence.set(self._route.server.keep_alive_s, self._keep_open)
+                self._silence.set(self._route.server.keep_alive_s, self._look_at_silence)
         if call.ignored:
             facts.ignored = call.ignored
 
@@ -348,17 +350,23 @@ class Answering:
         if not exchange.is_begun:
             exchange.begin(OK, self._head())
         exchange.write(data)
-        if self._silence is not None:
-            self._silence.set(self._route.server.keep_alive_s, self._keep_open)
+        if self._lease is not None:
+            self._wrote_at = self._lease.heard_at  # now, where the engine said something: the clock is not asked again
 
-    def _keep_open(self) -> None:
-        encoder = self._encoder
-        if encoder is None or self._silence is None:
+    def _look_at_silence(self) -> None:
+        """Write a comment where nothing was written for long; the timer is not moved by what is written."""
+        encoder, silence = self._encoder, self._silence
+        if encoder is None or silence is None:
             return
-        if self._exchange.is_paused:
-            self._silence.set(self._route.server.keep_alive_s, self._keep_open)
-        else:
+        interval_s, now = self._route.server.keep_alive_s, asyncio.get_running_loop().time()
+        silent_s = now - self._wrote_at
+        if silent_s < interval_s:
+            silence.set(interval_s - silent_s, self._look_at_silence)
+            return
+        silence.set(interval_s, self._look_at_silence)
+        if not self._exchange.is_paused:
             self._write(encoder.keep_alive)
+            self._wrote_at = now
 
     def _finish(self, status: int, then: Callable[[], None] | None = None) -> None:
         self._is_over = True

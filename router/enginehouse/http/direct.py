@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from enginehouse.dialects.endpoint import ErrorReply, Header
 from enginehouse.dialects.refusals import BodyTooLarge, MemoryFull
@@ -25,6 +25,8 @@ MAX_DISCARDED_BYTES = 64 * 1024
 
 _STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
 _NO_BODY = (204, 304)
+_CHUNK_LINES: Final = [b"%x\r\n" % size for size in range(4096)]
+"""How chunks of so many bytes begin, as making that for each takes longer than all else of them."""
 
 
 class DirectExchange(Exchange):
@@ -120,7 +122,9 @@ class DirectExchange(Exchange):
         if self.is_over or not data:
             return
         if self._is_chunked:
-            data = b"%x\r\n%b\r\n" % (len(data), data)
+            size = len(data)
+            line = _CHUNK_LINES[size] if size < len(_CHUNK_LINES) else b"%x\r\n" % size
+            data = line + data + b"\r\n"
         elif not self.is_old:
             data = b""
         head = self._head

@@ -61,11 +61,11 @@ class Writing(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send *data* with what else this turn of the loop sends, unless the client has left."""
-        if self.transport.is_closing():
-            return
-        if not self._unsent:
+        if self._unsent:
+            self._unsent += data
+        else:
+            self._unsent = data
             self.shared.send_soon(self)
-        self._unsent += data
         self._written_bytes += len(data)
         # Whether the client reads must be known at once where it may not.
         if len(self._unsent) > _LOW_WATER_BYTES or self.transport.get_write_buffer_size():

@@ -14,7 +14,7 @@ except ImportError as error:
 from enginehouse_plugin.errors import EngineDied, EngineProtocolError
 
 from .exchange import Incoming
-from .likeness import Likeness, likeness_of
+from .likeness import Likeness, body_of_chunk, likeness_of
 
 MAX_HEAD_BYTES = 64 * 1024
 
@@ -41,6 +41,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_head_bytes",
         "_is_alive",
+        "_is_between_chunks",
         "_is_interim",
         "_is_message_complete",
         "_is_paused",
@@ -68,6 +69,7 @@ class Connection(asyncio.Protocol):
         self._is_paused = False
         self._is_interim = False
         self._is_message_complete = False
+        self._is_between_chunks = False
         self._head_bytes = 0
         self._likeness: Likeness | None = None  # of the last answer to the next
 
@@ -77,7 +79,7 @@ class Connection(asyncio.Protocol):
         """Send *request*, whose answer fills *incoming*."""
         self.incoming = incoming
         incoming.connection = self
-        self._is_interim = self._is_message_complete = False
+        self._is_interim = self._is_message_complete = self._is_between_chunks = False
         self._head_bytes = 0
         self._unsent = request
         self._owner.send_soon(self)
@@ -136,6 +138,11 @@ class Connection(asyncio.Protocol):
         if is_first and self._likeness is not None and self._likeness.fill(incoming, data):
             self._finish(incoming)
             return
+        if self._is_between_chunks and (body := body_of_chunk(data)) is not None:
+            incoming.chunks.append(body)
+            incoming.buffered_bytes += len(body)
+            self._go_on(incoming)
+            return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -155,9 +162,7 @@ class Connection(asyncio.Protocol):
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._break(f"The head of the engine's answer is longer than {MAX_HEAD_BYTES} bytes.")
         else:
-            if incoming.buffered_bytes > incoming.pause_at_bytes:
-                self.pause_reading()
-            incoming.advance()
+            self._go_on(incoming)
 
     def eof_received(self) -> None:
         self._is_alive = False
@@ -207,6 +212,12 @@ class Connection(asyncio.Protocol):
             incoming.chunks.append(body)
             incoming.buffered_bytes += len(body)
 
+    def on_chunk_header(self) -> None:
+        self._is_between_chunks = False
+
+    def on_chunk_complete(self) -> None:
+        self._is_between_chunks = True
+
     def on_message_complete(self) -> None:
         if self._is_interim:
             self._is_interim = False
@@ -215,7 +226,12 @@ class Connection(asyncio.Protocol):
                 self._is_alive = False
             self._is_message_complete = True
 
-    # ---- ends ----
+    # ---- inside ----
+
+    def _go_on(self, incoming: Incoming) -> None:
+        if incoming.buffered_bytes > incoming.pause_at_bytes:
+            self.pause_reading()
+        incoming.advance()
 
     def _finish(self, incoming: Incoming) -> None:
         self.incoming = None

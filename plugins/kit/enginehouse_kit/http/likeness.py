@@ -2,13 +2,15 @@
 chunks of a stream in their text.
 
 An answer that came whole in one read is remembered by its head, and the next that has the same is taken without
-a parser. A chunk is remembered by what stands around its text, and the next that has the same is not decoded.
+a parser; so is a read that is one chunk of HTTP's and nothing else. A chunk of a stream is remembered by what stands
+around its text, and the next that has the same is not decoded.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Final
 
 from .exchange import Incoming
 
@@ -17,7 +19,11 @@ _NAME = b"content-length"
 _END = b"\r\n\r\n"
 _MOST_BYTES = 4096
 _MOST_DIGITS = 18
-_QUOTE, _BACKSLASH = 0x22, 0x5C
+_QUOTE: Final = 0x22
+_BACKSLASH: Final = 0x5C
+_LF: Final = 0x0A
+_SIZES: Final = {b"%x" % size: size for size in range(1, 4096)}
+"""Sizes of chunks as most servers write them. All else is for the parser to judge."""
 _OTHER = "other"
 
 
@@ -61,6 +67,15 @@ def likeness_of(incoming: Incoming, data: bytes) -> Likeness | None:
     if told is None or int(told[1]) != length:
         return None
     return Likeness(incoming, raw[: told.start(1)], raw[told.end(1) :])
+
+
+def body_of_chunk(data: bytes) -> bytes | None:
+    """The body of *data*, if that is exactly one chunk."""
+    at = data.find(b"\r", 1, 4)
+    size = _SIZES.get(data[:at]) if at > 0 else None
+    if size is None or len(data) != at + size + 4 or data[at + 1] != _LF or data[-2:] != b"\r\n":
+        return None
+    return data[at + 2 : -2]
 
 
 class TextLikeness:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -35,7 +35,7 @@ _REASONS: dict[str, FinishReason] = {
     "content_filter": "content_filter",
 }
 
-_TRIES = 2
+_TRIES: Final = 2
 """Chunks in a row that are looked at for a likeness: an engine of which none are alike pays for no more."""
 
 

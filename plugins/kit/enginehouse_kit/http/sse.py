@@ -5,11 +5,14 @@ Source: HTML Living Standard, "Server-sent events", 9.2.6 Interpreting an event 
 
 from __future__ import annotations
 
+from typing import Final
+
 from enginehouse_plugin.errors import EngineProtocolError
 
 _BOM = b"\xef\xbb\xbf"
-_CR = 0x0D
-"""As a number: Python looks for bytes thirty times slower, as it makes an error of them first."""
+_LF: Final = 0x0A
+_CR: Final = 0x0D
+"""As numbers: Python looks for bytes thirty times slower, as it makes an error of them first."""
 
 
 class SSEParser:
@@ -38,11 +41,11 @@ class SSEParser:
             and not self._rest
             and not self._is_after_cr
             and data[:6] == b"data: "
-            and data.find(b"\n") == len(data) - 2
-            and data[-1:] == b"\n"
-            and _CR not in data
+            and data[-2:] == b"\n\n"
         ):  # most reads bring one event
-            return [data[6:-2]]
+            only = data[6:-2]
+            if _LF not in only and _CR not in only:
+                return [only]
         if not self._is_started:
             data = self._rest + data
             self._rest = b""
@@ -59,7 +62,7 @@ class SSEParser:
             raise EngineProtocolError(f"An event of the engine's stream is longer than {self._max_event_bytes} bytes.")
         payloads = []
         for block in blocks:
-            if block.startswith(b"data: ") and b"\n" not in block:
+            if block[:6] == b"data: " and _LF not in block:
                 payloads.append(block[6:])
             else:
                 payload = _data_of(block)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -56,7 +57,7 @@ _NO_USAGE = (b"}" + sse.END, b',"logprobs":null,"finish_reason":null}]}' + sse.E
 _USAGE_TO_COME = _end_with(b"null")
 
 _NO_FINGERPRINT = b',"system_fingerprint":null'
-_encode = msgspec.json.Encoder().encode
+_encode: Final = msgspec.json.Encoder().encode
 _LOWEST_LOGPROB = -9999.0  # stands for minus infinity, which JSON does not have
 _OBFUSCATION_STEP = 64
 _OBFUSCATION = "".join(random.Random(0).choices("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", k=64))  # noqa: S311  # padding, no secret
