@@ -73,7 +73,7 @@ help:
 	@echo "make format   rewrite the code in the project's style"
 	@echo "make schemas  judge the compiler of JSON Schema beside llguidance and xgrammar (builds vLLM's environment)"
 	@echo "make siege    besiege a running router: hostile requests, clients and days; ARGS='stalls --minutes 5' names some"
-	@echo "make bench    measure the router beside others"
+	@echo "make bench    measure the router beside others, compiled and as installed (needs nginx, wrk and a C compiler)"
 	@echo "make compiled  build compiled wheels, and run the tests of the way of a request on them"
 	@echo "make bench-engines  measure MLX and vLLM behind it beside their own servers (about half an hour)"
 	@echo "make clean    remove what these commands made here; downloaded weights stay"
@@ -227,8 +227,9 @@ compiled-env: $(DEV_INSTALLED)
 	$(BIN)/uv pip install --quiet --no-sources --python $(COMPILED)/venv/bin/python --group dev $(COMPILED)/wheels/*.whl \
 		$(PLAIN) -e 'plugins/mlx[engine]'
 
-bench: $(DEV_INSTALLED)
-	$(BIN)/python -m tests.bench $(ARGS)
+# The bars are judged at its first command's end: compiled wheels, and what is installed without a compiler.
+bench: compiled-env
+	$(BIN)/python -m tests.bench --server $(COMPILED)/venv/bin/enginehouse $(ARGS)
 	$(BIN)/python -m tests.bench.dialects
 	$(BIN)/python -m tests.bench.idle
 	$(BIN)/python -m tests.bench.slow_readers

@@ -3,7 +3,8 @@
 Per server: processor time per request of its whole process tree, latency added to the upstream's own
 (one connection), resident memory under load; for a plain request and for a stream of 64 chunks 5 ms apart.
 Prints Markdown tables of medians with their spread (least and most of the rounds), ratios of the same round, and how
-they stand to the bars. Enginehouse has keys, usage, metrics and its log line switched on.
+they stand to the bars. Enginehouse has keys, usage, metrics and its log line switched on; with `--server` that of
+another environment is measured beside, as `make bench` does with compiled wheels.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -23,7 +25,7 @@ Servers = dict[str, tuple[int, int]]
 Figures = dict[str, dict[str, list[float]]]
 """By server and by what is measured: a value for each round."""
 PEERS = ("nginx", "vllm-router", "vllm-router round robin", "enginehouse")
-OTHER = "enginehouse of --server"
+COMPILED, OTHER = "enginehouse, compiled", "enginehouse of --server"
 BASES = ("vllm-router", "vllm-router round robin", "nginx")
 PLAIN, STREAM = "Plain request", "Stream of 64 chunks, 5 ms apart"
 BARS = (
@@ -87,7 +89,7 @@ def table(title: str, figures: Figures) -> str:
 def standing(results: dict[str, Figures]) -> str:
     """Each bar and goal beside the median ratio."""
     lines = []
-    for name in ("enginehouse", OTHER):
+    for name in (COMPILED, "enginehouse", OTHER):
         for word, marks in (("bar", BARS), ("goal", GOALS)):
             for title, base, most in marks:
                 if name in results[title]:
@@ -107,6 +109,13 @@ def start_figures(rounds: int) -> str:
     return f"Start to first `/health`, no engine: {spread(seconds, 2)} s; resident memory then: {spread(memory)} MiB."
 
 
+def is_compiled(program: Path) -> bool:
+    """Whether the environment of *program* has compiled wheels."""
+    code = "import enginehouse.http.connection as module; print(module.__file__)"
+    done = subprocess.run([program.with_name("python"), "-c", code], check=True, capture_output=True, text=True)
+    return not done.stdout.strip().endswith(".py")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
@@ -114,10 +123,11 @@ def main() -> None:
     parser.add_argument("--server", type=Path, help="program `enginehouse` of another environment, measured beside")
     parser.add_argument("--json", type=Path, help="also write the raw figures here")
     chosen = parser.parse_args()
+    peers.require("nginx", "wrk")
     print(start_figures(chosen.rounds), flush=True)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        at = {name: folder / name for name in ("direct", *PEERS, OTHER)}
+        at = {name: folder / name for name in ("direct", *PEERS, "other")}
         for path in at.values():
             path.mkdir()
         upstream_port, upstream_pid = stack.enter_context(peers.upstream(at["direct"]))
@@ -132,8 +142,9 @@ def main() -> None:
             "enginehouse": stack.enter_context(peers.enginehouse(at["enginehouse"], upstream_port))[:2],
         }
         if chosen.server:
-            server = peers.enginehouse(at[OTHER], upstream_port, program=str(chosen.server.absolute()))
-            servers[OTHER] = stack.enter_context(server)[:2]
+            program = chosen.server.absolute()
+            server = peers.enginehouse(at["other"], upstream_port, program=str(program))
+            servers[COMPILED if is_compiled(program) else OTHER] = stack.enter_context(server)[:2]
         results: dict[str, Figures] = {}
         for title in (PLAIN, STREAM):
             results[title] = measure(

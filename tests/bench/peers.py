@@ -39,6 +39,13 @@ placements = [{{ backend = "relay", source = "instant", options = {{ port = {por
 """
 
 
+def require(*programs: str) -> None:
+    """End with a hint where one of *programs* is not here."""
+    absent = [name for name in programs if shutil.which(name) is None]
+    if absent:
+        raise SystemExit(f"The bench needs {' and '.join(absent)}, on Debian: apt-get install nginx-light wrk")
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
