@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Final
 
 import msgspec
@@ -19,15 +18,17 @@ import msgspec
 from enginehouse.accounts import AccountsState, Credits, Facts, Ledger, Limiter
 from enginehouse.fleet import (
     ANY_CONTEXT,
+    GENERATION,
     Ask,
-    CountLease,
+    Counting,
     Fleet,
     FleetSnapshot,
+    Job,
     Lease,
     ModelSnapshot,
-    SeveralLease,
+    Several,
     Work,
-    WorkLease,
+    Working,
 )
 from enginehouse.plugins import Plugins
 from enginehouse.telemetry import InstanceGauge, Metrics, log_request
@@ -158,14 +159,14 @@ class Service:
         if self.ledger is not None:
             self.ledger.check()
         self.limiter.enter(facts, request.n * max(1, len(prompts)) * (request.max_tokens or 0))
-        kind: Callable[..., Lease] = Lease
+        job: Job = GENERATION
         if counts is not None:
-            kind = partial(CountLease, ask=counts)
+            job = Counting(counts)
         elif work is not None:
-            kind = partial(WorkLease, work=work)
+            job = Working(work)
         elif prompts:
-            kind = partial(SeveralLease, prompts=prompts)
-        lease = kind(request, chosen, client, facts, sink, said=said, profile=profile, is_lenient=is_lenient)
+            job = Several(prompts)
+        lease = Lease(request, chosen, client, facts, sink, said=said, profile=profile, is_lenient=is_lenient, job=job)
         lease.open()
         if self.ledger is not None:
             self.ledger.track(facts)

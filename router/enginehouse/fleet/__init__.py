@@ -20,7 +20,6 @@ from __future__ import annotations
 from .budget import DeviceBudget, Holding, budgets, others_on
 from .choice import Select, choose
 from .counted import Ask, count
-from .counting import CountLease
 from .deadlines import Deadlines
 from .defaults import Decided, Default, decide, recommended
 from .errors import (
@@ -52,26 +51,26 @@ from .hosts import (
     read_told,
 )
 from .instance import HostedInstance
+from .jobs import GENERATION, Counting, Job, Several, Working
 from .lease import Lease
 from .model import ANY_CONTEXT, Model
 from .notes import Notes
 from .plan import Experience, InstancePlan, ModelPlan, Rejected, plan_model
 from .planner import FindWeights, Planner
 from .restart import RestartPolicy
-from .several import SeveralLease
 from .snapshot import FleetSnapshot, InstanceSnapshot, ModelSnapshot, State
 from .sources import Fetch, NotFetched, disk_of, fetch_in_thread, fetch_weights, find_weights
 from .work import Work
-from .working import WorkLease
 
 __all__ = [
     "ANY_CONTEXT",
+    "GENERATION",
     "HOST_HEADER",
     "LOAD_HEADER",
     "SNAPSHOT_PATH",
     "Ask",
     "Considered",
-    "CountLease",
+    "Counting",
     "Deadlines",
     "Decided",
     "Default",
@@ -95,6 +94,7 @@ __all__ = [
     "InstancePlan",
     "InstanceSnapshot",
     "InstanceUnavailable",
+    "Job",
     "Lease",
     "Model",
     "ModelLoading",
@@ -111,11 +111,11 @@ __all__ = [
     "RequestPoisonous",
     "RestartPolicy",
     "Select",
-    "SeveralLease",
+    "Several",
     "State",
     "TotalTimeout",
     "Work",
-    "WorkLease",
+    "Working",
     "WrongTask",
     "budgets",
     "choose",

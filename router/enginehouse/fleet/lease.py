@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Collection, Sequence
 
 from enginehouse.telemetry import get_logger
-from enginehouse_plugin import AnyEvent, GenerationRequest, Instance, Run, Sink, Started
+from enginehouse_plugin import AnyEvent, GenerationRequest, Run, Sink, Started
 from enginehouse_plugin.errors import EngineError, EnginehouseError, EngineUnavailable, RequestError, UnsupportedFeature
 
 from .choice import first_unmet
@@ -22,6 +22,7 @@ from .defaults import OWN_PROFILE
 from .errors import FirstTokenTimeout, GenerationTimeout, IdleTimeout, TotalTimeout
 from .gate import Waiter
 from .instance import HostedInstance
+from .jobs import GENERATION, Job
 from .left_out import without
 from .model import Model
 from .notes import Notes
@@ -35,19 +36,17 @@ _ALL_SLOTS = 2**31  # more than any instance has: it then waits for all of them
 class Lease(Run):
     """One request's work, and the one scope that ends it: `cancel` ends the queue, the wait for a load, and the run.
 
-    It is a `Run` to whoever asked, whose sink hears at most one `Started`, also where two instances were tried; and a
-    `Sink` to the instance. The model's watch keeps all three deadlines: nothing is set per event, but now and then it
-    looks how long the engine has been waited for, which was last heard at `heard_at`. While the client is slow to read,
-    the engine is not waited for.
+    It has *job* done, and is a `Run` to whoever asked, whose sink hears at most one `Started`, also where two instances
+    were tried; and a `Sink` to the instance. The model's watch keeps all deadlines: nothing is set per event, but now
+    and then it looks how long the engine, last heard at `heard_at`, has been waited for; a slow client is not.
     """
 
     __slots__ = (
-        "_began_s", "_client", "_facts", "_has_begun", "_hosted", "_is_lenient",
-        "_is_over", "_judged", "_loop", "_model", "_opened_at", "_paused_at", "_paused_s", "_profile", "_queued_at",
-        "_release", "_request", "_run", "_said", "_sink", "_started_at", "_tries", "_waiter", "_weight", "heard_at",
+        "_began_s", "_client", "_facts", "_has_begun", "_hosted", "_is_lenient", "_is_over", "_job",
+        "_judged", "_loop", "_model", "_opened_at", "_paused_at", "_paused_s", "_profile", "_queued_at",
+        "_release", "_request", "_run", "_said", "_started_at", "_tries", "_waiter", "_weight", "heard_at", "sink",
     )  # fmt: skip
     _hosted: HostedInstance
-    _at_once = 1  # prompts that are worked on together
 
     def __init__(
         self,
@@ -60,12 +59,14 @@ class Lease(Run):
         said: Collection[str] = (),
         profile: str = OWN_PROFILE,
         is_lenient: bool = False,
+        job: Job = GENERATION,
     ) -> None:
         self._request = request
+        self._job = job
         self._model = model
         self._client = client
         self._facts = facts
-        self._sink = sink
+        self.sink = sink
         self._said = said
         self._profile = profile
         self._is_lenient = is_lenient
@@ -185,7 +186,7 @@ class Lease(Run):
                     return
         else:
             self._has_begun = True
-        self._sink.events(batch)
+        self.sink.events(batch)
 
     def end(self, error: Exception | None) -> None:
         """Give the slot back, and end or try once more; see `Sink`."""
@@ -199,7 +200,7 @@ class Lease(Run):
         if error is not None:
             self._fail(error)
             return
-        if (blocks := self._tries.blocks) is not None:
+        if (blocks := self._tries.blocks) is not None and self._job.generates:
             began, now = (self._started_at, self._began_s), self._loop.time()
             self._model.traffic.answered(hosted, blocks, self._facts, began, now)
         self._facts.is_complete = True
@@ -219,7 +220,7 @@ class Lease(Run):
     def _seek(self) -> None:
         """Go to an instance, and to another if that one fails at once: begin there, or have a place in its queue."""
         request, tries = self._request, self._tries
-        sequences = _ALL_SLOTS if self._model.suspects.must_run_alone(request) else request.n * self._at_once
+        sequences = _ALL_SLOTS if self._model.suspects.must_run_alone(request) else request.n * self._job.at_once
         while True:
             try:
                 hosted = tries.choose(request, self._loop.time())
@@ -264,17 +265,14 @@ class Lease(Run):
                         raise lack
             self._facts.instance_id = hosted.id
             self._facts.fingerprint = hosted.fingerprint
-            self._run = self.begin(instance, hosted.defaults.fill(self._request, self._said, self._profile))
+            request = hosted.defaults.fill(self._request, self._said, self._profile)
+            self._run = self._job.begin(self._model.checked(instance, self._job.task), request, self, weight)
             hosted.holders.add(self)
         except BaseException:
             self._leave()
             raise
         if self._paused_at is not None:
             self._run.pause()
-
-    def begin(self, instance: Instance, request: GenerationRequest) -> Run:
-        """Have *request* generated by *instance*."""
-        return self._model.checked(instance, "chat").start(request, self)
 
     def _leaves_out(self, lack: UnsupportedFeature) -> bool:
         """Whether what *lack* is about may be left out, and has been: it asks for nothing here, or is reported."""
@@ -325,7 +323,7 @@ class Lease(Run):
         self._model.watch.remove(self)
         if error is not None:
             self._facts.fail(error)
-        self._sink.end(error)
+        self.sink.end(error)
 
     def _stop(self) -> None:
         self._is_over = True
@@ -392,7 +390,7 @@ class Lease(Run):
             self._tries.blame(self._hosted, error.code, self._loop.time())
         self._stop()
         self._facts.fail(error)
-        self._sink.end(error)
+        self.sink.end(error)
 
     def _has_lain(self, error: GenerationTimeout) -> bool:
         """Whether the time that is over was the engine's: most of it may have gone in a queue, or with a load."""

@@ -1,62 +1,28 @@
-"""A lease for several prompts of one request, which one instance answers side by side."""
+"""Several prompts of one request, which one instance answers side by side."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
-from typing import Final
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
 from enginehouse_plugin import AnyEvent, GenerationRequest, Instance, Run, Sink, Started, UsageReport
 from enginehouse_plugin.request import Prompt
 
-from .defaults import OWN_PROFILE
-from .lease import Lease
-from .model import Model
-from .notes import Notes
 
-_AT_ONCE: Final = 8
-"""Prompts of one request that take slots at a time, where the instance has as many."""
-
-
-class SeveralLease(Lease):
-    """Goes the way of a lease; choice `i` of the prompt at `at` is choice `at * n + i`, and counts are those of all."""
-
-    __slots__ = ("_at_once", "_prompts")
-
-    def __init__(
-        self,
-        request: GenerationRequest,
-        model: Model,
-        client: str,
-        facts: Notes,
-        sink: Sink,
-        *,
-        prompts: Sequence[Prompt],
-        said: Collection[str] = (),
-        profile: str = OWN_PROFILE,
-        is_lenient: bool = False,
-    ) -> None:
-        self._prompts = prompts
-        self._at_once = min(len(prompts), _AT_ONCE)
-        super().__init__(request, model, client, facts, sink, said=said, profile=profile, is_lenient=is_lenient)
-
-    def begin(self, instance: Instance, request: GenerationRequest) -> Run:
-        """Have *request* generated for each prompt by *instance*, as many at a time as its slots allow."""
-        asked = [replace(request, id=f"{request.id}-{at}", prompt=each) for at, each in enumerate(self._prompts)]
-        return _Several(self._model.checked(instance, "chat"), asked, self, max(1, self._weight // request.n))
-
-
-class _Several(Run):
-    """Runs *asked*, at most *at_once* of them at a time, as one into *sink*."""
+class SeveralRun(Run):
+    """Has *request* generated for each of *prompts*, at most *at_once* of them at a time, as one into *sink*."""
 
     __slots__ = (
         "_asked", "_ending", "_instance", "_is_over", "_is_paused", "_next", "_prompt", "_report", "_runs", "_sink",
     )  # fmt: skip
 
-    def __init__(self, instance: Instance, asked: Sequence[GenerationRequest], sink: Sink, at_once: int) -> None:
+    def __init__(
+        self, instance: Instance, request: GenerationRequest, prompts: Sequence[Prompt], sink: Sink, at_once: int
+    ) -> None:
         self._instance = instance
+        asked = [replace(request, id=f"{request.id}-{at}", prompt=each) for at, each in enumerate(prompts)]
         self._asked = asked
         self._sink = sink
         self._next = 0
@@ -158,7 +124,7 @@ class _Part:
 
     __slots__ = ("_at", "_several")
 
-    def __init__(self, several: _Several, at: int) -> None:
+    def __init__(self, several: SeveralRun, at: int) -> None:
         self._several = several
         self._at = at
 
