@@ -348,22 +348,6 @@ async def test_a_silent_stream_is_kept_open_by_comments_but_not_to_a_client_that
     assert bench.exchange.body == before + b"!"
 
 
-async def test_what_is_written_puts_the_next_comment_off() -> None:
-    bench = Bench(stream=True, keep_alive_s=0.01).asked()
-    bench.service.lease.heard_at = asyncio.get_running_loop().time() + 3600
-    bench.say("one")
-    before = bench.exchange.body
-    await asyncio.sleep(0.05)
-    assert bench.exchange.body == before
-    other = Bench(stream=True, keep_alive_s=0.01).asked()
-    other.service.lease.heard_at = asyncio.get_running_loop().time()
-    other.say("one")
-    async with asyncio.timeout(30):
-        while not other.exchange.body.endswith(b"one: here\n: here\n"):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-    assert bench.exchange.body == before
-
-
 async def test_a_whole_answer_is_not_begun_by_comments() -> None:
     bench = Bench(keep_alive_s=0.01).asked()
     await asyncio.sleep(0.05)
