@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from enginehouse_kit.files import read_file
 from enginehouse_plugin.errors import LoadFailed
 
 _FIELDS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "frequency_penalty", "presence_penalty")
@@ -34,7 +35,7 @@ def recommended_in(folder: Path) -> dict[str, Any]:  # Any: JSON, as it stands t
     """
     path = folder / "generation_config.json"
     try:
-        config = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+        config = msgspec.json.decode(read_file(path), type=dict[str, Any])
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

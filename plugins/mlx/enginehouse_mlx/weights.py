@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from enginehouse_kit.files import open_file, read_file
 from enginehouse_plugin import Placement
 from enginehouse_plugin.errors import LoadFailed, SourceNotFound
 
@@ -110,7 +111,7 @@ def read(placement: Placement) -> Weights:
 def _config(folder: Path) -> dict[str, Any]:  # JSON
     path = folder / "config.json"
     try:
-        config = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+        config = msgspec.json.decode(read_file(path), type=dict[str, Any])
     except FileNotFoundError as error:
         raise _bad(f"'{folder}' has no config.json; MLX needs it beside the safetensors files.") from error
     except _UNREADABLE as error:
@@ -141,7 +142,7 @@ def _header(file: Path) -> dict[str, TensorInfo]:
     """The tensors of *file*, whose length must be what they need."""
     try:
         size = file.stat().st_size
-        with file.open("rb") as opened:
+        with open_file(file) as opened:
             (length,) = struct.unpack("<Q", opened.read(8))
             if length > min(_MAX_HEADER_BYTES, size - 8):
                 raise _bad(f"'{file}' is no safetensors file, or was cut short.")
@@ -162,7 +163,7 @@ def _header(file: Path) -> dict[str, TensorInfo]:
 def _check_shards(folder: Path, found: set[str]) -> None:
     """Refuse a folder that lacks files which its index names."""
     try:
-        index = msgspec.json.decode((folder / "model.safetensors.index.json").read_bytes(), type=_Index)
+        index = msgspec.json.decode(read_file(folder / "model.safetensors.index.json"), type=_Index)
     except _UNREADABLE:
         return  # mlx_lm does not read it either
     missing = sorted(set(index.weight_map.values()) - found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,13 @@ def test_a_type_that_mlx_cannot_read_is_named(placement: Place, tiny: Path, tmp_
     header = json.dumps({"w": {"dtype": "F4", "shape": [2], "data_offsets": [0, 1]}}).encode()
     (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"\x00")
     assert "'w' as F4" in refusal(placement(folder)).message
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(placement: Place, tiny: Path, tmp_path: Path, name: str) -> None:
+    folder = copy_of(tiny, tmp_path / "weights", without=(name,))
+    os.mkfifo(folder / name)
+    assert "no regular file" in refusal(placement(folder)).message
 
 
 def test_files_that_the_index_names_must_be_there(placement: Place, tiny: Path, tmp_path: Path) -> None:

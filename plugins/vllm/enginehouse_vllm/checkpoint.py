@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from enginehouse_kit.files import open_file, read_file
+
 WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2, "fp8": 1}
 _WIDE = {"F64": 8, "I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2}  # others of one byte, or less
 _FLOATS = {"F32", "F16", "BF16"}
@@ -196,7 +198,7 @@ def _weight_files(folder: Path) -> list[Path]:
 def _count(file: Path, parameters: dict[str, int]) -> None:
     """Add the numbers in *file*, by type, from its header: eight bytes of length, then JSON."""
     try:
-        with file.open("rb") as stream:
+        with open_file(file) as stream:
             size = int.from_bytes(stream.read(8), "little")
             if size > _MAX_HEADER_BYTES:
                 raise NotACheckpoint(f"'{file.name}' is no safetensors file: its header would have {size} bytes")
@@ -220,7 +222,7 @@ def _template(folder: Path) -> str | None:
     """The chat template: a file of its own, or a key of the tokenizer's configuration."""
     file = folder / "chat_template.jinja"
     if file.is_file():
-        return file.read_text(encoding="utf-8", errors="replace")
+        return read_file(file).decode(errors="replace")
     for name in ("tokenizer_config.json", "chat_template.json"):
         found = (_json(folder / name) or {}).get("chat_template")
         if isinstance(found, str):
@@ -259,7 +261,7 @@ def _json(file: Path) -> dict[str, Any] | None:  # JSON
         NotACheckpoint: it cannot be read.
     """
     try:
-        return msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
+        return msgspec.json.decode(read_file(file), type=dict[str, Any])
     except FileNotFoundError:
         return None
     except _UNREADABLE as error:

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,15 @@ def test_weights_that_lie_there_in_two_forms_are_counted_once(tiny: Path, tmp_pa
     assert checkpoints.read(tmp_path).parameters == whole.parameters
     (tmp_path / "model.safetensors").unlink()
     assert checkpoints.read(tmp_path).parameters == {"BF16": 1000}
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(tiny: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(tiny, tmp_path / "weights")
+    (tmp_path / "weights" / name).unlink()
+    os.mkfifo(tmp_path / "weights" / name)
+    with pytest.raises(NotACheckpoint, match="no regular file"):
+        checkpoints.read(tmp_path / "weights")
 
 
 def test_a_file_of_weights_that_the_index_names_and_nobody_fetched_is_told(tiny: Path, tmp_path: Path) -> None:

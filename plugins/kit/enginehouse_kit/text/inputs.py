@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from enginehouse_kit.files import read_file
 from enginehouse_plugin.embedding import EmbeddingRequest, RerankRequest
 from enginehouse_plugin.errors import InputTooLong, InvalidRequest
 from enginehouse_plugin.request import Text, Tokens
@@ -117,7 +118,7 @@ def pooling_in(folder: Path) -> str | None:
     Source: `1_Pooling/config.json` of sentence-transformers.
     """
     try:
-        found = msgspec.json.decode((folder / "1_Pooling" / "config.json").read_bytes(), type=dict[str, object])
+        found = msgspec.json.decode(read_file(folder / "1_Pooling" / "config.json"), type=dict[str, object])
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     if found.get("pooling_mode") in _MODES.values():  # since sentence-transformers 5.3

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from enginehouse_kit.files import read_file
 from enginehouse_plugin.errors import LoadFailed
 
 
@@ -27,11 +28,11 @@ def check_template(template: str, of: str) -> None:
 def template_in(folder: Path) -> str | None:
     """The chat template beside safetensors: a file of its own, or a key of the tokenizer's configuration."""
     try:
-        return (folder / "chat_template.jinja").read_text(encoding="utf-8", errors="replace")
+        return read_file(folder / "chat_template.jinja").decode(errors="replace")
     except OSError:
         pass
     try:
-        config: Any = msgspec.json.decode((folder / "tokenizer_config.json").read_bytes())
+        config: Any = msgspec.json.decode(read_file(folder / "tokenizer_config.json"))
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None  # the engine that reads it says what is wrong with it
     found = config.get("chat_template") if isinstance(config, dict) else None
