@@ -32,6 +32,10 @@ _KILL_EVERY_S: Final = (20.0, 20.0, 150.0)
 """In turn: a day's bad luck, and no loop of crashes. An engine that ends again and again without a minute of health is
 given up, rightly; so behind each few blows there is time for that minute, also where a load takes half of it."""
 _MOST_PATIENCE_S: Final = 5.0
+_NO_ANSWER_S: Final = 600.0
+"""Beyond all of the router's own limits: what is not answered by then never will be."""
+_SPACING_S: Final = 0.1
+"""Engines are to have the machine: asked as often as elsewhere, `/health` takes a third of it."""
 _TOLD_EACH: Final = 30
 
 
@@ -141,7 +145,7 @@ async def soak_engine(verdict: Verdict) -> None:
             for name in _ENGINES:
                 await client.chat(HONEST | {"model": name})
         began = time.monotonic()
-        async with pulse(running) as seen, _watched(running, verdict):
+        async with pulse(running, _SPACING_S) as seen, _watched(running, verdict):
             asking = [
                 asyncio.ensure_future(_real(running, verdict, name, numbers, most, told))
                 for name in _ENGINES * _AT_ONCE
@@ -192,7 +196,7 @@ async def _real(
     running: House, verdict: Verdict, model: str, numbers: Iterator[int], most: int, told: dict[str, int]
 ) -> None:
     """One client of *model*: whole answers and streams, as fast as they come."""
-    async with running.client(timeout_s=180) as client:
+    async with running.client(timeout_s=_NO_ANSWER_S) as client:
         for number in numbers:
             if number >= most or time.monotonic() > SIZE.ends_at:
                 return

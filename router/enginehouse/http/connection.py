@@ -21,12 +21,10 @@ from .doors import STALL_GRACE_S, Place, turned_away
 from .head import ParsedHead, Repeated, check_size, repeated
 from .reading import Reading
 from .shared import Shared
-from .turns import AT_ONCE
+from .turns import LOOK_FROM
 from .writing import LINGER_S
 
 log = get_logger()
-_LOOK_FROM = AT_ONCE // 2
-"""Reads in a round from which on it is looked whether they are too many."""
 HEAD_TIMEOUT_S = 30.0
 """A client that opens a connection and does not send a whole request head by then is cut off."""
 RESERVED_TIMEOUT_S = 5.0
@@ -62,28 +60,43 @@ class Connection(Reading):
         super().connection_made(transport)
         peer = transport.get_extra_info("peername")
         self.peer = str(peer[0]) if isinstance(peer, tuple) else ""
-        self.scheme = "https" if transport.get_extra_info("sslcontext") is not None else "http"
+        self._is_plain = transport.get_extra_info("sslcontext") is None
+        self.scheme = "http" if self._is_plain else "https"
         self.place.holder = self
         self.shared.connections.add(self)
         self._await_head()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # as asyncio calls it
+        """Let go of all, in its turn where many leave at once."""
+        if self.shared.turns.is_crowded():
+            self.shared.turns.add(self.let_go)
+        else:
+            self.let_go()
+
+    def let_go(self) -> None:
         """Tell the request that is being answered; those behind it are never begun."""
         self.shared.connections.discard(self)
-        super().connection_lost(exc)
+        super().let_go()
         self._ahead.clear()
         self._receiving = None
         current, self._current = self._current, None
         if current is not None:
             current.leave()
 
-    def eof_received(self) -> None:
+    def eof_received(self) -> bool:
+        """Close, in its turn where many leave at once; a transport of TLS closes now, whatever is said here."""
+        if self._is_plain and self.shared.turns.is_crowded():
+            self.shared.turns.add(self._close_after_client)
+        else:
+            self._close_after_client()
+        return self._is_plain
+
+    def _close_after_client(self) -> None:
         """Cut the connection if a request is under way: flushing what the client may not read would take for ever."""
         if self._ahead or (self._current is not None and not self._current.is_over):
             self.transport.abort()
         else:  # the transport closes when it has written all
-            self.send()
-            self._linger()
+            self._close()
 
     def pause_writing(self) -> None:
         """Hear that the client does not read."""
@@ -110,9 +123,9 @@ class Connection(Reading):
             self._keep(data)
             return
         turns = self.shared.turns
-        turns.reads += 1
+        turns.events += 1
         # The body of known length that a request has begun with is only copied; all else may wait.
-        if turns.reads > _LOOK_FROM and turns.is_full() and (receiving is None or receiving.length is None):
+        if turns.events > LOOK_FROM and turns.is_full() and (receiving is None or receiving.length is None):
             self._keep(data)
             return
         is_between = current is None and receiving is None and not self._is_in_head

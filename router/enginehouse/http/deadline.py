@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from .turns import Turns
+
 
 class Deadline:
-    """Calls back at its time unless it was set anew or cleared. Moving it back costs no timer: the old one looks."""
+    """Calls back at its time unless it was set anew or cleared. Moving it back costs no timer: the old one looks.
 
-    __slots__ = ("_at", "_loop", "_then", "_timer", "_timer_at")
+    With *turns* it calls in its turn where many pass at once, as all do when a machine has slept.
+    """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    __slots__ = ("_at", "_loop", "_then", "_timer", "_timer_at", "_turns")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, turns: Turns | None = None) -> None:
         self._loop = loop
+        self._turns = turns
         self._at = 0.0
         self._then: Callable[[], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -54,11 +60,18 @@ class Deadline:
 
     def _look(self) -> None:
         self._timer = None
-        then = self._then
-        if then is None:
+        if self._then is None:
             return
         if self._at > self._timer_at:  # moved back meanwhile
             self._arm()
+        elif self._turns is not None and self._turns.is_crowded():
+            self._turns.add(self._pass)
+        else:
+            self._pass()
+
+    def _pass(self) -> None:
+        then = self._then
+        if then is None or self._timer is not None:  # cleared, or set anew, while it waited for its turn
             return
         self._then = None
         then()

@@ -39,9 +39,9 @@ class Reading(Writing):
         super().connection_made(transport)
         self._parser = httptools.HttpRequestParser(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def let_go(self) -> None:
         """Let go of the parser, which holds this connection: crowds that leave must not wait for the collector."""
-        super().connection_lost(exc)
+        super().let_go()
         del self._parser
 
     @abstractmethod

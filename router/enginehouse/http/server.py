@@ -29,10 +29,10 @@ from .shared import Shared
 log = get_logger()
 
 _BACKLOG = 2048
-_COLLECTED_AT = (10_000, 3, 167)
+_COLLECTED_AT = (5_000, 3, 333)
 """New objects, and collections of the younger ones, after which the collector looks: it stops the loop by what it looks
 at. Of ten thousand objects that is one to two milliseconds, of a hundred thousand ten to twenty, and several times that
-where others use the machine. So the middle ones are looked at while they are thirty thousand, as often in all."""
+where others use the machine. So the middle ones are looked at while they are twenty thousand, as often in all."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _SWITCH_S = 50e-6
@@ -45,6 +45,8 @@ _OF_OWNER = {"max_connections": 64, "max_strangers": 64, "max_per_address": 0, "
 _TIMES = ("request_timeout_s", "min_upload_bytes_s", "send_timeout_s")
 _CLOSE_S = 5.0
 """After draining, connections have this long to take their last bytes."""
+_LOST_S = 1.0
+"""What is left of them then has this long to be let go of."""
 
 
 class Closes(Protocol):
@@ -263,4 +265,6 @@ class Server:
             if left is not None:
                 left.cancel()
                 await asyncio.wait([left])
-        await asyncio.sleep(0)  # connections hear that they are lost
+        ends_at = loop.time() + _LOST_S
+        while any(shared.connections for shared in both) and loop.time() < ends_at:  # noqa: ASYNC110
+            await asyncio.sleep(0)  # they hear that they are lost, in their turns

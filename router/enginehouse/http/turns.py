@@ -3,7 +3,7 @@
 The loop serves every connection that has something to read before it looks for others. So its round is as long as all
 of them together make it, whatever each of them is held to. Of what they read in a round so many requests are begun at
 once, and behind the first request of a read none is: the rest takes turns instead, of which a few milliseconds of each
-round are for, however many wait.
+round are for, however many wait. Crowds that leave are taken leave of in the same way.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ ROUND_S = 0.004
 """Processor time of each of the loop's rounds that turns may take. The last of them may be over it by one step."""
 AT_ONCE = 64
 """Requests that are begun in a round as they are read, and by turns: what follows of each takes its time, too."""
+LOOK_FROM = AT_ONCE // 2
+"""Events of a round from which on it is looked whether they are too many."""
 
 
 class Turns:
     """Steps that wait for their turn, in the order of their coming.
 
-    `reads` counts what is read, and each that is counted must ask `is_full` from half of `AT_ONCE` on. Only then is it
-    looked where a round begins: with few connections that costs next to nothing.
+    `events` counts what is read and who leaves, and each that is counted must ask `is_full` from `LOOK_FROM` on. Only
+    then is it looked where a round begins: with few connections that costs next to nothing.
     """
 
     def __init__(self) -> None:
-        self.reads = 0
+        self.events = 0
         self._waiting: deque[Callable[[], None]] = deque()
         self._is_due = False
         self._is_round_noted = False
@@ -40,14 +42,19 @@ class Turns:
             asyncio.get_running_loop().call_soon(self._go)
 
     def is_full(self) -> bool:
-        """Whether what is read now must wait for its turn: this round has had enough."""
+        """Whether what happens now must wait for its turn: this round has had enough."""
         if not self._is_round_noted:
             self._is_round_noted = True
             asyncio.get_running_loop().call_soon(self._begin_round)
-        return self.reads > AT_ONCE
+        return self.events > AT_ONCE
+
+    def is_crowded(self) -> bool:
+        """Count an event; returns whether it must wait for its turn."""
+        self.events += 1
+        return self.events > LOOK_FROM and self.is_full()
 
     def _begin_round(self) -> None:
-        self.reads = 0
+        self.events = 0
         self._is_round_noted = False
 
     def _go(self) -> None:

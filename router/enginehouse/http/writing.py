@@ -36,10 +36,10 @@ class Writing(asyncio.Protocol):
         """Take the place."""
         self.transport: asyncio.Transport = transport  # type: ignore[assignment]  # a listener's are
         self._loop = asyncio.get_running_loop()
-        self._deadline = Deadline(self._loop)
+        self._deadline = Deadline(self._loop, self.shared.turns)
         self.transport.set_write_buffer_limits(_HIGH_WATER_BYTES, _LOW_WATER_BYTES)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # as asyncio calls it
+    def let_go(self) -> None:
         """Give the place back."""
         self.shared.doors.stalled.discard(self)
         self.place.leave()

@@ -58,7 +58,8 @@ async def test_many_requests_at_once_give_others_their_turn(monkeypatch: pytest.
 async def test_many_connections_at_once_share_the_rounds_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of requests that are all there in one round only some are begun in it; all are answered, each by its own."""
     monkeypatch.setattr(turns, "AT_ONCE", 8)
-    monkeypatch.setattr(connection, "_LOOK_FROM", 4)
+    monkeypatch.setattr(turns, "LOOK_FROM", 4)
+    monkeypatch.setattr(connection, "LOOK_FROM", 4)
     begun_in: list[int] = []
     now = 0
 
