@@ -122,14 +122,17 @@ class ContextTooLong(RequestError):
 
 
 class InputTooLong(RequestError):
-    """The input or document at *index* has *tokens* tokens, and the model takes *limit_tokens* at once."""
+    """The input or document at *index* has *tokens* tokens, or more if that is a lower bound, and the model takes
+    *limit_tokens* at once.
+    """
 
     code = "context_length_exceeded"
 
-    def __init__(self, index: int, *, tokens: int, limit_tokens: int) -> None:
+    def __init__(self, index: int, *, tokens: int, limit_tokens: int, is_lower_bound: bool = False) -> None:
+        self.has = f"has {'at least ' if is_lower_bound else ''}{tokens} tokens"
         super().__init__(
-            f"Text {index} has {tokens} tokens, and this model takes at most {limit_tokens} at once. Shorten it, or "
-            "ask for it to be cut."
+            f"Text {index} {self.has}, and this model takes at most {limit_tokens} at once. Shorten it, or ask for it "
+            "to be cut."
         )
         self.index = index
         self.tokens = tokens

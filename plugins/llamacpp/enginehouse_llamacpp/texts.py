@@ -35,9 +35,12 @@ class LlamaCppTexts(TextInstance):
 
     engine = "llama.cpp"
 
-    def __init__(self, child: Child, server: Server, capabilities: Capabilities) -> None:
+    def __init__(
+        self, child: Child, server: Server, capabilities: Capabilities, *, longest_token_bytes: int | None
+    ) -> None:
         super().__init__(child, server, capabilities)
         self._server = server
+        self._longest_token_bytes = longest_token_bytes
 
     async def measure(self) -> EngineLoad:
         """See `Measured.measure`."""
@@ -65,7 +68,7 @@ class EmbeddingInstance(LlamaCppTexts):
         vectors: list[bytes] = []
         prompt_tokens = 0
         async with self.working():
-            inputs = await prepared(request, limit, self.tokens_of)
+            inputs = await prepared(request, limit, self.tokens_of, self._longest_token_bytes)
             for first in range(0, len(inputs), _AT_ONCE):
                 part = inputs[first : first + _AT_ONCE]
                 reply = await self._server.embed(part)
@@ -79,9 +82,16 @@ class RerankInstance(LlamaCppTexts):
     """A model that scores; *frame_tokens* are its own beside query and document, and *is_logit* what it tells."""
 
     def __init__(
-        self, child: Child, server: Server, capabilities: Capabilities, *, frame_tokens: int, is_logit: bool
+        self,
+        child: Child,
+        server: Server,
+        capabilities: Capabilities,
+        *,
+        longest_token_bytes: int | None,
+        frame_tokens: int,
+        is_logit: bool,
     ) -> None:
-        super().__init__(child, server, capabilities)
+        super().__init__(child, server, capabilities, longest_token_bytes=longest_token_bytes)
         self._frame_tokens = frame_tokens
         self._is_logit = is_logit
 
@@ -91,7 +101,9 @@ class RerankInstance(LlamaCppTexts):
         prompt_tokens = 0
         async with self.working():
             limit = self.limit(request.truncate_tokens)
-            documents = await fitting(request, limit, self._frame_tokens, self.tokens_of, self._server.detokenize)
+            documents = await fitting(
+                request, limit, self._frame_tokens, self.tokens_of, self._server.detokenize, self._longest_token_bytes
+            )
             for first in range(0, len(documents), _AT_ONCE):
                 part = documents[first : first + _AT_ONCE]
                 reply = await self._server.rerank(request.query, part)
@@ -127,7 +139,12 @@ async def text_instance(
         own = 2 * len(await server.tokenize("a", parse_special=True))
         frame_tokens = max(probe.usage.prompt_tokens - own, 0)
         is_logit = model.architecture not in _TELL_SHARES
-        return RerankInstance(child, server, capabilities(), frame_tokens=frame_tokens, is_logit=is_logit)
+        return RerankInstance(
+            child, server, capabilities(),
+            longest_token_bytes=model.longest_token_bytes, frame_tokens=frame_tokens, is_logit=is_logit,
+        )  # fmt: skip
     made = await server.embed(["a"])
     length = len(made.data[0].embedding) // 4
-    return EmbeddingInstance(child, server, capabilities(length, *placement.dimensions))
+    return EmbeddingInstance(
+        child, server, capabilities(length, *placement.dimensions), longest_token_bytes=model.longest_token_bytes
+    )

@@ -142,8 +142,8 @@ def stand_in(request_id: str, texts: tuple[Text | Tokens, ...]) -> GenerationReq
 def too_long(error: InputTooLong, place: str) -> InvalidRequest:
     """Say *error* of the text that the API calls *place*."""
     return InvalidRequest(
-        f"'{place}' has {error.tokens} tokens, and this model takes at most {error.limit_tokens} at once. Shorten it, "
-        "or ask for it to be cut.",
+        f"'{place}' {error.has}, and this model takes at most {error.limit_tokens} at once. Shorten it, or ask for it "
+        "to be cut.",
         param=place,
         code=error.code,
     )

@@ -28,27 +28,57 @@ Detokenize = Callable[[Sequence[int]], Awaitable[str]]
 _REPLACED = "\ufffd"  # stands for what is left of a character that was cut
 
 
-async def prepared(request: EmbeddingRequest, limit: int, tokenize: Tokenize) -> list[str | Sequence[int]]:
+async def prepared(
+    request: EmbeddingRequest, limit: int, tokenize: Tokenize, longest_token_bytes: int | None = None
+) -> list[str | Sequence[int]]:
     """What an engine is sent for each input: text that cannot be too long as it is, else its tokens, cut if asked for.
+
+    No token has more than *longest_token_bytes*, where that is known: what is too long by far is not tokenized whole.
 
     Raises:
         InputTooLong: an input has more than *limit* tokens, and is not to be cut.
     """
-    return [await _prepared(at, one, limit, request, tokenize) for at, one in enumerate(request.inputs)]
+    return [
+        await _prepared(at, one, limit, request, tokenize, longest_token_bytes) for at, one in enumerate(request.inputs)
+    ]
 
 
 async def _prepared(
-    at: int, given: Text | Tokens, limit: int, request: EmbeddingRequest, tokenize: Tokenize
+    at: int, given: Text | Tokens, limit: int, request: EmbeddingRequest, tokenize: Tokenize, longest: int | None
 ) -> str | Sequence[int]:
     is_cut = request.truncate_tokens is not None
-    if isinstance(given, Text) and len(given.text.encode()) + SPARE <= limit:
+    if isinstance(given, Tokens):
+        if len(given.token_ids) > limit and not is_cut:
+            raise InputTooLong(at, tokens=len(given.token_ids), limit_tokens=limit)
+        return given.token_ids[:limit]
+    if len(given.text.encode()) + SPARE <= limit:
         return given.text
-    tokens = given.token_ids if isinstance(given, Tokens) else await tokenize(given.text, True)
+    text = _bounded(at, given.text, limit, longest, is_cut=is_cut)
+    tokens = await tokenize(text, True)
     if len(tokens) <= limit:
         return tokens
     if not is_cut:
         raise InputTooLong(at, tokens=len(tokens), limit_tokens=limit)
-    return tokens[:limit] if isinstance(given, Tokens) else cut(tokens, await tokenize(given.text, False), limit)
+    return cut(tokens, await tokenize(text, False), limit)
+
+
+def _bounded(at: int, text: str, limit: int, longest: int | None, *, is_cut: bool, before: int = 0) -> str:
+    """As much of *text* as *limit* tokens behind *before* others can need, and as much again.
+
+    Raises:
+        InputTooLong: it has more, and is not to be cut.
+    """
+    least = before + _least(text, longest)
+    if longest is None or least <= limit:
+        return text
+    if not is_cut:
+        raise InputTooLong(at, tokens=least, limit_tokens=limit, is_lower_bound=True)
+    return text[: 2 * limit * longest]
+
+
+def _least(text: str, longest: int | None) -> int:
+    """The least tokens that *text* can have."""
+    return 0 if longest is None else -(-len(text.encode()) // longest)
 
 
 def cut(tokens: Sequence[int], without: Sequence[int], limit: int) -> Sequence[int]:
@@ -70,9 +100,16 @@ def cut(tokens: Sequence[int], without: Sequence[int], limit: int) -> Sequence[i
 
 
 async def fitting(
-    request: RerankRequest, limit: int, frame_tokens: int, tokenize: Tokenize, detokenize: Detokenize
+    request: RerankRequest,
+    limit: int,
+    frame_tokens: int,
+    tokenize: Tokenize,
+    detokenize: Detokenize,
+    longest_token_bytes: int | None = None,
 ) -> list[str]:
     """The documents of *request* such that each fits into *limit* tokens with the query and the model's *frame_tokens*.
+
+    No token has more than *longest_token_bytes*, see `prepared`.
 
     Raises:
         InputTooLong: a document does not, and is not to be cut.
@@ -86,21 +123,30 @@ async def fitting(
             found.append(document)
             continue
         if query is None:
-            query = len(await tokenize(request.query, False)) + frame_tokens
+            query = frame_tokens + _least(request.query, longest_token_bytes)
             if query >= limit:
-                raise InvalidRequest(
-                    f"Invalid 'query': it has {query - frame_tokens} tokens, and leaves no room for a document in the "
-                    f"{limit} that this request may use, {frame_tokens} of which are the model's own.",
-                    param="query",
-                )
+                raise _no_room(f"at least {query - frame_tokens}", limit, frame_tokens)
+            query = frame_tokens + len(await tokenize(request.query, False))
+            if query >= limit:
+                raise _no_room(str(query - frame_tokens), limit, frame_tokens)
+        is_cut = request.truncate_tokens is not None
+        document = _bounded(at, document, limit, longest_token_bytes, is_cut=is_cut, before=query)
         tokens = await tokenize(document, False)
         if query + len(tokens) <= limit:
             found.append(document)
-        elif request.truncate_tokens is None:
+        elif not is_cut:
             raise InputTooLong(at, tokens=query + len(tokens), limit_tokens=limit)
         else:
             found.append(await _first(tokens, limit - query, tokenize, detokenize))
     return found
+
+
+def _no_room(query: str, limit: int, frame_tokens: int) -> InvalidRequest:
+    return InvalidRequest(
+        f"Invalid 'query': it has {query} tokens, and leaves no room for a document in the {limit} that this request "
+        f"may use, {frame_tokens} of which are the model's own.",
+        param="query",
+    )
 
 
 async def _first(tokens: Sequence[int], room: int, tokenize: Tokenize, detokenize: Detokenize) -> str:
