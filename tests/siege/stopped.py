@@ -1,6 +1,7 @@
 """Engines that are stopped in each phase of their life, and a stopped guardian of a dead engine.
 
-Each must be noticed within a stated time, while everything else says so, and be answered again after it.
+Each must be noticed within a stated time, while everything else says so, and be answered again after it. Run as a
+program it prints a table of both times for all engines that are here; `--full` is the router's own limit.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ _STREAMS = 12
 _LONG_TOKENS = 1500
 _NO_END = {"0": -100, "2": -100}
 _MOST_TO_NOTICE_S = 300.0
+
+_BOTH = ": s until noticed / answered"
 
 Stop = Callable[[House], None]
 
@@ -129,8 +132,7 @@ async def _phase(verdict: Verdict, running: House, phase: str, stop: Stop, limit
             verdict.expect((await client.get("/ready")).status == 503, f"{phase}: /ready says that all is well")
     again = await _ask(running)
     answered_s = time.monotonic() - stopped_at
-    verdict.counts[f"{phase}, noticed after s"] = round(noticed_s, 1)
-    verdict.counts[f"{phase}, answered after s"] = round(answered_s, 1)
+    verdict.counts[f"{phase}{_BOTH}"] = f"{noticed_s:.1f} / {answered_s:.0f}"
     verdict.expect(noticed_s < limit_s, f"{phase}: noticed after {noticed_s:.1f} s")
     verdict.expect(again.status == 200, f"{phase}: {again.status} {again.body[:200]!r}")
     died = 0
@@ -169,3 +171,28 @@ async def _stopped(backend: str, verdict: Verdict) -> None:
 
 
 SCENARIOS: dict[str, Scenario] = {f"stopped-{backend}": functools.partial(_stopped, backend) for backend in ENGINES}
+
+
+async def _table() -> bool:
+    """Run all that are here, print the table and what fell; returns whether nothing did."""
+    found = {}
+    for backend in ENGINES:
+        print(f"{backend} …", file=sys.stderr)
+        found[backend] = verdict = Verdict(backend)
+        try:
+            await _stopped(backend, verdict)
+        except Exception as error:  # noqa: BLE001  # the others go on
+            verdict.failures.append(f"it could not be carried out to its end: {error!r}")
+    phases = dict.fromkeys(name for each in found.values() for name in each.counts if name.endswith(_BOTH))
+    print(f"| seconds until noticed / answered | {' | '.join(ENGINES)} |\n|---|{'---|' * len(ENGINES)}")
+    for phase in phases:
+        cells = (str(each.counts.get(phase, "")) for each in found.values())
+        print(f"| {phase.removesuffix(_BOTH)} | {' | '.join(cells)} |")
+    for each in found.values():
+        print(each.text())
+    return not any(each.failures for each in found.values())
+
+
+if __name__ == "__main__":
+    SIZE.is_full = "--full" in sys.argv[1:]
+    sys.exit(not asyncio.run(_table()))
