@@ -68,10 +68,7 @@ class Connection(Reading):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # as asyncio calls it
         """Let go of all, in its turn where many leave at once."""
-        if self.shared.turns.is_crowded():
-            self.shared.turns.add(self.let_go)
-        else:
-            self.let_go()
+        self.shared.turns.take(self.let_go)
 
     def let_go(self) -> None:
         """Tell the request that is being answered; those behind it are never begun."""
@@ -85,8 +82,8 @@ class Connection(Reading):
 
     def eof_received(self) -> bool:
         """Close, in its turn where many leave at once; a transport of TLS closes now, whatever is said here."""
-        if self._is_plain and self.shared.turns.is_crowded():
-            self.shared.turns.add(self._close_after_client)
+        if self._is_plain:
+            self.shared.turns.take(self._close_after_client)
         else:
             self._close_after_client()
         return self._is_plain
@@ -360,8 +357,7 @@ class Connection(Reading):
                 self._ahead.requests.pop()  # it is the last, and has no end
                 self._receiving = None
             return
-        is_begun = current is not None and current.is_begun
-        self._current = None
+        self._current, is_begun = None, current is not None and current.is_begun
         if current is not None:
             current.leave()
         if not is_begun:

@@ -64,8 +64,8 @@ class Deadline:
             return
         if self._at > self._timer_at:  # moved back meanwhile
             self._arm()
-        elif self._turns is not None and self._turns.is_crowded():
-            self._turns.add(self._pass)
+        elif self._turns is not None:
+            self._turns.take(self._pass)
         else:
             self._pass()
 

@@ -48,10 +48,13 @@ class Turns:
             asyncio.get_running_loop().call_soon(self._begin_round)
         return self.events > AT_ONCE
 
-    def is_crowded(self) -> bool:
-        """Count an event; returns whether it must wait for its turn."""
+    def take(self, step: Callable[[], None]) -> None:
+        """Count an event and call *step*: now, or in its turn if this round has had enough."""
         self.events += 1
-        return self.events > LOOK_FROM and self.is_full()
+        if self.events > LOOK_FROM and self.is_full():
+            self.add(step)
+        else:
+            step()
 
     def _begin_round(self) -> None:
         self.events = 0

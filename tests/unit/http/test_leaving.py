@@ -122,10 +122,7 @@ class Crowded(Turns):
         super().__init__()
         self.steps: list[Callable[[], None]] = []
 
-    def is_crowded(self) -> bool:
-        return True
-
-    def add(self, step: Callable[[], None]) -> None:
+    def take(self, step: Callable[[], None]) -> None:
         self.steps.append(step)
 
 
