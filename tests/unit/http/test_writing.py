@@ -93,7 +93,7 @@ async def test_what_was_written_is_sent_before_a_client_that_ended_its_side_is_h
     connection = connected(said)
     connection.data_received(REQUEST)
     connection.eof_received()
-    assert said == ["request", b"hello"]
+    assert said == ["request", b"hello", "close"]
 
 
 async def test_an_answer_that_a_client_may_not_take_whole_is_sent_at_once() -> None:
