@@ -29,7 +29,7 @@ LEVELS = (_WITHOUT, _KEYS, _LIMITS, _ALL)
 _MUCH = 10**12
 _SERVER = "[server]\nport = {port}\n"
 _ACCOUNTS = '\n[accounts]\nurl = "sqlite:///accounts.db"\nkeys = true\ncredits = "{credits}"\n'
-_PRICES = '\n[models.m.prices]\ninput = "0.15"\ncached_input = "0.075"\noutput = "0.6"\n'
+_PRICES = '\n[models.m.prices]\ninput = "0.15"\ncached = "0.075"\noutput = "0.6"\n'
 
 
 def prepare(folder: Path, level: str, port: int, upstream_port: int) -> tuple[Path, Path]:
