@@ -11,7 +11,7 @@ from enginehouse_plugin import GenerationRequest, Text, Tokens
 
 from . import http
 from .behaviour import Behaviour
-from .dialects import DIALECTS, Dialect, Plain, Said
+from .dialects import DIALECTS, Dialect, Messages, Plain, Said
 from .engine import StubInstance
 from .fields import Body
 from .kept import KeptResponses
@@ -29,7 +29,7 @@ class Desk:
         self.kept = KeptResponses(parts)
 
     @staticmethod
-    def dialect_at(path: str, root: str | None) -> Dialect | None:
+    def dialect_at(path: str, root: str | None) -> Dialect | Plain | None:
         """The dialect whose path leads *path*, under *root* or the host's."""
         for dialect in DIALECTS.values():
             whole = dialect.path if dialect.is_at_host else f"{root}{dialect.path}"
@@ -37,7 +37,7 @@ class Desk:
                 return dialect
         return None
 
-    async def answer(self, dialect: Dialect, request: http.HttpRequest, below: str) -> bytes:
+    async def answer(self, dialect: Dialect | Plain, request: http.HttpRequest, below: str) -> bytes:
         """The whole HTTP answer to *request*; *below* is its path behind the dialect's.
 
         Raises:
@@ -45,7 +45,7 @@ class Desk:
         """
         if below and dialect.name == "responses":
             return _json(self.kept.answer(request.method, below, request.query))
-        if below == "count_tokens" and dialect.name == "messages":
+        if below == "count_tokens" and isinstance(dialect, Messages):
             return _json(await self._count(dialect, request.body))
         if below or request.method != "POST":
             raise Rejected("There is nothing here.", code="not_found", status=404)

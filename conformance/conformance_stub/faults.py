@@ -38,14 +38,15 @@ def fault(
     check: Callable[[Body], None] | None = None,
     instead: Callable[..., None] | None = None,
     may_kill: tuple[str, ...] = (),
+    absent: tuple[str, ...] = (),
     time_scale: float = 1.0,
     **seams: Any,  # methods of Behaviour
 ) -> None:
     """Register the stub with one fault at *endpoint*: *what* is wrong with it, and the rules that must see it.
 
     *answer*, *error* and *events* change what leaves, *stream* the stream's bytes, and *chat* what the engine is asked
-    (with the request). *check* looks at a request before the right check does, *instead* takes its place. *seams* are
-    other methods of `Behaviour`.
+    (with the request). *check* looks at a request before the right check does, *instead* takes its place. *absent* are
+    features that the target says it has not. *seams* are other methods of `Behaviour`.
     """
     methods: dict[str, Any] = {name: _seam(function) for name, function in seams.items()}
     if instead is not None:
@@ -64,7 +65,7 @@ def fault(
         methods["check_body"] = _checked(endpoint, check)
     name = "".join(word.capitalize() for word in re.findall(r"\w+", what))[:90]
     made = type(f"{endpoint.title()}{name}", (Behaviour,), {"__doc__": what, "__module__": __name__, **methods})
-    mutant(kills=kills, may_kill=may_kill, time_scale=time_scale)(made)
+    mutant(kills=kills, may_kill=may_kill, absent=absent, time_scale=time_scale)(made)
 
 
 def _seam(function: Callable[..., Any]) -> Callable[..., Any]:

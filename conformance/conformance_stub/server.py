@@ -16,7 +16,7 @@ from enginehouse_plugin.errors import EnginehouseError, RequestError
 from . import http, vocabulary
 from .behaviour import Behaviour
 from .desk import Desk
-from .dialects import DIALECTS, Dialect
+from .dialects import DIALECTS, Dialect, Plain
 from .encode import Encoder
 from .engine import CONTEXT_TOKENS, GROWTH_S, STUB_FEATURES, Armed, ArmedFault, StubInstance
 from .fields import Body
@@ -130,7 +130,7 @@ class StubServer:
             return http.whole(200, msgspec.json.encode(self.behaviour.model_card()))
         raise Rejected("There is nothing here.", code="not_found", status=404)
 
-    async def _at_desk(self, dialect: Dialect, request: http.HttpRequest) -> bytes:
+    async def _at_desk(self, dialect: Dialect | Plain, request: http.HttpRequest) -> bytes:
         below = request.path.partition(dialect.path)[2].removeprefix("/")
         try:
             key = self.behaviour.dialect_key(dialect.name, request.headers)

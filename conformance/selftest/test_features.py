@@ -17,8 +17,8 @@ from enginehouse_plugin import FEATURES
 PAGE = (Path(__file__).parents[2] / "docs" / "conformance.md").read_text()
 MUTANTS = load_mutants(Path(__file__).parent / "mutants").values()
 PLACES = [entry.name for section in SECTIONS.values() for entry in section.feature]
-NOT_ASKED_FOR = {"reasoning", "prefix_cache"}
-"""Features that no field asks for: what a model does, and what a server does by itself."""
+NOT_ASKED_FOR = {"reasoning", "prefix_cache", "suffix"}
+"""Features that no field of chat asks for: what a model or a server does by itself, and what completions have."""
 
 
 def mutants_of(feature: str) -> list[str]:

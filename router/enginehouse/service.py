@@ -32,7 +32,7 @@ from enginehouse.fleet import (
 )
 from enginehouse.plugins import Plugins
 from enginehouse.telemetry import InstanceGauge, Metrics, log_request
-from enginehouse_plugin import GenerationRequest, Sink
+from enginehouse_plugin import Chat, GenerationRequest, Sink
 from enginehouse_plugin.request import Prompt
 
 SETTLE_S: Final = 0.05
@@ -151,7 +151,9 @@ class Service:
             request = msgspec.structs.replace(request, max_tokens=facts.credit.max_tokens)
             said = {*said, "max_tokens"}
         chosen = self.fleet.model(model)
-        chosen.refuse_other("chat" if work is None else work.task)
+        is_text = counts is not None and not isinstance(request.prompt, Chat)
+        if not is_text:  # which has tokens for every model
+            chosen.refuse_other("chat" if work is None else work.task)
         if is_from_host:
             chosen = chosen.alone()
         for sleeping in chosen.sleepers:
@@ -161,7 +163,7 @@ class Service:
         self.limiter.enter(facts, request.n * max(1, len(prompts)) * (request.max_tokens or 0))
         job: Job = GENERATION
         if counts is not None:
-            job = Counting(counts)
+            job = Counting(counts, is_text=is_text)
         elif work is not None:
             job = Working(work)
         elif prompts:

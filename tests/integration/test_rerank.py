@@ -113,3 +113,18 @@ def test_each_model_is_asked_for_what_it_is_for(http: httpx.Client) -> None:
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "wrong_task")
     cards = {one["id"]: one for one in http.get("/v1/models").json()["data"]}
     assert (cards[RANKER]["task"], cards[CHAT]["state"]) == ("rerank", "unloaded")
+
+
+def test_its_tokens_are_told_and_a_conversation_has_none(http: httpx.Client) -> None:
+    words = Tokenizer.from_file(str(rank_hf() / "tokenizer.json"))
+    wanted = {"model": RANKER, "prompt": QUERY, "return_token_strs": True}
+    told = http.post("/tokenize", json=wanted).json()
+    bare = http.post("/tokenize", json={**wanted, "add_special_tokens": False}).json()
+    assert told["tokens"] == words.encode(QUERY).ids
+    assert bare["tokens"] == words.encode(QUERY, add_special_tokens=False).ids
+    assert "".join(bare["token_strs"]) == QUERY
+    assert http.post("/detokenize", json={"model": RANKER, "tokens": bare["tokens"]}).json() == {"prompt": QUERY}
+    lacking = http.post("/detokenize", json={"model": RANKER, "tokens": [2**30]})
+    assert (lacking.status_code, lacking.json()["error"]["param"]) == (400, "tokens[0]")
+    chat = http.post("/tokenize", json={"model": RANKER, "messages": [{"role": "user", "content": QUERY}]})
+    assert (chat.status_code, chat.json()["error"]["code"]) == (400, "wrong_task")

@@ -91,3 +91,14 @@ def test_each_model_is_asked_for_what_it_is_for(client: OpenAI, served: Served) 
     cards = {one["id"]: one for one in httpx.get(f"{served.url}/v1/models", trust_env=False).json()["data"]}
     assert (cards[VECTORS]["task"], cards[VECTORS]["dimensions"]) == ("embed", [576, 64])
     assert (cards[MODEL]["task"], cards[MODEL]["state"]) == ("chat", "unloaded")
+
+
+def test_a_model_for_vectors_tells_its_tokens(served: Served) -> None:
+    with httpx.Client(base_url=served.url, trust_env=False, timeout=60) as http:
+        told = {
+            model: http.post("/tokenize", json={"model": model, "prompt": TEXTS[0]}).json()
+            for model in (VECTORS, MODEL)
+        }
+        assert told[VECTORS]["tokens"] == told[MODEL]["tokens"]
+        spelled = http.post("/detokenize", json={"model": VECTORS, "tokens": told[VECTORS]["tokens"]})
+        assert spelled.json() == {"prompt": TEXTS[0]}

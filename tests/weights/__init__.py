@@ -8,6 +8,8 @@
 | `tiny_gguf()` | the same random weights as one GGUF file | 15 MB |
 | `brief_hf()` | the random model with a context of 8,192 tokens and answers that end soon | 15 MB |
 | `brief_gguf()` | the same as one GGUF file | 15 MB |
+| `fill_hf()` | the random model with the tokens of one that fills in | 15 MB |
+| `fill_gguf()` | the same as one GGUF file | 15 MB |
 | `rank_hf()` | a small random reranker, and its tokenizer's words those of the embedded model, f32 | 13 MB |
 | `rank_gguf()` | the same as one GGUF file | 13 MB |
 
@@ -32,6 +34,8 @@ __all__ = [
     "PATHS",
     "brief_gguf",
     "brief_hf",
+    "fill_gguf",
+    "fill_hf",
     "make",
     "rank_gguf",
     "rank_hf",
@@ -75,6 +79,16 @@ def brief_gguf() -> Path:
     return make("brief-gguf") / "brief-f32.gguf"
 
 
+def fill_hf() -> Path:
+    """The folder of a random model whose vocabulary has tokens to fill in with: see `tests.weights.fill`."""
+    return make("fill-hf")
+
+
+def fill_gguf() -> Path:
+    """The file of the model of `fill_hf`, weight by weight the same."""
+    return make("fill-gguf") / "fill-f32.gguf"
+
+
 def rank_hf() -> Path:
     """The folder of a random reranker of 512 tokens: see `tests.weights.rank`."""
     return make("rank-hf")
@@ -104,7 +118,7 @@ def make(name: str, progress: Progress = _SILENT) -> Path:
 def _recipe_digest(name: str) -> str:
     """Of the weights' source and of the modules that make them: when either changes, so does the folder."""
     digest = hashlib.sha256(_SOURCE.sha256.encode())
-    own = [f"{kind}.py" for kind in ("brief", "rank") if name.startswith(f"{kind}-")]
+    own = [f"{kind}.py" for kind in ("brief", "fill", "rank") if name.startswith(f"{kind}-")]
     for module in ("gguf_files.py", "hugging_face.py", "llama.py", *own):
         digest.update(Path(__file__).with_name(module).read_bytes())
     return digest.hexdigest()[:16]
@@ -155,6 +169,18 @@ def _brief_gguf(source: Path, folder: Path) -> None:
     gguf_files.write(brief.brief_model(gguf_files.read(source)), folder / "brief-f32.gguf")
 
 
+def _fill_hf(source: Path, folder: Path) -> None:
+    from . import fill, gguf_files, hugging_face
+
+    hugging_face.write(fill.fill_model(gguf_files.read(source)), folder, dtype="f32")
+
+
+def _fill_gguf(source: Path, folder: Path) -> None:
+    from . import fill, gguf_files
+
+    gguf_files.write(fill.fill_model(gguf_files.read(source)), folder / "fill-f32.gguf")
+
+
 def _rank_hf(source: Path, folder: Path) -> None:
     from . import gguf_files, rank
 
@@ -175,6 +201,8 @@ NAMES: dict[str, Callable[[Path, Path], None]] = {
     "tiny-gguf": _tiny_gguf,
     "brief-hf": _brief_hf,
     "brief-gguf": _brief_gguf,
+    "fill-hf": _fill_hf,
+    "fill-gguf": _fill_gguf,
     "rank-hf": _rank_hf,
     "rank-gguf": _rank_gguf,
 }
@@ -188,6 +216,8 @@ PATHS: dict[str, Callable[[], Path]] = {
     "tiny-gguf": tiny_gguf,
     "brief-hf": brief_hf,
     "brief-gguf": brief_gguf,
+    "fill-hf": fill_hf,
+    "fill-gguf": fill_gguf,
     "rank-hf": rank_hf,
     "rank-gguf": rank_gguf,
 }

@@ -9,9 +9,9 @@ from .ollama import Ollama, OllamaGenerate
 from .responses import Responses
 from .texts import Detokenize, Embeddings, Plain, Rerank, Tokenize
 
-__all__ = ["DIALECTS", "Dialect", "Made", "Plain", "Said"]
+__all__ = ["DIALECTS", "Dialect", "Made", "Messages", "Plain", "Said"]
 
-DIALECTS: dict[str, Dialect] = {
+DIALECTS: dict[str, Dialect | Plain] = {
     dialect.name: dialect
     for dialect in (
         Responses(),

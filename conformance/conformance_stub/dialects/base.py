@@ -18,18 +18,28 @@ Made = tuple[str, Body]
 """An event: its name, and its data."""
 
 
-class Dialect(ABC):
-    """One endpoint of the stub."""
+class Route(ABC):
+    """One endpoint of the stub, whatever it answers."""
 
     name: str
     path: str
     """Below the root of the API; with `is_at_host` below that of the host."""
     is_at_host = False
-    content_type = "text/event-stream; charset=utf-8"
     required: tuple[str, ...]
     fields: Mapping[str, FieldCheck]
     places: Mapping[str, str] = {}
     """Where fields of chat are here: the engine names those."""
+
+    def error(self, error: Body, status: int) -> Body:
+        """*error*, which is as on chat, in this dialect's form."""
+        del status
+        return error
+
+
+class Dialect(Route):
+    """One endpoint that generates."""
+
+    content_type = "text/event-stream; charset=utf-8"
 
     @abstractmethod
     def chat(self, body: Body) -> Body:
@@ -59,11 +69,6 @@ class Dialect(ABC):
     def piece(self, event: Made) -> bytes:
         """*event* as bytes of a stream."""
         return b"event: %b\ndata: %b\n\n" % (event[0].encode(), msgspec.json.encode(event[1]))
-
-    def error(self, error: Body, status: int) -> Body:
-        """*error*, which is as on chat, in this dialect's form."""
-        del status
-        return error
 
 
 class Call(msgspec.Struct):

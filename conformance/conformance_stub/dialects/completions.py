@@ -33,11 +33,6 @@ def _best_of(value: Any, body: Body) -> Problem:
     return None if value == (body.get("n") or 1) else "must be as large as n"
 
 
-def _suffix(value: Any, body: Body) -> Problem:
-    del value, body
-    return "cannot be had: nothing is filled in before another text here"
-
-
 class Completions(Dialect):
     """`POST /completions`."""
 
@@ -51,7 +46,7 @@ class Completions(Dialect):
             "frequency_penalty", "stream", "stream_options", "user",
         )},
         "prompt": _prompt, "logprobs": fields.integer(0, 5), "echo": fields.boolean,
-        "best_of": _best_of, "suffix": _suffix,
+        "best_of": _best_of, "suffix": fields.text,
     }  # fmt: skip
 
     def chat(self, body: Body) -> Body:
@@ -59,6 +54,9 @@ class Completions(Dialect):
         given = body["prompt"]
         if isinstance(given, list) and not isinstance(given[0], int):
             given = given[0]
+        if suffix := body.get("suffix"):  # what stands behind is read first, and what is written goes on before it
+            before = vocabulary.encode(given) if isinstance(given, str) else given
+            given = [*vocabulary.encode(suffix), *before]
         made: Body = {"messages": [{"role": "user", "content": ""}], "raw": given}
         for name in (
             "temperature",

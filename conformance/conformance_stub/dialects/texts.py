@@ -6,37 +6,25 @@ import base64
 import math
 import struct
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from conformance_stub import fields, vocabulary
 from conformance_stub.fields import Body, Problem
 from conformance_stub.wire_parts import Rejected
 
-from .base import Dialect, Made, Said
+from .base import Route
 
 _LENGTH = 16
 _MOST_INPUTS = 2048
 
 
-class Plain(Dialect):
+class Plain(Route):
     """An endpoint whose answer is made of the request at once."""
 
     @abstractmethod
     def made(self, body: Body, model: str, context_tokens: int) -> Body:
         """The answer to *body*."""
-
-    def chat(self, body: Body) -> Body:
-        """It stands for none."""
-        raise NotImplementedError
-
-    def events(self, body: Body, said: Said, model: str, created: int) -> Iterator[Made]:
-        """It has none."""
-        raise NotImplementedError
-
-    def whole(self, events: Sequence[Made]) -> Body:
-        """It has no events."""
-        raise NotImplementedError
 
 
 def _input(value: Any, body: Body) -> Problem:

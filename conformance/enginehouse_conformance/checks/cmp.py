@@ -191,6 +191,27 @@ async def an_error_before_the_stream_has_its_status(ctx: Context) -> None:
     await caller.refused(caller.body(stream=True, temperature=7), "temperature")
 
 
+@check("CMP44")
+async def a_suffix_is_read(ctx: Context) -> None:
+    caller = Caller(ctx)
+    body = caller.body()
+    plain = await caller.ask(body)
+    ends = [f"and {' '.join([ctx.topic()] * times)}." for times in (1, 3)]
+    short, long = [await caller.ask({**body, "suffix": end}) for end in ends]
+    counts = [answer.prompt_tokens for answer in (plain, short, long)]
+    ctx.require(counts[0] < counts[1] < counts[2], "prompt_tokens that grow with the suffix", counts)
+    texts = {answer.text for answer in (plain, short, long)}
+    ctx.require(len(texts) > 1, "a text that depends on what stands behind it", plain.text)
+
+
+@check("CMP45")
+async def a_suffix_is_not_said(ctx: Context) -> None:
+    caller = Caller(ctx)
+    body = {**caller.body(), "suffix": f"and {ctx.topic()}."}
+    plain, echoed = await caller.ask(body), await caller.ask({**body, "echo": True})
+    ctx.equal(echoed.text, body["prompt"] + plain.text, "the text with its prompt")
+
+
 @check("REL12")
 async def a_raw_prompt_is_one_everywhere(ctx: Context) -> None:
     here, there = Caller(ctx), Caller(ctx, "ollama_generate")

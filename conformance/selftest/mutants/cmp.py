@@ -7,7 +7,7 @@ from conformance_stub.faults import decoding, drop, each, fault, faults_of_cases
 AT = "completions"
 _ALL = ("CMP*",)
 
-faults_of_cases("CMP", but=("CMP28",))
+faults_of_cases("CMP", but=("CMP28", "CMP46"))
 fault(AT, "A prompt that is too long loses its beginning.", "CMP28",
       fit_prompt=lambda tokens, limit: tokens[-limit // 2 :])  # fmt: skip
 
@@ -53,3 +53,17 @@ def _not_checked(body):
 
 
 fault(AT, "A stream is not checked.", "CMP43", check=_not_checked)
+
+
+def _without_suffix(chat, body):
+    return {**chat, "raw": body["prompt"]} if body.get("suffix") else chat
+
+
+def _without_echo(body):
+    if body.get("suffix"):
+        body.pop("echo", None)
+
+
+fault(AT, "A suffix is dropped in silence.", "CMP44", chat=_without_suffix)
+fault(AT, "Nothing is echoed before a suffix.", "CMP45", check=_without_echo)
+fault(AT, "A model that is said not to fill in does.", "CMP46", absent=("suffix",))

@@ -39,6 +39,7 @@ FEATURES: dict[str, str] = {
     "min_tokens": "an answer has at least so many tokens",
     "ignore_eos": "an answer goes on to its limit",
     "continue_final_message": "an answer goes on where the assistant's last message ends",
+    "suffix": "an answer is filled in before a text",
     "top_k": "sampling among the k likeliest",
     "min_p": "sampling above a share of the likeliest",
     "json_object": "any JSON object, enforced",
@@ -124,6 +125,8 @@ def _all_needs(request: GenerationRequest) -> Iterator[Need]:
         yield Need("ignore_eos", "ignore_eos")
     if request.continue_final_message:
         yield Need("continue_final_message", "continue_final_message")
+    if request.suffix:
+        yield Need("suffix", "suffix")
     if request.top_k:
         yield Need("top_k", "top_k")
     if request.min_p:
@@ -175,7 +178,7 @@ def _needs_of_parts(at: int, parts: Iterable[ContentPart]) -> Iterator[Need]:
 
 _asked = attrgetter(
     "n", "stop", "seed", "frequency_penalty", "presence_penalty", "repetition_penalty", "logit_bias", "logprobs",
-    "top_k", "min_p", "min_tokens", "ignore_eos", "continue_final_message",
+    "top_k", "min_p", "min_tokens", "ignore_eos", "continue_final_message", "suffix",
     "output", "tools", "reasoning_effort", "chat_template_kwargs",
 )  # fmt: skip
 _NOTHING_ASKED = _asked(GenerationRequest(id="", prompt=Text("")))

@@ -208,6 +208,8 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The model ends no choice by itself at all."""
     continue_final_message: bool = False
     """The answer goes on where the last message, the assistant's, ends: it is text alone, and is not said again."""
+    suffix: str = ""
+    """The answer is filled in between the prompt, a text or its tokens, and this; neither text has control tokens."""
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0

@@ -14,6 +14,8 @@ from typing import Any, Final
 
 import msgspec
 
+from enginehouse_kit.text.filling import Filling, filling_of
+
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
 _NORMAL, _UNKNOWN, _CONTROL = 1, 2, 3  # of tokenizer.ggml.token_type: only parsed where special tokens are
@@ -48,6 +50,7 @@ _SAMPLING = {
 }
 RANK: Final = "rank"
 _POOLINGS = {1: "mean", 2: "cls", 3: "last", 4: RANK}
+_FILLING = (("fim_pre", "fim_suf", "fim_mid"), ("prefix", "suffix", "middle"))
 _NO_FIELDS = ("xtc_probability", "mirostat")
 
 
@@ -60,7 +63,8 @@ class Gguf(msgspec.Struct, frozen=True):
 
     `longest_token_bytes` is the text that one token can stand for; None if tokenizers of this kind drop text.
     `control_tokens` steer the model, such as `<|im_end|>`: their texts and ids. `textless_ids` are the tokens that the
-    engine prints as nothing: control tokens, and the one for what no other token can say.
+    engine prints as nothing: control tokens, and the one for what no other token can say. `filling` are those around
+    texts between which another is filled in.
     """
 
     metadata: dict[str, Any]  # values are of the types that GGUF has
@@ -69,6 +73,7 @@ class Gguf(msgspec.Struct, frozen=True):
     longest_token_bytes: int | None = None
     control_tokens: dict[str, int] = {}
     textless_ids: frozenset[int] = frozenset()
+    filling: Filling | None = None
 
     @property
     def architecture(self) -> str:
@@ -166,7 +171,17 @@ def described(metadata: dict[str, Any], weight_bytes: int) -> Gguf:  # Any: see 
         longest_token_bytes=_longest(metadata.get("tokenizer.ggml.model"), tokens, kinds),
         control_tokens={text: token_id for token_id, (text, kind) in pairs if kind == _CONTROL and text},
         textless_ids=frozenset(token_id for token_id, kind in enumerate(kinds) if kind in (_UNKNOWN, _CONTROL)),
+        filling=_filling(metadata, tokens),
     )
+
+
+def _filling(metadata: dict[str, Any], tokens: list[str]) -> Filling | None:  # Any: see Gguf.metadata
+    """As the file says, in its own words or in those before; else as its vocabulary does. The engine has the ends."""
+    for names in _FILLING:
+        before, behind, between = (metadata.get(f"tokenizer.ggml.{name}_token_id", -1) for name in names)
+        if all(0 <= token_id < len(tokens) for token_id in (before, behind, between)):
+            return Filling(before, behind, between)
+    return filling_of({text: token_id for token_id, text in enumerate(tokens)})
 
 
 def _longest(kind: object, tokens: list[str], kinds: list[int]) -> int | None:

@@ -11,6 +11,7 @@ import msgspec
 from enginehouse_kit.text.chat_messages import CALL_OPENS, TemplateFacts
 from enginehouse_kit.text.control_text import ControlFinder
 from enginehouse_kit.text.features import features_of
+from enginehouse_kit.text.filling import Filling
 from enginehouse_kit.text.thinking import OPENS
 from enginehouse_plugin import Capabilities
 
@@ -34,6 +35,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     silent_ids: tuple[int, ...]
     vocabulary_size: int
     longest_token_bytes: int | None
+    filling: Filling | None
     prefix_cache: bool
 
     @property
@@ -54,7 +56,13 @@ async def describe(server: Server, header: Gguf, context_tokens: int, options: L
             context_tokens=min(context_tokens, props.default_generation_settings.n_ctx),
             max_concurrent_requests=slots,
             # Its ends can be banned from an answer, and not from its beginning alone.
-            features=features_of(template, has_effort=has_effort, prefix_cache=options.prefix_cache) - {"min_tokens"},
+            features=features_of(
+                template,
+                has_effort=has_effort,
+                prefix_cache=options.prefix_cache,
+                fills_in=header.filling is not None,
+            )
+            - {"min_tokens"},
             limits={"n": MAX_N, "top_logprobs": 20},
             vocabulary_size=header.vocabulary_size,
         ),
@@ -65,6 +73,7 @@ async def describe(server: Server, header: Gguf, context_tokens: int, options: L
         silent_ids=tuple(sorted(header.textless_ids - ending_ids)) if ending_ids else (),
         vocabulary_size=header.vocabulary_size,
         longest_token_bytes=header.longest_token_bytes,
+        filling=header.filling,
         prefix_cache=options.prefix_cache,
     )
 

@@ -9,11 +9,16 @@ import msgspec
 from enginehouse_kit.text.bounds import apart, check_chat, check_length, checked_ids
 from enginehouse_kit.text.chat_messages import check_variables, instructions, template_messages, tool_json
 from enginehouse_kit.text.control_text import ControlText
+from enginehouse_kit.text.filling import opening_of
 from enginehouse_kit.text.thinking import State, state_after
 from enginehouse_plugin import Chat, GenerationRequest, Text, Tokens
+from enginehouse_plugin.errors import UnsupportedFeature
 
 from .model import Model
 from .server import Server
+
+_PROBE = "a"
+"""A text whose tokens show what the model wants before each."""
 
 
 class Prompt(msgspec.Struct, frozen=True):
@@ -40,6 +45,8 @@ class Prompter:
             InvalidRequest: the template refuses the messages, or a token id is not of this vocabulary.
             ContextTooLong: however the text is tokenized, it cannot fit; a shorter one is the caller's to check.
         """
+        if request.suffix and not isinstance(request.prompt, Chat):
+            return Prompt(await self._filled_in(request.prompt, request.suffix), "never")
         if isinstance(request.prompt, Tokens):
             return Prompt(checked_ids(request.prompt.token_ids, self._model.vocabulary_size), "never")
         if isinstance(request.prompt, Text):
@@ -81,6 +88,21 @@ class Prompter:
         if request.reasoning_effort is not None:
             body["reasoning_effort"] = request.reasoning_effort
         return body
+
+    async def _filled_in(self, given: Text | Tokens, suffix: str) -> list[int]:
+        """The prompt of a text between *given* and *suffix*."""
+        filling = self._model.filling
+        if filling is None:
+            raise UnsupportedFeature("suffix", param="suffix")
+        text = given.text if isinstance(given, Text) else ""
+        self._check_length(text + suffix)
+        whole = await self._server.tokenize(_PROBE, parse_special=False, add_special=True)
+        opening = opening_of(whole, await self._plain(_PROBE))
+        if isinstance(given, Tokens):
+            before = checked_ids(given.token_ids, self._model.vocabulary_size)
+        else:
+            before = await self._server.tokenize(text, parse_special=False)
+        return filling.prompt(opening, before, await self._server.tokenize(suffix, parse_special=False))
 
     def _check_length(self, text: str) -> None:
         if self._model.longest_token_bytes is not None:

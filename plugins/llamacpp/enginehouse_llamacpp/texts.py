@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from enginehouse_kit.process.child import Child
 from enginehouse_kit.process.texts import TextInstance
 from enginehouse_kit.text.inputs import fitting, prepared
+from enginehouse_kit.text.tokens import TellsTokens
 from enginehouse_plugin import (
     Capabilities,
     EmbeddingRequest,
@@ -30,7 +31,7 @@ _TELL_SHARES = frozenset({"qwen3", "qwen3vl"})
 """Architectures of whose scores the engine makes shares of one (build 11549, `llm_graph_context::build_pooling`)."""
 
 
-class LlamaCppTexts(TextInstance):
+class LlamaCppTexts(TellsTokens, TextInstance):
     """What both have in common: tokens are counted and cut before the engine is asked."""
 
     engine = "llama.cpp"
@@ -57,6 +58,10 @@ class LlamaCppTexts(TextInstance):
     async def tokens_of(self, text: str, add_special: bool = True) -> list[int]:
         """See `TextInstance.tokens_of`."""
         return await self._server.tokenize(text, parse_special=True, add_special=add_special)
+
+    async def pieces_of(self, token_ids: Sequence[int]) -> Sequence[bytes]:
+        """See `TellsTokens.pieces_of`."""
+        return await self._server.pieces(token_ids)
 
 
 class EmbeddingInstance(LlamaCppTexts):

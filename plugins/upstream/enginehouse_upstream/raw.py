@@ -64,6 +64,8 @@ class RawDialect(OpenAIDialect):
             body["prompt"] = prompt.token_ids
         if request.max_tokens is not None:
             body["max_tokens"] = request.max_tokens
+        if request.suffix:
+            body["suffix"] = request.suffix
         if body.pop("top_logprobs", None) is not None:
             body["logprobs"] = request.top_logprobs
         return body

@@ -53,6 +53,15 @@ async def test_log_probabilities_are_those_of_the_tokens(upstream: Upstream, loa
         [event async for event in instance.generate(wanted)]
 
 
+async def test_a_suffix_goes_with_it(upstream: Upstream, load: Any) -> None:
+    features = ["streaming", "suffix"]
+    upstream.cards = [{**CARD, "declared_features": features, "features": features}]
+    upstream.say(part(" a", "length"), COUNTS, path="/v1/completions")
+    instance = await load(upstream)
+    assert [event async for event in instance.generate(asking(Text("x"), suffix=" end"))]
+    assert upstream.bodies[-1]["suffix"] == " end"
+
+
 async def test_other_servers_are_not_asked(upstream: Upstream, load: Any) -> None:
     instance = await load(upstream, context_tokens=512)
     with pytest.raises(InvalidRequest, match="conversations only"):

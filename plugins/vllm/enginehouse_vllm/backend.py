@@ -106,11 +106,7 @@ class VllmBackend(Backend):
             )
         own = options.chat_template_file or ("the option chat_template" if options.chat_template else None)
         await asyncio.to_thread(check_template, template, own or "the weights")
-        try:
-            pieces = await asyncio.to_thread(vocabulary.read, checkpoint.tokenizer or {})
-        except NotACheckpoint as error:
-            message = f"vLLM cannot load '{placement.path}': {error}."
-            raise LoadFailed(message, retryable=False, code="bad_tokenizer") from error
+        pieces = await _vocabulary(placement, checkpoint)
         progress(LoadProgress(stage="looking for vLLM", fraction=0.0))
         installed = await environment.find(placement.python)
         if installed.doubt:
@@ -141,6 +137,7 @@ class VllmBackend(Backend):
         progress: OnProgress,
     ) -> VllmTexts:
         start.pooling(placement, options, checkpoint)
+        pieces = await _vocabulary(placement, checkpoint)
         progress(LoadProgress(stage="looking for vLLM", fraction=0.0))
         installed = await environment.find(placement.python)
         launch = start.launch(placement, devices, options, checkpoint, installed, families.Parsers())
@@ -150,18 +147,19 @@ class VllmBackend(Backend):
             context_tokens=start.context_tokens(placement, checkpoint),
             max_concurrent_requests=start.max_sequences(options, start.is_on_gpu(devices)),
             tasks=frozenset({task}),
-            vocabulary_size=checkpoint.vocabulary_size,
+            vocabulary_size=checkpoint.vocabulary_size or len(pieces),
         )
         try:
             if task == "rerank":
-                return await rerank_instance(child, server, capabilities)
+                return await rerank_instance(child, server, capabilities, pieces)
             (probe,) = (await server.embed(["a"])).data
         except BaseException:
             await child.stop(_STOP_GRACE_S)
             raise
         dimensions = (len(probe.embedding) // 4, *placement.dimensions)
         progress(LoadProgress(stage="ready", fraction=1.0))
-        return EmbeddingInstance(child, server, msgspec.structs.replace(capabilities, dimensions=dimensions))
+        capabilities = msgspec.structs.replace(capabilities, dimensions=dimensions)
+        return EmbeddingInstance(child, server, capabilities, pieces)
 
     async def _start(
         self,
@@ -232,6 +230,19 @@ class VllmBackend(Backend):
 
 def _options(placement: Placement) -> VllmOptions:
     return placement.options if placement.options is not None else VllmOptions()
+
+
+async def _vocabulary(placement: Placement, checkpoint: Checkpoint) -> vocabulary.Vocabulary:
+    """The bytes of each token.
+
+    Raises:
+        LoadFailed: the tokenizer has another form.
+    """
+    try:
+        return await asyncio.to_thread(vocabulary.read, checkpoint.tokenizer or {})
+    except NotACheckpoint as error:
+        message = f"vLLM cannot load '{placement.path}': {error}."
+        raise LoadFailed(message, retryable=False, code="bad_tokenizer") from error
 
 
 def _read(placement: Placement) -> Checkpoint:

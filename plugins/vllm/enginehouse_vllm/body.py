@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
@@ -105,12 +105,18 @@ def completion_body(
     max_tokens: int,
     grammar: OutputGrammar | None,
     silent_ids: Iterable[int] = (),
+    ends: Collection[int] = (),
 ) -> Body:
-    """The body of `/v1/completions` for *request* with its prompt as *token_ids*; *silent_ids* as in `constrain`."""
+    """The body of `/v1/completions` for *request* with its prompt as *token_ids*; *silent_ids* as in `constrain`.
+
+    *ends* end the answer, too.
+    """
     body = sampling(request)
     body.update(prompt=token_ids, max_tokens=max_tokens)
     if request.min_tokens:
         body["min_tokens"] = min(request.min_tokens, max_tokens)  # of one above the other vLLM makes an error
+    if ends and not request.ignore_eos:
+        body["stop_token_ids"] = sorted(ends)
     if request.logprobs:
         body.update(logprobs=request.top_logprobs, return_tokens_as_token_ids=True, return_token_ids=True)
     if grammar is not None:

@@ -42,8 +42,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     """A model's configuration, its weights by type of number, and its chat template.
 
     `parameters` counts the numbers of each safetensors type (`F32`, `BF16`, …); `weight_bytes` is the size of all
-    files of weights, of other formats too; `controls` are the special tokens, by id, and `ending` the text of the one
-    that ends an answer.
+    files of weights, of other formats too; `controls` are the special tokens, by id, `added_ids` the ids of all that
+    stand beside the vocabulary, and `ending` the text of the one that ends an answer.
     """
 
     folder: Path
@@ -54,6 +54,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     tokenizer: dict[str, Any] | None  # JSON: tokenizer.json, where there is one
     controls: dict[int, str] = {}
     ending: str | None = None
+    added_ids: dict[str, int] = {}
 
     @property
     def model_type(self) -> str:
@@ -164,6 +165,7 @@ def read(path: str | Path) -> Checkpoint:
         if file.suffix == ".safetensors":
             _count(file, parameters)
     tokenizer = _json(folder / "tokenizer.json")
+    added = _added(folder, tokenizer)
     return Checkpoint(
         folder=folder,
         config=config,
@@ -171,7 +173,8 @@ def read(path: str | Path) -> Checkpoint:
         weight_bytes=sum(file.stat().st_size for file in files),
         template=_template(folder),
         tokenizer=tokenizer,
-        controls=_controls(folder, tokenizer),
+        controls={number: token.content for number, token in added.items() if token.special},
+        added_ids={token.content: number for number, token in added.items()},
         ending=_ending(folder),
     )
 
@@ -235,8 +238,8 @@ def _template(folder: Path) -> str | None:
     return None
 
 
-def _controls(folder: Path, tokenizer: dict[str, Any] | None) -> dict[int, str]:  # JSON
-    """The special tokens that `tokenizer.json` has, and those that the tokenizer's configuration adds to them."""
+def _added(folder: Path, tokenizer: dict[str, Any] | None) -> dict[int, _Added]:  # JSON
+    """The tokens that `tokenizer.json` has beside its vocabulary, and those that the tokenizer's configuration adds."""
     config = _json(folder / "tokenizer_config.json") or {}
     try:
         added = msgspec.convert((tokenizer or {}).get("added_tokens") or [], list[_Added])
@@ -244,7 +247,7 @@ def _controls(folder: Path, tokenizer: dict[str, Any] | None) -> dict[int, str]:
     except msgspec.ValidationError as error:
         raise NotACheckpoint(f"its tokenizer's added tokens cannot be read: {error}") from error
     tokens = {**{token.id: token for token in added}, **more}
-    return {number: token.content for number, token in tokens.items() if token.special and token.content}
+    return {number: token for number, token in tokens.items() if token.content}
 
 
 def _ending(folder: Path) -> str | None:

@@ -119,7 +119,9 @@ class Generation:
     def _body(self) -> Body:
         request = self._request
         max_tokens = room_for(request, len(self._prompt_ids), self._model.context_tokens)
-        body = completion_body(request, self._prompt_ids, max_tokens, self._grammar, self._model.silent_ids)
+        model = self._model
+        ends = model.filling.ends if request.suffix and model.filling is not None else ()
+        body = completion_body(request, self._prompt_ids, max_tokens, self._grammar, model.silent_ids, ends)
         if self._model.has_control_marks:
             body.update(skip_special_tokens=False, spaces_between_special_tokens=False)
         return body

@@ -8,6 +8,7 @@ import msgspec
 
 from enginehouse_kit.text.chat_messages import CALL_CLOSES, CALL_OPENS, TemplateFacts
 from enginehouse_kit.text.features import features_of
+from enginehouse_kit.text.filling import Filling, filling_of
 from enginehouse_kit.text.thinking import MARKS, OPENS
 from enginehouse_plugin import Capabilities
 
@@ -49,6 +50,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     silent_ids: tuple[int, ...]
     hidden: re.Pattern[str] | None
     has_control_marks: bool
+    filling: Filling | None = None
 
     @property
     def context_tokens(self) -> int:
@@ -69,7 +71,8 @@ def describe(
     """Derive what the loaded model can do."""
     facts = facts_of(template, parsers)
     has_effort = parsers.is_harmony or bool(facts.variables & {"reasoning_effort", "enable_thinking"})
-    features = features_of(facts, has_effort=has_effort, prefix_cache=prefix_cache)
+    filling = filling_of(checkpoint.added_ids)
+    features = features_of(facts, has_effort=has_effort, prefix_cache=prefix_cache, fills_in=filling is not None)
     if parsers.reasoning is not None or parsers.is_harmony:
         features -= {"continue_final_message"}
     if parsers.reasoning is not None:
@@ -97,6 +100,7 @@ def describe(
         else (),
         hidden=re.compile("|".join(map(re.escape, hidden.values()))) if hidden else None,
         has_control_marks=len(hidden) < len(checkpoint.controls),
+        filling=filling,
     )
 
 

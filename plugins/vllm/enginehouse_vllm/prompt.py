@@ -15,14 +15,18 @@ from enginehouse_kit.text.chat_messages import (
     tool_json,
 )
 from enginehouse_kit.text.control_text import ControlFinder, ControlText
+from enginehouse_kit.text.filling import opening_of
 from enginehouse_kit.text.thinking import State, state_after
 from enginehouse_plugin import Chat, GenerationRequest, Text, Tokens
-from enginehouse_plugin.errors import InvalidRequest
+from enginehouse_plugin.errors import InvalidRequest, UnsupportedFeature
 
 from .model import Model
 from .server import Body, Server
 
 _TAIL = 24  # tokens that hold the end of a prompt, marks of reasoning included
+
+_PROBE = "a"
+"""A text whose tokens show what the model wants before each."""
 
 
 class Prompt(msgspec.Struct, frozen=True):
@@ -48,6 +52,8 @@ class Prompter:
         Raises:
             InvalidRequest: the template refuses the messages, or a token id is not of this vocabulary.
         """
+        if request.suffix and not isinstance(request.prompt, Chat):
+            return Prompt(await self._filled_in(request.prompt, request.suffix), "never")
         if isinstance(request.prompt, Tokens):
             return Prompt(checked_ids(request.prompt.token_ids, self._model.vocabulary_size), "never")
         if isinstance(request.prompt, Text):
@@ -62,6 +68,21 @@ class Prompter:
         if request.continue_final_message:
             token_ids += await self.tokenize(template_messages(request.prompt.messages, self._facts, None)[-1].content)
         return Prompt(token_ids, await self._thinking_behind(token_ids))
+
+    async def _filled_in(self, given: Text | Tokens, suffix: str) -> list[int]:
+        """The prompt of a text between *given* and *suffix*."""
+        filling = self._model.filling
+        if filling is None:
+            raise UnsupportedFeature("suffix", param="suffix")
+        text = given.text if isinstance(given, Text) else ""
+        if longest := self._model.vocabulary.longest_bytes:
+            check_length([text, suffix], self._model.context_tokens, longest)
+        opening = opening_of(await self._server.tokenize(_PROBE, add_special=True), await self._plain(_PROBE))
+        if isinstance(given, Tokens):
+            before = checked_ids(given.token_ids, self._model.vocabulary_size)
+        else:
+            before = await self.tokenize(text)
+        return filling.prompt(opening, before, await self.tokenize(suffix))
 
     async def thinking(self, chat: Chat, request: GenerationRequest) -> State:
         """Whether the model's reasoning goes on behind *chat*, for a request whose prompt vLLM itself renders.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from enginehouse_kit.process.child import Child
 from enginehouse_kit.process.texts import TextInstance
 from enginehouse_kit.text.inputs import fitting, prepared
+from enginehouse_kit.text.tokens import TellsTokens
 from enginehouse_plugin import (
     Capabilities,
     EmbeddingRequest,
@@ -17,20 +19,22 @@ from enginehouse_plugin import (
 )
 
 from .server import Server
+from .vocabulary import Vocabulary
 
 _AT_ONCE = 32
 """Texts in one call of the engine: others wait no longer than for these."""
 
 
-class VllmTexts(TextInstance):
+class VllmTexts(TellsTokens, TextInstance):
     """What both have in common."""
 
     engine = "vLLM"
     stop_grace_s = 10.0
 
-    def __init__(self, child: Child, server: Server, capabilities: Capabilities) -> None:
+    def __init__(self, child: Child, server: Server, capabilities: Capabilities, vocabulary: Vocabulary) -> None:
         super().__init__(child, server, capabilities)
         self._server = server
+        self._vocabulary = vocabulary
 
     async def measure(self) -> EngineLoad:
         """See `Measured.measure`."""
@@ -49,6 +53,10 @@ class VllmTexts(TextInstance):
     async def tokens_of(self, text: str, add_special: bool = True) -> list[int]:
         """See `TextInstance.tokens_of`."""
         return await self._server.tokenize(text, add_special=add_special)
+
+    async def pieces_of(self, token_ids: Sequence[int]) -> Sequence[bytes]:
+        """See `TellsTokens.pieces_of`."""
+        return await asyncio.to_thread(lambda: [self._vocabulary.piece(token_id) for token_id in token_ids])
 
 
 class EmbeddingInstance(VllmTexts):
@@ -75,8 +83,10 @@ class EmbeddingInstance(VllmTexts):
 class RerankInstance(VllmTexts):
     """A model that scores; *frame_tokens* are its own beside query and document."""
 
-    def __init__(self, child: Child, server: Server, capabilities: Capabilities, *, frame_tokens: int) -> None:
-        super().__init__(child, server, capabilities)
+    def __init__(
+        self, child: Child, server: Server, capabilities: Capabilities, vocabulary: Vocabulary, *, frame_tokens: int
+    ) -> None:
+        super().__init__(child, server, capabilities, vocabulary)
         self._frame_tokens = frame_tokens
 
     async def rerank(self, request: RerankRequest) -> Scores:
@@ -95,8 +105,11 @@ class RerankInstance(VllmTexts):
         return Scores(scores=tuple(scores), prompt_tokens=prompt_tokens)
 
 
-async def rerank_instance(child: Child, server: Server, capabilities: Capabilities) -> RerankInstance:
+async def rerank_instance(
+    child: Child, server: Server, capabilities: Capabilities, vocabulary: Vocabulary
+) -> RerankInstance:
     """The instance for the reranker that *server* has loaded, whose own tokens are counted with a request."""
     probe = await server.rerank("a", ["a"])
     own = 2 * len(await server.tokenize("a"))
-    return RerankInstance(child, server, capabilities, frame_tokens=max(probe.usage.total_tokens - own, 0))
+    frame_tokens = max(probe.usage.total_tokens - own, 0)
+    return RerankInstance(child, server, capabilities, vocabulary, frame_tokens=frame_tokens)

@@ -11,6 +11,7 @@ from .checkpoint import NotACheckpoint
 
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _SPACE = "\u2581"  # SentencePiece's mark of a space
+_CONTINUES = "##"  # WordPiece's mark of a word's inside
 
 
 class _Model(msgspec.Struct):
@@ -66,14 +67,19 @@ def read(tokenizer: dict[str, Any]) -> Vocabulary:  # JSON
     listed = (found.model and found.model.vocab) or {}
     if isinstance(listed, list):
         listed = {text: at for at, (text, _) in enumerate(listed)}
-    to_bytes = _from_byte_level if _is_byte_level(found.decoder or _Decoder()) else _from_sentence_piece
+    kinds = _kinds(found.decoder or _Decoder())
+    to_bytes = _from_sentence_piece
+    if "ByteLevel" in kinds:
+        to_bytes = _from_byte_level
+    elif "WordPiece" in kinds:
+        to_bytes = _from_word_piece
     pieces = {token_id: to_bytes(text) for text, token_id in listed.items()}
     pieces.update({token.id: token.content.encode() for token in found.added_tokens or ()})
     return Vocabulary(pieces)
 
 
-def _is_byte_level(decoder: _Decoder) -> bool:
-    return any(part.type == "ByteLevel" for part in (decoder, *(decoder.decoders or ())))
+def _kinds(decoder: _Decoder) -> set[str | None]:
+    return {part.type for part in (decoder, *(decoder.decoders or ()))}
 
 
 def _byte_table() -> dict[str, int]:
@@ -96,6 +102,11 @@ def _from_byte_level(text: str) -> bytes:
         return bytes(_TABLE[character] for character in text)
     except KeyError:
         return text.encode()
+
+
+def _from_word_piece(text: str) -> bytes:
+    """A word begins with a space, as llama.cpp has it."""
+    return (text.removeprefix(_CONTINUES) if text.startswith(_CONTINUES) else f" {text}").encode()
 
 
 def _from_sentence_piece(text: str) -> bytes:

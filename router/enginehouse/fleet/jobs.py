@@ -22,14 +22,14 @@ _AT_ONCE: Final = 8
 
 
 class Job(ABC):
-    """What is begun on an instance of *task*; for each choice *at_once* slots are asked for.
+    """What is begun on an instance of *task* (None: of any); for each choice *at_once* slots are asked for.
 
     With *generates* it tells how fast answers come.
     """
 
     __slots__ = ("at_once", "generates", "task")
 
-    def __init__(self, task: Task = "chat", *, generates: bool = False, at_once: int = 1) -> None:
+    def __init__(self, task: Task | None = "chat", *, generates: bool = False, at_once: int = 1) -> None:
         self.task = task
         self.generates = generates
         self.at_once = at_once
@@ -51,12 +51,15 @@ GENERATION: Final = Generating(generates=True)
 
 
 class Counting(Job):
-    """Asks *ask* about the prompt; the one event is a `UsageReport`, which nobody pays for."""
+    """Asks *ask* about the prompt; the one event is a `UsageReport`, which nobody pays for.
+
+    A conversation is what models for chat have; with *is_text* any model is asked.
+    """
 
     __slots__ = ("_ask",)
 
-    def __init__(self, ask: Ask) -> None:
-        super().__init__()
+    def __init__(self, ask: Ask, *, is_text: bool = False) -> None:
+        super().__init__(None if is_text else "chat")
         self._ask = ask
 
     def begin(self, instance: Instance, request: GenerationRequest, lease: Lease, slots: int) -> Run:  # noqa: ARG002

@@ -103,14 +103,14 @@ class Model:
         if tasks and task not in tasks:
             raise WrongTask(self.name, tasks, task)
 
-    def checked(self, instance: Instance, task: Task) -> Instance:
+    def checked(self, instance: Instance, task: Task | None) -> Instance:
         """Return *instance*, which has loaded.
 
         Raises:
-            WrongTask: it is not for *task*.
+            WrongTask: it is not for *task*, where one is wanted.
         """
         tasks = instance.capabilities.tasks
-        if task not in tasks:
+        if task is not None and task not in tasks:
             raise WrongTask(self.name, tasks, task)
         return instance
 

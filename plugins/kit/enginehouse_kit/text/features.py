@@ -31,10 +31,12 @@ SAMPLED = frozenset(
 """What samplers and grammars give to every model that has a chat template."""
 
 
-def features_of(facts: TemplateFacts, *, has_effort: bool, prefix_cache: bool) -> frozenset[str]:
+def features_of(
+    facts: TemplateFacts, *, has_effort: bool, prefix_cache: bool, fills_in: bool = False
+) -> frozenset[str]:
     """Features of a model with a template as *facts* tell; an adapter takes off what its engine lacks.
 
-    *has_effort*: the template has a place for an effort of reasoning.
+    *has_effort*: the template has a place for an effort of reasoning; *fills_in*: the model was made to fill in texts.
     """
     also = {
         "prefix_cache": prefix_cache,
@@ -43,5 +45,6 @@ def features_of(facts: TemplateFacts, *, has_effort: bool, prefix_cache: bool) -
         "continue_final_message": not facts.thinking,
         "chat_template_kwargs": bool(facts.variables),
         "reasoning_effort": has_effort,
+        "suffix": fills_in,
     }
     return SAMPLED.union(name for name, is_there in also.items() if is_there)

@@ -2,10 +2,47 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 
 from enginehouse_plugin.errors import InvalidRequest
-from enginehouse_plugin.tokenizer import Tokenized
+from enginehouse_plugin.features import Capabilities
+from enginehouse_plugin.request import Text, Tokens
+from enginehouse_plugin.tokenizer import Tokenized, TokenizeRequest
+
+from .bounds import checked_ids
+
+
+class TellsTokens(ABC):
+    """What tells the tokens of texts (`Tokenizer`), for a model without a template: one that generates nothing."""
+
+    capabilities: Capabilities
+
+    @abstractmethod
+    async def tokens_of(self, text: str, add_special: bool = True) -> list[int]:
+        """The tokens of *text*, with the model's own ones around them or without."""
+
+    @abstractmethod
+    async def pieces_of(self, token_ids: Sequence[int]) -> Sequence[bytes]:
+        """The bytes that each of *token_ids* stands for."""
+
+    async def tokenize_prompt(self, wanted: TokenizeRequest) -> Tokenized:
+        """See `Tokenizer.tokenize_prompt`."""
+        prompt = wanted.request.prompt
+        if isinstance(prompt, Tokens):
+            token_ids = checked_ids(prompt.token_ids, self._size)
+        else:
+            token_ids = await self.tokens_of(prompt.text if isinstance(prompt, Text) else "", wanted.special)
+        return tokenized(token_ids, await self.pieces_of(token_ids) if wanted.texts else None)
+
+    async def detokenize(self, token_ids: Sequence[int]) -> str:
+        """See `Tokenizer.detokenize`."""
+        check_tokens(token_ids, self._size)
+        return text_of(await self.pieces_of(token_ids))
+
+    @property
+    def _size(self) -> int:
+        return self.capabilities.vocabulary_size or 0
 
 
 def tokenized(token_ids: Sequence[int], pieces: Iterable[bytes] | None) -> Tokenized:

@@ -240,7 +240,12 @@ def _capabilities(model: LoadedModel, settings: Settings) -> Capabilities:
     return Capabilities(
         context_tokens=settings.context_tokens,
         max_concurrent_requests=settings.slots,
-        features=features_of(template.facts, has_effort=template.has_effort, prefix_cache=prefix_cache),
+        features=features_of(
+            template.facts,
+            has_effort=template.has_effort,
+            prefix_cache=prefix_cache,
+            fills_in=model.vocabulary.filling is not None,
+        ),
         limits={"n": _MAX_N, "top_logprobs": 20},
         vocabulary_size=model.vocabulary.size,
     )

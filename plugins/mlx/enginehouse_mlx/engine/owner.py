@@ -18,6 +18,7 @@ import mlx.core as mx
 from mlx_lm.generate import BatchGenerator, StopSequences
 from mlx_lm.models.cache import LRUPromptCache, can_trim_prompt_cache, trim_prompt_cache
 
+from enginehouse_plugin import GenerationRequest
 from enginehouse_plugin.errors import EngineDied, EngineFailure, EnginehouseError, EngineOverloaded, InvalidRequest
 
 from .jobs import Begun, Job, Sampled, failure_of
@@ -281,7 +282,7 @@ class Owner(threading.Thread):
             job.first + choice,
             job.prompt_ids,
             vocabulary.size,
-            sorted(vocabulary.eos_ids),
+            sorted(vocabulary.ends_of(job.request)),
             job.matchers[choice],
         )
         (uid,) = self._generator.insert(
@@ -291,14 +292,13 @@ class Owner(threading.Thread):
             all_tokens=[job.prompt_ids[: len(job.prompt_ids) - len(rest)]],
             samplers=[sampling.sampler],
             logits_processors=[sampling.processors],
-            stop_sequences=[self._stops],
+            stop_sequences=[self._stops(job.request)],
         )
         self._rows[uid] = _Row(job, choice, sampling)
         return int(uid)
 
-    @property
-    def _stops(self) -> Any:  # Any: mlx_lm has no types
-        return StopSequences([(identity,) for identity in self._model.vocabulary.eos_ids])
+    def _stops(self, request: GenerationRequest) -> Any:  # Any: mlx_lm has no types
+        return StopSequences([(identity,) for identity in self._model.vocabulary.ends_of(request)])
 
     def _cancel(self, job: Job) -> None:
         self._drop([uid for uid, _ in self._rows_of(job)], keep=False)

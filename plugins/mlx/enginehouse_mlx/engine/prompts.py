@@ -16,12 +16,16 @@ from enginehouse_kit.text.chat_messages import (
     tool_json,
 )
 from enginehouse_kit.text.control_text import ControlFinder, ControlText
+from enginehouse_kit.text.filling import opening_of
 from enginehouse_kit.text.thinking import State, state_after
 from enginehouse_plugin import Chat, GenerationRequest, Text, Tokens
-from enginehouse_plugin.errors import InvalidRequest
+from enginehouse_plugin.errors import InvalidRequest, UnsupportedFeature
 
 from .templates import ModelTemplate
 from .vocabulary import Vocabulary
+
+_PROBE = "a"
+"""A text whose tokens show what the model wants before each."""
 
 
 class Prompt(msgspec.Struct, frozen=True):
@@ -50,7 +54,9 @@ class Prompter:
             InvalidRequest: the template refuses the messages, or a token is not of this vocabulary.
             ContextTooLong: however the text is tokenized, it cannot fit; a shorter one is the caller's to check.
         """
-        if isinstance(request.prompt, Tokens):
+        if request.suffix and not isinstance(request.prompt, Chat):
+            prompt = Prompt(self._filled_in(request.prompt, request.suffix), "never")
+        elif isinstance(request.prompt, Tokens):
             prompt = Prompt(checked_ids(request.prompt.token_ids, self._vocabulary.size), "never")
         elif isinstance(request.prompt, Text):
             self._check_length(request.prompt.text)
@@ -68,6 +74,20 @@ class Prompter:
         """Token ids of *text*, in which nothing acts as a control token."""
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
         return ids
+
+    def _filled_in(self, given: Text | Tokens, suffix: str) -> list[int]:
+        """The prompt of a text between *given* and *suffix*."""
+        filling = self._vocabulary.filling
+        if filling is None:
+            raise UnsupportedFeature("suffix", param="suffix")
+        text = given.text if isinstance(given, Text) else ""
+        self._check_length(text + suffix)
+        opening = opening_of(self._tokenizer.encode(_PROBE), self.tokenize(_PROBE))
+        if isinstance(given, Tokens):
+            before = checked_ids(given.token_ids, self._vocabulary.size)
+        else:
+            before = self.tokenize(text)
+        return filling.prompt(opening, before, self.tokenize(suffix))
 
     def _chat(self, chat: Chat, request: GenerationRequest) -> Prompt:
         check_chat(chat, self._context_tokens, self._vocabulary.longest_bytes)

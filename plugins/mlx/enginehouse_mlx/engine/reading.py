@@ -40,6 +40,7 @@ class TokenReader:
         self._request = request
         self._vocabulary = vocabulary
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._ends = vocabulary.ends_of(request)
         self._stops = StopMatcher(request.stop)
         calls: ReadsCalls | None = call_reader(request)
         if template.calls is not None and template.reads_own_calls(request):
@@ -63,7 +64,8 @@ class TokenReader:
         if self.is_finished:
             return
         self._count += 1
-        data = b"" if self._vocabulary.is_hidden(sampled.token_id) else self._vocabulary.piece(sampled.token_id)
+        is_shown = not (self._vocabulary.is_hidden(sampled.token_id) or sampled.token_id in self._ends)
+        data = self._vocabulary.piece(sampled.token_id) if is_shown else b""
         logprobs: tuple[TokenLogprob, ...] = ()
         if data and sampled.raw is not None:
             logprobs = (self._logprob(sampled.token_id, sampled.raw),)

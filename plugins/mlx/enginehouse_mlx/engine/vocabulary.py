@@ -8,6 +8,9 @@ from typing import Any
 import llguidance
 import msgspec
 
+from enginehouse_kit.text.filling import filling_of
+from enginehouse_plugin import GenerationRequest
+
 
 class Vocabulary:
     """Tokens of one model. *tokenizer* is transformers' own, *size* the number of logits.
@@ -23,9 +26,10 @@ class Vocabulary:
         )
         added = tokenizer.added_tokens_decoder  # id -> AddedToken
         self.control_ids = {identity: str(token) for identity, token in added.items() if token.special}
+        self._ids_of_added = {str(token): identity for identity, token in added.items()}
+        self.filling = filling_of({text: at for text, at in self._ids_of_added.items() if at < size})
         shown = frozenset(visible)
         self._hidden = frozenset(i for i, text in self.control_ids.items() if text not in shown) | self.eos_ids
-        self._ids_of_added = {str(token): identity for identity, token in added.items()}
         known = len(tokenizer)
         decode = self.grammar_tokenizer.decode_bytes
         self._pieces = [decode([identity]) if identity < known else b"" for identity in range(size)]
@@ -39,6 +43,10 @@ class Vocabulary:
     def is_hidden(self, token_id: int) -> bool:
         """Whether *token_id* is a control token, which is no part of the text."""
         return token_id in self._hidden
+
+    def ends_of(self, request: GenerationRequest) -> frozenset[int]:
+        """The tokens that end an answer to *request*."""
+        return self.eos_ids | self.filling.ends if request.suffix and self.filling is not None else self.eos_ids
 
     def special_id(self, text: str) -> int | None:
         """The id of the one control token that *text* is, if it is one; grammars name these by id."""

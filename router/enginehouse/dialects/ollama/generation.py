@@ -61,7 +61,7 @@ def chat_asked(chat: ChatRequest, request_id: str) -> Asked:
 
 
 def generate_asked(wanted: GenerateRequest, request_id: str) -> Asked:
-    """Build what an instance is asked for a prompt: with `raw` the text as it is, else a user's message.
+    """Build what an instance is asked for a prompt: with `raw` or a `suffix` the text as it is, else a user's message.
 
     Raises:
         InvalidRequest: fields that do not go together, a schema that is none.
@@ -70,7 +70,9 @@ def generate_asked(wanted: GenerateRequest, request_id: str) -> Asked:
     for name in ("template", "context"):
         if getattr(wanted, name):
             ignored.append(name)
-    if wanted.raw:
+    if wanted.suffix:
+        said["suffix"] = wanted.suffix
+    if wanted.raw or wanted.suffix:
         for name in ("system", "images"):
             if getattr(wanted, name):
                 raise _invalid(name, "a raw prompt goes to the model as it is; leave one of the two out")

@@ -194,6 +194,8 @@ class GenerateRequest(OllamaRequest, frozen=True, kw_only=True):
     system: str | None = None
     raw: Annotated[bool, Meta(description="The prompt goes to the model as it is, without a template.")] | None = None
     images: tuple[Image, ...] | None = None
-    suffix: Annotated[None, Meta(description="Not supported.")] = None
+    suffix: (
+        Annotated[str, Meta(description="The answer is filled in before this text; the prompt is raw then.")] | None
+    ) = None
     template: Annotated[str, Meta(description="Left out, unless empty: the model has its own.")] | None = None
     context: Annotated[tuple[int, ...], Meta(description="Left out, unless empty: use /api/chat.")] | None = None

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from enginehouse.dialects.openai.chat.endings import check_min_tokens, said_of_endings
-from enginehouse.dialects.openai.chat.messages import Refused, Strict
 from enginehouse.dialects.openai.chat.request import (
     INT32_MAX,
     INT64_MAX,
@@ -20,6 +19,7 @@ from enginehouse.dialects.openai.chat.request import (
     TokenID,
 )
 from enginehouse.dialects.openai.chat.rules import check_stream_options
+from enginehouse.dialects.openai.plain import PlainBody
 from enginehouse_plugin import request as contract
 from enginehouse_plugin.errors import InvalidRequest
 
@@ -28,10 +28,9 @@ DEFAULT_MAX_TOKENS = 16
 """What the reference has where a request is silent."""
 
 
-class CompletionsRequest(Strict, frozen=True, kw_only=True):
+class CompletionsRequest(PlainBody, frozen=True, kw_only=True):
     """A request to `POST /v1/completions`."""
 
-    model: Annotated[str, Meta(description="ID of a model in /v1/models.", min_length=1, examples=["smollm2-135m"])]
     prompt: Annotated[
         str | tuple[str | TokenID | tuple[TokenID, ...], ...],
         Meta(description="One prompt: text, or token ids of the model's vocabulary; or a list of several of these."),
@@ -57,13 +56,21 @@ class CompletionsRequest(Strict, frozen=True, kw_only=True):
     echo: Annotated[bool, Meta(description="The text of the prompt stands before the answer.")] | None = None
     stream: Annotated[bool, Meta(description="Send the answer as server-sent events.")] | None = None
     stream_options: Annotated[StreamOptions | None, Meta(description="Only with 'stream'.")] = None
-    user: Annotated[str, Meta(description="Recorded.")] | None = None
-    suffix: Annotated[Refused, Meta(description="No text can be filled in before another here.")] = None
+    suffix: (
+        Annotated[
+            str,
+            Meta(
+                description="The answer is filled in before this text. In both texts control tokens are mere text. "
+                "Only models that were made for it can."
+            ),
+        ]
+        | None
+    ) = None
 
 
 _SAME = (
     "stream", "n", "max_tokens", "temperature", "top_p", "min_p", "frequency_penalty", "presence_penalty",
-    "repetition_penalty", "seed",
+    "repetition_penalty", "seed", "suffix",
 )  # fmt: skip
 """Fields that the contract has as they are."""
 

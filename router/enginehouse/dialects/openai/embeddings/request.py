@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from enginehouse.dialects.openai.chat.messages import Strict
 from enginehouse.dialects.openai.chat.request import INT32_MAX, TokenID
+from enginehouse.dialects.openai.plain import PlainBody
 from enginehouse_plugin import EmbeddingRequest, Text, Tokens
 from enginehouse_plugin.errors import InvalidRequest
 
@@ -24,10 +24,9 @@ Truncation = Annotated[
 ]
 
 
-class EmbeddingsRequest(Strict, frozen=True, kw_only=True):
+class EmbeddingsRequest(PlainBody, frozen=True, kw_only=True):
     """A request to `POST /v1/embeddings`."""
 
-    model: Annotated[str, Meta(description="ID of a model in /v1/models.", min_length=1, examples=["minilm"])]
     input: Annotated[
         str | tuple[str | TokenID | tuple[TokenID, ...], ...],
         Meta(
@@ -46,7 +45,6 @@ class EmbeddingsRequest(Strict, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=1, le=INT32_MAX, description="One of those that the model has in /v1/models.")] | None
     ) = None
     truncate_prompt_tokens: Truncation | None = None
-    user: Annotated[str, Meta(description="Recorded.")] | None = None
 
 
 def inputs_of(asked: EmbeddingsRequest) -> tuple[tuple[Text | Tokens, ...], bool]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Unpack
 
-from enginehouse.dialects.at_mount import AtMount, Mounting
-from enginehouse.dialects.endpoint import Call, Errors
-from enginehouse.dialects.openai.errors import ProfileErrors
+from enginehouse.dialects.at_mount import Mounting
+from enginehouse.dialects.endpoint import Call
 from enginehouse.dialects.openai.openapi import FAILURES, failures
+from enginehouse.dialects.openai.plain import Common, PlainEndpoint
 from enginehouse.dialects.openai.rerank.encode import Ranking, RerankAnswer
 from enginehouse.dialects.openai.rerank.request import RerankBody, rerank_request
 from enginehouse.dialects.operation import Operation, json_body, ref
@@ -16,20 +15,19 @@ from enginehouse.dialects.vectors import WorkBody, stand_in
 from enginehouse.wire.decode import Decoder
 from enginehouse_plugin import Profile, Text
 
-_NO_HEADERS: Mapping[bytes, bytes] = {}
 _DESCRIPTION = """\
 Scores each document from 0 to 1 by how well it answers the query, and tells the best first. The model has the task \
 `rerank`; a document that exceeds its context with the query is refused unless `truncate_prompt_tokens` says that it \
 may be cut."""
 
-_decode = Decoder(RerankBody).decode
 
-
-class RerankEndpoint(AtMount):
+class RerankEndpoint(PlainEndpoint[RerankBody]):
     """Reranking, at the API's path."""
 
     name = "rerank"
     below = "/rerank"
+    decoder = Decoder(RerankBody)
+    no_agents = "which leads conversations. Ask a model with the task 'rerank'."
     version = "/v1"
     """In place of the API's own `/v1`."""
 
@@ -37,34 +35,18 @@ class RerankEndpoint(AtMount):
         super().__init__(profile, **mounting)
         if self.version != "/v1":
             self.path = self.path.removesuffix(self.below).removesuffix("/v1") + self.version + self.below
-        self.errors: Errors = ProfileErrors(profile)
         self.operation = _operation(self.version)
 
-    def decode(
-        self,
-        body: bytes,
-        request_id: str,
-        named: Mapping[bytes, bytes] = _NO_HEADERS,  # noqa: ARG002  # no header matters
-        key: str = "",  # noqa: ARG002  # nothing is kept
-    ) -> Call:
-        """See `Endpoint.decode`.
-
-        Raises:
-            ModelNotFound: the body names no model that is known by this name.
-        """
-        asked, ignored = _decode(body, unknown_fields=self._unknown_fields)
-        model = self.model_meant_by(asked.model, "which leads conversations. Ask a model with the task 'rerank'.")
+    def call(self, asked: RerankBody, request_id: str, **common: Unpack[Common]) -> Call:
+        """See `PlainEndpoint.call`."""
         request = rerank_request(asked, request_id)
         ranking = Ranking(request, asked.model, top_n=asked.top_n, with_documents=asked.return_documents is True)
         encoder = WorkBody(ranking.work, ranking.written, lambda: ranking.size_bytes, self.errors)
         return Call(
-            model=model,
+            **common,
             request=stand_in(request_id, (Text(request.query), *map(Text, request.documents))),
             encoder=encoder,
             work=encoder.work,
-            recorded={"user": asked.user} if asked.user is not None else None,
-            ignored=ignored,
-            profile=self.label,
         )
 
 

@@ -9,6 +9,7 @@ from msgspec import Meta
 from enginehouse.dialects.openai.chat.messages import Strict
 from enginehouse.dialects.openai.chat.request import INT32_MAX
 from enginehouse.dialects.openai.embeddings.request import MOST_INPUTS, truncate_tokens
+from enginehouse.dialects.openai.plain import PlainBody
 from enginehouse_plugin import RerankRequest
 from enginehouse_plugin.errors import InvalidRequest
 
@@ -29,10 +30,9 @@ class Document(Strict, frozen=True):
     text: Annotated[str, Meta(description="Its text.")]
 
 
-class RerankBody(Strict, frozen=True, kw_only=True):
+class RerankBody(PlainBody, frozen=True, kw_only=True):
     """A request to `POST /v1/rerank`."""
 
-    model: Annotated[str, Meta(description="ID of a model in /v1/models.", min_length=1, examples=["bge-reranker"])]
     query: Annotated[str, Meta(description="What the documents are to answer.", min_length=1)]
     documents: Annotated[
         tuple[str | Document, ...],
@@ -47,7 +47,6 @@ class RerankBody(Strict, frozen=True, kw_only=True):
     ) = None
     return_documents: Annotated[bool, Meta(description="Tell each document's text, too.")] | None = None
     truncate_prompt_tokens: _Cut | None = None
-    user: Annotated[str, Meta(description="Recorded.")] | None = None
 
 
 def rerank_request(asked: RerankBody, request_id: str) -> RerankRequest:

@@ -87,7 +87,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"stream_options": {}}, "stream_options"),
     ({"stream": True, "stream_options": {"continuous_usage_stats": 1}}, "stream_options.continuous_usage_stats"),
     ({"stream": True, "stream_options": {"continuous_usage_stats": True}}, "stream_options.continuous_usage_stats"),
-    ({"suffix": "end"}, "suffix"),
+    ({"suffix": 5}, "suffix"),
+    ({"suffix": ["end"]}, "suffix"),
     ({"user": 5}, "user"),
     ({"unheard": 1}, "unheard"),
 ]
