@@ -3,7 +3,8 @@
     python -m conformance_stub.seeds [COUNT]
 
 A line for each seed and way, over HTTP and without it, then the sum. The exit code is 1 where a rule gave a wrong
-verdict: failed, broke, came to none, or took a feature for absent. Most of a seed's time is waiting, by rules that run alone.
+verdict: failed, broke, came to none, or took a feature for absent. Most of a seed's time is waiting, by rules that run
+alone.
 """
 
 from __future__ import annotations

@@ -186,9 +186,9 @@ async def test_sampling_values_that_vllm_words_otherwise_are_honoured(model: Vll
 
 async def test_a_control_token_is_no_text_of_a_schema(model: VllmInstance) -> None:
     """However likely: it would count as its name in the grammar, and as nothing in the answer."""
-    exact = JsonSchema("s", {"type": "string", "minLength": 10, "maxLength": 10})
-    answer = await ask(model, output=exact, logit_bias={5: 100.0}, temperature=2.0, seed=1, max_tokens=60)
-    assert len(json.loads(answer.text)) == 10
+    exact = JsonSchema("s", {"type": "string", "minLength": 60, "maxLength": 60})
+    answer = await ask(model, output=exact, logit_bias={5: 100.0}, temperature=2.0, seed=1, max_tokens=80)
+    assert len(json.loads(answer.text)) == 60
 
 
 async def test_logprobs_have_the_bytes_of_tokens_inside_characters(model: VllmInstance) -> None:
