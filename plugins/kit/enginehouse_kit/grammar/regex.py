@@ -150,6 +150,8 @@ class Algebra:
             return item
         if item.kind == "many" and low in (0, 1) and high is None and item.parts[1] <= 1 and item.parts[2] is None:
             item, low = item.parts[0], min(low, item.parts[1])
+        elif item.kind == "many" and item.parts[1] == 0 and None not in (high, item.parts[2]):
+            item, high = item.parts[0], high * item.parts[2]  # as one count: engines try each way to share it out
         longest = None if high is None or item.longest is None else high * item.longest
         return self._make("many", (item, low, high), (low == 0, low * item.shortest, longest, item.is_plain))
 
