@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, TypeVar
 
@@ -26,6 +27,8 @@ from enginehouse_plugin.errors import (
 _Reply = TypeVar("_Reply")
 JSON = (("content-type", "application/json"),)
 _TAGS = 2**31  # the engine's integers
+_MOST_BYTES_OF_ONE = 65_536
+"""Of a token among alternatives: its text, and its bytes as numbers."""
 
 
 class Progress(msgspec.Struct, frozen=True, gc=False):
@@ -172,6 +175,7 @@ class _Biases(msgspec.Struct, frozen=True):
 _encoder = msgspec.json.Encoder()
 _chunks = msgspec.json.Decoder(Chunk)
 _errors = msgspec.json.Decoder(_ErrorBody)
+_first = json.JSONDecoder()  # decodes one value, and leaves what follows
 
 
 class Server:
@@ -257,7 +261,11 @@ class Server:
     async def alternatives(self, body: dict[str, Any]) -> list[Probability]:  # Any: JSON
         """The likeliest tokens at the first place of the completion that *body* asks for."""
         answer = await self._answer("/completion", body)
-        return await asyncio.to_thread(_alternatives, answer)  # they may be a whole vocabulary
+        return [top for token in _chunks.decode(answer).completion_probabilities for top in token.top_logprobs]
+
+    async def alternative(self, body: dict[str, Any], token_id: int) -> Probability | None:  # Any: JSON
+        """*token_id* among what `alternatives` gives, which may be a whole vocabulary; None: it is not there."""
+        return _alternative(await self._answer("/completion", body), token_id)
 
     async def embed(self, inputs: Sequence[str | Sequence[int]]) -> VectorsReply:
         """Make a vector of each of *inputs*, text or token ids."""
@@ -319,8 +327,13 @@ def _pieces(body: bytes) -> list[bytes]:
     return [bytes(t.piece) if isinstance(t.piece, list) else t.piece.encode() for t in found.tokens]
 
 
-def _alternatives(body: bytes) -> list[Probability]:
-    return [top for token in _chunks.decode(body).completion_probabilities for top in token.top_logprobs]
+def _alternative(body: bytes, token_id: int) -> Probability | None:
+    # Decoding megabytes for one token would stop all threads meanwhile. Within a text the quotes would be escaped.
+    at = body.find(b'{"id":%d,' % token_id, body.find(b'"top_logprobs"'))
+    if at < 0:
+        return None
+    found, _ = _first.raw_decode(body[at : at + _MOST_BYTES_OF_ONE].decode(errors="replace"))
+    return msgspec.convert(found, Probability)
 
 
 def decode_chunk(payload: bytes) -> Chunk:

@@ -9,7 +9,8 @@ from enginehouse_plugin.errors import EngineProtocolError
 
 from .server import Chunk, Probability, Server
 
-_LIKELY = (256, 8192)  # alternatives in which a token is looked for, before the whole vocabulary
+_LIKELIEST, _LIKELY = 256, 8192  # alternatives in which a token is looked for, before the whole vocabulary
+_MOST_TOP = 20  # alternatives of a token that a request may ask for
 
 
 class Vocabulary:
@@ -61,13 +62,14 @@ class Vocabulary:
         return [*found, last]
 
     async def probability(self, prompt_ids: list[int], token_id: int) -> Probability:
-        """The logprob of *token_id* behind *prompt_ids*, and the alternatives to it."""
-        for count in (*_LIKELY, self._size):
-            alternatives = await self._server.alternatives(self._look(prompt_ids, count))
-            for found in alternatives:
-                if found.id == token_id:
-                    return Probability(found.id, found.logprob, found.bytes, alternatives)
-        raise EngineProtocolError("llama.cpp gave no logprob for a token of its vocabulary.")
+        """The logprob of *token_id* behind *prompt_ids*, and the likeliest alternatives to it."""
+        likeliest = await self._server.alternatives(self._look(prompt_ids, _LIKELIEST))
+        found = next((token for token in likeliest if token.id == token_id), None)
+        for count in (_LIKELY, self._size):
+            found = found or await self._server.alternative(self._look(prompt_ids, count), token_id)
+        if found is None:
+            raise EngineProtocolError("llama.cpp gave no logprob for a token of its vocabulary.")
+        return Probability(found.id, found.logprob, found.bytes, likeliest[:_MOST_TOP])
 
     def _look(self, prompt_ids: list[int], count: int) -> dict[str, Any]:  # JSON
         # The token that is sampled does not matter, but it must be a whole character, or nothing is told.

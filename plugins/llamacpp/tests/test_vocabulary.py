@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from enginehouse_llamacpp import server as server_module
 from enginehouse_llamacpp.server import Chunk, Probability
 from enginehouse_llamacpp.vocabulary import Vocabulary
 from enginehouse_plugin.errors import EngineProtocolError
@@ -62,3 +63,45 @@ async def test_a_text_that_no_tokens_make_is_an_error_of_the_protocol():
     tokens = await vocabulary(PIECES)
     with pytest.raises(EngineProtocolError, match="do not make"):
         tokens.tokens_of(chunk(b"zz" * 500 + b"a", 5), 700)
+
+
+class Asked(Pieces):
+    """A server that knows alternatives: as many as are asked for, by their ids."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__([b"a"] * size)
+        self.counts: list[int] = []
+
+    async def alternatives(self, body: dict[str, Any]) -> list[Probability]:
+        self.counts.append(body["n_probs"])
+        return [Probability(token_id, -token_id / 10, [97]) for token_id in range(body["n_probs"])]
+
+    async def alternative(self, body: dict[str, Any], token_id: int) -> Probability | None:
+        self.counts.append(body["n_probs"])
+        return Probability(token_id, -token_id / 10, [97]) if token_id < body["n_probs"] else None
+
+
+@pytest.mark.parametrize(
+    ("token_id", "counts"), [(7, [256]), (300, [256, 8192]), (9000, [256, 8192, 10_000]), (10_000, None)]
+)
+async def test_a_token_is_looked_for_among_more_and_more(token_id: int, counts: list[int] | None):
+    """No more of the alternatives are kept than a request may ask for: a whole answer may be such tokens."""
+    server: Any = Asked(10_000)
+    tokens = Vocabulary(server, 10_000)
+    await tokens.load()
+    if counts is None:
+        with pytest.raises(EngineProtocolError, match="no logprob"):
+            await tokens.probability([1], token_id)
+        return
+    found = await tokens.probability([1], token_id)
+    assert (found.id, found.logprob) == (token_id, -token_id / 10)
+    assert [token.id for token in found.top_logprobs] == list(range(20))
+    assert server.counts == counts
+
+
+def test_one_alternative_is_read_without_the_others():
+    others = ", ".join(f'{{"id":{at},"token":"{{\\"id\\":5,","bytes":[{at}],"logprob":-{at}.5}}' for at in (4, 5, 55))
+    body = f'{{"completion_probabilities":[{{"id":5,"token":"é","top_logprobs":[{others}]}}]}}'.encode()
+    found = server_module._alternative(body, 5)
+    assert found == Probability(5, -5.5, [5])
+    assert server_module._alternative(body, 6) is None

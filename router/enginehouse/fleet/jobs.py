@@ -30,7 +30,7 @@ class Job(ABC):
     __slots__ = ("at_once", "generates", "task")
 
     def __init__(self, task: Task | None = "chat", *, generates: bool = False, at_once: int = 1) -> None:
-        self.task = task
+        self.task: Task | None = task
         self.generates = generates
         self.at_once = at_once
 
