@@ -1,4 +1,4 @@
-"""What the conformance suite tests: the embedded model, with the options that a first start gives it."""
+"""What the conformance suite tests: the tiny random model; in a long run the embedded one, as a first start has it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,30 @@ from enginehouse_conformance import BackendTarget, Declared, read_declared
 from enginehouse_llamacpp import enginehouse_backends
 from enginehouse_llamacpp.options import LlamaCppOptions
 from enginehouse_plugin import Placement
+from tests.weights import tiny_gguf
 
 FEATURES = Path(__file__).parents[4] / "conformance/reports/features.toml"
 
 
 @pytest.fixture(scope="session")
-def served(weights: Path) -> Placement:
+def embedded(weights: Path) -> Placement:
     """The embedded model."""
+    return _placement("smollm2-135m", weights, 8192)
+
+
+@pytest.fixture(scope="session")
+def served(embedded: Placement, is_long: bool) -> Placement:
+    """All rules on real weights take a slow processor a quarter of an hour."""
+    return embedded if is_long else _placement("tiny", tiny_gguf(), 2048)
+
+
+def _placement(model: str, path: Path, context_tokens: int) -> Placement:
     return Placement(
-        model="smollm2-135m",
+        model=model,
         backend="llamacpp",
-        source=weights.name,
-        path=str(weights),
-        context_tokens=8192,
+        source=path.name,
+        path=str(path),
+        context_tokens=context_tokens,
         options=LlamaCppOptions(reproducible=True),
     )
 

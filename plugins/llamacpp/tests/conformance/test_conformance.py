@@ -19,10 +19,10 @@ class TestConformance(ConformanceSuite):
 
 
 @pytest.mark.engine
-async def test_everything_that_every_engine_must_declare_is_declared(served: Placement) -> None:
+async def test_everything_that_every_engine_must_declare_is_declared(embedded: Placement) -> None:
     wanted = read_declared(FEATURES)
     assert wanted.features
-    instance = await LlamaCppBackend().load(served, (), lambda _: None)
+    instance = await LlamaCppBackend().load(embedded, (), lambda _: None)
     try:
         capabilities = instance.capabilities
     finally:
