@@ -61,7 +61,7 @@ help:
 	@echo "make test     set up everything, check style, types and layers, run the tests"
 	@echo "make test-vllm  build vLLM's environment for processors (3.4 GB) and run the tests that need it"
 	@echo "make clients  install coding agents and frameworks (1 GB), for the tests that need them"
-	@echo "make clients-all  install more of them (2 GB), and test them all"
+	@echo "make clients-all  install more of them (4 GB), test them all, and print what each has done"
 	@echo "make parity   compare the answers of the three engines on the same real weights, prompt by prompt"
 	@echo "make promises  put what real clients send to the three engines, with a model of 8,192 tokens"
 	@echo "make conformance  run the conformance suite on every engine that is here and write the reports;"
@@ -148,9 +148,9 @@ $(NODE_MODULES): tests/integration/node/package-lock.json $(DEV_INSTALLED)
 # Clients that are small enough for each run of the tests, in environments of their own.
 clients: $(CLIENTS)
 
-# All of them, and their tests.
-clients-all: $(CLIENTS) $(ALL_CLIENTS)
-	nice -n 10 $(BIN)/python -m pytest tests/integration/clients $(ARGS)
+# All of them, their tests, and a table of what each has done.
+clients-all: $(CLIENTS) $(ALL_CLIENTS) $(NODE_MODULES)
+	nice -n 10 $(BIN)/python -m tests.integration.clients $(ARGS)
 
 $(CLIENTS): tests/integration/clients/package-lock.json tests/integration/clients/python/libraries.txt $(DEV_INSTALLED)
 	mkdir -p .cache/clients && cp tests/integration/clients/package*.json .cache/clients/
@@ -163,11 +163,14 @@ $(ALL_CLIENTS): tests/integration/clients/all/package.json $(wildcard tests/inte
 	$(BIN)/npm install --prefix .cache/clients/all --no-audit --no-fund --loglevel=error
 	$(call python_clients,llama-index)
 	$(call python_clients,aider)
+	$(call python_clients,open-webui)
 	@touch $@
 
+# What NAME.without.txt lists is left out of NAME.txt.
 define python_clients
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .cache/clients/python/$(1)
-	$(BIN)/uv pip install --quiet --python .cache/clients/python/$(1)/bin/python -r tests/integration/clients/python/$(1).txt
+	$(BIN)/uv pip install --quiet --python .cache/clients/python/$(1)/bin/python -r tests/integration/clients/python/$(1).txt \
+		$(addprefix --overrides ,$(wildcard tests/integration/clients/python/$(1).without.txt))
 endef
 
 lint: style mypy pyright layers

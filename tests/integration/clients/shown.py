@@ -23,6 +23,7 @@ SHOWN: dict[str, frozenset[str]] = {
     "langchain": ALL,
     "llama-index": ALL,
     "llm": ALL,
+    "open-webui": frozenset({"chat", "stream", "structured output"}),
     "openai-agents": ALL,
     "openai-node": ALL,
     "openai-python": ALL,
@@ -31,7 +32,7 @@ SHOWN: dict[str, frozenset[str]] = {
     "qwen": AGENT,
 }
 """By the name of the client's recipe. An agent's one task on files is all three of its abilities."""
-SHAPES: dict[str, frozenset[str]] = {"home-assistant": AGENT}
+SHAPES: dict[str, frozenset[str]] = {"home-assistant": AGENT, "n8n": ALL}
 """Of clients that are not started: what they send, and get, is tested."""
 ENVIRONMENTS = {"llama-index": "llama-index"} | dict.fromkeys(
     ("instructor", "langchain", "openai-agents", "openai-python", "pydantic-ai"), "libraries"
@@ -44,7 +45,7 @@ def versions() -> dict[str, str]:
     found = {}
     for file in (*FOLDER.glob("**/package.json"), FOLDER.parent / "node/package.json"):
         found |= {f"npm: {name}": of for name, of in json.loads(file.read_text())["dependencies"].items()}
-    for file in FOLDER.glob("python/*.txt"):
+    for file in FOLDER.glob("python/*.txt"):  # of those `.without.txt` no line has a version
         found |= {
             f"PyPI: {name}": of for name, of in re.findall(r"^([\w.-]+)(?:\[.*\])?==(\S+)", file.read_text(), re.M)
         }
