@@ -120,7 +120,8 @@ def test_every_field_goes_to_the_engine_as_the_wire_names_it():
     }
     # A field that is added to the contract must be put on the wire, or be listed here.
     # No wire has a word for `max_tokens_must_fit`: an adapter compares it with the context that it knows.
-    elsewhere = {"id", "prompt", "output", "max_tokens_must_fit"}
+    # A `suffix` stands behind a text, of which conversations have none.
+    elsewhere = {"id", "prompt", "output", "max_tokens_must_fit", "suffix"}
     assert set(GenerationRequest.__struct_fields__) - elsewhere <= set(body)
     assert sent(output=JsonObject())["response_format"] == {"type": "json_object"}
     assert sent(tools=(Tool("g"),), tool_choice="required")["tool_choice"] == "required"
