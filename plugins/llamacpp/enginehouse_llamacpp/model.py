@@ -18,7 +18,7 @@ from enginehouse_plugin import Capabilities
 from .gguf import Gguf
 from .options import LlamaCppOptions
 from .server import Props, Server
-from .translate import MAX_N
+from .translate import MAX_N, MAX_TOP_LOGPROBS
 
 _VARIABLES = ("enable_thinking", "thinking", "thinking_budget", "custom_instructions", "date_string", "documents")
 """Variables beyond messages and tools that published templates read."""
@@ -63,7 +63,7 @@ async def describe(server: Server, header: Gguf, context_tokens: int, options: L
                 fills_in=header.filling is not None,
             )
             - {"min_tokens"},
-            limits={"n": MAX_N, "top_logprobs": 20},
+            limits={"n": MAX_N, "top_logprobs": MAX_TOP_LOGPROBS},
             vocabulary_size=header.vocabulary_size,
         ),
         template=template,

@@ -20,6 +20,7 @@ _SEEDS = 2**32 - 256
 
 _WORD_TRIGGER = 1  # llama.cpp: COMMON_GRAMMAR_TRIGGER_TYPE_WORD
 
+MAX_TOP_LOGPROBS = 20
 MAX_N = 128
 """The most choices of a request: so many seeds behind a request's own are none of the engine's special ones."""
 

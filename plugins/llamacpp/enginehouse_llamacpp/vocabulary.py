@@ -8,9 +8,9 @@ from typing import Any
 from enginehouse_plugin.errors import EngineProtocolError
 
 from .server import Chunk, Probability, Server
+from .translate import MAX_TOP_LOGPROBS
 
 _LIKELIEST, _LIKELY = 256, 8192  # alternatives in which a token is looked for, before the whole vocabulary
-_MOST_TOP = 20  # alternatives of a token that a request may ask for
 
 
 class Vocabulary:
@@ -69,7 +69,7 @@ class Vocabulary:
             found = found or await self._server.alternative(self._look(prompt_ids, count), token_id)
         if found is None:
             raise EngineProtocolError("llama.cpp gave no logprob for a token of its vocabulary.")
-        return Probability(found.id, found.logprob, found.bytes, likeliest[:_MOST_TOP])
+        return Probability(found.id, found.logprob, found.bytes, likeliest[:MAX_TOP_LOGPROBS])
 
     def _look(self, prompt_ids: list[int], count: int) -> dict[str, Any]:  # JSON
         # The token that is sampled does not matter, but it must be a whole character, or nothing is told.
