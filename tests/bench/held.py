@@ -9,7 +9,7 @@ import socket
 
 from . import load
 
-FILES_KEPT = 100
+_FILES_KEPT = 200
 """Open files that the router needs beside its streams: log, database, listener, plugins."""
 
 
@@ -18,6 +18,14 @@ def raise_files() -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
+
+
+def most_streams(files: int) -> int:
+    """How many streams a server that may open *files* can hold: each has two ends.
+
+    The router keeps an eighth of one in reserve (`http/limits.py`).
+    """
+    return (files - _FILES_KEPT) * 8 // 17
 
 
 class Client(asyncio.Protocol):

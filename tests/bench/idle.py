@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--servers", nargs="+", choices=SERVERS, default=SERVERS)
     chosen = parser.parse_args()
     files = held.raise_files()
-    most = (files - held.FILES_KEPT) // 2  # a stream has two ends in a server
+    most = held.most_streams(files)
     counts = sorted({min(count, most) for count in chosen.counts})
     if most < max(chosen.counts):
         print(f"A process may open {files:,} files here, so that {most:,} streams are the most.\n")

@@ -108,7 +108,7 @@ http {{
   fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
   upstream u {{ server 127.0.0.1:{upstream_port}; keepalive 512; keepalive_requests 100000000; }}
   server {{ listen 127.0.0.1:{port}; keepalive_requests 100000000;
-    location / {{ proxy_pass http://u; proxy_http_version 1.1; proxy_buffering off;
+    location / {{ proxy_pass http://u; proxy_http_version 1.1; proxy_buffering off; proxy_read_timeout 1h;
       proxy_set_header Connection ""; }} }}
 }}""")
     with running(["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")], folder, "nginx") as process:
