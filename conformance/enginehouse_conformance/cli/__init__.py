@@ -1,7 +1,8 @@
 """The command line `enginehouse-conformance`.
 
 Exit codes of `run` and `replay`: 0 conforms, 1 does not, 2 the harness could not tell. Of `diff`: 0 the same
-verdicts, 1 others. Wrong usage is 2, an interruption 130.
+verdicts, 1 others. Of `compare`: 0 within the band asked for, 1 farther apart, 2 could not be compared. Wrong usage is
+2, an interruption 130.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from importlib.metadata import version
 
 import click
 
-from .compare import diff
+from .diff import diff
 from .explain import explain
+from .identity import compare, fingerprint
 from .listing import list_features, list_rules
 from .render import render
 from .replay import replay
@@ -30,7 +32,7 @@ def cli() -> None:
     """Which parts of an API does an endpoint really honour: chat, Responses, Messages, completions, Ollama?"""
 
 
-for command in (run, list_rules, list_features, explain, diff, render, replay):
+for command in (run, list_rules, list_features, explain, diff, render, replay, compare, fingerprint):
     cli.add_command(command)
 
 

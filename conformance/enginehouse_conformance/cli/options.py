@@ -95,12 +95,13 @@ def access_options(function: _F) -> _F:
     """The options that say how a request gets in: --key-env, --header."""
     key = click.option("--key-env", metavar="NAME", help="Environment variable that holds the API key.")
     header = click.option(
-        "--header", "headers", multiple=True, callback=_headers, metavar="'NAME: VALUE'", help="A header to send."
+        "--header", "headers", multiple=True, callback=headers_of, metavar="'NAME: VALUE'", help="A header to send."
     )
     return key(header(function))
 
 
-def _headers(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[Header, ...]:
+def headers_of(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[Header, ...]:
+    """Pairs of name and value, as headers are written."""
     del ctx
     return tuple(_pair(text, ":", "'Name: value'", param) for text in value)
 

@@ -1,0 +1,53 @@
+"""Prompts of a seed: short, open, and unlike those of any other seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+_FORMS = (
+    "Write one sentence about a {adjective} {noun} and {number} {other}s.",
+    "Continue this sentence: The {adjective} {noun} behind the {other}",
+    "Name something that a {noun} and a {other} have in common.",
+    "What would a {adjective} {noun} say to a {other}?",
+    "Give me a title for a story about {number} {noun}s and a {other}.",
+    "Invent a word for a {adjective} {noun} and explain it.",
+    "Why is the {noun} more {adjective} than the {other}?",
+    "Finish the list: {noun}, {other}, {number},",
+    "Ask me a question about a {noun}, a {other} or the number {number}.",
+    "Describe the colour of a {adjective} {noun}.",
+    "Is a {noun} heavier than {number} {other}s?",
+    "Translate into French: the {adjective} {noun} and the {other}.",
+    "Write a line of Python about {noun}s and {other}s.",
+    "Who owns the {adjective} {noun} at number {number}?",
+)
+_NOUNS = (
+    "anchor", "apple", "barrel", "bell", "bridge", "candle", "carpet", "castle", "chair", "cloud", "clock", "coat",
+    "desert", "doctor", "drum", "engine", "falcon", "farmer", "feather", "fence", "forest", "garden", "ghost",
+    "glacier", "hammer", "harbour", "horse", "island", "jacket", "kettle", "kitchen", "ladder", "lantern", "letter",
+    "library", "market", "meadow", "mirror", "mountain", "needle", "ocean", "orchard", "painter", "pencil", "piano",
+    "pillow", "pirate", "planet", "rabbit", "river", "robot", "sailor", "shadow", "spoon", "statue", "teacher",
+    "temple", "ticket", "tiger", "tower", "train", "turtle", "valley", "violin", "wagon", "window", "wizard",
+    "wolf",
+)  # fmt: skip
+_ADJECTIVES = (
+    "ancient", "bitter", "blue", "broken", "clever", "cold", "distant", "empty", "fragile", "golden", "heavy", "hidden",
+    "hollow", "honest", "little", "loud", "narrow", "patient", "purple", "quiet", "round", "rusty", "sleepy", "strange",
+    "tall", "tired", "warm", "wild", "wooden", "young",
+)  # fmt: skip
+
+
+def prompts(seed: int) -> Iterator[str]:
+    """The prompts of *seed*, without end and each once: at most 90 characters of ASCII, so few tokens to any tokenizer.
+
+    Their next tokens are open, so that many alternatives have a probability worth comparing.
+    """
+    dice = random.Random(f"identity/1/{seed}")  # noqa: S311  # whoever has the seed can ask the same
+    seen: set[str] = set()
+    while True:
+        noun, other = dice.sample(_NOUNS, 2)
+        form, adjective, number = dice.choice(_FORMS), dice.choice(_ADJECTIVES), dice.randrange(2, 1000)
+        prompt = form.format(noun=noun, other=other, adjective=adjective, number=number)
+        if prompt not in seen:
+            seen.add(prompt)
+            yield prompt
