@@ -17,7 +17,7 @@ from enginehouse_conformance import Verdict, read_report
 
 @pytest.mark.engine
 def test_no_verdict_is_worse_through_an_upstream_or_a_host(tmp_path: Path) -> None:
-    words = ["--rules", "ENV*,BIAS1,STOP1,LP1", "--time-scale", "20", "--into", str(tmp_path)]
+    words = ["--rules", "ENV*,BIAS1,STOP1,LP1,ANT70", "--time-scale", "20", "--into", str(tmp_path)]
     argv = [sys.executable, "-m", "tests.conformance.through", *words]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr

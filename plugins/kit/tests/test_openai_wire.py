@@ -165,6 +165,7 @@ async def test_a_stream_becomes_events(ask, server):
             total(3, 2, cached=1, reasoning=0),
         ),
         stream=True,
+        stop=("END",),
     )
     assert events == [
         Started(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -81,7 +81,7 @@ class Generation:
 
     # ---- as a reader of one answer (`enginehouse_kit.http.run.Reader`) ----
 
-    def begin(self, events: list[AnyEvent]) -> None:
+    def begin(self, events: list[AnyEvent], headers: Sequence[tuple[bytes, bytes]]) -> None:
         """See `Reader.begin`; the first chunk tells what of the prompt was cached."""
 
     def take(self, payload: bytes, events: list[AnyEvent]) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
 import msgspec
 
 from enginehouse_kit.http.openai import Body, OpenAIDialect
@@ -24,6 +28,7 @@ from .servers import ServerKind
 
 _REFUSES_US = {401: "does not know our key", 402: "wants to be paid", 403: "refuses our key"}
 _BUSY = frozenset({"queue_full", "queue_timeout", "rate_limit_exceeded"})
+_IGNORED_HEADER: Final = b"x-enginehouse-ignored"
 _TOO_LONG = ("maximum context length", "context length", "context size", "context window")
 
 
@@ -64,8 +69,15 @@ class UpstreamDialect(OpenAIDialect):
     def reader(self, request: GenerationRequest) -> Reader:
         """See `OpenAIDialect.reader`."""
         if self._kind.needs_top and request.logprobs and not request.top_logprobs:
-            return AnswerReader(_WithoutTop(self), request.n)
+            return AnswerReader(_WithoutTop(self), request.n, request.stop)
         return super().reader(request)
+
+    def ignored_of(self, headers: Sequence[tuple[bytes, bytes]]) -> tuple[str, ...]:
+        """See `OpenAIDialect.ignored_of`: what another Enginehouse names, which is as much as one header holds."""
+        if self._kind.name != "enginehouse":
+            return ()
+        told = next((value for name, value in headers if name.lower() == _IGNORED_HEADER), b"")
+        return tuple(unquote_to_bytes(name.strip()).decode("utf-8", "replace") for name in told.split(b",") if name)
 
     def error_of(self, status: int, error: WireError) -> EnginehouseError:
         """See `OpenAIDialect.error_of`. What a server says about our key is not passed on: it may hold the key."""

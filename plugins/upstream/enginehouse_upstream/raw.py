@@ -31,6 +31,7 @@ class _Choice(msgspec.Struct, frozen=True):
     text: str
     index: int = 0
     finish_reason: str | None = None
+    stop_reason: int | str | None = None
     logprobs: _Logprobs | None = None
 
 
@@ -51,6 +52,7 @@ class RawDialect(OpenAIDialect):
         self.path = f"{chat.path.removesuffix('/chat/completions')}/completions"
         self.decode = as_chunk  # type: ignore[assignment]  # payloads are bytes or text
         self.error_of = chat.error_of  # type: ignore[method-assign]  # errors are the server's, whatever is asked
+        self.ignored_of = chat.ignored_of  # type: ignore[method-assign]  # and so are its headers
         self._chat = chat
 
     def body_of(self, request: GenerationRequest, model: str) -> Body:
@@ -85,6 +87,7 @@ def as_chunk(payload: bytes | str) -> Chunk:
                 index=one.index,
                 delta=WireDelta(content=one.text),
                 finish_reason=one.finish_reason,
+                stop_reason=one.stop_reason,
                 logprobs=None if one.logprobs is None else WireLogprobs(content=_each(one.logprobs)),
             )
             for one in told.choices

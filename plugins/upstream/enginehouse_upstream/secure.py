@@ -172,7 +172,7 @@ class _SecureRun(Run):
     async def _body(self, answer: httpx2.Response) -> None:
         events: list[AnyEvent] = []
         data = await whole(answer)
-        self._reader.begin(events)
+        self._reader.begin(events, answer.headers.raw)
         self._reader.take(data, events)
         self._reader.finish(events)
         self._push(events)
@@ -181,7 +181,7 @@ class _SecureRun(Run):
     async def _stream(self, answer: httpx2.Response) -> None:
         parser, reader = SSEParser(), self._reader
         events: list[AnyEvent] = []
-        reader.begin(events)
+        reader.begin(events, answer.headers.raw)
         parts = answer.aiter_bytes()
         async for data in parts:
             for payload in parser.feed(data):

@@ -53,6 +53,15 @@ async def test_log_probabilities_are_those_of_the_tokens(upstream: Upstream, loa
         [event async for event in instance.generate(wanted)]
 
 
+async def test_the_stop_string_that_matched_is_told(upstream: Upstream, load: Any) -> None:
+    upstream.cards = [{**HERE, "features": ["streaming", "stop"]}]
+    last = {"text": "", "index": 0, "finish_reason": "stop", "stop_reason": "zz"}
+    upstream.say(part(" a"), {"choices": [last]}, COUNTS, path="/v1/completions")
+    instance = await load(upstream)
+    *_, finished, _ = [event async for event in instance.generate(asking(Text("x"), stop=("zz",)))]
+    assert finished == Finished(0, "stop", "zz")
+
+
 async def test_a_suffix_goes_with_it(upstream: Upstream, load: Any) -> None:
     features = ["streaming", "suffix"]
     upstream.cards = [{**CARD, "declared_features": features, "features": features}]

@@ -74,6 +74,26 @@ async def test_a_stream_comes_as_events_and_its_connection_is_used_again(upstrea
     assert upstream.connections == 1
 
 
+async def test_the_stop_string_that_matched_is_told_and_other_words_in_its_place_are_not(
+    upstream: Upstream, load: Any
+) -> None:
+    instance = await load(upstream)
+    for told, matched in [("END", "END"), ("eos", None), (7, None)]:
+        upstream.say({"choices": [{**delta("He", "stop")["choices"][0], "stop_reason": told}]}, total(3, 1))
+        *_, finished, _ = await events(instance, ask(stop=("x", "END")))
+        assert finished == Finished(0, "stop", matched)
+
+
+async def test_what_another_enginehouse_leaves_to_the_model_is_told_and_of_other_servers_nothing(
+    upstream: Upstream, load: Any
+) -> None:
+    named = b"X-Enginehouse-Ignored: tools%5B0%5D/a%2Cb, seed, +2\r\n"
+    upstream.say(delta("He", "stop"), total(3, 1), named=named)
+    assert (await events(await load(upstream), ask()))[0] == Started()
+    upstream.cards = [{**CARD, "declared_features": ["streaming"], "features": ["streaming"]}]
+    assert (await events(await load(upstream), ask()))[0] == Started(ignored=("tools[0]/a,b", "seed", "+2"))
+
+
 async def test_the_load_that_another_host_tells_with_its_answers_is_measured(upstream: Upstream, load: Any) -> None:
     instance = await load(upstream, from_host="here")
     assert isinstance(instance, Measured)

@@ -79,7 +79,7 @@ class Generation:
 
     # ---- as a reader of one answer (`enginehouse_kit.http.run.Reader`) ----
 
-    def begin(self, events: list[AnyEvent]) -> None:
+    def begin(self, events: list[AnyEvent], headers: Sequence[tuple[bytes, bytes]] = ()) -> None:  # noqa: ARG002
         """See `Reader.begin`."""
         ignored = () if self._grammar is None else self._grammar.ignored
         events.append(Started(len(self._prompt_ids), ignored=ignored))

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -109,7 +109,7 @@ class OpenAIDialect:
 
     def reader(self, request: GenerationRequest) -> Reader:
         """What finds the events in the answer to *request*."""
-        return AnswerReader(self, request.n)
+        return AnswerReader(self, request.n, request.stop)
 
     def usage_of(self, chunk: Chunk) -> WireUsage | None:
         """The counts of a chunk: running ones of its choice where it has a choice, else the total."""
@@ -122,6 +122,10 @@ class OpenAIDialect:
     def matched_stop(self, choice: WireChoice) -> str | None:
         """The stop string that ended the choice, where the engine tells."""
         return choice.stop_reason if isinstance(choice.stop_reason, str) else None
+
+    def ignored_of(self, headers: Sequence[tuple[bytes, bytes]]) -> tuple[str, ...]:  # noqa: ARG002
+        """Places of the request that are left to the model (`Started.ignored`), where the answer's *headers* tell."""
+        return ()
 
     def token_logprob(self, wire: WireLogprob, channel: Channel) -> TokenLogprob:
         """One token's logprob; an engine that gives no ids has -1."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -46,17 +47,21 @@ class AnswerReader:
         "_announced",
         "_completion_tokens",
         "_dialect",
+        "_ignored",
         "_is_plain",
         "_is_started",
         "_likeness",
         "_likeness_tries",
         "_n",
+        "_stops",
         "_unfinished",
         "_usage",
     )
 
-    def __init__(self, dialect: OpenAIDialect, n: int) -> None:
+    def __init__(self, dialect: OpenAIDialect, n: int, stops: Sequence[str] = ()) -> None:
         self._dialect = dialect
+        self._ignored: tuple[str, ...] = ()
+        self._stops = stops
         self._is_plain = dialect.is_plain
         self._n = n
         self._is_started = False
@@ -67,8 +72,9 @@ class AnswerReader:
         self._likeness: TextLikeness | None = None  # of the one choice's last chunk to the next
         self._likeness_tries = _TRIES if self._is_plain and n == 1 else 0
 
-    def begin(self, events: list[AnyEvent]) -> None:
+    def begin(self, events: list[AnyEvent], headers: Sequence[tuple[bytes, bytes]]) -> None:  # noqa: ARG002
         """See `Reader.begin`; the first chunk may tell of the prompt, so that it is waited for."""
+        self._ignored = self._dialect.ignored_of(headers)
 
     def refusal(self, status: int, body: bytes) -> EnginehouseError:
         """See `Reader.refusal`."""
@@ -119,7 +125,11 @@ class AnswerReader:
             self._usage = usage
         if not self._is_started and (found or usage is not None):
             self._is_started = True
-            events.append(Started() if usage is None else Started(usage.prompt_tokens, usage.cached_tokens))
+            ignored = self._ignored
+            if usage is None:
+                events.append(Started(ignored=ignored))
+            else:
+                events.append(Started(usage.prompt_tokens, usage.cached_tokens, ignored))
             events += found
 
     def finish(self, events: list[AnyEvent]) -> None:
@@ -157,7 +167,9 @@ class AnswerReader:
                 raise EngineFailure(f"The engine ended the answer with '{choice.finish_reason}'.")
             self._unfinished.discard(at)
             self._likeness = None  # nothing more may come
-            events.append(Finished(at, reason, self._dialect.matched_stop(choice)))
+            matched = self._dialect.matched_stop(choice)
+            # Servers put other words into the same field, such as why the answer ended.
+            events.append(Finished(at, reason, matched if matched in self._stops else None))
 
     def _take_delta(
         self,

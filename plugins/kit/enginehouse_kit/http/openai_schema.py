@@ -65,7 +65,8 @@ class WireDelta(msgspec.Struct, frozen=True):
 
 
 class WireChoice(msgspec.Struct, frozen=True):
-    """A choice of a chunk (`delta`) or of a whole answer (`message`); `stop_reason` is vLLM's."""
+    """A choice of a chunk (`delta`) or of a whole answer (`message`); `stop_reason`, the
+    stop string that matched, is vLLM's and Enginehouse's."""
 
     index: int = 0
     delta: WireDelta | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from enginehouse_plugin.errors import EngineDied, EngineError, EnginehouseError, EngineProtocolError
@@ -22,8 +23,8 @@ _END_TIMEOUT_S = 1.0  # between `[DONE]` and the end of the answer, which lets t
 class Reader(Protocol):
     """Finds the events in one answer of an engine. Its methods raise errors of the contract."""
 
-    def begin(self, events: list[AnyEvent]) -> None:
-        """Add what is known as soon as the engine has taken the request to *events*."""
+    def begin(self, events: list[AnyEvent], headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Add what is known as soon as the engine has taken the request to *events*; *headers* are the answer's."""
 
     def take(self, payload: bytes, events: list[AnyEvent]) -> None:
         """Add the events of one payload of a stream, or of a whole answer, to *events*."""
@@ -178,7 +179,7 @@ class HttpRun(Incoming, Run):
             self._is_begun = True
             if self._client.on_head is not None:
                 self._client.on_head(self.raw_headers)
-            reader.begin(events)
+            reader.begin(events, self.raw_headers)
         if not self._is_stream:
             if len(data) > self._client.max_body_bytes:
                 raise too_long(self._client.max_body_bytes)

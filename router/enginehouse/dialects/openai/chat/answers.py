@@ -63,12 +63,13 @@ class AnswerMessage(msgspec.Struct, kw_only=True):
 
 
 class Choice(msgspec.Struct, kw_only=True):
-    """One of `n` answers."""
+    """One of `n` answers. `stop_reason` is the stop string that ended it, where one did, as vLLM tells it."""
 
     index: int
     message: AnswerMessage
     logprobs: ChoiceLogprobs | None
     finish_reason: FinishReason
+    stop_reason: str | UnsetType = UNSET
 
 
 class PromptDetails(msgspec.Struct):
@@ -139,6 +140,7 @@ class ChunkChoice(msgspec.Struct, kw_only=True):
     delta: Delta
     logprobs: ChoiceLogprobs | None
     finish_reason: FinishReason | None
+    stop_reason: str | UnsetType = UNSET
 
 
 class ChatChunk(msgspec.Struct, kw_only=True):

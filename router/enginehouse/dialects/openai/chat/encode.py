@@ -205,7 +205,8 @@ class ChatStream:
         opening = b"" if self._is_open(event.choice) else self._open(event.choice, True)
         self._ended[event.choice] = True
         self._text.pop(event.choice, None)
-        chunk = self._choices[event.choice] + b'{},"logprobs":null,"finish_reason":' + _encode(event.reason) + b"}]"
+        told = _encode(event.reason) + stop_reason(event)
+        chunk = self._choices[event.choice] + b'{},"logprobs":null,"finish_reason":' + told + b"}]"
         if self._holds_last and all(self._ended):
             self._held = chunk
             return opening
@@ -283,7 +284,7 @@ class ChatBody:
 class _GatheredChoice:
     """What has come of one choice."""
 
-    __slots__ = ("calls", "finish_reason", "logprobs", "reasoning", "refusal", "text")
+    __slots__ = ("calls", "finish_reason", "logprobs", "matched_stop", "reasoning", "refusal", "text")
 
     def __init__(self) -> None:
         self.text: list[str] = []
@@ -292,11 +293,13 @@ class _GatheredChoice:
         self.calls: dict[int, ToolCallAnswer] = {}
         self.logprobs: list[TokenLogprob] = []
         self.finish_reason: FinishReason | None = None
+        self.matched_stop: str | None = None
 
     def add(self, event: TextDelta | ReasoningDelta | RefusalDelta | ToolCallDelta | Finished) -> None:
         """Take the next event of this choice."""
         if type(event) is Finished:
             self.finish_reason = event.reason
+            self.matched_stop = event.matched_stop
         elif type(event) is ToolCallDelta:
             self._add_call(event)
         else:
@@ -332,6 +335,7 @@ class _GatheredChoice:
             ),
             logprobs=_choice_logprobs(self.logprobs) if logprobs else None,
             finish_reason=self.finish_reason,
+            stop_reason=msgspec.UNSET if self.matched_stop is None else self.matched_stop,
         )
 
 
@@ -353,6 +357,11 @@ def _choice_logprobs(entries: Sequence[TokenLogprob]) -> ChoiceLogprobs:
     return ChoiceLogprobs(
         content=[token_entry(entry) for entry in entries if entry.channel == "content"], refusal=refusal or None
     )
+
+
+def stop_reason(event: Finished) -> bytes:
+    """What follows the reason of a choice that has ended: the stop string that matched, if one did."""
+    return b"" if event.matched_stop is None else b',"stop_reason":' + _encode(event.matched_stop)
 
 
 def token_entry(entry: TokenLogprob) -> TokenEntry:

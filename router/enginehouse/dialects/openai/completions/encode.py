@@ -9,7 +9,7 @@ import msgspec
 
 from enginehouse.dialects.endpoint import Errors, Origin
 from enginehouse.dialects.openai.chat.answers import Usage
-from enginehouse.dialects.openai.chat.encode import DONE, finite, usage_of
+from enginehouse.dialects.openai.chat.encode import DONE, finite, stop_reason, usage_of
 from enginehouse.dialects.openai.running_usage import RunningUsage
 from enginehouse.wire import sse
 from enginehouse_plugin.errors import EngineProtocolError
@@ -39,12 +39,13 @@ class CompletionLogprobs(msgspec.Struct, kw_only=True):
 
 
 class CompletionChoice(msgspec.Struct, kw_only=True):
-    """One of `n` answers, or what is new of it."""
+    """One of `n` answers, or what is new of it; `stop_reason` is the stop string that ended it."""
 
     text: str
     index: int
     logprobs: CompletionLogprobs | None = None
     finish_reason: FinishReason | None = None
+    stop_reason: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class Completion(msgspec.Struct, kw_only=True):
@@ -94,6 +95,7 @@ class _Choices:
         self._head = head
         self._errors = errors
         self._finished: list[FinishReason | None] = [None] * head.choices
+        self._matched: dict[int, str] = {}  # of choices that a stop string ended
         self._length = [0] * head.choices
         self._report: UsageReport | None = None
         self.origin: Origin | None = None
@@ -191,7 +193,8 @@ class CompletionStream(_Choices):
         if type(event) is Finished:
             self._finished[at] = event.reason
             self._text.pop(at, None)
-            told = b'{"text":"","index":%d,"logprobs":null,"finish_reason":%b}]' % (at, _encode(event.reason))
+            reason = _encode(event.reason) + stop_reason(event)
+            told = b'{"text":"","index":%d,"logprobs":null,"finish_reason":%b}]' % (at, reason)
             return opening + beginning + told + self._end
         if type(event) is ToolCallDelta:
             raise _called()
@@ -255,6 +258,8 @@ class CompletionBody(_Choices):
                 at = self._choice(event)
                 if type(event) is Finished:
                     self._finished[at] = event.reason
+                    if event.matched_stop is not None:
+                        self._matched[at] = event.matched_stop
                     continue
                 if type(event) is ToolCallDelta:
                     raise _called()
@@ -299,4 +304,10 @@ class CompletionBody(_Choices):
     def _whole(self, at: int, index: int) -> CompletionChoice:
         text = self._head.echo(at) + "".join(self._texts[at])
         logprobs = None if self._head.logprobs is None else self._logprobs(at, self._entries[at])
-        return CompletionChoice(text=text, index=index, logprobs=logprobs, finish_reason=self._finished[at])
+        return CompletionChoice(
+            text=text,
+            index=index,
+            logprobs=logprobs,
+            finish_reason=self._finished[at],
+            stop_reason=self._matched.get(at, msgspec.UNSET),
+        )

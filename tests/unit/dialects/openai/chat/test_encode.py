@@ -122,6 +122,16 @@ def test_usage_comes_last_with_no_choices_only_where_it_was_asked_for() -> None:
     }
 
 
+def test_the_stop_string_that_matched_stands_beside_the_finish_reason() -> None:
+    events = [Started(7), TextDelta(0, "a", 1), Finished(0, "stop", 'E"D'), USAGE]
+    (choice,) = whole(events)["choices"]
+    (last,) = streamed(events)[-1]["choices"]
+    assert [(end["finish_reason"], end["stop_reason"]) for end in (choice, last)] == [("stop", 'E"D')] * 2
+    events[2] = Finished(0, "stop")
+    assert "stop_reason" not in whole(events)["choices"][0]
+    assert all("stop_reason" not in choice for chunk in streamed(events) for choice in chunk["choices"])
+
+
 def test_id_and_name_of_a_call_come_once_and_first() -> None:
     events = [
         Started(7),

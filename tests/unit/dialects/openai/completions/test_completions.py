@@ -200,6 +200,15 @@ def test_a_stream_has_the_text_of_a_whole_answer_and_usage_where_it_is_asked_for
     assert all(chunk["usage"] is None for chunk in told[:-1])
 
 
+def test_the_stop_string_that_matched_stands_beside_the_finish_reason() -> None:
+    matched = Finished(choice=0, reason="stop", matched_stop="END")
+    (choice,) = whole(Started(5, 1), text("two"), matched, USAGE)["choices"]
+    (last,) = streamed(Started(5, 1), text("two"), matched, USAGE)[-1]["choices"]
+    assert [(end["finish_reason"], end["stop_reason"]) for end in (choice, last)] == [("stop", "END")] * 2
+    (other,) = whole(Started(5, 1), text("two"), STOP, USAGE)["choices"]
+    assert "stop_reason" not in other
+
+
 def test_usage_so_far_is_told_in_each_chunk_where_it_is_asked_for() -> None:
     options = {"include_usage": True, "continuous_usage_stats": True}
     other = TextDelta(choice=1, text="2", completion_tokens=4)
