@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from .config import Config, ConfigError, ModelConfig, refuse_open_listener
+from .config import Config, ConfigError, ModelConfig, refuse_lost, refuse_open_listener
 from .telemetry import get_logger
 
 Path = tuple[str, ...]
@@ -24,7 +24,9 @@ _SECTIONS: Final = tuple(
     name for name in Config.__struct_fields__ if isinstance(getattr(_DEFAULT, name), msgspec.Struct)
 )
 log = get_logger()
-_TOP: Final = tuple(name for name in Config.__struct_fields__ if name not in (*_SECTIONS, "models", "keys", "file"))
+_TOP: Final = tuple(
+    name for name in Config.__struct_fields__ if name not in (*_SECTIONS, "models", "keys", "file", "named")
+)
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -118,6 +120,7 @@ class Live:
                 fix="Start it with --config FILE.",
             )
         new = self._read()
+        refuse_lost(self.config, new)
         for config in (new, self._in_force(new)):
             for check in self._checks:
                 check(config)

@@ -105,8 +105,21 @@ async def test_a_file_that_cannot_be_used_changes_nothing_and_names_its_place() 
             assert (answer.status, error["code"]) == (400, "invalid_configuration"), wrong
             assert error["param"].startswith(place), error
             assert error["message"].startswith(f"house.toml: {place}")
+        without_models = good.split("[models.scripted]")[0] + OWNER
+        for lost, place, told in (
+            ("", None, "house.toml: it is empty."),
+            (without_models, "models", "house.toml: models: the file in force has models"),
+            (good.split("\n[[keys]]")[0], "keys", "house.toml: keys: the file in force has keys"),
+        ):
+            file.write_text(lost)
+            answer = await reload(running)
+            error = answer.json()["error"]
+            assert (answer.status, error["code"], error["param"]) == (400, "invalid_configuration", place), error
+            assert error["message"].startswith(told)
+        file.write_text("")
         running.process.send_signal(signal.SIGHUP)
         await until(lambda: bool(running.events("configuration not reloaded")))
+        assert "it is empty" in str(running.events("configuration not reloaded"))
         file.write_text(good)
         answer = await reload(running)
         assert answer.json() == {"applied": True, "changed": [], "needs_restart": []}

@@ -155,3 +155,19 @@ def test_a_listener_is_not_opened_by_taking_its_keys_away():
 def test_a_key_that_is_not_there_cannot_be_followed(key):
     with pytest.raises(ValueError, match="no key"):
         Live(OLD).observe((key,))
+
+
+@pytest.mark.parametrize("name", ["models", "keys"])
+async def test_a_file_that_has_lost_its_models_or_its_keys_is_not_taken(name):
+    both = frozenset({"models", "keys"})
+    old, new = replace(OLD, named=both), replace(NEW, named=both - {name})
+    live = Live(old, lambda: new)
+    for is_trial in (True, False):
+        with pytest.raises(ConfigError, match=f"the file in force has {name}") as refused:
+            await live.reload(is_trial=is_trial)
+        assert refused.value.where == name
+        assert live.config is old
+    live = Live(old, lambda: replace(new, named=both))
+    assert (await live.reload()).at_restart, "one that says it is taken"
+    live = Live(replace(OLD, named=frozenset()), lambda: new)
+    assert (await live.reload()).at_restart, "and one of a file that had none"

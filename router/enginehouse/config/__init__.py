@@ -6,6 +6,7 @@ from .absent import AbsentBackend, absent_backends
 from .decode import decode, named_kinds, suggest
 from .errors import ConfigError
 from .load import bind, default_config, load_config, read_house, refuse_open_listener
+from .lost import refuse_lost
 from .prices import UNITS, Prices, text_of, units_of
 from .schema import (
     SQLITE,
@@ -65,6 +66,7 @@ __all__ = [
     "named_kinds",
     "parse_size",
     "read_house",
+    "refuse_lost",
     "refuse_open_listener",
     "suggest",
     "text_of",

@@ -107,6 +107,7 @@ def read_house(raw: dict[str, Any], *, file: str | None, folder: Path) -> Config
         budget=decode(raw.get("budget", {}), BudgetConfig, file=file, where="budget"),
         weights=decode(raw.get("weights", {}), WeightsConfig, file=file, where="weights"),
         file=file,
+        named=frozenset(raw),
     )
     check_mounts(config)
     if config.accounts.url is not None and config.usage.path is not None:
@@ -137,7 +138,7 @@ def _read(path: Path, file: str) -> dict[str, Any]:
         line = error.object[: error.start].count(b"\n") + 1
         raise ConfigError("it is not UTF-8.", file=file, where=f"line {line}", fix="Save it as UTF-8.") from None
     try:
-        return tomllib.loads(text)
+        raw = tomllib.loads(text)
     except RecursionError:
         raise ConfigError("it is nested too deeply.", file=file) from None
     except tomllib.TOMLDecodeError as error:
@@ -147,6 +148,10 @@ def _read(path: Path, file: str) -> dict[str, Any]:
         if where == "end of document":
             where = f"line {len(text.splitlines())} (the end)"
         raise ConfigError(f"this is not TOML: {problem}.", file=file, where=where) from None
+    if not raw:  # a disk that is full leaves such a file behind, and an editor that is about to write
+        told = "it is empty." if not text.strip() else "it says nothing but comments."
+        raise ConfigError(told, file=file, fix="Write `[models]` to serve the embedded model alone.")
+    return raw
 
 
 def _server(server: ServerConfig, folder: Path, file: str | None) -> ServerConfig:

@@ -365,7 +365,7 @@ class HostConfig(Section, frozen=True):
 
 
 class Config(Section, frozen=True):
-    """A whole configuration. `file` is where it was read (None: built in)."""
+    """A whole configuration. `file` is where it was read (None: built in), `named` are the sections that it has."""
 
     trust: Trust = "declared"
     server: ServerConfig = ServerConfig()
@@ -382,6 +382,7 @@ class Config(Section, frozen=True):
     budget: BudgetConfig = BudgetConfig()
     weights: WeightsConfig = WeightsConfig()
     file: str | None = None
+    named: frozenset[str] = frozenset()
 
     @property
     def store_url(self) -> str | None:

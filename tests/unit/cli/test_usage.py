@@ -56,7 +56,7 @@ def test_days_leave_out_what_is_older(enginehouse: Run, config: str) -> None:
 @pytest.mark.parametrize(
     ("text", "where"),
     [
-        ("", "accounts.url"),
+        ("[log]\n", "accounts.url"),
         ('[usage]\npath = "nothing.db"\n', "usage.path"),
         ('[accounts]\nurl = "sqlite:///nothing.db"\n', "accounts.url"),
     ],

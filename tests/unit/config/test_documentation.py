@@ -32,7 +32,7 @@ def keys_of(struct: type[msgspec.Struct], section: str = "") -> Iterator[tuple[s
     """Every key of the configuration as `section.key`; names of models do not count."""
     for field in msgspec.structs.fields(struct):
         name = f"{section}.{field.name}".lstrip(".")
-        if name == "file":
+        if name in ("file", "named"):
             continue
         inner = list(structs_in(field.type))
         if not inner or section:

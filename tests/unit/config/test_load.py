@@ -74,8 +74,9 @@ def test_a_file_without_models_serves_the_embedded_one(read):
     assert list(config.models) == ["smollm2-135m"]
 
 
-def test_an_empty_file_is_the_default(read):
-    assert msgspec.structs.replace(read(""), file=None) == default_config()
+def test_a_file_that_says_it_has_no_models_is_the_default(read):
+    found = read("[models]")
+    assert msgspec.structs.replace(found, file=None, named=frozenset()) == default_config()
 
 
 def test_values_arrive_as_written(read):
