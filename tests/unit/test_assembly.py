@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from contextlib import asynccontextmanager, closing
 
 import httpx
@@ -13,6 +14,7 @@ from msgspec.structs import replace
 from enginehouse.accounts import hash_secret
 from enginehouse.assembly import build
 from enginehouse.config import AgentConfig, ConfigError, Defaults, KeyConfig, MountConfig, UsageConfig
+from enginehouse.http import framework, mounted
 from enginehouse.plugins import Plugins
 from enginehouse_plugin import API_VERSION, hookimpl
 
@@ -174,6 +176,34 @@ async def test_mounts_and_agents_come_and_go_while_it_serves(house, serving):
             assert (gone.status_code, gone.json()["error"]["code"]) == (404, "not_found")
         built.live.apply(replace(old, mounts=(MountConfig(profile="openai", path="/team"),)))
         assert (await client.post("/team/v1/chat/completions", json=HELLO)).status_code == 200
+
+
+async def test_what_a_reload_mounts_is_made_in_a_thread(house, serving, monkeypatch):
+    """Routes of several profiles take tens of milliseconds, in which the loop would do nothing else."""
+    old = house.config()
+    new = replace(old, mounts=tuple(MountConfig(profile=name, path=f"/{name}") for name in ("openai", "ollama")))
+    made_by: list[int] = []
+
+    def recorded(make):
+        def record(*args, **fields):
+            made_by.append(threading.get_ident())
+            return make(*args, **fields)
+
+        return record
+
+    async with serving(old) as (built, client):
+        built.live._read = lambda: new
+        monkeypatch.setattr(framework, "Litestar", recorded(framework.Litestar))
+        monkeypatch.setattr(mounted, "mounts", recorded(mounted.mounts))
+        await built.live.reload(is_trial=True)
+        assert (await client.get("/ollama/api/version")).status_code == 404
+        await built.live.reload()
+        assert len(made_by) > 2
+        assert threading.get_ident() not in made_by
+        assert (await client.get("/ollama/api/version")).status_code == 200
+        for path in ("/v1/chat/completions", "/openai/v1/chat/completions"):
+            assert (await client.post(path, json=HELLO)).status_code == 200
+        assert [(await client.get(path)).status_code for path in ("/health", "/v1/models")] == [200, 200]
 
 
 async def test_origins_that_are_allowed_change_while_it_serves(house, serving):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -50,6 +51,7 @@ def json_body(description: str, kind: type, prefix: str = "") -> Json:
     return {"description": description, "content": {"application/json": {"schema": ref(kind, prefix)}}}
 
 
+@cache  # it takes milliseconds, for each mount anew
 def alone(kind: type) -> frozenset[str]:
     """Names of the tagged structs in the request *kind* that stand where nothing else can.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from litestar import Litestar, Request, Response, asgi
+from litestar import Request, Response, asgi
 from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
+from litestar.handlers.http_handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from litestar.utils import normalize_path
 
@@ -29,6 +30,7 @@ from .api import IGNORED_HEADER, ApiRoute
 from .asgi import AsgiExchange, Bridge
 from .direct import DirectExchange
 from .exchange import Exchange, Handler
+from .framework import Framework
 from .hosts import host_routes
 from .kept import kept_routes
 from .layers import Cors, Layer, RequestId
@@ -54,23 +56,24 @@ class App:
 
     def __init__(
         self,
-        litestar: Litestar,
+        framework: Framework,
         endpoints: Mapping[str, Handler],
         layers: Sequence[Layer],
         *,
         limits: Limits,
         metrics: Metrics,
     ) -> None:
-        self._litestar = litestar
+        self._framework = framework
+        self._first = framework.routed.litestar  # which begins and ends with the server
         self._endpoints = endpoints
         self.layers = tuple(layers)
         self._limits = limits
         self.metrics = metrics
-        self.bridge = Bridge(litestar, limits.max_body_bytes)
+        self.bridge = Bridge(self._route, limits.max_body_bytes)
 
     def lifespan(self) -> AbstractAsyncContextManager[None]:
         """What starts and ends with the server."""
-        return self._litestar.lifespan()
+        return self._first.lifespan()
 
     def handle(self, exchange: DirectExchange) -> None:
         """Take a request of our own server at its head."""
@@ -89,7 +92,7 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take a request of an ASGI server."""
         if scope["type"] != ScopeType.HTTP:
-            await self._litestar(scope, receive, send)
+            await self._first(scope, receive, send)
             return
         exchange = AsgiExchange(scope, receive, send, self._limits)
         if not self._pass_layers(exchange):
@@ -102,7 +105,10 @@ class App:
                 message["headers"] = [*message["headers"], *exchange.response_headers]
             await send(message)
 
-        await self._litestar(scope, receive, send_with_headers)
+        await self._route(scope, receive, send_with_headers)
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._framework.routed.litestar(scope, receive, send)
 
     def _pass_layers(self, exchange: Exchange) -> bool:
         """Show *exchange* to the layers; False: it is answered."""
@@ -127,24 +133,16 @@ def create_app(live: Live, service: Service, keys: KeyRing, *, layers: Sequence[
     routes: dict[str, Handler] = {}
     at_paths: dict[str, ApiRoute] = {}
 
-    def put_routes(config: Config) -> list[str]:
-        """Have routes to what is mounted; returns the paths that Litestar has not heard of."""
+    def put_routes(config: Config) -> None:
+        """Have routes to what is mounted."""
         for path, (endpoint, ways) in mounted.endpoints.items():
             route = at_paths.get(path)
             if route is None:
                 at_paths[path] = route = ApiRoute(endpoint, service, keys, config.server, ways)
             route.endpoint, route.ways, route.server = endpoint, ways, config.server
-        new = [path for path in at_paths if path not in routes]
         routes.update({path: at_paths[path] if path in mounted.endpoints else _nothing for path in at_paths})
-        return new
 
     put_routes(config)
-    prefixes = set(mounted.models)
-
-    def check(config: Config) -> None:
-        Mounted(config, service.plugins.profiles)
-
-    live.check(check)
     of_responses = ("store", "ttl_s", "max_responses", "max_bytes")
     live.observe([f"responses.{name}" for name in of_responses], lambda config: mounted.kept.follow(config.responses))
     live.observe(("keys",), lambda config: keys.replace(config.keys))
@@ -158,28 +156,37 @@ def create_app(live: Live, service: Service, keys: KeyRing, *, layers: Sequence[
     async def close() -> None:  # a hook with a parameter would be handed the application
         await service.fleet.close()
 
-    litestar = Litestar(
-        [
-            *(asgi(path, copy_scope=False)(_mounted(routes, path)) for path in routes),
+    def to_prefixes(prefixes: Collection[str]) -> list[HTTPRouteHandler]:
+        return [
             *model_routes(service, keys, mounted, prefixes),
             *ollama_routes(service, keys, mounted, prefixes),
             *kept_routes(keys, mounted, prefixes),
+        ]
+
+    framework = Framework(
+        mounted,
+        [
             *small_routes(live, service, keys, mounted),
             *steering_routes(live, service.fleet, keys, mounted),
             *host_routes(service.fleet, keys),
             *(admin_routes(Desk(config), keys, served) if config.accounts.keys else ()),
             *(credit_routes(config, keys) if config.store_url else ()),
         ],
-        exception_handlers={
-            HTTPException: _http_error,
-            EnginehouseError: _error,
-            Exception: _unexpected,
+        lambda path: asgi(path, copy_scope=False)(_mounted(routes, path)),
+        to_prefixes,
+        {
+            "exception_handlers": {HTTPException: _http_error, EnginehouseError: _error, Exception: _unexpected},
+            "on_startup": [start],
+            "on_shutdown": [close],
+            "openapi_config": None,  # the document is `dialects.openai.openapi`: Litestar's would lack the endpoints
+            "logging_config": None,
         },
-        on_startup=[start],
-        on_shutdown=[close],
-        openapi_config=None,  # the document is `dialects.openai.openapi`: Litestar's would lack the endpoints
-        logging_config=None,
     )
+
+    def check(config: Config) -> None:
+        framework.prepare(config)
+
+    live.check(check)
 
     def own_layers(server: ServerConfig) -> list[Layer]:
         header = server.request_id_header
@@ -190,7 +197,7 @@ def create_app(live: Live, service: Service, keys: KeyRing, *, layers: Sequence[
         return [*own, *layers]
 
     app = App(
-        litestar,
+        framework,
         routes,
         own_layers(config.server),
         limits=Limits.of(config.server, config.server.max_connections),
@@ -198,18 +205,8 @@ def create_app(live: Live, service: Service, keys: KeyRing, *, layers: Sequence[
     )
 
     def follow(config: Config) -> None:
-        mounted.follow(config)
-        for path in put_routes(config):
-            litestar.register(asgi(path, copy_scope=False)(_mounted(routes, path)))
-        new = mounted.models.keys() - prefixes
-        added = (
-            *model_routes(service, keys, mounted, new),
-            *ollama_routes(service, keys, mounted, new),
-            *kept_routes(keys, mounted, new),
-        )
-        for handler in added:
-            litestar.register(handler)
-        prefixes.update(new)
+        framework.follow(config)
+        put_routes(config)
         app.layers = tuple(own_layers(config.server))
 
     of_server = ("unknown_fields", "unsupported", "keep_alive_s", "cors_origins", "allowed_hosts")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from enginehouse.config import Config
 from enginehouse.dialects.endpoint import Endpoint
 from enginehouse.dialects.mounts import Mount, mounts
@@ -15,28 +17,41 @@ from .ways import Ways
 OWN_PREFIX = "/v1"
 
 
-class Mounted:
-    """The mounts of the configuration in force, *config* at first, with *profiles* beside the built-in ones.
+class Made(msgspec.Struct, frozen=True):
+    """What a configuration mounts.
 
     `mounts` begin with the server's own. `endpoints` has by path the first endpoint there, and the ways to all (None
-    where every request means the first), and `kept` what they keep; `models` has by prefix the ways to the mounts, this
-    server's own in any case.
+    where every request means the first); `models` has by prefix the ways to the mounts, this server's own in any case.
     """
 
     mounts: tuple[Mount, ...]
     endpoints: dict[str, tuple[Endpoint, Ways[Endpoint] | None]]
     models: dict[str, Ways[Mount]]
 
+
+class Mounted:
+    """The mounts of the configuration in force, *config* at first, with *profiles* beside the built-in ones.
+
+    They are those of `Made`; `kept` is what endpoints keep.
+    """
+
     def __init__(self, config: Config, profiles: Mapping[str, Profile]) -> None:
         self._profiles = profiles
         self.kept = KeptResponses(config.responses)
-        self.follow(config)
+        self.follow(self.made(config))
 
-    def follow(self, config: Config) -> None:
-        """Mount what *config* says, from now on."""
-        self.mounts = mounts(config, self._profiles, self.kept)
-        self.endpoints = _ways_to_endpoints(self.mounts)
-        self.models = _ways_to_mounts(self.mounts)
+    def made(self, config: Config) -> Made:
+        """What *config* mounts; changes nothing.
+
+        Raises:
+            ConfigError: it cannot be mounted.
+        """
+        found = mounts(config, self._profiles, self.kept)
+        return Made(found, _ways_to_endpoints(found), _ways_to_mounts(found))
+
+    def follow(self, made: Made) -> None:
+        """Have *made* mounted from now on."""
+        self.mounts, self.endpoints, self.models = made.mounts, made.endpoints, made.models
 
     @property
     def hosts(self) -> list[str]:
