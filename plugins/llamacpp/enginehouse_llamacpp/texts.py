@@ -41,7 +41,7 @@ class LlamaCppTexts(TellsTokens, TextInstance):
     ) -> None:
         super().__init__(child, server, capabilities)
         self._server = server
-        self._longest_token_bytes = longest_token_bytes
+        self.longest_token_bytes = longest_token_bytes
 
     async def measure(self) -> EngineLoad:
         """See `Measured.measure`."""
@@ -73,7 +73,7 @@ class EmbeddingInstance(LlamaCppTexts):
         vectors: list[bytes] = []
         prompt_tokens = 0
         async with self.working():
-            inputs = await prepared(request, limit, self.tokens_of, self._longest_token_bytes)
+            inputs = await prepared(request, limit, self.tokens_of, self.longest_token_bytes)
             for first in range(0, len(inputs), _AT_ONCE):
                 part = inputs[first : first + _AT_ONCE]
                 reply = await self._server.embed(part)
@@ -107,7 +107,7 @@ class RerankInstance(LlamaCppTexts):
         async with self.working():
             limit = self.limit(request.truncate_tokens)
             documents = await fitting(
-                request, limit, self._frame_tokens, self.tokens_of, self._server.detokenize, self._longest_token_bytes
+                request, limit, self._frame_tokens, self.tokens_of, self._server.detokenize, self.longest_token_bytes
             )
             for first in range(0, len(documents), _AT_ONCE):
                 part = documents[first : first + _AT_ONCE]

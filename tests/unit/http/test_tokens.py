@@ -96,6 +96,25 @@ async def client(house: House) -> AsyncIterator[httpx.AsyncClient]:
         built.close()
 
 
+async def test_a_text_that_is_too_long_is_refused_before_it_is_tokenized(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    asked: list[int] = []
+
+    def tokenizes(wanted: TokenizeRequest) -> Tokenized:
+        asked.append(len(wanted.request.prompt.text))  # type: ignore[union-attr]  # it is a text
+        return Tokenized(token_ids=(3,))
+
+    house.script.tokenizes = tokenizes
+    longest = "é" * (512 * 1024)
+    said = await client.post("/tokenize", json={"model": "m", "prompt": longest + "e"})
+    assert (said.status_code, said.json()["error"]["param"]) == (400, "prompt")
+    assert "1048577 bytes" in said.json()["error"]["message"]
+    assert asked == []
+    assert (await client.post("/tokenize", json={"model": "m", "prompt": longest})).status_code == 200
+    assert asked == [len(longest)]
+
+
 async def test_a_text_and_a_conversation_are_told_in_tokens(house: House, client: httpx.AsyncClient) -> None:
     asked: list[TokenizeRequest] = []
 

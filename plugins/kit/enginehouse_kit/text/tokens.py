@@ -10,13 +10,15 @@ from enginehouse_plugin.features import Capabilities
 from enginehouse_plugin.request import Text, Tokens
 from enginehouse_plugin.tokenizer import Tokenized, TokenizeRequest
 
-from .bounds import checked_ids
+from .bounds import check_length, checked_ids
 
 
 class TellsTokens(ABC):
     """What tells the tokens of texts (`Tokenizer`), for a model without a template: one that generates nothing."""
 
     capabilities: Capabilities
+    longest_token_bytes: int | None = None
+    """No token stands for more text, where that is known: what cannot fit the context is then not tokenized."""
 
     @abstractmethod
     async def tokens_of(self, text: str, add_special: bool = True) -> list[int]:
@@ -32,7 +34,10 @@ class TellsTokens(ABC):
         if isinstance(prompt, Tokens):
             token_ids = checked_ids(prompt.token_ids, self._size)
         else:
-            token_ids = await self.tokens_of(prompt.text if isinstance(prompt, Text) else "", wanted.special)
+            text = prompt.text if isinstance(prompt, Text) else ""
+            if self.longest_token_bytes is not None:
+                check_length([text], self.capabilities.context_tokens, self.longest_token_bytes)
+            token_ids = await self.tokens_of(text, wanted.special)
         return tokenized(token_ids, await self.pieces_of(token_ids) if wanted.texts else None)
 
     async def detokenize(self, token_ids: Sequence[int]) -> str:

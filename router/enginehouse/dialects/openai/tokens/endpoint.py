@@ -16,6 +16,8 @@ from enginehouse.dialects.openai.chat.request import ChatRequest
 from enginehouse.dialects.openai.errors import ProfileErrors
 from enginehouse.dialects.openai.openapi import FAILURES, failures
 from enginehouse.dialects.openai.tokens.request import (
+    MOST_BYTES_OF_ANY,
+    MOST_BYTES_PER_TOKEN,
     DetokenizeAnswer,
     DetokenizeBody,
     TokenizeAnswer,
@@ -113,6 +115,7 @@ class TokenizeEndpoint(_OfTokens):
         )
 
         async def ask(instance: Instance, request: GenerationRequest) -> int:
+            _check_size(request, instance.capabilities.context_tokens)
             wanted_here = msgspec.structs.replace(wanted, request=request)
             told: Tokenized = await _tokenizer(instance).tokenize_prompt(wanted_here)
             shown.answer = TokenizeAnswer(
@@ -191,6 +194,18 @@ class DetokenizeEndpoint(_OfTokens):
             counts=ask,
             profile=self.label,
         )
+
+
+def _check_size(request: GenerationRequest, context_tokens: int) -> None:
+    """Refuse a text that is too long to be tokenized; of a conversation that is seen before its template is rendered.
+
+    A model's own bound is narrower, where no token of it is longer than some bytes. Some tokenizers drop text.
+    """
+    if not isinstance(request.prompt, Text):
+        return
+    size, most = len(request.prompt.text.encode()), max(MOST_BYTES_OF_ANY, context_tokens * MOST_BYTES_PER_TOKEN)
+    if size > most:
+        raise _invalid("prompt", f"it has {size} bytes, and a model of this context tokenizes {most} at most")
 
 
 def _tokenizer(instance: Instance) -> Tokenizer:

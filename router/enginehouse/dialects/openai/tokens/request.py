@@ -11,6 +11,10 @@ from enginehouse.dialects.openai.chat.messages import ChatMessage, Json, Refused
 from enginehouse.dialects.openai.chat.request import CustomTool, FunctionTool, TokenID
 
 MOST_TOKENS = 65_536
+MOST_BYTES_PER_TOKEN = 64
+"""Bytes that a text to tokenize may have for each token of the context: engines take seconds for megabytes."""
+MOST_BYTES_OF_ANY = 1024 * 1024
+"""Bytes that it may have for any context."""
 
 _Model = Annotated[str, Meta(description="ID of a model in /v1/models.", min_length=1, examples=["smollm2-135m"])]
 
