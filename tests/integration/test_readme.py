@@ -60,7 +60,7 @@ def test_there_is_a_command_for_everything_that_is_promised() -> None:
 
 
 def test_the_conversation(server: Served) -> None:
-    answer = answers(server, "gravity")
+    answer = answers(server, "What is gravity?")
     assert answer["choices"][0]["message"]["content"]
     assert answer["usage"]["completion_tokens"] > 0
 
@@ -70,7 +70,7 @@ def test_the_stream(server: Served) -> None:
     assert done == "[DONE]"
     parsed = [json.loads(chunk) for chunk in chunks]
     assert "".join(choice["delta"].get("content") or "" for chunk in parsed for choice in chunk["choices"])
-    assert parsed[-1]["usage"]["completion_tokens"] <= 40
+    assert parsed[-1]["usage"]["completion_tokens"] <= 64
 
 
 def test_the_schema(server: Served) -> None:

@@ -37,7 +37,7 @@ Examples:
   enginehouse serve
   enginehouse serve weights/model.gguf
   enginehouse serve --config enginehouse.toml
-  enginehouse chat "What is the capital of France?"
+  enginehouse chat "What is gravity?"
   enginehouse doctor --config enginehouse.toml
 
 \b

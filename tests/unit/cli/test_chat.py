@@ -104,10 +104,16 @@ def test_what_is_no_chat_server_is_told(enginehouse: Run, scripted: Scripted) ->
     assert "does not answer like" in enginehouse("chat", "--url", scripted.url, "hi").err
 
 
-def test_a_cut_reply_is_told_apart(enginehouse: Run, scripted: Scripted) -> None:
+@pytest.mark.parametrize(
+    ("options", "words"), [((), "--max-tokens cuts sooner"), (("--max-tokens", "1"), "--max-tokens was reached")]
+)
+def test_a_cut_reply_says_what_cut_it(
+    enginehouse: Run, scripted: Scripted, options: tuple[str, ...], words: str
+) -> None:
     scripted.says("long", finish="length")
-    done = enginehouse("chat", "--url", scripted.url, "hi")
-    assert (done.out, "[cut:" in done.err) == ("long\n", True)
+    done = enginehouse("chat", "--url", scripted.url, *options, "hi")
+    assert done.out == "long\n"
+    assert words in done.err
 
 
 def test_a_conversation_remembers_replies_and_forgets_failures(scripted: Scripted) -> None:

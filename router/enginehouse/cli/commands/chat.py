@@ -17,7 +17,7 @@ from enginehouse.weights import looks_wanted
 
 _EPILOG = """\b
 Examples:
-  enginehouse chat "What is the capital of France?"
+  enginehouse chat "What is gravity?"
   enginehouse chat weights/model.gguf
   enginehouse chat --model smollm2-135m --system "Answer in one word."
   echo "Summarise: …" | enginehouse chat
@@ -122,8 +122,14 @@ class Conversation:
             stream.close()  # type: ignore[attr-defined]  # a generator, said to be an iterator
             click.echo()
         if finish == "length":
-            click.secho("[cut: the longest reply was reached]", dim=True, err=True)
+            click.secho(f"[cut: {self._why_cut()}]", dim=True, err=True)
         self.messages = [*messages, {"role": "assistant", "content": "".join(parts)}] if any(parts) else self.messages
+
+    def _why_cut(self) -> str:
+        # A small model that repeats itself does so until there is no room: minutes of the same words.
+        if "max_tokens" in self._settings:
+            return "--max-tokens was reached"
+        return "the model's context, or the longest reply that is configured, was full; --max-tokens cuts sooner"
 
 
 def _first_model(client: Client) -> str:

@@ -18,7 +18,7 @@ _COUNT = "Counts the tokens of a prompt with the model's own template and tokeni
 _REQUEST: Json = {
     "model": "smollm2-135m",
     "max_tokens": 64,
-    "messages": [{"role": "user", "content": "What is the capital of France?"}],
+    "messages": [{"role": "user", "content": "Explain gravity in one sentence."}],
 }
 
 

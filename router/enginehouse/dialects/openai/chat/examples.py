@@ -26,7 +26,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
         "model": MODEL,
         "messages": [
             {"role": "system", "content": "You answer in one sentence."},
-            {"role": "user", "content": "What is the capital of France?"},
+            {"role": "user", "content": "What is gravity?"},
         ],
         "max_completion_tokens": 64,
     },

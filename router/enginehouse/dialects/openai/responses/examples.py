@@ -23,7 +23,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "A question": {
         "model": MODEL,
         "instructions": "You answer in one sentence.",
-        "input": "What is the capital of France?",
+        "input": "What is gravity?",
         "max_output_tokens": 64,
     },
     "A stream of a conversation that is not kept": {
