@@ -7,6 +7,7 @@ unknown_fields = "refuse"                 # or "report" (a header names them) or
 keys = true                               # a wrong key is refused
 eos_ids = [2]
 reasoning_efforts = ["low", "medium", "high"]
+template_trims = true                     # the model's own chat template trims what messages begin and end with
 
 [limits]
 n = 4
@@ -58,6 +59,7 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keys: bool | None = None
     eos_ids: tuple[int, ...] = ()
     reasoning_efforts: tuple[str, ...] = ()
+    template_trims: bool | msgspec.UnsetType = msgspec.UNSET  # older reports have no such line
     template_variables: dict[str, tuple[Any, Any]] = {}  # any JSON
     hooks: Hooks | None = None
 

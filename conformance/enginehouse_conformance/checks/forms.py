@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from enginehouse_conformance.context import Context
-from enginehouse_conformance.primitives import nonce_tool, saying
+from enginehouse_conformance.primitives import PAD, nonce_tool, saying
 from enginehouse_conformance.targets import Body
 
 _TEXT = "The lighthouse keeper counts the ships that pass at night."
@@ -15,11 +15,13 @@ def forms_of_prompts(ctx: Context) -> dict[str, Body]:
     """Greedy requests for one token by what their prompts hold."""
     user = {"role": "user", "content": _TEXT}
     answered = {"role": "assistant", "content": _TEXT}
+    padded = f"{PAD}{_TEXT}{PAD}"
     parts = {"role": "user", "content": [{"type": "text", "text": _TEXT}] * 2}
     messages: dict[str, list[dict[str, Any]]] = {
         "a system message": [{"role": "system", "content": _TEXT}, user],
         "a history": [user, answered, user],
         "text parts": [parts],
+        "blanks around its texts": [{"role": "system", "content": padded}, {"role": "user", "content": padded}],
     }
     if ctx.has("developer_role") and ctx.speaks("role.developer"):
         messages["a developer message"] = [{"role": "developer", "content": _TEXT}, user]

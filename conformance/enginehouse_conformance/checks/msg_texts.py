@@ -15,7 +15,10 @@ _FEW, _SOME, _MANY = 1, 4, 24
 _NEARLY = 0.9  # a sentence may be one token less where it follows another
 _REPEATS = 6
 _TURNS = 50
-_LOOK_ALIKE = (("fi", "\ufb01"), ("A", "\uff21"), ("2", "\u00b2"), (" ", "\u00a0"), ('"', "\u201c"), ("-", "\u2013"))
+_LOOK_ALIKE = (
+    ("fi", "\ufb01"), ("A", "\uff21"), ("2", "\u00b2"), (" ", "\u00a0"), ('"', "\u201c"), ("-", "\u2013"),
+    ("&", "&amp;"), ("\n", "\\n"), ("\U0001f469\U0001f469", "\U0001f469\u200d\U0001f469"),
+)  # fmt: skip
 _BLANKS = (("\n", "\r\n"), (" ", "\t"), (" ", "  "), ("\n", "\n\n"))
 
 

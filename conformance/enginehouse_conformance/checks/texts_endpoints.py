@@ -9,7 +9,7 @@ from enginehouse_conformance.answer import Json
 from enginehouse_conformance.context import Context
 from enginehouse_conformance.endpoints.caller import Caller
 from enginehouse_conformance.endpoints.texts import cosine, vectors_of
-from enginehouse_conformance.primitives import require_error_form
+from enginehouse_conformance.primitives import PAD, require_error_form
 from enginehouse_conformance.registry import check
 from enginehouse_conformance.targets.replies import read_refusal
 
@@ -280,9 +280,11 @@ async def tokens_are_the_text(ctx: Context) -> None:
 
 @check("TOK4")
 async def a_conversation_is_counted_as_on_chat(ctx: Context) -> None:
-    body = ctx.body(max_tokens=1)
-    counted = (await ctx.ask(body)).prompt_tokens
-    ctx.equal((await _tokenized(ctx, messages=body["messages"]))["count"], counted, "the count of a conversation")
+    text = ctx.topic()
+    for content in (text, f"{PAD}{text}{PAD}"):
+        messages = [{"role": "user", "content": content}]
+        counted = (await ctx.ask(ctx.body(messages=messages, max_tokens=1))).prompt_tokens
+        ctx.equal((await _tokenized(ctx, messages=messages))["count"], counted, "the count of a conversation")
 
 
 @check("TOK5")

@@ -278,12 +278,14 @@ async def bias_and_penalties_are_each_choices_own(ctx: Context) -> None:
 @check("X18")
 async def each_choice_has_its_own_call(ctx: Context) -> None:
     name, value, made = nonce_tool(ctx)
-    answer = await ctx.ask(ctx.body(n=_count(ctx), tools=[made], tool_choice=named(name), max_tokens=128))
-    ctx.equal([choice.index for choice in answer.choices], list(range(_count(ctx))), "indices of the choices")
-    if not all(is_whole_call(ctx, choice, name, value, f" of choice {choice.index}") for choice in answer.choices):
-        ctx.unclear("a call was cut short before it was complete")
-    ids = [call.id for choice in answer.choices for call in choice.calls]
-    ctx.require(len(set(ids)) == len(ids), "ids that differ from choice to choice", ids)
+    body = ctx.body(n=_count(ctx), tools=[made], tool_choice=named(name), max_tokens=128)
+    can_stream = ctx.has("streaming") and ctx.speaks("stream")
+    for answer in [await ctx.ask(body), *([await ctx.stream(body)] if can_stream else [])]:
+        ctx.equal([choice.index for choice in answer.choices], list(range(_count(ctx))), "indices of the choices")
+        if not all(is_whole_call(ctx, choice, name, value, f" of choice {choice.index}") for choice in answer.choices):
+            ctx.unclear("a call was cut short before it was complete")
+        ids = [call.id for choice in answer.choices for call in choice.calls]
+        ctx.require(len(set(ids)) == len(ids), "ids that differ from choice to choice", ids)
 
 
 @check("X19")

@@ -22,7 +22,7 @@ from .forced import (
 )
 from .greedy import TIE_GAP, Baseline, baseline, greedy, require_same_greedy, with_gaps
 from .pace import arrives_as_made
-from .prompts import are_apart
+from .prompts import PAD, are_apart, lost_ends
 from .tokens import (
     KnownToken,
     alphabet,
@@ -39,6 +39,7 @@ from .tokens import (
 )
 
 __all__ = [
+    "PAD",
     "TIE_GAP",
     "TRIES",
     "Baseline",
@@ -61,6 +62,7 @@ __all__ = [
     "is_whole_call",
     "json_schema",
     "json_value",
+    "lost_ends",
     "named",
     "never_complete",
     "nonce_tool",

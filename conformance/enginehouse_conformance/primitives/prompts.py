@@ -1,8 +1,12 @@
-"""Whether two requests are the same prompt to the model: told by their tokens, or by what is likely to come first."""
+"""What reaches the model: whether two requests are the same prompt to it, and whether a text is read to its ends.
+
+Two prompts are told apart by their tokens, or by what is likely to come first.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Awaitable, Callable
 
 from enginehouse_conformance.answer import Answer
 from enginehouse_conformance.context import Context
@@ -12,6 +16,9 @@ _TOP = 5
 _TOKENS = 8
 _SAME = 1e-3
 _NOISE = 0.05
+
+PAD = " \n" * 6
+"""Blanks that no vocabulary holds as one token, also where a template has a line end beside them."""
 
 
 async def are_apart(ctx: Context, left: Body, right: Body, *, by_values: bool = False) -> bool:
@@ -57,3 +64,16 @@ def _distance(ctx: Context, left: Answer, right: Answer) -> float:
     values = [{other.token: other.logprob for other in told[0].top} for told in entries if told]
     shared = values[0].keys() & values[-1].keys() if len(values) == 2 else ()
     return max((abs(values[0][token] - values[1][token]) for token in shared), default=math.inf)
+
+
+async def lost_ends(ctx: Context, count: Callable[[str], Awaitable[int]]) -> tuple[str, ...]:
+    """At which ends of a text blanks do not reach the model, by what *count* says are the prompt's tokens with a text.
+
+    Ends the check with `inconclusive` where they count in the middle of a text no more than at its ends.
+    """
+    plain = await count("one two")
+    within = await count(f"one{PAD}two") - plain
+    if within <= 1:
+        ctx.unclear("the vocabulary has too few of the characters: blanks within a text are no tokens of their own")
+    ends = {"beginning": f"{PAD}one two", "end": f"one two{PAD}"}
+    return tuple([end for end, text in ends.items() if await count(text) - plain < within / 2])
