@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from enginehouse_conformance.declared import Declared, Hooks
 from enginehouse_conformance.results import Report
-from enginehouse_conformance.rules import PROFILES
+from enginehouse_conformance.rules import PROFILES, RULES
 from enginehouse_conformance.runner import Options, run_suite
 from enginehouse_conformance.targets import BackendTarget, UrlTarget
 from enginehouse_conformance.verdicts import Verdict
@@ -79,10 +79,12 @@ async def run_on_stub_backend(
 def _options(
     rules: Iterable[str] | None, profile: str, seed: int, check_timeout_s: float, time_scale: float
 ) -> Options:
+    only = None if rules is None else frozenset(rules)
     return Options(
         profile=profile,
         seed=seed,
-        only=None if rules is None else frozenset(rules),
+        only=only,
+        audit=next((RULES[rule].audit for rule in only or () if RULES[rule].audit), None),
         check_timeout_s=check_timeout_s,
         patience_s=_PATIENCE_S,
         time_scale=time_scale,

@@ -45,6 +45,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     `patience_s` is how long a target that a request brought down may take to come back. `time_scale` multiplies what
     rules give a target to do something in, for machines that do other work meanwhile.
 
+    Without `audit` no rule of an audit is run, even if it is named; with it no others are, unless they are.
+
     `endpoints` are those to ask; None: chat, and whatever else the target serves. One that is asked for by name and is
     not there leaves its rules without a verdict, otherwise they do not apply.
     """
@@ -60,6 +62,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     patience_s: float = 30.0
     time_scale: float = 1.0
     endpoints: frozenset[str] | None = None
+    audit: str | None = None
     reproduce: str = ""
 
 
@@ -70,10 +73,17 @@ def selected_rules(options: Options) -> list[Rule]:
         rule
         for rule in RULES.values()
         if rule.level_in(profile) is not None
-        and (options.only is None or rule.id in options.only)
+        and _is_meant(rule, options)
         and (not options.quick or rule.quick)
         and (options.endpoints is None or rule.endpoint in options.endpoints)
     ]
+
+
+def _is_meant(rule: Rule, options: Options) -> bool:
+    """Whether *options* mean the rule: one of an audit only with that."""
+    if rule.audit not in (None, options.audit):
+        return False
+    return rule.audit == options.audit if options.only is None else rule.id in options.only
 
 
 class Run:
@@ -148,11 +158,12 @@ class Run:
 
     def _is_partial(self) -> bool:
         options = self.options
-        return options.quick or options.only is not None or options.endpoints is not None
+        return options.quick or any(each is not None for each in (options.only, options.endpoints, options.audit))
 
     def _selection(self) -> str:
-        if self.options.only is not None:
-            return ", ".join(sorted(self.options.only))
+        if self.options.only is not None or self.options.audit is not None:
+            named = [f"audit {self.options.audit}"] if self.options.audit else []
+            return ", ".join([*named, *sorted(self.options.only or ())])
         chosen = "" if self.options.endpoints is None else f" of {', '.join(sorted(self.options.endpoints))}"
         return ("quick" if self.options.quick else "all") + chosen
 

@@ -18,7 +18,7 @@ from enginehouse_conformance.cli import cli
 from enginehouse_conformance.declared import read_declared
 from enginehouse_conformance.identity.bands import BANDS, FAMILIES
 from enginehouse_conformance.identity.comparison import Kind
-from enginehouse_conformance.rules import PROFILES
+from enginehouse_conformance.rules import PROFILES, RULES
 from enginehouse_conformance.verdicts import Verdict
 
 ROOT = Path(__file__).parents[2]
@@ -59,6 +59,7 @@ def test_command_lines_can_be_parsed(text, tmp_path) -> None:
 def test_the_page_on_identity_has_every_option_band_and_kind() -> None:
     named = set(re.findall(r"`(--[a-z-]+)`", IDENTITY))
     assert named == options_of("compare") | options_of("fingerprint")
+    assert re.findall(r"^\| (AUD\d) \|", IDENTITY, re.MULTILINE) == [rule.id for rule in RULES.values() if rule.audit]
     for band in BANDS:
         assert f"| `{band.name}` | {band.limit:g} |" in IDENTITY
     for kind in get_args(Kind):
@@ -75,7 +76,7 @@ def test_the_commands_on_identity_can_be_parsed(tmp_path, monkeypatch) -> None:
     text = "\n".join(re.findall(r"^```sh\n(.*?)^```$", IDENTITY, re.MULTILINE | re.DOTALL))
     lines = [line for line in text.replace("\\\n", " ").splitlines() if line]
     monkeypatch.setenv("API_KEY", "secret")
-    assert [line.split()[1] for line in lines] == ["compare", "fingerprint", "compare"]
+    assert [line.split()[1] for line in lines] == ["compare", "fingerprint", "compare", "run"]
     for line in lines:
         name, *words = shlex.split(line)[1:]
         with click.Context(cli):

@@ -31,6 +31,7 @@ def test_all_listed_rules_are_there() -> None:
     assert [rule for rule in RULES if RULES[rule].section == "SCH"] == [f"SCH{number}" for number in range(1, 10)]
     assert [rule for rule in RULES if RULES[rule].section == "END"] == [f"END{number}" for number in range(1, 11)]
     assert [rule for rule in RULES if RULES[rule].section == "PRF"] == [f"PRF{number}" for number in range(1, 12)]
+    assert [rule for rule in RULES if RULES[rule].section == "AUD"] == [f"AUD{number}" for number in range(1, 8)]
     assert {"S1", "S2", "S3", "C1", "C2", "C3"} <= RULES.keys()
     assert sum(rule.section == "X" for rule in RULES.values()) >= 10
 

@@ -66,7 +66,7 @@ def filled(page: str, text: str) -> str:
 def section(runs: Sequence[Run]) -> str:
     """The tables, as Markdown: the runs, then each rule with what came out of it on each engine."""
     reports = _table(("report", "engine", "MUST", "SHOULD", "MAY", "not passed"), map(_run_row, runs))
-    rules = [_rule_row(rule.id, runs) for rule in RULES.values() if rule.level_in(_PROFILE) is not None]
+    rules = [_rule_row(rule.id, runs) for rule in RULES.values() if rule.level_in(_PROFILE) and not rule.audit]
     titles = [engine.title for engine in ENGINES.values()]
     return "\n".join(["", *reports, *_table(("rule", "level", "requirement", *titles), rules)])
 

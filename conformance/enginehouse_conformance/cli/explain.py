@@ -48,6 +48,7 @@ def _explained(rule: Rule) -> str:
         ("hooks", ", ".join(rule.hooks)),
         ("technique", "; ".join(_TECHNIQUES[technique] for technique in rule.techniques)),
         ("chance of a false alarm", f"{rule.false_alarm:g}" if rule.false_alarm else ""),
+        ("audit", rule.audit or ""),
         ("case", "" if rule.case is None else msgspec.json.encode(rule.case).decode()),
         ("since", rule.since + (", provisional" if rule.provisional else "")),
         ("quick core", "yes" if rule.quick else "no"),

@@ -62,7 +62,11 @@ def replay(
         timeout_s=timeout_s,
     )
     options = Options(
-        profile=report.profile, seed=report.seed, only=frozenset({before.rule}), check_timeout_s=2 * timeout_s
+        profile=report.profile,
+        seed=report.seed,
+        only=frozenset({before.rule}),
+        audit=RULES[before.rule].audit,
+        check_timeout_s=2 * timeout_s,
     )
     after = asyncio.run(run_suite(target, options)).results[0]
     click.echo(f"{before.rule} then: {before.verdict.value}  {printable(before.message)}".rstrip())

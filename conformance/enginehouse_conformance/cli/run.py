@@ -14,6 +14,7 @@ from enginehouse_conformance import report as reports
 from enginehouse_conformance.declared import DeclarationError, Declared, read_declared
 from enginehouse_conformance.report.text import summary_text
 from enginehouse_conformance.results import Report, exit_code
+from enginehouse_conformance.rules import AUDITS, RULES
 from enginehouse_conformance.runner import Options, run_suite, selected_rules
 from enginehouse_conformance.selection import SelectionError, read_skips
 from enginehouse_conformance.targets import UrlTarget
@@ -43,6 +44,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--report", "folder", type=_PATH, help="Folder for the reports: JSON, JUnit, Markdown, HTML, badge.")
 @click.option("--quick", is_flag=True, help="Only the quick core of the rules; the result is partial.")
 @rules_option("Only these rules: ids, sections or patterns, with commas (STOP*,RF1). The result is partial.")
+@click.option("--audit", type=click.Choice(AUDITS), help="The rules of this audit; with --rules, those named.")
 @endpoints_option
 @click.option("--skip", "skip_file", type=_PATH, help='TOML file of rules to leave out: RULE = "reason".')
 @click.option("--strict", is_flag=True, help="SHOULD counts like MUST.")
@@ -70,6 +72,7 @@ def run(
     timeout_s: float,
     hardware: str | None,
     rules: frozenset[str] | None,
+    audit: str | None,
     endpoints: frozenset[str] | None,
     quick: bool,
     strict: bool,
@@ -97,6 +100,7 @@ def run(
         seed=seed,
         only=rules,
         endpoints=endpoints,
+        audit=audit,
         quick=quick,
         strict=strict,
         skip=_skips(skip_file),
@@ -105,7 +109,9 @@ def run(
         reproduce=_command(ctx.params, target, seed),
     )
     if not selected_rules(options):
-        raise CannotTell(f"None of the rules asked for is part of the profile {profile}.")
+        needed = sorted({f"--audit {RULES[name].audit}" for name in rules or () if RULES[name].audit})
+        more = "" if audit is not None or not needed else f" Without {' and '.join(needed)} they are not run."
+        raise CannotTell(f"None of the rules asked for is part of the profile {profile}.{more}")
     _prepare(folder)
     report = watched(target, options)
     _say(report, folder, as_json=as_json)
@@ -166,6 +172,7 @@ def _command(given: dict[str, Any], target: UrlTarget, seed: int) -> str:
         words += ["--query", f"{name}={value}"]
     if given["rules"] is not None:
         words += ["--rules", ",".join(sorted(given["rules"]))]
+    words += ["--audit", given["audit"]] if given["audit"] is not None else []
     for name in sorted(given["endpoints"] or ()):
         words += ["--endpoint", name]
     words += ["--quick"] if given["quick"] else []

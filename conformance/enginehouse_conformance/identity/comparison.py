@@ -205,7 +205,7 @@ def _explanations(
     elif far:
         yield _mixture_explained(compared, far)
     elif distance <= BAND_OF["weights"].limit:
-        yield Explanation("arithmetic", f"no more than arithmetic: {band_of(distance).words}")
+        yield Explanation("arithmetic", "the difference is no more than arithmetic makes")
     elif not any(differences) and (families := families_at(*bounds)):
         what = "; ".join(families)
         yield Explanation("family", f"on a model of 135M parameters D was as here after one of these changes: {what}")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from enginehouse_conformance.endpoints.presence import SERVED
 from enginehouse_conformance.results import Report, Result
 
-from .words import answer_of, counts, headline, request_of, unsettled
+from .words import answer_of, audited, counts, headline, request_of, unsettled
 
 _SHOWN_CHARS = 2000
 
@@ -18,6 +18,7 @@ def summary_text(report: Report) -> str:
     for result in unsettled(report):
         if report.fault is None or result.requests:
             lines += [*details(result), ""]
+    lines += [f"{each.rule} {each.verdict.value}: {printable(note)}" for each in audited(report) for note in each.notes]
     found = [f"{count} {name.replace('_', ' ')}" for name, count in counts(report) if count]
     lines += [f"{len(report.results)} rules: {', '.join(found) or 'none ran'}"]
     if report.fault is not None:

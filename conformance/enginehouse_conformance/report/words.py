@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enginehouse_conformance.results import Count, Report, Result, Transcript
-from enginehouse_conformance.rules import Level
+from enginehouse_conformance.rules import RULES, Level
 from enginehouse_conformance.verdicts import Verdict
 
 UNSETTLED = (Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE)
@@ -75,6 +75,12 @@ def reproduce(report: Report) -> str:
 def unsettled(report: Report) -> list[Result]:
     """Results that somebody must look at: failures first, in the rules' order."""
     return [result for verdict in UNSETTLED for result in report.results if result.verdict is verdict]
+
+
+def audited(report: Report) -> list[Result]:
+    """Results of an audit: of these it is told what was found even where nothing is wrong."""
+    rules = {rule.id for rule in RULES.values() if rule.audit}
+    return [result for result in report.results if result.rule in rules and result.verdict not in UNSETTLED]
 
 
 def answer_of(transcript: Transcript) -> str:

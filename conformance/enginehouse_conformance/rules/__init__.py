@@ -11,11 +11,11 @@ import msgspec
 
 from .model import Level, ProfileData, Rule, Scope, SectionFile
 
-__all__ = ["PROFILES", "RULES", "SECTIONS", "Level", "ProfileData", "Rule", "Scope"]
+__all__ = ["AUDITS", "PROFILES", "RULES", "SECTIONS", "Level", "ProfileData", "Rule", "Scope"]
 
 _ORDER = (
     "ENV", "MSG", "LEN", "END", "SMP", "BIAS", "STOP", "SSE", "N", "LP", "RF", "SCH", "TOOL", "RSN", "ERR", "ISO",
-    "AGT", "PRF", "X", "CONTRACT", "RESP", "ANT", "CMP", "OLL", "EMB", "RRK", "TOK", "REL",
+    "AGT", "PRF", "X", "AUD", "CONTRACT", "RESP", "ANT", "CMP", "OLL", "EMB", "RRK", "TOK", "REL",
 )  # fmt: skip
 
 
@@ -38,3 +38,5 @@ def _read_profiles() -> dict[str, ProfileData]:
 SECTIONS: dict[str, SectionFile] = _read_sections()
 RULES: dict[str, Rule] = {rule.id: rule for section in SECTIONS.values() for rule in section.rules()}
 PROFILES: dict[str, ProfileData] = _read_profiles()
+AUDITS: tuple[str, ...] = tuple(dict.fromkeys(section.audit for section in SECTIONS.values() if section.audit))
+"""What can be audited beside the suite's own rules."""

@@ -23,7 +23,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     `hooks` are abilities of the target that the check cannot do without.
     `false_alarm` is the chance that a correct target fails, for checks on distributions.
     `endpoint` is the one that it asks, see `endpoints`, and `beside` are those that it asks too. `case` is what makes a
-    rule of a common kind, see `cases`.
+    rule of a common kind, see `cases`. A rule of an `audit` is run only where that is asked for.
     """
 
     id: str
@@ -46,6 +46,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     false_alarm: float = 0.0
     beside: tuple[str, ...] = ()
     case: Case | None = None
+    audit: str | None = None
 
     def level_in(self, profile: ProfileData) -> Level | None:
         """The level of this rule in *profile*; None where the profile lacks what the rule is about."""
@@ -134,6 +135,7 @@ class SectionFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     since: str
     rule: tuple[RuleEntry, ...]
     endpoint: str = "chat"
+    audit: str | None = None
     feature: tuple[FeatureEntry, ...] = ()
     parameters: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
@@ -164,4 +166,5 @@ class SectionFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             false_alarm=entry.false_alarm,
             beside=entry.beside,
             case=entry.refused or entry.harmless or entry.echoed or entry.like_chat,
+            audit=self.audit,
         )
