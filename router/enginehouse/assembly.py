@@ -13,7 +13,7 @@ from enginehouse.certificates import Certificates
 from enginehouse.config import Config, ConfigError
 from enginehouse.dialects.mounts import mounts
 from enginehouse.dialects.profiles import defaults_of
-from enginehouse.fleet import Fleet, disk_of, fetch_in_thread
+from enginehouse.fleet import Fleet, Listener, disk_of, fetch_in_thread
 from enginehouse.http.app import App, create_app
 from enginehouse.http.layers import Layer
 from enginehouse.http.server import listen
@@ -135,6 +135,8 @@ def serve(config: Config, plugins: Plugins, read: Callable[[], Config] | None = 
     """
     with listen(config.server.host, config.server.port) as listener:
         house = build(config, plugins, read=read)
+        host, port = listener.getsockname()[:2]
+        house.fleet.hosts.mdns.listener = Listener(host, port, "https" if config.server.tls_cert else "http")
         try:
             serve_on(listener, house.app, house.fleet, house.live)
         finally:

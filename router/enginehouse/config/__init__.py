@@ -7,6 +7,7 @@ from .decode import decode, named_kinds, suggest
 from .errors import ConfigError
 from .load import bind, default_config, load_config, read_house, refuse_open_listener
 from .lost import refuse_lost
+from .machines import HostConfig, MdnsConfig
 from .prices import UNITS, Prices, text_of, units_of
 from .schema import (
     SQLITE,
@@ -16,13 +17,11 @@ from .schema import (
     CertificatesConfig,
     Config,
     Defaults,
-    HostConfig,
     KeyConfig,
     Limits,
     LogConfig,
     ModelConfig,
     MountConfig,
-    Name,
     PlacementConfig,
     Prefer,
     ResponsesConfig,
@@ -30,6 +29,7 @@ from .schema import (
     Trust,
     UsageConfig,
 )
+from .section import Name
 from .sizes import binary_size, parse_size
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "KeyConfig",
     "Limits",
     "LogConfig",
+    "MdnsConfig",
     "ModelConfig",
     "MountConfig",
     "Name",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import ipaddress
 import re
 from urllib.parse import urlsplit
 
 from .errors import ConfigError
-from .schema import ServerConfig
+from .schema import Config, ServerConfig
 
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
 _PORTS = {"http": 80, "https": 443}
@@ -41,6 +42,29 @@ def check_hosts(server: ServerConfig, file: str | None) -> None:
             file=file,
             where=f"server.cors_origins[{at}]",
             fix=f"Write '{meant}'." if meant else "Write scheme and host, as https://chat.example.org, or '*' for all.",
+        )
+
+
+def check_mdns(config: Config) -> None:
+    """Check that what the file wants of multicast DNS can be had.
+
+    Raises:
+        ConfigError: a host is to be found, and none is looked for; the package is missing.
+    """
+    for name, host in config.hosts.items():
+        if host.announced_as is not None and not config.mdns.discover:
+            raise ConfigError(
+                f"'{host.url}' is found by multicast DNS, which is off.",
+                file=config.file,
+                where=f"hosts.{name}.url",
+                fix="Write `discover = true` in [mdns], or the URL.",
+            )
+    if (config.mdns.announce or config.mdns.discover) and importlib.util.find_spec("zeroconf") is None:
+        raise ConfigError(
+            "multicast DNS needs the package zeroconf, which is not installed.",
+            file=config.file,
+            where="mdns",
+            fix="Install it with `pip install 'enginehouse[mdns]'`.",
         )
 
 

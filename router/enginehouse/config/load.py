@@ -19,7 +19,8 @@ from enginehouse_plugin import BackendType
 from .absent import absent_backends
 from .decode import decode, suggest
 from .errors import ConfigError
-from .hosts import check_hosts
+from .hosts import check_hosts, check_mdns
+from .machines import HostConfig, MdnsConfig
 from .mounts import check_mounts
 from .reading import read_bounded
 from .schema import (
@@ -29,24 +30,23 @@ from .schema import (
     BudgetConfig,
     CertificatesConfig,
     Config,
-    HostConfig,
     KeyConfig,
     LogConfig,
     ModelConfig,
     MountConfig,
     PlacementConfig,
     ResponsesConfig,
-    Section,
     ServerConfig,
     Trust,
     UsageConfig,
     WeightsConfig,
 )
+from .section import Section
 
 EMBEDDED_MODEL = "smollm2-135m"
 _TOP_KEYS = ("trust",)
 _SECTIONS = (
-    *_TOP_KEYS, "server", "log", "models", "agents", "mounts", "keys", "hosts", "accounts", "usage",
+    *_TOP_KEYS, "server", "log", "models", "agents", "mounts", "keys", "hosts", "mdns", "accounts", "usage",
     "certificates", "budget", "weights", "responses",
 )  # fmt: skip
 _SYNTAX_PLACE = re.compile(r" ?\(at (?P<place>line \d+, column \d+|end of document)\)")
@@ -100,6 +100,7 @@ def read_house(raw: dict[str, Any], *, file: str | None, folder: Path) -> Config
         mounts=decode(raw.get("mounts", []), tuple[MountConfig, ...], file=file, where="mounts"),
         keys=_keys(raw.get("keys", []), file),
         hosts=_other_hosts(raw.get("hosts", {}), folder, file),
+        mdns=decode(raw.get("mdns", {}), MdnsConfig, file=file, where="mdns"),
         accounts=_accounts(decode(raw.get("accounts", {}), AccountsConfig, file=file, where="accounts"), folder),
         usage=_usage(decode(raw.get("usage", {}), UsageConfig, file=file, where="usage"), folder),
         responses=decode(raw.get("responses", {}), ResponsesConfig, file=file, where="responses"),
@@ -110,6 +111,7 @@ def read_house(raw: dict[str, Any], *, file: str | None, folder: Path) -> Config
         named=frozenset(raw),
     )
     check_mounts(config)
+    check_mdns(config)
     if config.accounts.url is not None and config.usage.path is not None:
         raise ConfigError(
             "accounts.url says already where usage is kept.",

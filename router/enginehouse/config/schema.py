@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta
 
 from enginehouse_plugin import DeviceKind, Task
 
+from .machines import HostConfig, MdnsConfig
 from .prices import Prices
+from .section import Count, Name, PathName, Seconds, Section
 from .sizes import parse_size
 
-Count = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(gt=0)]
-# No character that moves a terminal's cursor or turns its text around; `\Z`, as `$` lets the end of a line pass.
-_SEEN = r"^[^\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+\Z"
-Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=_SEEN)]
-PathName = Annotated[str, Meta(min_length=1, pattern=r"^[^\x00]+\Z")]
 SQLITE = "sqlite:///"
 """What the URL of a SQLite file begins with; its path follows as it is."""
 _OF_HTTP = frozenset({
@@ -32,10 +27,6 @@ Trust = Literal["declared", "proven"]
 
 Prefer = Literal["order", "least_loaded", "fastest"]
 """Which instance of a model goes first: of the first placement that has room, the least loaded, or the quickest."""
-
-
-class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of all sections: a key that is not known is an error."""
 
 
 class ServerConfig(Section, frozen=True):
@@ -342,28 +333,6 @@ class WeightsConfig(Section, frozen=True):
         return None if self.disk is None else parse_size(self.disk)
 
 
-class HostConfig(Section, frozen=True):
-    """Another machine that serves the same file, at `url`; this one may be among them.
-
-    `wake` is the address of its network card, where a packet to `wake_to` wakes it: when `needed`, because nobody else
-    serves what is asked for, or whenever something is asked for that it would serve (`prefer`).
-    """
-
-    url: Annotated[str, Meta(pattern=r"^https?://[^\s/?#@]+/?\Z")]
-    key_env: Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\Z")] | None = None
-    key_file: PathName | None = None
-    wake: Annotated[str, Meta(pattern=r"^([0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}\Z")] | None = None
-    wake_when: Literal["needed", "prefer"] = "needed"
-    wake_to: Annotated[str, Meta(pattern=r"^([0-9.]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}\Z")] = "255.255.255.255:9"
-    wake_timeout_s: Seconds = 120.0
-
-    def __post_init__(self) -> None:
-        if self.key_env is not None and self.key_file is not None:
-            raise ValueError("give `key_env` or `key_file`, not both")
-        if self.wake is None and self.wake_when == "prefer":
-            raise ValueError("`wake_when` needs `wake`, the address of its network card")
-
-
 class Config(Section, frozen=True):
     """A whole configuration. `file` is where it was read (None: built in), `named` are the sections that it has."""
 
@@ -375,6 +344,7 @@ class Config(Section, frozen=True):
     mounts: tuple[MountConfig, ...] = ()
     keys: tuple[KeyConfig, ...] = ()
     hosts: dict[str, HostConfig] = {}
+    mdns: MdnsConfig = MdnsConfig()
     accounts: AccountsConfig = AccountsConfig()
     usage: UsageConfig = UsageConfig()
     responses: ResponsesConfig = ResponsesConfig()

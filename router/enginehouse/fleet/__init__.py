@@ -47,6 +47,7 @@ from .hosts import (
     HostSnapshot,
     HostTold,
     Incompatible,
+    Listener,
     magic_packet,
     read_told,
 )
@@ -96,6 +97,7 @@ __all__ = [
     "InstanceUnavailable",
     "Job",
     "Lease",
+    "Listener",
     "Model",
     "ModelLoading",
     "ModelNotFound",

@@ -94,7 +94,7 @@ class Fleet:
         self.models = {name: self._model(name, config) for name in config.models}
         for name, model in self.models.items():
             model.instances = self._hosted(name)
-        self.hosts = Hosts(config.hosts, self, backends)
+        self.hosts = Hosts(config.hosts, self, backends, config.mdns)
 
     def add_instance(self, model: str) -> HostedInstance:
         """Serve *model* by one more instance; it loads when it is woken.

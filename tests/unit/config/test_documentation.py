@@ -68,6 +68,8 @@ def sections() -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize("text", EXAMPLES)
 def test_every_example_is_a_configuration(tmp_path, text):
+    if "[mdns]" in text:
+        pytest.importorskip("zeroconf", reason="install zeroconf, which the extra mdns brings")
     for name in ("cert.pem", "key.pem"):
         (tmp_path / name).touch()
     (tmp_path / "house.toml").write_text(text, encoding="utf-8")

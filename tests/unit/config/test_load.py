@@ -399,3 +399,19 @@ def test_a_known_engine_whose_plugin_was_refused_stops_the_start(read):
 def test_a_backend_without_devices_cannot_take_two(read):
     text = refusal(read, f"{MODEL}devices = 2", backends={"toy": a_backend(kinds=())})
     assert text.startswith("FILE: models.\"a/b\".placements[0].devices: the backend 'toy' takes no device")
+
+
+def test_a_host_that_is_to_be_found_needs_multicast_dns_and_that_its_package(read, monkeypatch):
+    found = '[hosts.box]\nurl = "mdns:box"\n'
+    told = "FILE: hosts.box.url: 'mdns:box' is found by multicast DNS, which is off. Write `discover = true` in [mdns]"
+    assert refusal(read, found).startswith(told)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for wanted in ("announce = true", "discover = true"):
+        told = refusal(read, f"[mdns]\n{wanted}\n{found if 'discover' in wanted else ''}")
+        assert told.startswith("FILE: mdns: multicast DNS needs the package zeroconf, which is not installed.")
+        assert "pip install 'enginehouse[mdns]'" in told
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    assert read(f"[mdns]\ndiscover = true\n{found}").hosts["box"].announced_as == "box"
+    assert read("[mdns]\nname = 'x'\n").mdns.announce is False
+    refusal(read, "[mdns]\nname = 'x y'\n")
+    refusal(read, "[mdns]\ndiscover = true\n[hosts.box]\nurl = 'mdns:a b'\n")

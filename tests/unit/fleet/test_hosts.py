@@ -48,7 +48,7 @@ class Net:
         monkeypatch.setattr(host_module, "_AGAIN_S", 0.001)
 
     async def _ask(self, host):
-        answer = self.answers.get(host.config.url, ConnectionRefusedError("refused"))
+        answer = self.answers.get(host.url, ConnectionRefusedError("refused"))
         if isinstance(answer, Exception):
             raise answer
         return answer

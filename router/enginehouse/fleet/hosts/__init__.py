@@ -3,6 +3,7 @@
 told      what hosts tell each other, with a version
 host      one other host: whether it is there, asleep or gone
 wake      the packet that wakes one
+mdns      where they are, as they announce it
 hosts     all of them, and the instances that they are to this one
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 from .host import Host, HostSnapshot, HostState
 from .hosts import Hosts, RemotePlanner
+from .mdns import Listener
 from .told import HOST_HEADER, LOAD_HEADER, SNAPSHOT_PATH, SNAPSHOT_VERSION, HostTold, Incompatible, read_told, tell
 from .wake import magic_packet
 
@@ -24,6 +26,7 @@ __all__ = [
     "HostTold",
     "Hosts",
     "Incompatible",
+    "Listener",
     "RemotePlanner",
     "magic_packet",
     "read_told",

@@ -30,7 +30,8 @@ from .wake import send_magic_packet
 if TYPE_CHECKING:
     import httpx2
 
-HostState = Literal["unknown", "up", "down", "asleep", "incompatible", "self"]
+HostState = Literal["unknown", "up", "down", "asleep", "incompatible", "self", "found"]
+"""`found` are those that no file names."""
 
 POLL_S: Final = 1.0
 """A host that is there is asked so often."""
@@ -63,7 +64,8 @@ class Host:
     """The host called *name*; *on_change* hears of its state and of what it tells, when that is news, and *on_told* of
     all that it tells, with which *on_change* may have been called before.
 
-    `me` is how this host is called in the file, once that is known. *router* is this router's own name.
+    `me` is how this host is called in the file, once that is known. *router* is this router's own name. `url` is where
+    it is; empty: that is to be found (`found_at`).
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Host:
     ) -> None:
         self.name = name
         self.config = config
+        self.url = config.url if config.announced_as is None else ""
         self.state: HostState = "unknown"
         self.reason = "not asked yet"
         self.told: HostTold | None = None
@@ -89,7 +92,8 @@ class Host:
         self._nudge = asyncio.Event()
         self._has_changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._http = _client(config)
+        self._found = self.url
+        self._http = _client(self.url)
 
     def start(self) -> None:
         """Begin to ask it."""
@@ -108,11 +112,16 @@ class Host:
             self._tries = 0
             self._nudge.set()
 
+    def found_at(self, url: str) -> None:
+        """Hear that it is at *url*. While it answers where it was, anybody could have said that: it stays there."""
+        self._found = url
+        self.nudge()
+
     def snapshot(self) -> HostSnapshot:
         """How it is now."""
         return HostSnapshot(
             name=self.name,
-            url=self.config.url,
+            url=self.url or self.config.url,
             state=self.state,
             reason=self.reason,
             can_wake=self.config.wake is not None,
@@ -158,6 +167,8 @@ class Host:
     async def _watch(self) -> None:
         while True:
             try:
+                if self._found != self.url and self.state != "up":
+                    await self._move()
                 self._hear(read_told(await self._ask()))
                 wait_s = POLL_S
             except Incompatible as error:
@@ -173,7 +184,15 @@ class Host:
                 async with asyncio.timeout(wait_s):
                     await self._nudge.wait()
 
+    async def _move(self) -> None:
+        """Ask it where it was found last."""
+        self.url = self._found
+        await self._http.aclose()
+        self._http = _client(self.url)
+
     async def _ask(self) -> bytes:
+        if not self.url:
+            raise ConnectionError(f"mDNS has not found '{self.config.announced_as}' yet")
         headers = {HOST_HEADER.decode(): self.me or "host", **_bearer(self.config)}
         async with asyncio.timeout(2 * ANSWER_S):  # the client's own time is for each step
             answer = await self._http.get(SNAPSHOT_PATH, headers=headers)
@@ -211,20 +230,18 @@ class Host:
         if before == state:
             return False
         write = log.info if state in ("up", "self") else log.warning
-        write(f"host {state}", host=self.name, url=self.config.url, reason=reason)
+        write(f"host {state}", host=self.name, url=self.url or self.config.url, reason=reason)
         self._has_changed.set()
         self._on_change(self)
         return True
 
 
-def _client(config: HostConfig) -> httpx2.AsyncClient:
-    """A client for *config*'s host. Authorities are read for HTTPS alone: that takes a while."""
+def _client(url: str) -> httpx2.AsyncClient:
+    """A client for the host at *url*. Authorities are read for HTTPS alone: that takes a while."""
     import httpx2  # where there are hosts alone: commands need it not
 
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # it has a line for each request
-    return httpx2.AsyncClient(
-        base_url=config.url, timeout=ANSWER_S, trust_env=False, verify=config.url.startswith("https:")
-    )
+    return httpx2.AsyncClient(base_url=url, timeout=ANSWER_S, trust_env=False, verify=url.startswith("https:"))
 
 
 def _refusal(status: int) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from enginehouse.config import HostConfig, ModelConfig, PlacementConfig
+from enginehouse.config import HostConfig, MdnsConfig, ModelConfig, PlacementConfig
 from enginehouse.fleet.instance import HostedInstance
 from enginehouse.fleet.model import Model
 from enginehouse.fleet.plan import InstancePlan, ModelPlan
@@ -20,6 +20,7 @@ from enginehouse_plugin import BackendType
 from enginehouse_plugin.errors import EngineDied, EnginehouseError
 
 from .host import Host, HostSnapshot
+from .mdns import Mdns
 from .told import HostTold, ToldModel, tell
 
 BACKEND = "upstream"
@@ -72,15 +73,22 @@ class Around(Protocol):
 
 
 class Hosts:
-    """Those of *configs* by their names, for *fleet*; *backends* has what requests go to them by."""
+    """Those of *configs* by their names, for *fleet*; *backends* has what requests go to them by.
 
-    def __init__(self, configs: Mapping[str, HostConfig], fleet: Around, backends: Mapping[str, BackendType]) -> None:
+    `mdns` announces this one and finds others as *mdns* says.
+    """
+
+    def __init__(
+        self, configs: Mapping[str, HostConfig], fleet: Around, backends: Mapping[str, BackendType], mdns: MdnsConfig
+    ) -> None:
         self.router = secrets.token_hex(8)
         self._fleet = fleet
         self._backend = backends.get(BACKEND)
         self._hosts = {
             name: Host(name, config, self.router, self._changed, self._told_by) for name, config in configs.items()
         }
+        wanted = [name for config in configs.values() if (name := config.announced_as) is not None]
+        self.mdns = Mdns(mdns, self.router, wanted, self._found)
         self._instances: dict[tuple[str, str], HostedInstance] = {}
         if configs and self._backend is None:
             log.error("hosts cannot be used", reason="install enginehouse-upstream, by which requests go to them")
@@ -89,10 +97,11 @@ class Hosts:
         """Begin to ask them."""
         for host in self._hosts.values():
             host.start()
+        self.mdns.start()
 
     async def close(self) -> None:
         """Ask them no more."""
-        await asyncio.gather(*(host.close() for host in self._hosts.values()))
+        await asyncio.gather(self.mdns.close(), *(host.close() for host in self._hosts.values()))
 
     def instances(self) -> list[HostedInstance]:
         """What they are here, also those that sleep."""
@@ -108,8 +117,23 @@ class Hosts:
         return tell(self._fleet.snapshot(), self.router)
 
     def snapshot(self) -> tuple[HostSnapshot, ...]:
-        """How they are now."""
-        return tuple(host.snapshot() for host in self._hosts.values())
+        """How they are now; behind them those that were found and are not in the file."""
+        known = [host.snapshot() for host in self._hosts.values()]
+        urls = {host.url for host in known}
+        names = {host.config.announced_as or name for name, host in self._hosts.items()}
+        return (
+            *known,
+            *(
+                _proposed(name, url)
+                for name, url in sorted(self.mdns.found.items())
+                if url not in urls and name not in names
+            ),
+        )
+
+    def _found(self, name: str, url: str) -> None:
+        for host in self._hosts.values():
+            if host.config.announced_as == name and url.startswith("http://"):
+                host.found_at(url)
 
     def _changed(self, host: Host) -> None:
         if host.state == "self":
@@ -172,9 +196,7 @@ class Hosts:
             "key_env": host.config.key_env,
             "key_file": host.config.key_file,
         }
-        placement = PlacementConfig(
-            backend=BACKEND, source=host.config.url, options=msgspec.convert(options, backend.options)
-        )
+        placement = PlacementConfig(backend=BACKEND, source=host.url, options=msgspec.convert(options, backend.options))
         context_tokens = told.context_tokens if told is not None else None
         return InstancePlan(
             id=f"{model.name}@{host.name}",
@@ -226,3 +248,9 @@ class Hosts:
     def _told(self, hosted: HostedInstance) -> ToldModel | None:
         told = self._hosts[str(hosted.planned.host)].told
         return None if told is None else told.models.get(hosted.model)
+
+
+def _proposed(name: str, url: str) -> HostSnapshot:
+    """A host that announces itself, which its owner may want in the file."""
+    told = f"not in the file: enginehouse hosts add {name} {url}"
+    return HostSnapshot(name=name, url=url, state="found", reason=told, can_wake=False, told=None, age_s=None)
