@@ -50,7 +50,7 @@ COMPILED_TESTS := $(addprefix tests/unit/,http fleet accounts dialects service w
 	$(addprefix tests/integration/test_,sdk_python.py disconnects.py bad_requests.py overload.py)
 
 .PHONY: help serve setup clients clients-all check test tests tests-long unit test-vllm vllm-env parity promises \
-	schemas conformance siege lint style mypy pyright layers format bench bench-engines compiled compiled-env clean
+	schemas conformance identity siege lint style mypy pyright layers format bench bench-engines compiled compiled-env clean
 .DEFAULT_GOAL := help
 
 help:
@@ -64,6 +64,7 @@ help:
 	@echo "make clients-all  install more of them (4 GB), test them all, and print what each has done"
 	@echo "make parity   compare the answers of the three engines on the same real weights, prompt by prompt"
 	@echo "make promises  put what real clients send to the three engines, with a model of 8,192 tokens"
+	@echo "make identity  measure how far quantisations, caches, templates and engines are from float32; ARGS='--probes 24'"
 	@echo "make conformance  run the conformance suite on every engine that is here and write the reports;"
 	@echo "              WEIGHTS=real takes SmolLM2-135M instead of the tiny random model"
 	@echo "make unit     the tests of 'make check' without the other checks"
@@ -128,6 +129,11 @@ parity: $(DEV_INSTALLED) vllm-env
 # What real clients send, and what the API promises them, on every engine; prints a table.
 promises: $(DEV_INSTALLED) vllm-env
 	ENGINEHOUSE_VLLM_PYTHON=$(VLLM_PYTHON) $(BIN)/python -m tests.promises
+
+# How far quantisations, caches, templates and engines are from float32, single tokens compared; prints a table.
+# ARGS='--probes 24 Q8_0 Q4_0' sizes it. vLLM is left out unless ENGINEHOUSE_VLLM_PYTHON names its Python.
+identity: $(DEV_INSTALLED)
+	$(BIN)/python -m tests.identity $(ARGS)
 
 # vLLM is left out where its environment is not there: `make vllm-env` builds it.
 conformance: $(DEV_INSTALLED)
