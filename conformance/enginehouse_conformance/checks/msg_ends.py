@@ -12,12 +12,13 @@ from typing import Any
 
 from enginehouse_conformance.context import Context
 from enginehouse_conformance.endpoints.caller import Caller
-from enginehouse_conformance.primitives import are_apart, lost_ends
+from enginehouse_conformance.primitives import are_apart, lost_ends, tool
 from enginehouse_conformance.registry import check
 from enginehouse_conformance.targets import Body
 
 _NO_DOUBLE = 2**59  # doubles are 128 apart from here on
 _INTEGERS = 12
+_TOOLS: Body = {"tools": [tool("look")], "tool_choice": "none"}  # not all take calls of the history without tools
 
 
 def _user(content: Any) -> dict[str, Any]:
@@ -45,7 +46,8 @@ async def _lost(ctx: Context, role: str, *, as_part: bool) -> tuple[str, ...]:
 
     async def count(text: str) -> int:
         content = [{"type": "text", "text": text}] if as_part else text
-        return (await ctx.ask(ctx.body(messages=_talk(role, content), max_tokens=1))).prompt_tokens
+        fields = _TOOLS if role == "tool" else {}
+        return (await ctx.ask(ctx.body(messages=_talk(role, content), max_tokens=1, **fields))).prompt_tokens
 
     found: tuple[str, ...] = await ctx.shared.once(("lost ends", role, as_part), partial(lost_ends, ctx, count))
     return found
@@ -83,7 +85,7 @@ async def messages_are_read_to_their_ends(ctx: Context) -> None:
 @check("MSG39")
 async def arguments_of_the_history_stay_as_they_are(ctx: Context) -> None:
     def with_call(arguments: str) -> Body:
-        return ctx.body(messages=_after_a_call(arguments, "It is calm."))
+        return ctx.body(messages=_after_a_call(arguments, "It is calm."), **_TOOLS)
 
     async def is_told(one: str, other: str) -> bool:
         return await are_apart(ctx, with_call(one), with_call(other))

@@ -111,7 +111,7 @@ class RepeatsAnAlternative(Behaviour):
         return changed(entry, top=(*entry.top[:-1], entry.top[-2])) if len(entry.top) > 2 else entry
 
 
-@mutant(kills=("LP7",), in_process=True)
+@mutant(kills=("LP7",), may_kill=("MSG39",), in_process=True)
 class DoesNotNormalise(Behaviour):
     """A logprob is the distance to the likeliest logit."""
 

@@ -64,6 +64,7 @@ class ReadsTheFirstPart(Behaviour):
         "MSG21",
         "MSG22",
         "MSG16",
+        "MSG38",
     ),
 )
 class RefusesParts(Behaviour):
@@ -102,7 +103,10 @@ class ReadsTheLastMessages(Behaviour):
         return with_messages(request, request.prompt.messages[-2:])
 
 
-@mutant(kills=("MSG6",), may_kill=("MSG13", "TOOL*", "MSG16", "MSG17", "MSG26", "MSG28", "MSG29", "MSG8", "MSG32"))
+@mutant(
+    kills=("MSG6",),
+    may_kill=("MSG13", "TOOL*", "MSG16", "MSG17", "MSG26", "MSG28", "MSG29", "MSG8", "MSG32", "MSG38", "MSG39"),
+)
 class NeedsContentBesideCalls(Behaviour):
     """An assistant's message must have content, calls or not."""
 
@@ -113,7 +117,9 @@ class NeedsContentBesideCalls(Behaviour):
 
 
 @mutant(
-    kills=("MSG6",), may_kill=("TOOL*", "MSG16", "MSG17", "MSG26", "MSG28", "MSG29", "MSG8", "MSG32"), in_process=True
+    kills=("MSG6",),
+    may_kill=("TOOL*", "MSG16", "MSG17", "MSG26", "MSG28", "MSG29", "MSG8", "MSG32", "MSG38", "MSG39"),
+    in_process=True,
 )
 class FailsOnTools(Behaviour):
     """A tool's reply breaks the chat template."""
