@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from click.testing import CliRunner, Result
 from conformance_stub import Behaviour
 from enginehouse_conformance.cli import cli
 from enginehouse_conformance.cli.progress import LiveTable, progress_for
+from enginehouse_conformance.declared import read_declared
 from enginehouse_conformance.rules import RULES
 
 
@@ -184,7 +186,13 @@ def test_wrong_usage_is_exit_code_2_and_says_what_is_right(words, said) -> None:
     [
         ("features = ['flying']", "flying"),
         ("features = ['n']\nabsent = ['stop']", "not both"),
+        ("features = ['n']\nalso = ['top_k']", "not both"),
+        ("absent = ['n']\nalso = ['n']", "both name n"),
+        ("also = ['flying']", "flying"),
         ("colour = 'red'", "colour"),
+        ("colour = 'red'", "features, absent, also, limits, context_tokens"),
+        ("colour = 'red'", "run --help"),
+        ("n = '\xe9", "run --help"),
         ("features = [", "d.toml"),
     ],
 )
@@ -195,6 +203,16 @@ def test_a_wrong_declaration_names_file_and_fault(text, said, tmp_path) -> None:
     assert result.exit_code == 2
     assert said in result.stderr
     assert "d.toml" in result.stderr
+
+
+def test_help_shows_a_declaration_that_can_be_read(tmp_path) -> None:
+    shown = invoke("run", "--help").stdout.partition("may be left out:\n")[2]
+    path = tmp_path / "declared.toml"
+    path.write_text(textwrap.dedent(shown))
+    declared = read_declared(path)
+    assert declared.template_variables
+    assert {"top_k": declared.has("top_k"), "min_tokens": declared.has("min_tokens"), "n": declared.has("n"),
+            "logprobs": declared.has("logprobs")} == {"top_k": True, "min_tokens": False, "n": True, "logprobs": False}  # fmt: skip
 
 
 def test_list_has_the_rules_of_the_profile() -> None:

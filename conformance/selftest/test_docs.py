@@ -15,7 +15,7 @@ import click
 import pytest
 
 from enginehouse_conformance.cli import cli
-from enginehouse_conformance.declared import read_declared
+from enginehouse_conformance.declared import EXAMPLE, Declared, read_declared
 from enginehouse_conformance.identity.bands import BANDS, FAMILIES
 from enginehouse_conformance.identity.comparison import Kind
 from enginehouse_conformance.rules import PROFILES, RULES
@@ -83,10 +83,19 @@ def test_the_commands_on_identity_can_be_parsed(tmp_path, monkeypatch) -> None:
             cli.commands[name].make_context(name, words)
 
 
-def test_the_declaration_can_be_read(tmp_path) -> None:
+def test_the_declaration_is_that_of_the_help_and_can_be_read(tmp_path) -> None:
+    shown = next(text for kind, text in BLOCKS if kind == "toml")
+    assert shown == EXAMPLE
+    assert {name for name in Declared.__struct_fields__ if re.search(rf"^(# |\[)?{name}\b", EXAMPLE, re.MULTILINE)} >= (
+        set(Declared.__struct_fields__) - RARE
+    )
     path = tmp_path / "declared.toml"
-    path.write_text(next(text for kind, text in BLOCKS if kind == "toml"))
+    path.write_text(shown)
     assert read_declared(path).limits == {"n": 4}
+
+
+RARE = {"vocabulary_size", "max_temperature", "max_body_bytes", "ignored_header"}
+"""Of a declaration, what an example does not need."""
 
 
 def test_the_two_files_of_an_author_run(tmp_path) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shlex
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import click
 
 from enginehouse_conformance import report as reports
-from enginehouse_conformance.declared import DeclarationError, Declared, read_declared
+from enginehouse_conformance.declared import EXAMPLE, DeclarationError, Declared, read_declared
 from enginehouse_conformance.report.text import summary_text
 from enginehouse_conformance.results import Report, exit_code
 from enginehouse_conformance.rules import AUDITS, RULES
@@ -36,11 +37,17 @@ from .progress import progress_for
 _PATH = click.Path(path_type=Path)
 
 
-@click.command()
+_EPILOG = f"""\b
+A declaration, of which every line may be left out:
+{textwrap.indent(EXAMPLE, "  ").rstrip()}"""
+
+
+@click.command(epilog=_EPILOG.replace("\n\n", "\n\n\b\n"))
 @click.argument("url", callback=url_argument)
 @click.option("--model", required=True, help="Model id to ask for.")
 @profile_option
-@click.option("--features", "declaration", type=_PATH, help="TOML file with what the target declares.")
+@click.option("--features", "declaration", type=_PATH,
+              help="TOML file with what the target has, see below; else it is asked at /models.")  # fmt: skip
 @click.option("--report", "folder", type=_PATH, help="Folder for the reports: JSON, JUnit, Markdown, HTML, badge.")
 @click.option("--quick", is_flag=True, help="Only the quick core of the rules; the result is partial.")
 @rules_option("Only these rules: ids, sections or patterns, with commas (STOP*,RF1). The result is partial.")
