@@ -10,27 +10,23 @@ from importlib.metadata import version
 
 import msgspec
 
-from enginehouse_plugin.errors import ContextTooLong, EnginehouseError
-
 from .context import Context, Shared
 from .endpoints.presence import SERVED, absent_among
-from .probes import advice, probe_absent, refused_means
+from .judging import Judgement, failed, judged
+from .probes import advice
 from .registry import Check, all_checks
 from .results import REPORT_VERSION, Report, Result, SuiteFacts, Transcript, summarise
 from .rules import PROFILES, RULES, ProfileData, Rule
-from .targets import Busy, NoRoom, Refused, ServerFailure, Target
+from .targets import Target
 from .targets.base import now_s
-from .verdicts import Ended, Failed, Verdict
+from .verdicts import Verdict
 from .vitals import Illness, Vitals
-from .wire.faults import BrokenAnswer, Closed, TransportFault, WireFault
+from .wire.faults import Closed, TransportFault, WireFault
 
 SPECIFICATION = "2026.11"
 _KEPT_TRANSCRIPTS = 6
-_ROOM_TOKENS = 1024
-"""In a context of that many tokens the requests have room that checks of the contract make."""
 _ENDED_BADLY = (Verdict.FAIL, Verdict.ERROR)
 
-Judgement = tuple[Verdict, str, str, str]  # verdict, message, what was expected, what was seen
 OnResult = Callable[[Result], None]
 OnStart = Callable[[Rule], None]
 
@@ -120,6 +116,7 @@ class Run:
         rules = selected_rules(self.options)
         if self._fault is None:
             self._fault = await self._vitals.first_look()
+        told = None if self._fault is not None else await self._learnt()
         asked = list(dict.fromkeys(name for rule in rules for name in (rule.endpoint, *rule.beside)))
         self._not_there = {} if self._fault is not None else await absent_among(asked, self.target)
         results = await self._run_all(rules)
@@ -152,9 +149,17 @@ class Run:
                 is_cut_short=self._fault is not None,
             ),
             results=ordered,
-            notes=advice(self.target.declared, self._shared.refused),
+            notes=[*([told] if told else []), *advice(self.target.declared, self._shared.refused)],
             opening=self._vitals.opening,
         )
+
+    async def _learnt(self) -> str | None:
+        """What the target declares about itself, as a note; nothing where it takes too long to say so."""
+        try:
+            async with asyncio.timeout(self.options.check_timeout_s):
+                return await self.target.learn()
+        except TimeoutError:
+            return None
 
     def _is_partial(self) -> bool:
         options = self.options
@@ -232,7 +237,7 @@ class Run:
         try:
             async with asyncio.timeout(limit_s) as limit:
                 context.recording.limit = limit
-                return await self._check(rule, check, context)
+                return await judged(check, context)
         except TimeoutError:
             return Verdict.ERROR, f"the check was not done within {limit_s:g} s", "", ""
         except Closed as exc:
@@ -248,68 +253,13 @@ class Run:
         context.recording.exchanges[-1].retries = [fault]
         try:
             async with asyncio.timeout(limit_s):
-                return await self._check(rule, check, context)
+                return await judged(check, context)
         except Closed as exc:
-            return _failed("an answer, as other requests get one", f"{exc}, twice")
+            return failed("an answer, as other requests get one", f"{exc}, twice")
         except TransportFault as exc:
             return Verdict.ERROR, str(exc), "", ""
         except TimeoutError:
             return Verdict.ERROR, f"the check was not done within {limit_s:g} s", "", ""
-
-    async def _check(self, rule: Rule, check: Check, context: Context) -> Judgement:
-        try:
-            absent = [feature for feature in rule.features if not context.declared.has(feature)]
-            denied = [feature for feature in rule.features if context.declared.denies(feature)]
-            if rule.when_absent and not denied:
-                return Verdict.NOT_APPLICABLE, f"the target does not say that it has no {rule.features[0]}", "", ""
-            if absent and not denied:
-                return Verdict.NOT_APPLICABLE, f"the target does not say that it has {', '.join(absent)}", "", ""
-            if absent and not rule.when_absent:
-                return await self._unsupported(context, denied)
-            await check.function(context)
-        except Failed as exc:
-            return Verdict.FAIL, exc.message, exc.expected, exc.seen
-        except Ended as exc:
-            return exc.verdict, exc.message, "", ""
-        except NoRoom as exc:
-            return self._no_room(str(exc))
-        except ContextTooLong as exc:
-            if (self.target.declared.context_tokens or _ROOM_TOKENS) < _ROOM_TOKENS:
-                return self._no_room(str(exc))
-            return _failed("an answer", f"the target failed: {exc}")
-        except Refused as exc:
-            if (means := refused_means(context, exc.refusal)) is not None:
-                why = f"what the rule needs cannot be tried: {means} is refused, which it uses and is not about: {exc}"
-                return Verdict.INCONCLUSIVE, why, "", ""
-            return _failed("the request to be served: nothing in it is declared absent", f"refused: {exc}")
-        except (ServerFailure, EnginehouseError) as exc:
-            return _failed("an answer", f"the target failed: {exc}")
-        except BrokenAnswer as exc:
-            return _failed("an answer of the documented form", str(exc))
-        except Busy as exc:
-            return Verdict.ERROR, f"the target is busy: {exc}", "", ""
-        except (TransportFault, TimeoutError):
-            raise
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            return _failed("an answer", "the target's code raised CancelledError although nobody cancelled")
-        except Exception as exc:  # noqa: BLE001  # the outermost handler: a check's mistake must not end the run
-            return Verdict.ERROR, f"the check itself broke: {type(exc).__name__}: {exc}", "", ""
-        return Verdict.PASS, "", "", ""
-
-    def _no_room(self, refusal: str) -> Judgement:
-        limit = self.target.declared.context_tokens
-        why = f"what the rule needs has no room in the context of {limit} tokens that the target declares: {refusal}"
-        return Verdict.INCONCLUSIVE, why, "", ""
-
-    async def _unsupported(self, context: Context, absent: list[str]) -> Judgement:
-        for feature in absent:
-            wrong = await probe_absent(context, feature)
-            if wrong is not None:
-                return _failed(f"400 naming the field, because '{feature}' is declared absent", wrong)
-        return Verdict.UNSUPPORTED, f"declared absent and refused: {', '.join(absent)}", "", ""
 
     def _of_illness(self, rule: Rule, illness: Illness, found: Judgement) -> Judgement:
         if not illness.is_over:
@@ -318,10 +268,10 @@ class Run:
         if others:
             why = f"by this check or {others}: run them one at a time"
         elif illness.answers:
-            return _failed("the target to go on serving plain requests after the check", illness.sign)
+            return failed("the target to go on serving plain requests after the check", illness.sign)
         elif illness.is_silent and found[0] is Verdict.FAIL:
             _, _, expected, seen = found
-            return _failed(expected, f"{seen}; after it a plain request was not served either: {illness.sign}")
+            return failed(expected, f"{seen}; after it a plain request was not served either: {illness.sign}")
         else:
             why = "by this check, or it is out of reach"
         return Verdict.ERROR, f"meanwhile the target stopped serving plain requests ({illness.sign}), {why}", "", ""
@@ -352,10 +302,6 @@ class Run:
             retries=context.recording.retries,
             transcripts=[Transcript.of(exchange) for exchange in kept],
         )
-
-
-def _failed(expected: str, seen: str) -> Judgement:
-    return Verdict.FAIL, f"expected {expected}; seen {seen}", expected, seen
 
 
 def _was_served(verdict: Verdict, context: Context) -> bool:

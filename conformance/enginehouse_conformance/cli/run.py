@@ -89,7 +89,10 @@ def run(
     """Run the suite against the API at URL, the part before /chat/completions.
 
     A declaration (--features) says what the target has; what it declares absent must be refused, not ignored.
-    Without one, everything that the profile describes is claimed.
+    Without one it is what the target declares of the model at /models, as Enginehouse does, and where it does not,
+    everything that the profile describes is claimed.
+
+    Exit code 0: it conforms; 1: it does not; 2: no verdict, or wrong usage.
     """
     seed = secrets.randbelow(2**31) if seed is None else seed
     target = UrlTarget(
@@ -131,9 +134,9 @@ def watched(target: UrlTarget, options: Options) -> Report:
         return asyncio.run(run_suite(target, options, on_start=progress.start, on_result=progress.result))
 
 
-def _declared(path: Path | None) -> Declared:
+def _declared(path: Path | None) -> Declared | None:
     try:
-        return Declared() if path is None else read_declared(path)
+        return None if path is None else read_declared(path)
     except DeclarationError as exc:
         raise CannotTell(f"--features: {exc}") from exc
 

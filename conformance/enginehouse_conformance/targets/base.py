@@ -157,6 +157,10 @@ class Target(ABC):
             Misdirected: something answers, but not a chat API that takes this key and model.
         """
 
+    async def learn(self) -> str | None:
+        """Take for `declared` what the target says about itself, where nobody declares anything: a note about it."""
+        return None
+
     @abstractmethod
     async def ask(self, body: Body, recording: Recording) -> Answer:
         """The answer to *body*, not streamed. Transport faults, 429 and 503 are retried, on record.

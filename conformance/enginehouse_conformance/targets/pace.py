@@ -19,11 +19,11 @@ _UNKNOWN_CONTEXT = 4096
 
 
 class Pace:
-    """The pace of one target with *context_tokens*; *least_s* is what every request gets."""
+    """The pace of one target with *context_tokens*, None where unknown; *least_s* is what every request gets."""
 
     def __init__(self, least_s: float, context_tokens: int | None) -> None:
         self._least_s = least_s
-        self._context_tokens = context_tokens or _UNKNOWN_CONTEXT
+        self.context_tokens = context_tokens
         self._seen: deque[float] = deque(maxlen=_KEPT)
 
     def note(self, data: bytes, completion_tokens: int, seconds: float) -> None:
@@ -43,7 +43,10 @@ class Pace:
         except (msgspec.DecodeError, UnicodeError, RecursionError):
             return 1
         limits = [body.get(name) for name in ("max_tokens", "max_completion_tokens")]
-        return min([limit for limit in limits if isinstance(limit, int) and limit > 0] + [self._context_tokens])
+        return min(
+            [limit for limit in limits if isinstance(limit, int) and limit > 0]
+            + [self.context_tokens or _UNKNOWN_CONTEXT]
+        )
 
 
 def _work(data: bytes, tokens: int) -> float:

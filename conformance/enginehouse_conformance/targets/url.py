@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
@@ -16,6 +16,7 @@ from enginehouse_conformance.wire.client import Connection, Head, Header, Reques
 from enginehouse_conformance.wire.faults import BrokenAnswer, Unreachable
 from enginehouse_conformance.wire.sse import SSEEvent, SSEParser
 from enginehouse_conformance.wire.transcript import Exchange, Redactor
+from enginehouse_plugin import FEATURES
 
 from .base import (
     Body,
@@ -29,6 +30,7 @@ from .base import (
     TargetHooks,
     now_s,
 )
+from .card import declared_at_models
 from .http_hooks import HttpHooks
 from .pace import Pace
 from .replies import Reply, StreamTrace, decode_json, error_of, read_refusal
@@ -39,7 +41,10 @@ _MAX_RETRY_AFTER_S = 10.0
 
 
 class UrlTarget(Target):
-    """Chat completions at *base_url* (the part before `/chat/completions`)."""
+    """Chat completions at *base_url* (the part before `/chat/completions`).
+
+    Without *declared* it is what the target says at `/models`, and where it says nothing, everything is claimed.
+    """
 
     scopes = frozenset({"wire", "generation"})
 
@@ -62,6 +67,7 @@ class UrlTarget(Target):
         self.query = dict(query or {})
         self.extra_body = dict(extra_body or {})
         self.declared = declared or Declared()
+        self._may_learn = declared is None
         self.timeout_s = timeout_s
         self.pace = Pace(timeout_s, self.declared.context_tokens)
         self.redactor = Redactor((key or "",))
@@ -208,6 +214,16 @@ class UrlTarget(Target):
         if is_answer:
             self.pace.note(request.body, 1, recording.exchanges[-1].duration_s)
         return None if is_answer else f"status {reply.status}, {kind}: {reply.body[:200]!r}"
+
+    async def learn(self) -> str | None:
+        """Ask for the list of models."""
+        told = await declared_at_models(self) if self._may_learn else None
+        if told is None:
+            return None
+        self.declared = told
+        self.pace.context_tokens = told.context_tokens
+        absent = ", ".join(sorted(name for name in FEATURES if told.denies(name))) or "none"
+        return f"features as the target declares them in {urlsplit(self.url('/models')).path} (absent: {absent})"
 
     async def ask(self, body: Body, recording: Recording) -> Answer:
         """Ask without streaming."""
