@@ -19,6 +19,8 @@ from enginehouse_conformance.results import Result
 from enginehouse_conformance.rules import SECTIONS, Rule
 from enginehouse_conformance.verdicts import Verdict
 
+from .estimate import Estimate
+
 _STYLES = {
     Verdict.PASS: "green",
     Verdict.FAIL: "bold red",
@@ -27,6 +29,7 @@ _STYLES = {
     Verdict.UNSUPPORTED: "blue",
 }
 _SHOWN_PROBLEMS = 8
+_TOLD_EVERY_S = 15.0
 
 
 class Progress(AbstractContextManager["Progress"], Protocol):
@@ -44,15 +47,17 @@ def progress_for(rules: Sequence[Rule]) -> Progress:
     console = Console(stderr=True)
     if console.is_terminal and not console.is_dumb_terminal and not os.environ.get("CI"):
         return LiveTable(rules, console)
-    return Lines(len(rules))
+    return Lines(rules)
 
 
 class Lines(Progress):
-    """A line for each result."""
+    """A line for each result, and now and then one that says how long it will go on."""
 
-    def __init__(self, total: int) -> None:
-        self._total = total
+    def __init__(self, rules: Sequence[Rule], estimate: Estimate | None = None) -> None:
+        self._total = len(rules)
         self._done = 0
+        self._estimate = estimate or Estimate(rules)
+        self._told_s = 0.0
 
     def __exit__(self, *exc_info: object) -> None:
         """Nothing to end."""
@@ -67,14 +72,19 @@ class Lines(Progress):
         line = f"{position} {result.verdict.value:<14} {result.rule:<7} {result.level:<6} {result.duration_s:7.2f} s"
         said = result.message or "; ".join(result.notes)
         click.echo(f"{line}  {_one_line(said)}".rstrip(), err=True)
+        self._estimate.done(result.rule)
+        if self._done < self._total and self._estimate.elapsed_s - self._told_s >= _TOLD_EVERY_S:
+            self._told_s = self._estimate.elapsed_s
+            click.echo(f"-- {self._estimate.words()}", err=True)
 
 
 class LiveTable(Progress):
-    """Sections with their counts, the checks that run now, and the last problems."""
+    """Sections with their counts, how far it is, the checks that run now, and the last problems."""
 
     def __init__(self, rules: Sequence[Rule], console: Console) -> None:
         self._totals = Counter(rule.section for rule in rules)
         self._counts: dict[str, Counter[Verdict]] = {section: Counter() for section in self._totals}
+        self._estimate = Estimate(rules)
         self._running: list[str] = []
         self._problems: list[Result] = []
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=8, transient=True)
@@ -93,6 +103,7 @@ class LiveTable(Progress):
     def result(self, result: Result) -> None:
         """Count it."""
         self._running.remove(result.rule)
+        self._estimate.done(result.rule)
         self._counts[result.section][result.verdict] += 1
         if result.verdict in UNSETTLED:
             self._problems.append(result)
@@ -104,7 +115,7 @@ class LiveTable(Progress):
         for section, total in self._totals.items():
             table.add_row(*_cells(section, total, self._counts[section]))
         running = Text(f"running: {', '.join(self._running) or '-'}", overflow="ellipsis", no_wrap=True)
-        return Group(table, running, *map(_problem, self._problems[-_SHOWN_PROBLEMS:]))
+        return Group(table, Text(self._estimate.words()), running, *map(_problem, self._problems[-_SHOWN_PROBLEMS:]))
 
 
 def _cells(section: str, total: int, counts: Counter[Verdict]) -> list[Text]:

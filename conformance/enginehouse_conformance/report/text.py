@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from enginehouse_conformance.endpoints.presence import SERVED
 from enginehouse_conformance.results import Report, Result
 
-from .words import answer_of, audited, counts, headline, request_of, unsettled
+from .words import answer_of, audited, counts, headline, request_of, slowest, unsettled
 
 _SHOWN_CHARS = 2000
 
@@ -21,6 +21,8 @@ def summary_text(report: Report) -> str:
     lines += [f"{each.rule} {each.verdict.value}: {printable(note)}" for each in audited(report) for note in each.notes]
     found = [f"{count} {name.replace('_', ' ')}" for name, count in counts(report) if count]
     lines += [f"{len(report.results)} rules: {', '.join(found) or 'none ran'}"]
+    if slow := slowest(report):
+        lines.append(f"Took {report.duration_s:.0f} s; the slowest rules: {slow}")
     if report.fault is not None:
         lines.append(f"The run was cut short: {printable(report.fault)}")
     if report.opening is not None:

@@ -11,6 +11,8 @@ UNSETTLED = (Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE)
 
 _FAILED, _OPEN = (Verdict.FAIL,), (Verdict.ERROR, Verdict.INCONCLUSIVE)
 _NAMED = 8
+_SLOWEST = 5
+_MOMENT_S = 1.0
 _CONFORMS = {"yes": "{} conforms to", "no": "{} does not conform to", "unknown": "No verdict whether {} conforms to"}
 
 
@@ -57,9 +59,16 @@ def facts(report: Report) -> list[tuple[str, str]]:
         ("run on", f"Python {report.suite.python}, {report.suite.platform}"),
         ("started", report.started_at),
         ("duration", f"{report.duration_s:.1f} s"),
+        ("slowest rules", slowest(report)),
         *(("note", note) for note in report.notes),
     ]
     return [(name, value) for name, value in pairs if value]
+
+
+def slowest(report: Report) -> str:
+    """The rules that took longest, of those that took more than a moment; some ran at the same time."""
+    longest = sorted(report.results, key=lambda result: -result.duration_s)[:_SLOWEST]
+    return ", ".join(f"{each.rule} {each.duration_s:.1f} s" for each in longest if each.duration_s >= _MOMENT_S)
 
 
 def counts(report: Report) -> list[tuple[str, int]]:
