@@ -43,7 +43,7 @@ _CHECKS: dict[str, Check] = {}
 def check(
     rule: str, *, exclusive: bool = False, time_limit_s: float | None = None
 ) -> Callable[[CheckFunction], CheckFunction]:
-    """Register the decorated function as the check of *rule*; *time_limit_s* replaces the runner's limit."""
+    """Register the decorated function as the check of *rule*; *time_limit_s* is its least limit."""
 
     def register(function: CheckFunction) -> CheckFunction:
         if rule in _CHECKS:

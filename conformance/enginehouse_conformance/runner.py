@@ -38,8 +38,9 @@ def _ignore(event: object) -> None:
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """How to run. `skip` maps a rule to the reason why it is disabled; `only` None means all rules.
 
-    `patience_s` is how long a target that a request brought down may take to come back. `time_scale` multiplies what
-    rules give a target to do something in, for machines that do other work meanwhile.
+    `check_timeout_s` is what a check may take; some have longer, as they say. `patience_s` is how long a target that a
+    request brought down may take to come back. `time_scale` multiplies the time of each check, and what rules give a
+    target to do something in, for machines that do other work meanwhile.
 
     Without `audit` no rule of an audit is run, even if it is named; with it no others are, unless they are.
 
@@ -101,6 +102,10 @@ class Run:
         self._shared = Shared()
         self._checks = all_checks()
         self._fault: str | None = None
+        self._interruption: str | None = None
+        self._work: asyncio.Task[None] | None = None
+        self._results: dict[str, Result] = {}
+        self._told: str | None = None
         self._not_there: dict[str, str] = {}
         patience_s = min(options.patience_s, options.check_timeout_s)
         self._vitals = Vitals(target, timeout_s=options.check_timeout_s, patience_s=patience_s)
@@ -109,18 +114,42 @@ class Run:
         """The target cannot be asked: every rule that would ask it is an error, because of *fault*."""
         self._fault = fault
 
+    def interrupt(self, why: str) -> None:
+        """End now: the report has the results so far, and *why* there are no more."""
+        self._interruption = why
+        if self._work is not None:
+            self._work.cancel()
+
+    async def whole(self) -> Report:
+        """Open the target, run the selected rules, close it, and return the report."""
+        try:
+            try:
+                await self.target.open()
+            except WireFault as exc:
+                self.give_up(str(exc))
+            return await self.report()
+        finally:
+            await self.target.close()
+
     async def report(self) -> Report:
         """Run everything selected and return the report; the results are in the rules' order."""
         started_at = datetime.now(UTC)
         began = now_s()
         rules = selected_rules(self.options)
-        if self._fault is None:
-            self._fault = await self._vitals.first_look()
-        told = None if self._fault is not None else await self._learnt()
         asked = list(dict.fromkeys(name for rule in rules for name in (rule.endpoint, *rule.beside)))
-        self._not_there = {} if self._fault is not None else await absent_among(asked, self.target)
-        results = await self._run_all(rules)
-        ordered = [results[rule.id] for rule in rules]
+        self._work = asyncio.create_task(self._ask_all(rules, asked))
+        try:
+            if self._interruption is not None:
+                self._work.cancel()
+            await self._work
+        except asyncio.CancelledError:
+            if self._interruption is None:
+                raise
+            self._fault = self._interruption
+        for rule in rules:
+            if rule.id not in self._results:
+                self._results[rule.id] = await self._unasked(rule)
+        ordered = [self._results[rule.id] for rule in rules]
         return Report(
             report_version=REPORT_VERSION,
             suite=SuiteFacts(
@@ -149,7 +178,7 @@ class Run:
                 is_cut_short=self._fault is not None,
             ),
             results=ordered,
-            notes=[*([told] if told else []), *advice(self.target.declared, self._shared.refused)],
+            notes=[*([self._told] if self._told else []), *advice(self.target.declared, self._shared.refused)],
             opening=self._vitals.opening,
         )
 
@@ -163,7 +192,11 @@ class Run:
 
     def _is_partial(self) -> bool:
         options = self.options
-        return options.quick or any(each is not None for each in (options.only, options.endpoints, options.audit))
+        return (
+            self._interruption is not None
+            or options.quick
+            or any(each is not None for each in (options.only, options.endpoints, options.audit))
+        )
 
     def _selection(self) -> str:
         if self.options.only is not None or self.options.audit is not None:
@@ -172,14 +205,18 @@ class Run:
         chosen = "" if self.options.endpoints is None else f" of {', '.join(sorted(self.options.endpoints))}"
         return ("quick" if self.options.quick else "all") + chosen
 
-    async def _run_all(self, rules: Sequence[Rule]) -> dict[str, Result]:
+    async def _ask_all(self, rules: Sequence[Rule], endpoints: Sequence[str]) -> None:
+        if self._fault is None:
+            self._fault = await self._vitals.first_look()
+        if self._fault is None:
+            self._told = await self._learnt()
+            self._not_there = await absent_among(endpoints, self.target)
         # Checks that load or measure the target run after the others, one at a time.
-        results: dict[str, Result] = {}
         slots = asyncio.Semaphore(self.options.concurrency)
 
         async def run_shared(rule: Rule) -> None:
             async with slots:
-                results[rule.id] = await self._run_one(rule)
+                await self._run_one(rule)
 
         alone = [rule for rule in rules if rule.id in self._checks and self._checks[rule.id].exclusive]
         async with asyncio.TaskGroup() as group:
@@ -188,11 +225,10 @@ class Run:
                     group.create_task(run_shared(rule))
         for rule in alone:
             await self._vitals.settle()
-            results[rule.id] = await self._run_one(rule)
-        return results
+            await self._run_one(rule)
 
-    async def _run_one(self, rule: Rule) -> Result:
-        context = Context(
+    def _context(self, rule: Rule) -> Context:
+        return Context(
             rule,
             self.target,
             self.profile,
@@ -200,6 +236,14 @@ class Run:
             shared=self._shared,
             time_scale=self.options.time_scale,
         )
+
+    async def _unasked(self, rule: Rule) -> Result:
+        """The result of *rule* where there is a fault, so that nothing is asked."""
+        context = self._context(rule)
+        return self._result(rule, context, *await self._judge(rule, context), 0.0)
+
+    async def _run_one(self, rule: Rule) -> None:
+        context = self._context(rule)
         self._on_start(rule)
         began = now_s()
         self._vitals.begin(rule.id)
@@ -212,8 +256,8 @@ class Run:
                 verdict, message, expected, seen = self._of_illness(rule, illness, (verdict, message, expected, seen))
         self._vitals.end(rule.id, is_harmless=is_harmless, was_served=_was_served(verdict, context))
         result = self._result(rule, context, verdict, message, expected, seen, now_s() - began)
+        self._results[rule.id] = result
         self._on_result(result)
-        return result
 
     async def _judge(self, rule: Rule, context: Context) -> Judgement:
         # In order: what needs no request, then absent features, then the check itself.
@@ -233,7 +277,7 @@ class Run:
         check = self._checks.get(rule.id)
         if check is None:
             return Verdict.ERROR, "the suite has no check for this rule", "", ""
-        limit_s = (check.time_limit_s or self.options.check_timeout_s) * self.options.time_scale
+        limit_s = max(check.time_limit_s or 0, self.options.check_timeout_s) * self.options.time_scale
         try:
             async with asyncio.timeout(limit_s) as limit:
                 context.recording.limit = limit
@@ -321,12 +365,4 @@ async def run_suite(
     on_result: OnResult = _ignore,
 ) -> Report:
     """Open *target*, run the selected rules, close it, and return the report."""
-    run = Run(target, options, on_start=on_start, on_result=on_result)
-    try:
-        try:
-            await target.open()
-        except WireFault as exc:
-            run.give_up(str(exc))
-        return await run.report()
-    finally:
-        await target.close()
+    return await Run(target, options, on_start=on_start, on_result=on_result).whole()

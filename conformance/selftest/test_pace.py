@@ -10,10 +10,12 @@ import pytest
 from conformance_stub import Behaviour, StubServer
 from enginehouse_conformance.checks.sse import free_within_s
 from enginehouse_conformance.declared import Declared
-from enginehouse_conformance.runner import Options, run_suite
+from enginehouse_conformance.registry import Check
+from enginehouse_conformance.runner import Options, Run, run_suite
 from enginehouse_conformance.targets import Recording, UrlTarget
 from enginehouse_conformance.targets.pace import Pace
 from enginehouse_conformance.verdicts import Verdict
+from enginehouse_conformance.vitals import Vitals
 
 
 def request(**fields) -> bytes:
@@ -65,3 +67,29 @@ async def test_a_check_has_its_limit_moved_with_the_requests_of_a_slow_target() 
         report = await run_suite(target, Options(only=frozenset({"LEN7"}), check_timeout_s=0.35, patience_s=0.1))
     assert report.results[0].verdict is Verdict.PASS, report.results[0].message
     assert report.results[0].duration_s > 0.35
+
+
+@pytest.mark.parametrize(
+    ("own_s", "check_timeout_s", "time_scale", "verdict"),
+    [
+        (None, 0.02, 1.0, Verdict.ERROR),
+        (0.02, 0.01, 1.0, Verdict.ERROR),
+        (None, 0.02, 3000.0, Verdict.PASS),
+        (60.0, 0.02, 1.0, Verdict.PASS),
+        (0.02, 60.0, 1.0, Verdict.PASS),
+    ],
+)
+async def test_a_check_has_the_run_s_time_or_its_own_whichever_is_longer_times_the_scale(
+    own_s, check_timeout_s, time_scale, verdict
+) -> None:
+    async def slow(ctx) -> None:
+        await asyncio.sleep(0.1)
+
+    async with StubServer() as server:
+        target = UrlTarget(server.url, model="stub-1", declared=Declared())
+        options = Options(only=frozenset({"ENV1"}), check_timeout_s=check_timeout_s, time_scale=time_scale)
+        run = Run(target, options)
+        run._checks = {"ENV1": Check(rule="ENV1", function=slow, time_limit_s=own_s)}
+        run._vitals = Vitals(target, timeout_s=60.0, patience_s=0.1)
+        report = await run.whole()
+    assert report.results[0].verdict is verdict, report.results[0].message

@@ -2,7 +2,7 @@
 
 Exit codes of `run` and `replay`: 0 conforms, 1 does not, 2 the harness could not tell. Of `diff`: 0 the same
 verdicts, 1 others. Of `compare`: 0 within the band asked for, 1 farther apart, 2 could not be compared. Wrong usage is
-2, an interruption 130.
+2, an interruption 130; a `run` that SIGTERM ended is 143.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _INTERRUPTED = 130
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 conforms, 1 does not, 2 the harness could not tell or was used wrongly, 130 interrupted.",
+    epilog="Exit codes: 0 conforms, 1 does not, 2 no verdict or wrong usage, 130 or 143 interrupted.",
 )
 @click.version_option(version("enginehouse-conformance"), prog_name="enginehouse-conformance")
 def cli() -> None:

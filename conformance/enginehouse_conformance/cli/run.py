@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import shlex
+import signal
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from enginehouse_conformance.declared import EXAMPLE, DeclarationError, Declared
 from enginehouse_conformance.report.text import summary_text
 from enginehouse_conformance.results import Report, exit_code
 from enginehouse_conformance.rules import AUDITS, RULES
-from enginehouse_conformance.runner import Options, run_suite, selected_rules
+from enginehouse_conformance.runner import Options, Run, selected_rules
 from enginehouse_conformance.selection import SelectionError, read_skips
 from enginehouse_conformance.targets import UrlTarget
 from enginehouse_conformance.wire.client import Header
@@ -37,6 +39,9 @@ from .progress import progress_for
 _PATH = click.Path(path_type=Path)
 
 
+_ENDING = (signal.SIGINT, signal.SIGTERM)
+_ENDED = 128
+"""Added to the number of a signal, the exit code of what it ended."""
 _EPILOG = f"""\b
 A declaration, of which every line may be left out:
 {textwrap.indent(EXAMPLE, "  ").rstrip()}"""
@@ -59,7 +64,9 @@ A declaration, of which every line may be left out:
 @click.option("--query", multiple=True, callback=query_option, metavar="NAME=VALUE", help="Query of every request.")
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of nonces and prompts; a fresh one unless given.")
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=60.0, show_default=True,
-              help="Seconds to wait for an answer, or for its next piece.")  # fmt: skip
+              help="Seconds to wait for an answer, or for its next piece. A check may take twice as long.")  # fmt: skip
+@click.option("--time-scale", type=click.FloatRange(0, 1e6, min_open=True, max_open=True), default=1.0,
+              show_default=True, help="Multiply the time of each check, and the times that rules allow.")  # fmt: skip
 @click.option("--concurrency", type=click.IntRange(1, 64), default=4, show_default=True, help="Checks at a time.")
 @click.option("--hardware", help="What the target runs on, for the report.")
 @click.option("--json", "as_json", is_flag=True, help="The canonical report on standard output.")
@@ -77,6 +84,7 @@ def run(
     query: dict[str, str],
     seed: int | None,
     timeout_s: float,
+    time_scale: float,
     hardware: str | None,
     rules: frozenset[str] | None,
     audit: str | None,
@@ -92,7 +100,8 @@ def run(
     Without one it is what the target declares of the model at /models, as Enginehouse does, and where it does not,
     everything that the profile describes is claimed.
 
-    Exit code 0: it conforms; 1: it does not; 2: no verdict, or wrong usage.
+    Exit code 0: it conforms; 1: it does not; 2: no verdict, or wrong usage. Ended by Ctrl-C (130) or SIGTERM (143) it
+    still says and writes what is known so far.
     """
     seed = secrets.randbelow(2**31) if seed is None else seed
     target = UrlTarget(
@@ -116,6 +125,7 @@ def run(
         skip=_skips(skip_file),
         concurrency=concurrency,
         check_timeout_s=2 * timeout_s,
+        time_scale=time_scale,
         reproduce=_command(ctx.params, target, seed),
     )
     if not selected_rules(options):
@@ -123,15 +133,32 @@ def run(
         more = "" if audit is not None or not needed else f" Without {' and '.join(needed)} they are not run."
         raise CannotTell(f"None of the rules asked for is part of the profile {profile}.{more}")
     _prepare(folder)
-    report = watched(target, options)
+    report, ended_by = _watched(target, options)
     _say(report, folder, as_json=as_json)
-    ctx.exit(exit_code(report))
+    ctx.exit(exit_code(report) if ended_by is None else _ENDED + ended_by)
 
 
-def watched(target: UrlTarget, options: Options) -> Report:
-    """The report of a run that is shown while it goes on."""
+def _watched(target: UrlTarget, options: Options) -> tuple[Report, signal.Signals | None]:
+    """The report of a run that is shown while it goes on, and the signal that ended it early."""
     with progress_for(selected_rules(options)) as progress:
-        return asyncio.run(run_suite(target, options, on_start=progress.start, on_result=progress.result))
+        return asyncio.run(_until_told(Run(target, options, on_start=progress.start, on_result=progress.result)))
+
+
+async def _until_told(run: Run) -> tuple[Report, signal.Signals | None]:
+    loop = asyncio.get_running_loop()
+    caught: list[signal.Signals] = []
+
+    def end(sign: signal.Signals) -> None:
+        caught.append(sign)
+        for each in _ENDING:
+            loop.remove_signal_handler(each)  # a second one ends all at once
+        run.interrupt(f"interrupted by {sign.name}")
+
+    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # on Windows, or in another thread
+        for sign in _ENDING:
+            loop.add_signal_handler(sign, end, sign)
+    report = await run.whole()
+    return report, caught[0] if caught else None
 
 
 def _declared(path: Path | None) -> Declared | None:
@@ -188,4 +215,5 @@ def _command(given: dict[str, Any], target: UrlTarget, seed: int) -> str:
     words += ["--quick"] if given["quick"] else []
     words += ["--strict"] if given["strict"] else []
     words += ["--timeout", f"{given['timeout_s']:g}", "--concurrency", str(given["concurrency"])]
+    words += ["--time-scale", f"{given['time_scale']:g}"] if given["time_scale"] != 1 else []
     return shlex.join([*words, "--seed", str(seed)])
