@@ -79,7 +79,7 @@ READS: Final = (
     *("/", "/health", "/ready", "/metrics", "/docs", "/openapi.json", "/v1/models", "/v1/models/tiny"),
     *("/v1/responses/resp_x", "/v1/responses/resp_x/input_items", "/api/tags", "/api/ps", "/api/version"),
     *("/admin/keys", "/admin/credits", "/admin/credits/history?key=siege", "/admin/credits/audit", "/admin/usage"),
-    *("/admin/instances", "/admin/hosts"),
+    *("/admin/instances", "/admin/hosts", "/hosts/snapshot", f"/hosts/proof?key={'0' * 16}&nonce={'0' * 64}"),
 )
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW")
 

@@ -226,6 +226,11 @@ class KeyRing:
         """Whether no key is asked for."""
         return not (self._is_closed or self._known)
 
+    @property
+    def of_file(self) -> list[bytes]:
+        """The hashes of the keys of the configuration."""
+        return [bytes.fromhex(key.sha256) for key in self._configured]
+
     def scope(self, name: str | None) -> Scope:
         """What the key called *name* may be used for."""
         return self._scopes.get(name, _ALL)

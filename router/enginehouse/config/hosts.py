@@ -49,10 +49,20 @@ def check_mdns(config: Config) -> None:
     """Check that what the file wants of multicast DNS can be had.
 
     Raises:
-        ConfigError: a host is to be found, and none is looked for; the package is missing.
+        ConfigError: a host is to be found, and none is looked for, or it could not prove that it is the one; the
+            package is missing.
     """
     for name, host in config.hosts.items():
-        if host.announced_as is not None and not config.mdns.discover:
+        if host.announced_as is None:
+            continue
+        if host.key_env is None and host.key_file is None:
+            raise ConfigError(
+                f"'{host.url}' needs a key, by which the host proves that it is the one: anybody can take a name.",
+                file=config.file,
+                where=f"hosts.{name}.url",
+                fix="Give `key_env` or `key_file`, with one of the [[keys]] in that host's file.",
+            )
+        if not config.mdns.discover:
             raise ConfigError(
                 f"'{host.url}' is found by multicast DNS, which is off.",
                 file=config.file,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from enginehouse.fleet import HostSnapshot
+from enginehouse_plugin.errors import InvalidRequest
+
+_NONCE = re.compile(r"[0-9a-f]{32,128}")
 
 
 class ShownModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +45,19 @@ class ShownHosts(msgspec.Struct, frozen=True):
 
 
 encode = msgspec.json.Encoder().encode
+
+
+def asked_proof(query: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """The ID of the key, and the nonce, by which a host is asked for a proof.
+
+    Raises:
+        InvalidRequest: there is no nonce that could be one.
+    """
+    given = dict(query)
+    nonce = given.get("nonce", "")
+    if not _NONCE.fullmatch(nonce):
+        raise InvalidRequest("'nonce' has 32 to 128 digits of lower hexadecimal.", param="nonce")
+    return given.get("key", ""), nonce
 
 
 def shown_hosts(hosts: Iterable[HostSnapshot]) -> ShownHosts:

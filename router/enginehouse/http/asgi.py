@@ -127,7 +127,7 @@ class _Bridged:
             "root_path": "",
             "headers": list(exchange.head.headers),
             "client": (exchange.client, 0),
-            "server": None,
+            "server": exchange.connection.address,
             "state": {},
             OF_SOCKET: exchange.is_of_socket,
         }

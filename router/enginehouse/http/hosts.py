@@ -8,16 +8,29 @@ from litestar.handlers.http_handlers import HTTPRouteHandler
 
 from enginehouse.accounts import KeyNotAllowed, KeyRing
 from enginehouse.dialects import hosts as bodies
-from enginehouse.fleet import HOST_HEADER, SNAPSHOT_PATH, Fleet
+from enginehouse.dialects.refusals import NotFound
+from enginehouse.fleet import HOST_HEADER, PROOF_PATH, SNAPSHOT_PATH, Fleet, key_id
 
 from .guard import AdminGuard, AnyRequest, json_response, refuse_pages
 from .routes import key_of
 
 _LONGEST_NAME = 64
+_NOBODY = b"\0" * 32  # what is proven of a key that is not known, and not told: it takes as long as of one that is
 
 
 def host_routes(fleet: Fleet, keys: KeyRing) -> list[HTTPRouteHandler]:
     """Return the handlers."""
+    known = _Known(keys)
+
+    @route(PROOF_PATH, http_method=[HttpMethod.GET], sync_to_thread=False)
+    def proof(request: AnyRequest) -> Response[bytes]:
+        refuse_pages(request)
+        key, nonce = bodies.asked_proof(list(request.query_params.multi_items()))
+        digest = known.digest(key)
+        found = fleet.hosts.prove(digest, request.scope["server"], nonce)
+        if found is None or digest is _NOBODY:
+            raise NotFound(PROOF_PATH)
+        return json_response(bodies.encode(found))
 
     @route(SNAPSHOT_PATH, http_method=[HttpMethod.GET], sync_to_thread=False)
     def snapshot(request: AnyRequest) -> Response[bytes]:
@@ -33,7 +46,23 @@ def host_routes(fleet: Fleet, keys: KeyRing) -> list[HTTPRouteHandler]:
     def hosts() -> Response[bytes]:
         return json_response(bodies.encode(bodies.shown_hosts(fleet.hosts.snapshot())))
 
-    return [snapshot, hosts]
+    return [proof, snapshot, hosts]
+
+
+class _Known:
+    """The keys of the file by their IDs: those of others are nobody's to ask about."""
+
+    def __init__(self, keys: KeyRing) -> None:
+        self._keys = keys
+        self._generation: object = None
+        self._digests: dict[str, bytes] = {}
+
+    def digest(self, key: str) -> bytes:
+        """The hash of the key whose ID is *key*."""
+        if self._generation is not self._keys.generation:
+            self._generation = self._keys.generation
+            self._digests = {key_id(digest): digest for digest in self._keys.of_file}
+        return self._digests.get(key, _NOBODY)
 
 
 def _asking(request: AnyRequest) -> str | None:

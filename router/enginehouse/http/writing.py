@@ -39,6 +39,12 @@ class Writing(asyncio.Protocol):
         self._deadline = Deadline(self._loop, self.shared.turns)
         self.transport.set_write_buffer_limits(_HIGH_WATER_BYTES, _LOW_WATER_BYTES)
 
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Where the client has reached this server; None: by a socket that is no network's."""
+        own = self.transport.get_extra_info("sockname")
+        return (str(own[0]), int(own[1])) if isinstance(own, tuple) else None
+
     def let_go(self) -> None:
         """Give the place back."""
         self.shared.doors.stalled.discard(self)

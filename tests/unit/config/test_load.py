@@ -402,7 +402,8 @@ def test_a_backend_without_devices_cannot_take_two(read):
 
 
 def test_a_host_that_is_to_be_found_needs_multicast_dns_and_that_its_package(read, monkeypatch):
-    found = '[hosts.box]\nurl = "mdns:box"\n'
+    keyless = '[hosts.box]\nurl = "mdns:box"\n'
+    found = f'{keyless}key_env = "FLEET_KEY"\n'
     told = "FILE: hosts.box.url: 'mdns:box' is found by multicast DNS, which is off. Write `discover = true` in [mdns]"
     assert refusal(read, found).startswith(told)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
@@ -412,6 +413,8 @@ def test_a_host_that_is_to_be_found_needs_multicast_dns_and_that_its_package(rea
         assert "pip install 'enginehouse[mdns]'" in told
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     assert read(f"[mdns]\ndiscover = true\n{found}").hosts["box"].announced_as == "box"
+    told = "FILE: hosts.box.url: 'mdns:box' needs a key, by which the host proves that it is the one"
+    assert refusal(read, f"[mdns]\ndiscover = true\n{keyless}").startswith(told)
     assert read("[mdns]\nname = 'x'\n").mdns.announce is False
     refusal(read, "[mdns]\nname = 'x y'\n")
     refusal(read, "[mdns]\ndiscover = true\n[hosts.box]\nurl = 'mdns:a b'\n")

@@ -286,6 +286,19 @@ async def test_a_sleeping_host_that_alone_serves_is_woken_and_waited_for(fleet_w
     assert facts.instance_id == "m@b"
 
 
+async def test_a_host_that_has_woken_elsewhere_is_sent_nothing_where_it_was(fleet_with, net, house, monkeypatch):
+    monkeypatch.setattr(host_module, "send_magic_packet", lambda *_: None)
+    fleet = fleet_with("b", local=False, wake=MAC)
+    await turn_until(lambda: ids(fleet) == [("m@b", "unloaded")])
+    reader, facts = ask(fleet)
+    await turn_until(lambda: ids(fleet) == [("m@b", "loading")])
+    net.answers["http://elsewhere"] = told()
+    fleet.hosts._hosts["b"].url = "http://elsewhere"
+    await reader.answer()
+    assert facts.instance_id == "m@b"
+    assert {placement.source for placement in house.script.placements} == {"http://elsewhere"}
+
+
 async def test_a_host_that_does_not_wake_costs_its_requests_an_answer_that_says_so(fleet_with, net, monkeypatch):
     monkeypatch.setattr(host_module, "send_magic_packet", lambda *_: None)
     fleet = fleet_with("b", local=False, wake=MAC, wake_timeout_s=0.05)

@@ -4,6 +4,7 @@ told      what hosts tell each other, with a version
 host      one other host: whether it is there, asleep or gone
 wake      the packet that wakes one
 mdns      where they are, as they announce it
+proof     that one is there, which is believed then
 hosts     all of them, and the instances that they are to this one
 """
 
@@ -12,12 +13,14 @@ from __future__ import annotations
 from .host import Host, HostSnapshot, HostState
 from .hosts import Hosts, RemotePlanner
 from .mdns import Listener
+from .proof import PROOF_PATH, Proof, key_id
 from .told import HOST_HEADER, LOAD_HEADER, SNAPSHOT_PATH, SNAPSHOT_VERSION, HostTold, Incompatible, read_told, tell
 from .wake import magic_packet
 
 __all__ = [
     "HOST_HEADER",
     "LOAD_HEADER",
+    "PROOF_PATH",
     "SNAPSHOT_PATH",
     "SNAPSHOT_VERSION",
     "Host",
@@ -27,7 +30,9 @@ __all__ = [
     "Hosts",
     "Incompatible",
     "Listener",
+    "Proof",
     "RemotePlanner",
+    "key_id",
     "magic_packet",
     "read_told",
     "tell",

@@ -5,6 +5,8 @@
                 └▶ incompatible, self: nothing is sent there
 
 A host that asks us something is asked back at once, so that one that comes again is not waited for.
+
+Where its address is from mDNS, it has to prove each time that it is the one before it is sent anything: see `proof`.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -24,6 +26,7 @@ from enginehouse.config import HostConfig
 from enginehouse.telemetry import get_logger
 from enginehouse_plugin.errors import LoadFailed
 
+from .proof import Question, Unproven
 from .told import HOST_HEADER, SNAPSHOT_PATH, HostTold, Incompatible, read_told
 from .wake import send_magic_packet
 
@@ -65,7 +68,7 @@ class Host:
     all that it tells, with which *on_change* may have been called before.
 
     `me` is how this host is called in the file, once that is known. *router* is this router's own name. `url` is where
-    it is; empty: that is to be found (`found_at`).
+    it is; empty: that is to be found (`found_at`), and to be proven.
     """
 
     def __init__(
@@ -92,8 +95,8 @@ class Host:
         self._nudge = asyncio.Event()
         self._has_changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._found = self.url
-        self._http = _client(self.url)
+        self._found: tuple[str, ...] = ()
+        self._http = _client(config.url)
 
     def start(self) -> None:
         """Begin to ask it."""
@@ -112,9 +115,9 @@ class Host:
             self._tries = 0
             self._nudge.set()
 
-    def found_at(self, url: str) -> None:
-        """Hear that it is at *url*. While it answers where it was, anybody could have said that: it stays there."""
-        self._found = url
+    def found_at(self, urls: Collection[str]) -> None:
+        """Hear that it is at *urls*. Anybody could have said that: it stays where it answers, else has to prove it."""
+        self._found = tuple(urls)
         self.nudge()
 
     def snapshot(self) -> HostSnapshot:
@@ -167,13 +170,13 @@ class Host:
     async def _watch(self) -> None:
         while True:
             try:
-                if self._found != self.url and self.state != "up":
-                    await self._move()
                 self._hear(read_told(await self._ask()))
                 wait_s = POLL_S
             except Incompatible as error:
                 self._failures = 0
-                self._set("incompatible", str(error))
+                # One that can be woken may still be asleep, whoever has taken its name.
+                is_asleep = isinstance(error, Unproven) and self.config.wake
+                self._set("asleep" if is_asleep else "incompatible", str(error))
                 wait_s = MOST_S
             except Exception as error:  # noqa: BLE001  # whatever goes wrong with one host costs no other
                 wait_s = self._miss(error)
@@ -184,24 +187,66 @@ class Host:
                 async with asyncio.timeout(wait_s):
                     await self._nudge.wait()
 
-    async def _move(self) -> None:
-        """Ask it where it was found last."""
-        self.url = self._found
-        await self._http.aclose()
-        self._http = _client(self.url)
-
     async def _ask(self) -> bytes:
-        if not self.url:
-            raise ConnectionError(f"mDNS has not found '{self.config.announced_as}' yet")
-        headers = {HOST_HEADER.decode(): self.me or "host", **_bearer(self.config)}
-        async with asyncio.timeout(2 * ANSWER_S):  # the client's own time is for each step
-            answer = await self._http.get(SNAPSHOT_PATH, headers=headers)
-        if answer.status_code != 200:
-            raise Incompatible(_refusal(answer.status_code))
-        body: bytes = answer.content
-        if len(body) > _MOST_BYTES:
-            raise Incompatible("what it tells of itself is too long")
+        key = _key(self.config)
+        if self.config.announced_as is not None:
+            self.url = await self._prove(self.config.announced_as, key or "")
+        headers = {HOST_HEADER.decode(): self.me or "host"}
+        if key is not None:
+            headers["authorization"] = f"Bearer {key}"
+        status, body = await self._get(f"{self.url.rstrip('/')}{SNAPSHOT_PATH}", headers)
+        if status != 200:
+            raise Incompatible(_refusal(status))
         return body
+
+    async def _prove(self, name: str, key: str) -> str:
+        """Have it prove that it is *name*: where it is, or else wherever it may be; returns where it has.
+
+        Raises:
+            ConnectionError: there is no address to ask at.
+            Unproven: at one of them there is somebody else, and it is nowhere.
+        """
+        urls = [self.url] if self.state == "up" else [url for url in dict.fromkeys((self.url, *self._found)) if url]
+        if not urls:
+            raise ConnectionError(f"mDNS has not found '{name}' yet")
+        asked = [asyncio.ensure_future(self._prove_at(url, name, key)) for url in urls]
+        failures = []
+        try:
+            for each in asyncio.as_completed(asked):
+                try:
+                    return await each
+                except Exception as error:  # noqa: BLE001  # told if it is nowhere
+                    failures.append(error)
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+        raise next((error for error in failures if isinstance(error, Unproven)), failures[0])
+
+    async def _prove_at(self, url: str, name: str, key: str) -> str:
+        question = Question(key, name, url)
+        try:
+            question.check(*await self._get(question.url, {}))
+        except Incompatible as error:
+            told = f"what announces itself as '{name}' at {url} cannot prove that it is: {error}"
+            raise Unproven(told) from error
+        return url
+
+    async def _get(self, url: str, headers: dict[str, str]) -> tuple[int, bytes]:
+        """The status and the body of an answer, whoever gives it: in time, in bounds, and nothing to unpack."""
+        headers = {"accept-encoding": "identity", **headers}
+        body = bytearray()
+        async with (
+            asyncio.timeout(2 * ANSWER_S),  # the client's own time is for each step
+            self._http.stream("GET", url, headers=headers) as answer,
+        ):
+            async for part in answer.aiter_raw():
+                body += part
+                if len(body) > _MOST_BYTES:
+                    raise Incompatible("what it tells of itself is too long")
+        if answer.status_code >= 500:  # it is there, and has no time for us
+            raise ConnectionError(f"status {answer.status_code}")
+        return answer.status_code, bytes(body)
 
     def _hear(self, told: HostTold) -> None:
         self._failures = self._tries = 0
@@ -241,7 +286,7 @@ def _client(url: str) -> httpx2.AsyncClient:
     import httpx2  # where there are hosts alone: commands need it not
 
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # it has a line for each request
-    return httpx2.AsyncClient(base_url=url, timeout=ANSWER_S, trust_env=False, verify=url.startswith("https:"))
+    return httpx2.AsyncClient(timeout=ANSWER_S, trust_env=False, verify=url.startswith("https:"))
 
 
 def _refusal(status: int) -> str:
@@ -250,8 +295,8 @@ def _refusal(status: int) -> str:
     return f"it answers with status {status}, unlike a host of Enginehouse"
 
 
-def _bearer(config: HostConfig) -> dict[str, str]:
-    """The header with the key for *config*'s host.
+def _key(config: HostConfig) -> str | None:
+    """The key for *config*'s host; None: it asks for none.
 
     Raises:
         Incompatible: there is none where it should be.
@@ -265,6 +310,8 @@ def _bearer(config: HostConfig) -> dict[str, str]:
             key = Path(config.key_file).read_text("utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise Incompatible(f"the key in {config.key_file} (key_file) cannot be read: {error}") from error
+        if not key:
+            raise Incompatible(f"there is no key in {config.key_file} (key_file)")
     else:
-        return {}
-    return {"authorization": f"Bearer {key}"}
+        return None
+    return key

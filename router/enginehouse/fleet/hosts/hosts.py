@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -17,10 +17,11 @@ from enginehouse.fleet.planner import FindWeights
 from enginehouse.fleet.snapshot import FleetSnapshot
 from enginehouse.telemetry import get_logger
 from enginehouse_plugin import BackendType
-from enginehouse_plugin.errors import EngineDied, EnginehouseError
+from enginehouse_plugin.errors import EngineDied, EnginehouseError, LoadFailed
 
 from .host import Host, HostSnapshot
 from .mdns import Mdns
+from .proof import Proof, address, prove
 from .told import HostTold, ToldModel, tell
 
 BACKEND = "upstream"
@@ -41,9 +42,11 @@ class RemotePlanner:
         """See `Planner.settle`; waits for the host, and wakes it.
 
         Raises:
-            LoadFailed: it does not answer.
+            LoadFailed: it does not answer, or has another address now, for which there is another plan.
         """
         await self._host.awaken()
+        if self._host.url != self._planned.placement.source:
+            raise LoadFailed(f"The host '{self._host.name}' has another address now.")
         return ModelPlan(instances=(self._planned,), rejected=())
 
     def note_speed(self, planned: InstancePlan, tokens_s: float) -> None:
@@ -116,6 +119,16 @@ class Hosts:
         """What this host tells the others."""
         return tell(self._fleet.snapshot(), self.router)
 
+    def prove(self, digest: bytes, at: tuple[str, int | None] | None, nonce: str) -> Proof | None:
+        """What proves to who asks at the address *at* that this is the host that is announced; None: none is."""
+        name = self.mdns.name
+        if name is None or at is None:
+            return None
+        try:
+            return Proof(prove(digest, name, address(*at), nonce))
+        except ValueError:  # by a socket that is no network's
+            return None
+
     def snapshot(self) -> tuple[HostSnapshot, ...]:
         """How they are now; behind them those that were found and are not in the file."""
         known = [host.snapshot() for host in self._hosts.values()]
@@ -124,16 +137,16 @@ class Hosts:
         return (
             *known,
             *(
-                _proposed(name, url)
-                for name, url in sorted(self.mdns.found.items())
-                if url not in urls and name not in names
+                _proposed(name, found)
+                for name, found in sorted(self.mdns.found.items())
+                if urls.isdisjoint(found) and name not in names
             ),
         )
 
-    def _found(self, name: str, url: str) -> None:
+    def _found(self, name: str, urls: Collection[str]) -> None:
         for host in self._hosts.values():
-            if host.config.announced_as == name and url.startswith("http://"):
-                host.found_at(url)
+            if host.config.announced_as == name:
+                host.found_at([url for url in urls if url.startswith("http://")])
 
     def _changed(self, host: Host) -> None:
         if host.state == "self":
@@ -250,7 +263,9 @@ class Hosts:
         return None if told is None else told.models.get(hosted.model)
 
 
-def _proposed(name: str, url: str) -> HostSnapshot:
-    """A host that announces itself, which its owner may want in the file."""
-    told = f"not in the file: enginehouse hosts add {name} {url}"
+def _proposed(name: str, urls: tuple[str, ...]) -> HostSnapshot:
+    """A host that announces itself, which its owner may want in the file: by its name, as nobody knows who is there."""
+    url = urls[0]
+    way = f'with url = "mdns:{name}" and its key' if url.startswith("http:") else "by the URL of its certificate"
+    told = f"not in the file; it can be added {way}"
     return HostSnapshot(name=name, url=url, state="found", reason=told, can_wake=False, told=None, age_s=None)

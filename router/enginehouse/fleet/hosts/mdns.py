@@ -47,14 +47,15 @@ class Listener(msgspec.Struct, frozen=True):
 class Mdns:
     """Announces the server whose running router is called *router*, and finds others, as *config* says.
 
-    *wanted* are names that the file looks for; *on_found* hears the name and the URL of each that is found, or has
-    another address. `found` has all of them by their names.
+    *wanted* are names that the file looks for; *on_found* hears the name and the URLs of each that is found, or has
+    another address. `found` has all of them by their names. `name` is what this server is announced as, if it is.
     """
 
     def __init__(
-        self, config: MdnsConfig, router: str, wanted: Collection[str], on_found: Callable[[str, str], None]
+        self, config: MdnsConfig, router: str, wanted: Collection[str], on_found: Callable[[str, Collection[str]], None]
     ) -> None:
-        self.found: dict[str, str] = {}
+        self.found: dict[str, tuple[str, ...]] = {}
+        self.name = (config.name or _host_name()) if config.announce else None
         self.listener: Listener | None = None
         self._config = config
         self._router = router
@@ -108,17 +109,17 @@ class Mdns:
         interfaces: Any = InterfaceChoice.All if listener.host in _UNSPECIFIED else own
         zeroconf = AsyncZeroconf(interfaces=interfaces)
         self._open.append(zeroconf)
-        name = self._config.name or _host_name()
         info = AsyncServiceInfo(
             SERVICE,
-            f"{name}.{SERVICE}",
+            f"{self.name}.{SERVICE}",
             port=listener.port,
             parsed_addresses=own,
             properties={"scheme": listener.scheme, "router": self._router},
             server=f"enginehouse-{self._router}.local.",  # not the machine's name, which the system announces itself
         )
         await (await zeroconf.async_register_service(info, allow_name_change=True))
-        log.info("announced", name=info.name.removesuffix(f".{SERVICE}"), addresses=own, port=listener.port)
+        self.name = info.name.removesuffix(f".{SERVICE}")  # another than wanted, if somebody has that
+        log.info("announced", name=self.name, addresses=own, port=listener.port)
 
     # ---- finding ----
 
@@ -152,25 +153,24 @@ class Mdns:
         if not await info.async_request(zeroconf.zeroconf, _ASK_MS):
             return
         told = info.properties
-        if told.get(b"router") == self._router.encode():
+        if told.get(b"router") == self._router.encode() and name not in self._wanted:
             return
         scheme = "https" if told.get(b"scheme") == b"https" else "http"
-        url = _url(scheme, info.parsed_addresses()[:_MOST_ADDRESSES], info.port)
-        if url is not None and self.found.get(name) != url:
-            self.found[name] = url
-            self._on_found(name, url)
+        urls = _urls(scheme, info.parsed_addresses()[:_MOST_ADDRESSES], info.port)
+        if urls and self.found.get(name) != urls:
+            self.found[name] = urls
+            self._on_found(name, urls)
 
 
-def _url(scheme: str, addresses: Collection[str], port: int | None) -> str | None:
-    """The URL at the first of *addresses* that can be one: of version 4 before 6, and with no zone."""
+def _urls(scheme: str, addresses: Collection[str], port: int | None) -> tuple[str, ...]:
+    """The URLs at those of *addresses* that can be a host's: version 4 before 6, and without a zone."""
     of_one_host = (one for one in map(ipaddress.ip_address, addresses) if not (one.is_multicast or one.is_unspecified))
     usable = sorted(
         (one for one in of_one_host if one.version == 4 or not one.is_link_local), key=lambda one: one.version
     )
-    if not usable or not port:
-        return None
-    first = usable[0]
-    return f"{scheme}://{f'[{first}]' if first.version == 6 else first}:{port}"
+    if not port:
+        return ()
+    return tuple(f"{scheme}://{f'[{one}]' if one.version == 6 else one}:{port}" for one in usable)
 
 
 def _own_addresses(host: str) -> list[str]:
