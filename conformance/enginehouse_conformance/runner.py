@@ -145,7 +145,7 @@ class Run:
         except asyncio.CancelledError:
             if self._interruption is None:
                 raise
-            self._fault = self._interruption
+            self._fault = f"{self._interruption} after {len(self._results)} of {len(rules)} rules"
         for rule in rules:
             if rule.id not in self._results:
                 self._results[rule.id] = await self._unasked(rule)

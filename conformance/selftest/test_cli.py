@@ -115,6 +115,14 @@ def test_a_secret_header_is_in_no_report(stub, tmp_path) -> None:
     assert "hush-hush" not in result.output + "".join(path.read_text() for path in tmp_path.iterdir())
 
 
+def test_a_url_without_its_version_is_told_how_it_is_meant(stub) -> None:
+    url = stub().url
+    result = run(url.removesuffix("/v1"), "--rules", "ENV1")
+    assert result.exit_code == 2
+    assert f"mostly with /v1: {url})" in result.stdout
+    assert "mostly" not in run(f"{url}/v1", "--rules", "ENV1").stdout
+
+
 def test_a_wrong_key_is_no_verdict(stub) -> None:
     result = run(stub(key="right").url, "--quick")
     assert result.exit_code == 2
@@ -371,11 +379,11 @@ def test_a_run_that_is_ended_from_outside_says_and_writes_what_is_known_so_far(s
         child.wait()
     assert child.returncode == code
     assert "Traceback" not in out + err
-    assert f"The run was cut short: interrupted by {sign.name}" in out
+    assert f"The run was cut short: interrupted by {sign.name} after 2 of 5 rules" in out
     assert "No verdict whether stub-1 conforms" in out
     assert "must 2/" in out
     report = json.loads((tmp_path / "report.json").read_text())
-    assert report["fault"] == f"interrupted by {sign.name}"
+    assert report["fault"] == f"interrupted by {sign.name} after 2 of 5 rules"
     assert report["summary"]["partial"]
     found = {result["rule"]: result["verdict"] for result in report["results"]}
     assert found["ENV1"] == found["ENV2"] == "pass"

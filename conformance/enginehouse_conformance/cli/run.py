@@ -49,7 +49,7 @@ A declaration, of which every line may be left out:
 
 @click.command(epilog=_EPILOG.replace("\n\n", "\n\n\b\n"))
 @click.argument("url", callback=url_argument)
-@click.option("--model", required=True, help="Model id to ask for.")
+@click.option("--model", required=True, help="Model id to ask for, of those that URL/models lists.")
 @profile_option
 @click.option("--features", "declaration", type=_PATH,
               help="TOML file with what the target has, see below; else it is asked at /models.")  # fmt: skip

@@ -20,7 +20,9 @@ def summary_text(report: Report) -> str:
             lines += [*details(result), ""]
     lines += [f"{each.rule} {each.verdict.value}: {printable(note)}" for each in audited(report) for note in each.notes]
     found = [f"{count} {name.replace('_', ' ')}" for name, count in counts(report) if count]
-    lines += [f"{len(report.results)} rules: {', '.join(found) or 'none ran'}"]
+    lines += [
+        f"{len(report.results)} {'rule' if len(report.results) == 1 else 'rules'}: {', '.join(found) or 'none ran'}"
+    ]
     if slow := slowest(report):
         lines.append(f"Took {report.duration_s:.0f} s; the slowest rules: {slow}")
     if report.fault is not None:

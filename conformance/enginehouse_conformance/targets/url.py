@@ -203,9 +203,9 @@ class UrlTarget(Target):
         if reply.status in (401, 403):
             raise Misdirected(f"{request.url} answered {reply.status}: check the key ({reply.body[:200]!r})")
         if reply.status in (404, 405) or 300 <= reply.status < 400:
+            meant = f"what comes before /chat/completions{self._hint()}"
             raise Misdirected(
-                f"{request.url} answered {reply.status}: check the URL (what comes before /chat/completions) "
-                f"and the model ({reply.body[:200]!r})"
+                f"{request.url} answered {reply.status}: check the URL ({meant}) and the model ({reply.body[:200]!r})"
             )
         if reply.status in (429, 503):
             return None
@@ -214,6 +214,9 @@ class UrlTarget(Target):
         if is_answer:
             self.pace.note(request.body, 1, recording.exchanges[-1].duration_s)
         return None if is_answer else f"status {reply.status}, {kind}: {reply.body[:200]!r}"
+
+    def _hint(self) -> str:
+        return "" if self.base_url.endswith("/v1") else f", mostly with /v1: {self.base_url}/v1"
 
     async def learn(self) -> str | None:
         """Ask for the list of models."""
