@@ -65,6 +65,7 @@ def test_a_queue_has_the_next_placement_started_and_what_finds_a_slot_goes_to_th
     served = Served(CONFIG.format(weights=tiny_gguf()), tmp_path)
     try:
         served.wait_ready()
+        served.wait_for_log("instance ready")  # written after the state that /ready tells
         states = {line["instance"]: line["reason"] for line in served.log if line["event"] == "instance ready"}
         assert list(states) == ["m#0"], "the next one loads when it is needed"
         answered, alone = asyncio.run(crowd(served.url))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.unit.config.reading import refusal
 
 from enginehouse.config import ConfigError, ServerConfig
 from enginehouse.config.hosts import check_hosts
@@ -70,3 +71,22 @@ def test_origins_as_browsers_send_them(origin: str) -> None:
 def test_what_is_no_origin_is_refused_with_what_to_write(origin: str, fix: str) -> None:
     found = problem(cors_origins=(origin,))
     assert found.startswith(f"FILE: server.cors_origins[0]: '{origin}' is no origin of a page. {fix}")
+
+
+def test_a_host_that_is_to_be_found_needs_multicast_dns_and_that_its_package(read, monkeypatch):
+    keyless = '[hosts.box]\nurl = "mdns:box"\n'
+    found = f'{keyless}key_env = "FLEET_KEY"\n'
+    told = "FILE: hosts.box.url: 'mdns:box' is found by multicast DNS, which is off. Write `discover = true` in [mdns]"
+    assert refusal(read, found).startswith(told)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for wanted in ("announce = true", "discover = true"):
+        told = refusal(read, f"[mdns]\n{wanted}\n{found if 'discover' in wanted else ''}")
+        assert told.startswith("FILE: mdns: multicast DNS needs the package zeroconf, which is not installed.")
+        assert "pip install 'enginehouse[mdns]'" in told
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    assert read(f"[mdns]\ndiscover = true\n{found}").hosts["box"].announced_as == "box"
+    told = "FILE: hosts.box.url: 'mdns:box' needs a key, by which the host proves that it is the one"
+    assert refusal(read, f"[mdns]\ndiscover = true\n{keyless}").startswith(told)
+    assert read("[mdns]\nname = 'x'\n").mdns.announce is False
+    refusal(read, "[mdns]\nname = 'x y'\n")
+    refusal(read, "[mdns]\ndiscover = true\n[hosts.box]\nurl = 'mdns:a b'\n")
