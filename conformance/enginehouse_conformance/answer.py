@@ -15,6 +15,12 @@ from .wire.faults import BrokenAnswer
 
 Json = Any  # whatever a target sends
 
+_BUSY = frozenset({
+    "engine_overloaded", "overloaded", "overloaded_error", "queue_full", "queue_timeout", "rate_limit_error",
+    "rate_limit_exceeded", "server_overloaded", "service_unavailable", "too_many_requests", "429", "503", "529",
+})  # fmt: skip
+BUSY_STATUSES = (429, 503)
+
 
 class Alternative(msgspec.Struct, frozen=True):
     """One of the likeliest tokens at a position."""
@@ -176,6 +182,11 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     def is_of_context(self) -> bool:
         """Whether the request was too long for the context, by what the refusal says."""
         return self.code == "context_length_exceeded" or "context" in self.message.lower()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the target had no time for the request: by its status, or by what an error event says it is."""
+        return self.status in BUSY_STATUSES or any(f"{told}" in _BUSY for told in (self.code, self.type))
 
     def __str__(self) -> str:
         status = "" if self.status is None else f"{self.status} "

@@ -11,10 +11,22 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from .answer import Answer, Refusal, assemble
+from .answer import BUSY_STATUSES, Answer, Refusal, assemble
 from .declared import Declared
 from .rules import ProfileData, Rule
-from .targets import Body, LiveStream, NoRoom, Recording, Refused, Reply, StreamTrace, Target, TargetHooks, UrlTarget
+from .targets import (
+    Body,
+    Busy,
+    LiveStream,
+    NoRoom,
+    Recording,
+    Refused,
+    Reply,
+    StreamTrace,
+    Target,
+    TargetHooks,
+    UrlTarget,
+)
 from .targets.backend import BackendTarget
 from .targets.base import ServerFailure
 from .targets.replies import error_of, read_refusal
@@ -226,12 +238,21 @@ class Context:
     async def trace(self, body: Body, *, pause_s: float = 0.0) -> StreamTrace:
         """A whole stream as it was on the wire, for checks of its form. Fails where it is not answered 200."""
         trace = await self.url.trace(self.url.chat_request({**body, "stream": True}), self.recording, pause_s=pause_s)
-        if 400 <= trace.head.status < 500:
+        self._require_time(trace)
+        if 400 <= trace.head.status < 500 and trace.head.status not in BUSY_STATUSES:
             with self._room_for(body):
                 raise error_of(trace.head.status, self.recording.exchanges[-1].response_body.encode())
         self.require(trace.head.status == 200, "a stream answered 200", f"status {trace.head.status}")
         trace.require_shape()
         return trace
+
+    def _require_time(self, trace: StreamTrace) -> None:
+        """Raise `Busy` where *trace* ends for want of a slot, unless the rule has faults made to see how they look."""
+        errors = [chunk for chunk in trace.chunks if isinstance(chunk, dict) and chunk.get("error") is not None]
+        told = [read_refusal(None, chunk, "") for chunk in errors]
+        busy = next((refusal for refusal in told if refusal.is_busy), None)
+        if busy is not None and "fault" not in self.rule.hooks:
+            raise Busy(f"{busy}")
 
     async def refused(self, body: Body, *fields: str, status: tuple[int, ...] = (400,)) -> Reply:
         """Require that *body* is refused with one of *status*, naming one of *fields* (none: any message will do)."""

@@ -6,6 +6,7 @@ import asyncio
 
 from enginehouse_plugin.errors import ContextTooLong, EnginehouseError
 
+from .answer import BUSY_STATUSES
 from .context import Context
 from .probes import probe_absent, refused_means
 from .registry import Check
@@ -38,6 +39,8 @@ async def judged(check: Check, context: Context) -> Judgement:
             return await _unsupported(context, denied)
         await check.function(context)
     except Failed as exc:
+        if _was_busy(context):
+            return Verdict.ERROR, f"the target is busy, so that it cannot be told whether: {exc.message}", "", ""
         return Verdict.FAIL, exc.message, exc.expected, exc.seen
     except Ended as exc:
         return exc.verdict, exc.message, "", ""
@@ -68,6 +71,12 @@ async def judged(check: Check, context: Context) -> Judgement:
     except Exception as exc:  # noqa: BLE001  # the outermost handler: a check's mistake must not end the run
         return Verdict.ERROR, f"the check itself broke: {type(exc).__name__}: {exc}", "", ""
     return Verdict.PASS, "", "", ""
+
+
+def _was_busy(context: Context) -> bool:
+    """Whether the last request of a check was put off, and not by a fault that the rule itself has made."""
+    exchanges = context.recording.exchanges
+    return bool(exchanges) and exchanges[-1].status in BUSY_STATUSES and "fault" not in context.rule.hooks
 
 
 def _no_room(context: Context, refusal: str) -> Judgement:

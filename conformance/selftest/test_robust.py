@@ -230,6 +230,18 @@ def test_a_target_that_is_always_busy_is_no_verdict(serve) -> None:
     assert len(busy["retries"]) == 3
 
 
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [("SSE1", b"503 Busy"), ("SSE1", b"429 Later"), ("SSE1", b""), ("SSE21", b""), ("LEN6", b"503 Busy")],
+)
+def test_a_target_without_a_slot_fails_no_rule(serve, rule, told) -> None:
+    """Neither before an answer, nor in its midst, nor where a rule wants a refusal."""
+    body = b'{"error": {"message": "No slot.", "type": "server_error", "param": null, "code": "queue_timeout"}}'
+    stream = reply(CHUNK + b"data: " + body + b"\n\n", kind=b"text/event-stream")
+    result = run(serve(reply(body, status=told) if told else stream), "--json", rules=rule, timeout_s="5")
+    assert [found["verdict"] for found in json.loads(result.stdout)["results"]] == ["error"]
+
+
 def test_words_of_a_target_do_not_drive_the_terminal(serve) -> None:
     result = run(serve(reply(b'{"choices": "\\u001b[31m\\u0007"}')))
     assert "\x1b" not in result.output

@@ -12,7 +12,7 @@ from enginehouse_conformance.context import Context
 from enginehouse_conformance.primitives import endless, named, nonce_tool
 from enginehouse_conformance.probes import PROBES
 from enginehouse_conformance.registry import check
-from enginehouse_conformance.targets import Body, Refused, ServerFailure
+from enginehouse_conformance.targets import Body, Busy, Refused, ServerFailure
 from enginehouse_conformance.targets.base import now_s
 from enginehouse_conformance.verdicts import Ended
 from enginehouse_conformance.wire.faults import WireFault
@@ -44,7 +44,7 @@ def _of_the_contract(ctx: Context) -> Generator[None]:
     """Fails where a backend raises what is no error of the contract: that is no mistake of the check."""
     try:
         yield
-    except (Ended, EnginehouseError, Refused, ServerFailure, WireFault):
+    except (Busy, Ended, EnginehouseError, Refused, ServerFailure, WireFault):
         raise
     except Exception as exc:  # noqa: BLE001  # a foreign exception is what the contract forbids
         ctx.fail("an error of enginehouse_plugin.errors", repr(exc))

@@ -34,6 +34,7 @@ from .base import (
     Target,
     TargetFacts,
     TargetHooks,
+    failure_of,
     now_s,
 )
 from .translate import to_delta, to_request
@@ -198,7 +199,7 @@ def _translated(record: Exchange) -> Generator[None, None, None]:
     except EnginehouseError as exc:
         record.fault = f"{type(exc).__name__}: {exc}"
         refusal = Refusal(status=None, message=exc.message, type=type(exc).__name__, param=exc.param, code=exc.code)
-        raise (Refused if isinstance(exc, RequestError) else ServerFailure)(refusal) from exc
+        raise (Refused(refusal) if isinstance(exc, RequestError) else failure_of(refusal)) from exc
     except Exception as exc:
         record.fault = f"{type(exc).__name__}: {exc}"
         raise ServerFailure(Refusal(status=None, message=f"{record.fault} (no error of the contract)")) from exc

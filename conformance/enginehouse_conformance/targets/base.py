@@ -31,7 +31,7 @@ class NoRoom(Refused):
 
 
 class Busy(Exception):
-    """The target answered 429 or 503 until the retries were used up: nothing can be said."""
+    """The target answered 429 or 503 until the retries were used up, or in mid-stream: nothing can be said."""
 
 
 class ServerFailure(Exception):
@@ -40,6 +40,11 @@ class ServerFailure(Exception):
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(str(refusal))
         self.refusal = refusal
+
+
+def failure_of(refusal: Refusal) -> Exception:
+    """What to raise for a failure that the target tells of as *refusal*: `Busy` where it had no time, no more."""
+    return Busy(f"{refusal}") if refusal.is_busy else ServerFailure(refusal)
 
 
 class TargetFacts(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,10 +24,10 @@ from .base import (
     LiveStream,
     Misdirected,
     Recording,
-    ServerFailure,
     Target,
     TargetFacts,
     TargetHooks,
+    failure_of,
     now_s,
 )
 from .card import declared_at_models
@@ -341,7 +341,7 @@ class UrlStream(LiveStream):
     def _deltas(self, event: SSEEvent) -> list[Delta]:
         chunk = decode_json(event.data.encode(), "a data line of the stream")
         if isinstance(chunk, dict) and chunk.get("error") is not None:
-            raise ServerFailure(read_refusal(None, chunk, event.data))
+            raise failure_of(read_refusal(None, chunk, event.data))
         return read_chunk(chunk, now_s() - self._began)
 
     async def drop(self) -> None:
