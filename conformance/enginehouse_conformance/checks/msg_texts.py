@@ -6,11 +6,12 @@ from typing import Any
 
 from enginehouse_conformance.answer import Refusal
 from enginehouse_conformance.context import Context
-from enginehouse_conformance.primitives import are_apart, nonce_tool, saying
+from enginehouse_conformance.primitives import are_apart, nonce_tool, saying, tool
 from enginehouse_conformance.registry import check
 from enginehouse_conformance.targets import Body, NoRoom, Refused
 
 _SENTENCE = "The lighthouse keeper counts the ships that pass at night. "
+_OTHER = "The sea is calm, and no ship is seen."
 _FEW, _SOME, _MANY = 1, 4, 24
 _NEARLY = 0.9  # a sentence may be one token less where it follows another
 _REPEATS = 6
@@ -19,10 +20,12 @@ _LOOK_ALIKE = (
     ("fi", "\ufb01"), ("A", "\uff21"), ("2", "\u00b2"), (" ", "\u00a0"), ('"', "\u201c"), ("-", "\u2013"),
     ("&", "&amp;"), ("\n", "\\n"), ("\U0001f469\U0001f469", "\U0001f469\u200d\U0001f469"),
 )  # fmt: skip
+_COMPOSED = (("\u00e9", "e\u0301"), ("\ud55c", "\u1112\u1161\u11ab"))
+_JOINTS = ("\n\n", "\n", " ", "")
 _BLANKS = (("\n", "\r\n"), (" ", "\t"), (" ", "  "), ("\n", "\n\n"))
 
 
-def _user(content: str) -> dict[str, Any]:
+def _user(content: Any) -> dict[str, Any]:
     return {"role": "user", "content": content}
 
 
@@ -95,6 +98,66 @@ async def blanks_and_line_ends_are_read_as_they_are(ctx: Context) -> None:
 @check("MSG36")
 async def characters_that_look_alike_are_told_apart(ctx: Context) -> None:
     await _require_told_apart(ctx, _LOOK_ALIKE)
+
+
+def _saying(ctx: Context, place: str, text: str) -> Body:
+    """A request with *text* at *place*."""
+    if place == "the description of a tool":
+        return ctx.body("Look at the sea.", tools=[tool("look", description=text)])
+    if place == "a system message":
+        return ctx.body(messages=[{"role": "system", "content": text}, _user("Go on.")])
+    content: Any = [{"type": "text", "text": text}] if place == "a text part" else text
+    return ctx.body(messages=[_user(content)])
+
+
+@check("MSG40")
+async def composed_characters_are_those_that_were_written(ctx: Context) -> None:
+    async def is_told(place: str, pair: tuple[str, str]) -> bool:
+        return await are_apart(ctx, *(_saying(ctx, place, f"one{one}two. " * _REPEATS) for one in pair))
+
+    async def is_told_beside_messages(pair: tuple[str, str]) -> bool | None:
+        if "tokenize" in ctx.hooks.names:
+            one, other = [await ctx.hooks.tokenize(text) for text in pair]
+            return one != other
+        has_tools = ctx.has("tools") and ctx.speaks("tools")
+        return (await is_told("the description of a tool", pair)) or None if has_tools else None
+
+    places = ["a user message", "a system message", *(["a text part"] if ctx.speaks("content.parts") else [])]
+    for pair in _COMPOSED:
+        told = {place: await is_told(place, pair) for place in places}
+        if all(told.values()):
+            continue
+        lost = " and in ".join(place for place, is_apart in told.items() if not is_apart)
+        is_known = any(told.values()) or await is_told_beside_messages(pair)
+        if is_known is False:
+            ctx.not_in_scope(f"the model's own tokenizer writes {pair[1]!r} as {pair[0]!r}")
+        if is_known is None:
+            ctx.unclear(f"{pair[1]!r} is {pair[0]!r} wherever it stands: nothing tells the tokenizer from the server")
+        wanted = f"another prompt with {pair[1]!a} than with {pair[0]!a} in {lost}, as the tokenizer has it"
+        ctx.fail(wanted, "the same prompt")
+
+
+@check("MSG41")
+async def messages_of_one_role_stay_apart(ctx: Context) -> None:
+    if ctx.declared.template_merges is True:
+        ctx.not_in_scope("the model's template makes one of messages in a row, as is declared")
+    for role in ("user", "assistant"):
+        begin, end = ([], []) if role == "user" else ([_user("Hello.")], [_user("And then?")])
+
+        def talk(*texts: str, role: str = role, around: tuple[Any, Any] = (begin, end)) -> Body:
+            said = [{"role": role, "content": text} for text in texts]
+            return ctx.body(messages=[*around[0], *said, *around[1]], max_tokens=1)
+
+        parted = await ctx.attempt(talk(_SENTENCE, _OTHER))
+        if isinstance(parted, Refusal):
+            ctx.require(parted.status in (400, None), "an answer, or 400", str(parted))
+            ctx.note(f"several {role} messages in a row are refused")
+            continue
+        for joint in _JOINTS:
+            is_apart = await are_apart(ctx, talk(_SENTENCE, _OTHER), talk(f"{_SENTENCE}{joint}{_OTHER}"))
+            merges = "the server merges them, or the model's own template does (then declare `template_merges = true`)"
+            wanted = f"another prompt with two {role} messages in a row than with one of both texts"
+            ctx.require(is_apart, wanted, f"that with {joint!r} between them: {merges}")
 
 
 def _long_talk(ctx: Context, longer: int | None) -> Body:

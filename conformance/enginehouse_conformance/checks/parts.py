@@ -12,7 +12,7 @@ from enginehouse_conformance.answer import Refusal
 from enginehouse_conformance.context import Context
 from enginehouse_conformance.primitives import are_apart
 from enginehouse_conformance.registry import check
-from enginehouse_conformance.targets import Body
+from enginehouse_conformance.targets import Body, Refused, ServerFailure
 
 _SIDE = 64
 _RATE_HZ = 16_000
@@ -79,6 +79,22 @@ async def _require_read(ctx: Context, question: str, one: Part, other: Part) -> 
 @check("MSG20")
 async def pictures_are_seen(ctx: Context) -> None:
     await _require_read(ctx, "Which colour is this?", _picture(_RED), _picture(_BLUE))
+
+
+@check("MSG42")
+async def no_picture_is_dropped_in_silence(ctx: Context) -> None:
+    text, picture = {"type": "text", "text": "Which colour is this?"}, _picture(_RED)
+
+    def asking(*parts: Part) -> Body:
+        return ctx.body(messages=[{"role": "user", "content": [*parts]}], max_tokens=1)
+
+    alone = (await ctx.ask(asking(text))).prompt_tokens
+    try:
+        shown = (await ctx.ask(asking(text, picture))).prompt_tokens
+    except (Refused, ServerFailure) as exc:  # with which status is a matter of other rules
+        ctx.note(f"a picture is refused: {exc}")
+        return
+    ctx.require(shown > alone, f"a refusal, or more than {alone} prompt_tokens with a picture", shown)
 
 
 @check("MSG21")

@@ -66,7 +66,18 @@ def _demands(ctx: Context) -> tuple[Demand, ...]:
     few = words[:_ITEMS]
     counts = {"minItems": _ITEMS, "maxItems": _ITEMS, "uniqueItems": True}
     one_key = {"minProperties": 1, "maxProperties": 1, "propertyNames": {"enum": [chosen]}}
+    least = ctx.random.randrange(2**20, 2**30)
     return (
+        Demand(
+            {"type": "integer", "minimum": least, "maximum": least + _ITEMS},
+            ("minimum", "maximum"),
+            lambda v: v in range(least, least + _ITEMS + 1),
+        ),
+        Demand(
+            {"type": "integer", "exclusiveMinimum": -least, "exclusiveMaximum": -least + _ITEMS},
+            ("exclusiveMinimum", "exclusiveMaximum"),
+            lambda v: v in range(-least + 1, -least + _ITEMS),
+        ),
         Demand({"type": "string", "enum": words, "pattern": f"^{chosen[:4]}"}, ("pattern",), lambda v: v == chosen),
         Demand(
             {"type": "integer", "minimum": 1000, "maximum": 9999, "multipleOf": _STEP},

@@ -7,20 +7,30 @@ from collections.abc import Mapping
 
 from enginehouse_conformance.answer import Answer, Refusal, TokenEntry
 from enginehouse_conformance.context import Context
-from enginehouse_conformance.primitives import baseline, require_same_greedy
+from enginehouse_conformance.primitives import (
+    STORY,
+    Baseline,
+    baseline,
+    entry_at_difference,
+    require_same_greedy,
+    with_gaps,
+)
 from enginehouse_conformance.registry import check
 from enginehouse_conformance.targets import Body
+from enginehouse_conformance.verdicts import Unclear
 
 _SEEDED = 1.5
 _INT64 = (-(2**63), 2**63 - 1)
 _ROUNDING = 1e-3
 _NEVER = 1e-6
+_AGAIN = 3
 _DRAWS = 8
 _BETWEEN = 0.25  # of the highest temperature
 _HALF = 0.5
 _SLACK = 0.02
 _MOST = 20
 _MORE = {"top_k": 50, "min_p": 0.01}
+_STORIES = (STORY, "List the months of the year.", "Count from one to twenty, in words.")
 _TINY_TOP_P = 0.000001
 """Less than the likeliest token has even where a vocabulary of 200,000 is nearly equally likely."""
 
@@ -144,14 +154,45 @@ async def temperature_0_is_greedy_whatever_stands_beside_it(ctx: Context) -> Non
 
 
 async def _require_greedy(ctx: Context, **fields: float) -> None:
-    """The highest temperature with *fields*, or the one among them, leaves nothing but the likeliest token."""
-    base = await baseline(ctx)
+    """The highest temperature with *fields*, or the one among them, leaves nothing but the likeliest token.
+
+    Where an answer differs by what may be a tie, it is asked for again, and then with another prompt.
+    """
     fields = {"temperature": ctx.hottest, **fields}
-    body = {**base.body, **fields}
-    what = f"with {fields}"
-    await require_same_greedy(ctx, base, (await ctx.ask(body)).text, f"the answer {what}")
-    if ctx.has("streaming") and ctx.speaks("stream"):
-        await require_same_greedy(ctx, base, (await ctx.stream(body)).text, f"the stream {what}")
+    ties: list[Unclear] = []
+    for prompt in _STORIES:
+        try:
+            base = await baseline(ctx, prompt)
+            body = {**base.body, **fields}
+            try:
+                await require_same_greedy(ctx, base, (await ctx.ask(body)).text, f"the answer with {fields}")
+                if ctx.has("streaming") and ctx.speaks("stream"):
+                    await require_same_greedy(ctx, base, (await ctx.stream(body)).text, f"the stream with {fields}")
+            except Unclear:
+                await _require_no_draw(ctx, base, body, f"the same answer each time with {fields}")
+                raise
+        except Unclear as exc:
+            ties.append(exc)
+        else:
+            return
+    raise ties[0]
+
+
+async def _require_no_draw(ctx: Context, base: Baseline, body: Body, wanted: str) -> None:
+    """Fails where *body* is answered otherwise each time, and the greedy request in between never is.
+
+    Rounding does not do that, as near as the likeliest tokens of a flat model may be, unless they are equally likely.
+    """
+    pairs = [((await ctx.ask(base.body)).text, (await ctx.ask(body)).text) for _ in range(_AGAIN)]
+    told = await with_gaps(ctx, base)
+    drawn = {text for _, text in pairs} - {base.text}
+    if told is None or {text for text, _ in pairs} != {base.text} or len(drawn) < _AGAIN:
+        return
+    entries = [entry_at_difference(base, told, text)[1] for text in drawn]
+    if all(
+        entry and len(entry.top) > 1 and entry.top[0].logprob - entry.top[1].logprob > _ROUNDING for entry in entries
+    ):
+        ctx.fail(f"{wanted}, as the greedy answer {base.text!r} is", sorted(drawn))
 
 
 async def _drawn(ctx: Context, temperature: float, **fields: float) -> tuple[TokenEntry, ...]:

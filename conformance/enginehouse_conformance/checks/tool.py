@@ -94,11 +94,14 @@ async def required_is_a_call(ctx: Context) -> None:
 @check("TOOL3")
 async def the_named_tool_is_called(ctx: Context) -> None:
     begged, value, first = nonce_tool(ctx)
-    wanted, _, second = nonce_tool(ctx)
+    other, _, second = nonce_tool(ctx)
+    # Where a choice of one's own may chance to be the named one, the same greedy one is not both.
     for tools in ([first, second], [second, first]):
-        body = ctx.body(_begging(begged, value), tools=tools, tool_choice=named(wanted), max_tokens=_TOKENS)
-        called = [call.name for call in _called(ctx, await ctx.ask(body))]
-        ctx.require(set(called) == {wanted}, f"a call of {wanted}", called)
+        for wanted in (other, begged):
+            fields: Body = {"tool_choice": named(wanted), "max_tokens": _TOKENS, "temperature": 0}
+            answer = await ctx.ask(ctx.body(_begging(begged, value), tools=tools, **fields))
+            called = [call.name for call in _called(ctx, answer)]
+            ctx.require(set(called) == {wanted}, f"a call of {wanted}", called)
 
 
 @check("TOOL4")

@@ -20,7 +20,7 @@ from .forced import (
     tool,
     whole_answer,
 )
-from .greedy import TIE_GAP, Baseline, baseline, greedy, require_same_greedy, with_gaps
+from .greedy import STORY, TIE_GAP, Baseline, baseline, entry_at_difference, greedy, require_same_greedy, with_gaps
 from .pace import arrives_as_made
 from .prompts import PAD, are_apart, lost_ends
 from .tokens import (
@@ -40,6 +40,7 @@ from .tokens import (
 
 __all__ = [
     "PAD",
+    "STORY",
     "TIE_GAP",
     "TRIES",
     "Baseline",
@@ -53,6 +54,7 @@ __all__ = [
     "constrained_or_refused",
     "decoded",
     "endless",
+    "entry_at_difference",
     "forced_token",
     "greedy",
     "id_among",

@@ -124,7 +124,7 @@ def without(request, kind, stand_in=()):
     return changed(request, prompt=changed(request.prompt, messages=messages))
 
 
-@mutant(kills=("MSG20",), origin="servers of text models that drop pictures", in_process=True)
+@mutant(kills=("MSG20", "MSG42"), origin="servers of text models that drop pictures", in_process=True)
 class DropsPictures(Behaviour):
     """Pictures are accepted and dropped."""
 
