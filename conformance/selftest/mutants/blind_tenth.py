@@ -59,7 +59,7 @@ class MergesMessagesWithABlank(MergesMessages):
     joint = " "
 
 
-@mutant(kills=("LEN21",), may_kill=("LEN9", "MSG34"), origin="OpenRouter: transforms", in_process=True)
+@mutant(kills=("LEN21",), may_kill=("LEN9", "MSG34"), origin="OpenRouter: transforms")
 class DropsTheOldest(Behaviour):
     """Of a talk that is over the context the oldest messages are dropped, those of the system kept."""
 

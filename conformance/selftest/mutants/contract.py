@@ -85,7 +85,7 @@ class CountsEachDeltaForItself(Behaviour):
             yield msgspec.structs.replace(event, completion_tokens=1) if isinstance(event, TextDelta) else event
 
 
-@mutant(kills=("S3",), may_kill=("LEN9", "LEN10"), in_process=True)
+@mutant(kills=("S3",), may_kill=("LEN9", "LEN10", "LEN21"), in_process=True)
 class RaisesWhatPythonRaises(Behaviour):
     """What does not fit the context is a ValueError."""
 

@@ -60,7 +60,7 @@ class DeepBodiesGive500(Behaviour):
         return super().decode(data)
 
 
-@mutant(kills=("ERR6",), may_kill=("LEN9",))
+@mutant(kills=("ERR6",), may_kill=("LEN9", "LEN21"))
 class OversizeBodiesGive500(Behaviour):
     """A body over the limit is an internal error."""
 

@@ -292,7 +292,7 @@ class EndsAt256(Behaviour):
         return changed(request, max_tokens=256) if request.max_tokens is None else request
 
 
-@mutant(kills=("LEN19",), may_kill=("LEN9",), in_process=True)
+@mutant(kills=("LEN19",), may_kill=("LEN9", "LEN21"), in_process=True)
 class CutsTheMiddle(Behaviour):
     """Of a prompt over 512 tokens the middle is dropped."""
 

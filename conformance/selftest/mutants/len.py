@@ -115,7 +115,7 @@ class CallsTheEndLength(Behaviour):
         return reason if is_call else "length"
 
 
-@mutant(kills=("LEN9",), origin="Ollama#4967: a long prompt is cut in silence", in_process=True)
+@mutant(kills=("LEN9", "LEN21"), origin="Ollama#4967: a long prompt is cut in silence", in_process=True)
 class CutsThePrompt(Behaviour):
     """A prompt over the context loses its beginning."""
 
@@ -123,7 +123,7 @@ class CutsThePrompt(Behaviour):
         return tokens[-(context_tokens - 256) :]
 
 
-@mutant(kills=("LEN9",), origin="servers whose context overflow is an internal error")
+@mutant(kills=("LEN9", "LEN21"), origin="servers whose context overflow is an internal error")
 class FailsOverTheContext(Behaviour):
     """A prompt over the context is an internal error."""
 
@@ -160,7 +160,7 @@ class TellsNoTotal(Behaviour):
 
 @mutant(
     kills=("LEN12",),
-    may_kill=("MSG*", "SSE11", "LEN9", "ISO*", "N4"),
+    may_kill=("MSG*", "SSE11", "LEN9", "LEN21", "ISO*", "N4"),
     origin="servers that do not count what is cached",
 )
 class CountsWhatIsNotCached(Behaviour):

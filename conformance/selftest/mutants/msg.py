@@ -65,6 +65,8 @@ class ReadsTheFirstPart(Behaviour):
         "MSG22",
         "MSG16",
         "MSG38",
+        "MSG40",
+        "MSG42",
     ),
 )
 class RefusesParts(Behaviour):
