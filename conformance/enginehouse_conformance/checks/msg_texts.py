@@ -104,8 +104,6 @@ def _saying(ctx: Context, place: str, text: str) -> Body:
     """A request with *text* at *place*."""
     if place == "the description of a tool":
         return ctx.body("Look at the sea.", tools=[tool("look", description=text)])
-    if place == "a system message":
-        return ctx.body(messages=[{"role": "system", "content": text}, _user("Go on.")])
     content: Any = [{"type": "text", "text": text}] if place == "a text part" else text
     return ctx.body(messages=[_user(content)])
 
@@ -122,7 +120,7 @@ async def composed_characters_are_those_that_were_written(ctx: Context) -> None:
         has_tools = ctx.has("tools") and ctx.speaks("tools")
         return (await is_told("the description of a tool", pair)) or None if has_tools else None
 
-    places = ["a user message", "a system message", *(["a text part"] if ctx.speaks("content.parts") else [])]
+    places = ["a user message", *(["a text part"] if ctx.speaks("content.parts") else [])]
     for pair in _COMPOSED:
         told = {place: await is_told(place, pair) for place in places}
         if all(told.values()):

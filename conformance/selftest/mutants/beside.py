@@ -77,7 +77,7 @@ class StreamsReadTheLastTurn(Behaviour):
         return with_messages(request, lambda message: message is last)
 
 
-@mutant(kills=("MSG36",), origin="a router that normalises what it logs")
+@mutant(kills=("MSG36",), may_kill=("MSG40",), origin="a router that normalises what it logs")
 class ReadsCompatibleForms(Behaviour):
     """Texts are read in their compatibility form (NFKC), typographic quotes and dashes as plain ones."""
 

@@ -57,14 +57,20 @@ class ForgetsOldMessages(Behaviour):
         return {**prepared, "messages": [*heads, *others[-self.kept :]]}
 
 
-@mutant(kills=("MSG34",), may_kill=("MSG*",))
+@mutant(
+    kills=("MSG34",),
+    may_kill=(
+        "LEN21",
+        "MSG*",
+    ),
+)
 class RemembersTen(ForgetsOldMessages):
     """Only the last ten messages reach the model."""
 
     kept = 10
 
 
-@mutant(kills=("MSG34",))
+@mutant(kills=("MSG34",), may_kill=("LEN21",))
 class RemembersFifty(ForgetsOldMessages):
     """Only the last fifty messages reach the model."""
 

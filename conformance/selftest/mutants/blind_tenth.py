@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import unicodedata
 
 import msgspec
@@ -92,14 +93,12 @@ class LeavesItsAnswerBehind(Behaviour):
         return left
 
     async def events(self, events, request):
-        is_whole = False
         try:
             async for event in super().events(events, request):
                 yield event
-            is_whole = True
-        finally:
-            if not is_whole and not request.stream:
-                self._left = request
+        except (asyncio.CancelledError, GeneratorExit):
+            self._left = None if request.stream else request
+            raise
 
 
 @mutant(kills=("SMP5",), may_kill=("SMP*", "@logprobs"), origin="gateways that drop top_p beside temperature")

@@ -97,7 +97,7 @@ class RaisesWhatPythonRaises(Behaviour):
             raise ValueError(str(exc)) from exc
 
 
-@mutant(kills=("S3",), engine_lacks=("top_k", "image_input"), in_process=True)
+@mutant(kills=("S3",), may_kill=("MSG42",), engine_lacks=("top_k", "image_input"), in_process=True)
 class IgnoresWhatItLacks(Behaviour):
     """A request for a feature that is not declared is answered as if the field were not there."""
 

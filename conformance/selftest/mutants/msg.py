@@ -44,7 +44,7 @@ class TakesTheDeveloperForAUser(Behaviour):
         return with_messages(request, changed)
 
 
-@mutant(kills=("MSG3",), may_kill=("MSG20", "MSG21", "MSG22", "MSG4", "MSG16"), in_process=True)
+@mutant(kills=("MSG3",), may_kill=("MSG42", "MSG20", "MSG21", "MSG22", "MSG4", "MSG16"), in_process=True)
 class ReadsTheFirstPart(Behaviour):
     """Of an array of parts only the first is read."""
 
@@ -80,7 +80,7 @@ class RefusesParts(Behaviour):
 
 @mutant(
     kills=("MSG4",),
-    may_kill=("MSG20", "MSG21", "MSG22"),
+    may_kill=("MSG42", "MSG20", "MSG21", "MSG22"),
     origin="Ollama: text parts become separate messages",
     in_process=True,
 )
@@ -97,7 +97,9 @@ class AMessagePerPart(Behaviour):
         return with_messages(request, split)
 
 
-@mutant(kills=("MSG5",), may_kill=("MSG1", "MSG2", "MSG6", "MSG25", "MSG27", "MSG34", "MSG35"), in_process=True)
+@mutant(
+    kills=("MSG5",), may_kill=("LEN21", "MSG1", "MSG2", "MSG6", "MSG25", "MSG27", "MSG34", "MSG35"), in_process=True
+)
 class ReadsTheLastMessages(Behaviour):
     """Only the last two messages are read."""
 
@@ -107,7 +109,20 @@ class ReadsTheLastMessages(Behaviour):
 
 @mutant(
     kills=("MSG6",),
-    may_kill=("MSG13", "TOOL*", "MSG16", "MSG17", "MSG26", "MSG28", "MSG29", "MSG8", "MSG32", "MSG38", "MSG39"),
+    may_kill=(
+        "LEN21",
+        "MSG13",
+        "TOOL*",
+        "MSG16",
+        "MSG17",
+        "MSG26",
+        "MSG28",
+        "MSG29",
+        "MSG8",
+        "MSG32",
+        "MSG38",
+        "MSG39",
+    ),
 )
 class NeedsContentBesideCalls(Behaviour):
     """An assistant's message must have content, calls or not."""
@@ -120,7 +135,7 @@ class NeedsContentBesideCalls(Behaviour):
 
 @mutant(
     kills=("MSG6",),
-    may_kill=("TOOL*", "MSG16", "MSG17", "MSG26", "MSG28", "MSG29", "MSG8", "MSG32", "MSG38", "MSG39"),
+    may_kill=("LEN21", "TOOL*", "MSG16", "MSG17", "MSG26", "MSG28", "MSG29", "MSG8", "MSG32", "MSG38", "MSG39"),
     in_process=True,
 )
 class FailsOnTools(Behaviour):

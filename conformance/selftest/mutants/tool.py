@@ -275,7 +275,10 @@ class EmptyParametersAreRefused(Behaviour):
         return super().arguments_grammar(tool)
 
 
-@mutant(kills=("TOOL15",), may_kill=("MSG6", "MSG13", "X14", "MSG16", "MSG17", "TOOL21", "TOOL27", "MSG38", "MSG39"))
+@mutant(
+    kills=("TOOL15",),
+    may_kill=("LEN21", "MSG6", "MSG13", "X14", "MSG16", "MSG17", "TOOL21", "TOOL27", "MSG38", "MSG39"),
+)
 class CallsNeedContent(Behaviour):
     """A message with calls and no content is refused."""
 
