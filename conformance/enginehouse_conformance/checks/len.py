@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from typing import Any
 
 from enginehouse_conformance.answer import Answer, Refusal
@@ -30,9 +29,8 @@ from enginehouse_conformance.verdicts import Unclear
 
 _FEW = 5
 _HUGE = (1_000_000, 2**31, 2**63 - 1)
-_MAX_GUESSED_CONTEXT = 32_768
+MAX_GUESSED_CONTEXT = 32_768
 _UNIT = " stone"
-_TURN_UNITS = 60
 _LONG = (300, 1024)
 _CALL_CHARACTERS = 240
 _CALL_TOKENS = 24
@@ -137,7 +135,7 @@ async def _tokens_of_units(ctx: Context) -> float:
     return (more - few) / 100
 
 
-async def _context_tokens(ctx: Context) -> int | None:
+async def context_tokens(ctx: Context) -> int | None:
     if ctx.declared.context_tokens is not None:
         return ctx.declared.context_tokens
     return await ctx.hooks.context_size() if "context_size" in ctx.hooks.names else None
@@ -145,7 +143,7 @@ async def _context_tokens(ctx: Context) -> int | None:
 
 @check("LEN9")
 async def a_prompt_over_the_context_is_refused(ctx: Context) -> None:
-    context = await _context_tokens(ctx)
+    context = await context_tokens(ctx)
     try:
         each = await _tokens_of_units(ctx)
     except Refused as exc:
@@ -165,7 +163,7 @@ async def a_prompt_over_the_context_is_refused(ctx: Context) -> None:
             f"200 with {answer.prompt_tokens} prompt_tokens",
         )
     ctx.require(context is None, f"400 for a prompt of about {sizes[-1]} tokens, over the context of {context}", "200")
-    ctx.unclear(f"the context is not declared, and over {_MAX_GUESSED_CONTEXT} tokens")
+    ctx.unclear(f"the context is not declared, and over {MAX_GUESSED_CONTEXT} tokens")
 
 
 @check("LEN10")
@@ -300,7 +298,7 @@ async def no_limit_is_no_limit(ctx: Context) -> None:
     body = greedy(ctx, response_format=saying(value))
     del body["max_tokens"]
     answer = await ctx.ask(body)
-    context = await _context_tokens(ctx)
+    context = await context_tokens(ctx)
     if context is not None and answer.prompt_tokens + answer.completion_tokens >= context - 1:
         ctx.unclear("what the rule needs has no room in the context")
     what = f"an answer of {_UNLIMITED_CHARACTERS} characters, whole, where no limit is given"
@@ -327,7 +325,7 @@ async def a_prompt_within_the_context_is_read_whole(ctx: Context) -> None:
     few, more = [(await ctx.ask(_with_middle(ctx, sentences))).prompt_tokens for sentences in (_FEW, 2 * _FEW)]
     ctx.require(more > few, "more prompt_tokens for a longer prompt", (few, more))
     each = (more - few) / _FEW
-    context = await _context_tokens(ctx)
+    context = await context_tokens(ctx)
     sentences = max(int(min(_WITHIN_TOKENS, (context or 2 * _WITHIN_TOKENS) / 2) / each), 2 * _FEW)
     whole = _with_middle(ctx, sentences)
     answer = await ctx.attempt(whole)
@@ -360,41 +358,3 @@ async def usage_of_a_stopped_answer_ends_where_it_does(ctx: Context) -> None:
         ctx.unclear(f"the answer {answer.text!r} did not end at {stop!r}, as the baseline would")
     fewer = f"fewer than {base.answer.completion_tokens} completion_tokens, where a stop string ends the answer"
     ctx.require(answer.completion_tokens < base.answer.completion_tokens, fewer, answer.completion_tokens)
-
-
-def _talk(ctx: Context, kind: str, turns: int) -> Body:
-    """A talk of so many *turns*, each of which ends with an answer, or a tool's result, of some sixty tokens."""
-    text = _UNIT * _TURN_UNITS
-    messages: list[Body] = [{"role": "system", "content": "You are a mason."}] if kind == "a system message" else []
-    for turn in range(turns):
-        messages.append({"role": "user", "content": f"Stones of wall {turn}?"})
-        if kind != "results of tools":
-            messages.append({"role": "assistant", "content": text})
-            continue
-        call = {"id": f"call_{turn}", "type": "function", "function": {"name": "look", "arguments": "{}"}}
-        messages.append({"role": "assistant", "content": None, "tool_calls": [call]})
-        messages.append({"role": "tool", "tool_call_id": f"call_{turn}", "content": text})
-    fields: Body = {"tools": [tool("look")], "tool_choice": "none"} if kind == "results of tools" else {}
-    return ctx.body(messages=[*messages, {"role": "user", "content": "And in all?"}], max_tokens=1, **fields)
-
-
-@check("LEN21")
-async def a_talk_over_the_context_is_refused(ctx: Context) -> None:
-    context = await _context_tokens(ctx)
-    sizes = [1024 * 2**power for power in range(6)] if context is None else [context + context // 16 + 64]
-    has_tools = ctx.has("tools") and ctx.speaks("tools", "role.tool")
-    for kind in ("turns", "a system message", *(["results of tools"] if has_tools else [])):
-        few, more = [(await ctx.ask(_talk(ctx, kind, turns))).prompt_tokens for turns in (1, 2)]
-        ctx.require(more > few, "more prompt_tokens for a longer talk", (few, more))
-        for tokens in sizes:
-            what = f"a talk of about {tokens} tokens in many messages, with {kind},"
-            answer = await ctx.attempt(_talk(ctx, kind, 1 + math.ceil((tokens - few) / (more - few))))
-            if isinstance(answer, Refusal):
-                ctx.equal(answer.status, 400, f"status for {what}")
-                sizes = [tokens]
-                break
-            read = f"{what} refused with 400, or read whole"
-            ctx.require(answer.prompt_tokens > 0.95 * tokens, read, f"200 with {answer.prompt_tokens} prompt_tokens")
-        else:
-            ctx.require(context is None, f"400 for a talk over the context of {context}, with {kind}", "200")
-            ctx.unclear(f"the context is not declared, and over {_MAX_GUESSED_CONTEXT} tokens")

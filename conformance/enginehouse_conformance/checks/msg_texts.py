@@ -21,6 +21,7 @@ _LOOK_ALIKE = (
     ("&", "&amp;"), ("\n", "\\n"), ("\U0001f469\U0001f469", "\U0001f469\u200d\U0001f469"),
 )  # fmt: skip
 _COMPOSED = (("\u00e9", "e\u0301"), ("\ud55c", "\u1112\u1161\u11ab"))
+_NO_SUCH_PLACE = "what the rule needs cannot be tried: the model's first token does not depend on such a place at all"
 _JOINTS = ("\n\n", "\n", " ", "")
 _BLANKS = (("\n", "\r\n"), (" ", "\t"), (" ", "  "), ("\n", "\n\n"))
 
@@ -83,9 +84,7 @@ async def _require_told_apart(ctx: Context, pairs: tuple[tuple[str, str], ...]) 
     if untold and untold == unknown:
         ctx.unclear(f"the vocabulary has too few of the characters: {untold} is the same as nothing")
     if untold and not await is_told(" ", "x"):
-        ctx.unclear(
-            "what the rule needs cannot be tried: the model's first token does not depend on such a place at all"
-        )
+        ctx.unclear(_NO_SUCH_PLACE)
     wanted = f"another prompt with each of {[other for _, other in pairs]}"
     ctx.require(not untold, wanted, f"the same with {untold} as with what looks like it")
 
@@ -130,7 +129,7 @@ async def composed_characters_are_those_that_were_written(ctx: Context) -> None:
         if is_known is False:
             ctx.not_in_scope(f"the model's own tokenizer writes {pair[1]!r} as {pair[0]!r}")
         if is_known is None:
-            ctx.unclear(f"{pair[1]!r} is {pair[0]!r} wherever it stands: nothing tells the tokenizer from the server")
+            ctx.unclear(f"{pair[1]!r} is {pair[0]!r} wherever it stands: the server cannot be told from the tokenizer")
         wanted = f"another prompt with {pair[1]!a} than with {pair[0]!a} in {lost}, as the tokenizer has it"
         ctx.fail(wanted, "the same prompt")
 
@@ -152,7 +151,14 @@ async def messages_of_one_role_stay_apart(ctx: Context) -> None:
             ctx.note(f"several {role} messages in a row are refused")
             continue
         for joint in _JOINTS:
-            is_apart = await are_apart(ctx, talk(_SENTENCE, _OTHER), talk(f"{_SENTENCE}{joint}{_OTHER}"))
+            joined = talk(f"{_SENTENCE}{joint}{_OTHER}")
+            is_apart = await are_apart(ctx, talk(_SENTENCE, _OTHER), joined)
+            if (
+                not is_apart
+                and joint
+                and not await are_apart(ctx, joined, talk(f"{_SENTENCE}{'x' * len(joint)}{_OTHER}"))
+            ):
+                ctx.unclear(_NO_SUCH_PLACE)
             merges = "the server merges them, or the model's own template does (then declare `template_merges = true`)"
             wanted = f"another prompt with two {role} messages in a row than with one of both texts"
             ctx.require(is_apart, wanted, f"that with {joint!r} between them: {merges}")
