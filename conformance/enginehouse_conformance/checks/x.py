@@ -51,8 +51,10 @@ def _is_plain(piece: str) -> bool:
 
 
 def _bytes(ctx: Context, choice: Choice) -> bytes:
-    """The bytes of the choice's entries."""
+    """The bytes of the choice's entries, which one with text must have."""
     if choice.logprobs is None:
+        if not choice.text:  # it ended at once
+            return b""
         ctx.fail("log probabilities, which were asked for", f"none for choice {choice.index}")
     missing = [entry.token for entry in choice.logprobs if entry.token_bytes is None]
     ctx.require(not missing, "`bytes` in each entry", missing)
