@@ -128,47 +128,35 @@ async def nothing_is_added_at_temperature_1(ctx: Context) -> None:
     await _judge(ctx, _NONE, _ADDED)
 
 
+async def _judge_setting(ctx: Context, field: str, asked: float, *others: float) -> None:
+    """Judge whether *field* is as *asked*, or ignored, or one of *others*."""
+
+    def settings(value: float) -> Settings:
+        return msgspec.structs.replace(_NONE, **{field: value})
+
+    await _require_raw(ctx, **{field: asked})
+    altered = {f"{field} {value:g}": settings(value) for value in others}
+    await _judge(ctx, settings(asked), {_IGNORED: _NONE, "temperature 0": _GREEDY, **altered}, **{field: asked})
+
+
 @check("AUD2", time_limit_s=_LIMIT_S)
 async def a_low_temperature_is_what_it_says(ctx: Context) -> None:
-    await _require_raw(ctx, temperature=0.3)
-    others = {
-        _IGNORED: _NONE,
-        "temperature 0": _GREEDY,
-        "temperature 0.6": Settings(temperature=0.6),
-        "temperature 0.15": Settings(temperature=0.15),
-    }
-    await _judge(ctx, Settings(temperature=0.3), others, temperature=0.3)
+    await _judge_setting(ctx, "temperature", 0.3, 0.6, 0.15)
 
 
 @check("AUD3", time_limit_s=_LIMIT_S)
 async def top_p_is_what_it_says(ctx: Context) -> None:
-    await _require_raw(ctx, top_p=0.5)
-    others = {
-        _IGNORED: _NONE,
-        "temperature 0": _GREEDY,
-        "top_p 0.8": Settings(top_p=0.8),
-        "top_p 0.25": Settings(top_p=0.25),
-    }
-    await _judge(ctx, Settings(top_p=0.5), others, top_p=0.5)
+    await _judge_setting(ctx, "top_p", 0.5, 0.8, 0.25)
 
 
 @check("AUD4", time_limit_s=_LIMIT_S)
 async def top_k_is_what_it_says(ctx: Context) -> None:
-    await _require_raw(ctx, top_k=3)
-    others = {_IGNORED: _NONE, "temperature 0": _GREEDY, "top_k 2": Settings(top_k=2), "top_k 10": Settings(top_k=10)}
-    await _judge(ctx, Settings(top_k=3), others, top_k=3)
+    await _judge_setting(ctx, "top_k", 3, 2, 10)
 
 
 @check("AUD5", time_limit_s=_LIMIT_S)
 async def min_p_is_what_it_says(ctx: Context) -> None:
-    await _require_raw(ctx, min_p=0.3)
-    others = {
-        _IGNORED: _NONE,
-        "temperature 0": _GREEDY,
-        "min_p 0.1": Settings(min_p=0.1),
-        "min_p 0.6": Settings(min_p=0.6),
-    }
-    await _judge(ctx, Settings(min_p=0.3), others, min_p=0.3)
+    await _judge_setting(ctx, "min_p", 0.3, 0.1, 0.6)
 
 
 # ---- repetition_penalty: greedy answers ----

@@ -6,9 +6,9 @@ import math
 
 from enginehouse_conformance.answer import Refusal
 from enginehouse_conformance.context import Context
-from enginehouse_conformance.primitives import tool
+from enginehouse_conformance.primitives import ask_with_room, tool
 from enginehouse_conformance.registry import check
-from enginehouse_conformance.targets import Body, NoRoom, Refused
+from enginehouse_conformance.targets import Body
 
 from .len import MAX_GUESSED_CONTEXT, context_tokens
 
@@ -38,14 +38,8 @@ async def a_talk_over_the_context_is_refused(ctx: Context) -> None:
     sizes = [1024 * 2**power for power in range(6)] if context is None else [context + context // 16 + 64]
     has_tools = ctx.has("tools") and ctx.speaks("tools", "role.tool")
     for kind in ("turns", "a system message", *(["results of tools"] if has_tools else [])):
-        try:
-            few, more = [(await ctx.ask(_talk(ctx, kind, turns))).prompt_tokens for turns in (1, 2)]
-        except NoRoom:
-            raise
-        except Refused as exc:
-            if context is not None or not exc.refusal.is_of_context:
-                raise
-            ctx.unclear("the context has no room for two turns, and nothing declares how many tokens it has")
+        talks = [_talk(ctx, kind, turns) for turns in (1, 2)]
+        few, more = [(await ask_with_room(ctx, talk, context, "two turns")).prompt_tokens for talk in talks]
         ctx.require(more > few, "more prompt_tokens for a longer talk", (few, more))
         for tokens in sizes:
             what = f"a talk of about {tokens} tokens in many messages, with {kind},"

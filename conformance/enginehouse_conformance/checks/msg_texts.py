@@ -6,9 +6,9 @@ from typing import Any
 
 from enginehouse_conformance.answer import Refusal
 from enginehouse_conformance.context import Context
-from enginehouse_conformance.primitives import are_apart, nonce_tool, saying, tool
+from enginehouse_conformance.primitives import are_apart, ask_with_room, nonce_tool, saying, tool
 from enginehouse_conformance.registry import check
-from enginehouse_conformance.targets import Body, NoRoom, Refused
+from enginehouse_conformance.targets import Body
 
 _SENTENCE = "The lighthouse keeper counts the ships that pass at night. "
 _OTHER = "The sea is calm, and no ship is seen."
@@ -59,14 +59,7 @@ async def a_long_message_of_any_role_is_read_whole(ctx: Context) -> None:
         many = _MANY if context is None else min(_MANY, int((context - some) / each) + _SOME - 1)
         if many <= _SOME:
             ctx.unclear(f"a long message has no room in the context of {context} tokens")
-        try:
-            longest = await ctx.ask(_with_long(ctx, role, many))
-        except NoRoom:
-            raise
-        except Refused as exc:
-            if context is not None or not exc.refusal.is_of_context:
-                raise
-            ctx.unclear("the context has no room for a long message, and nothing declares how many tokens it has")
+        longest = await ask_with_room(ctx, _with_long(ctx, role, many), context, "a long message")
         wanted, added = _NEARLY * each * (many - _SOME), longest.prompt_tokens - some
         grown = f"at least {wanted:.0f} prompt_tokens more with {many - _SOME} more sentences of role {role}"
         ctx.require(added >= wanted, grown, added)

@@ -22,7 +22,7 @@ from .forced import (
 )
 from .greedy import STORY, TIE_GAP, Baseline, baseline, entry_at_difference, greedy, require_same_greedy, with_gaps
 from .pace import arrives_as_made
-from .prompts import PAD, are_apart, lost_ends
+from .prompts import PAD, are_apart, ask_with_room, lost_ends
 from .tokens import (
     KnownToken,
     alphabet,
@@ -48,6 +48,7 @@ __all__ = [
     "alphabet",
     "are_apart",
     "arrives_as_made",
+    "ask_with_room",
     "baseline",
     "begins_json",
     "constrained",

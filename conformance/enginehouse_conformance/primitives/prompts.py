@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 from enginehouse_conformance.answer import Answer
 from enginehouse_conformance.context import Context
-from enginehouse_conformance.targets import Body
+from enginehouse_conformance.targets import Body, NoRoom, Refused
 
 _TOP = 5
 _TOKENS = 8
@@ -19,6 +19,21 @@ _NOISE = 0.05
 
 PAD = " \n" * 6
 """Blanks that no vocabulary holds as one token, also where a template has a line end beside them."""
+
+
+async def ask_with_room(ctx: Context, body: Body, context_tokens: int | None, what: str) -> Answer:
+    """The answer to *body*, which holds *what*.
+
+    Ends the check with `inconclusive` where the context has no room for that and nothing tells its *context_tokens*.
+    """
+    try:
+        return await ctx.ask(body)
+    except NoRoom:
+        raise
+    except Refused as exc:
+        if context_tokens is not None or not exc.refusal.is_of_context:
+            raise
+        ctx.unclear(f"the context has no room for {what}, and nothing declares how many tokens it has")
 
 
 async def are_apart(ctx: Context, left: Body, right: Body, *, by_values: bool = False) -> bool:
