@@ -18,6 +18,24 @@ if TYPE_CHECKING:
     from .declared import Declared as Declared
     from .declared import read_declared as read_declared
     from .endpoints import ENDPOINTS as ENDPOINTS
+    from .identity.asking import UrlAsker as UrlAsker
+    from .identity.bands import BAND_OF as BAND_OF
+    from .identity.comparison import Comparison as Comparison
+    from .identity.comparison import ask_as as ask_as
+    from .identity.comparison import compare_fingerprints as compare_fingerprints
+    from .identity.comparison import compare_sides as compare_sides
+    from .identity.measure import distance as distance
+    from .identity.page import comparison_page as comparison_page
+    from .identity.taking import Asker as Asker
+    from .identity.taking import CannotCompare as CannotCompare
+    from .identity.taking import Fingerprint as Fingerprint
+    from .identity.taking import Probe as Probe
+    from .identity.taking import encode_fingerprint as encode_fingerprint
+    from .identity.taking import prompts_for as prompts_for
+    from .identity.taking import read_fingerprint as read_fingerprint
+    from .identity.taking import take_fingerprint as take_fingerprint
+    from .identity.taking import top_of as top_of
+    from .identity.words import comparison_text as comparison_text
     from .report import read_report as read_report
     from .report import write_report as write_report
     from .report.text import details as details
@@ -46,6 +64,16 @@ _PLACES = {
     "cli.progress": ("Progress", "progress_for"),
     "declared": ("Declared", "read_declared"),
     "endpoints": ("ENDPOINTS",),
+    "identity.asking": ("UrlAsker",),
+    "identity.bands": ("BAND_OF",),
+    "identity.comparison": ("Comparison", "ask_as", "compare_fingerprints", "compare_sides"),
+    "identity.measure": ("distance",),
+    "identity.page": ("comparison_page",),
+    "identity.taking": (
+        "Asker", "CannotCompare", "Fingerprint", "Probe", "encode_fingerprint", "prompts_for", "read_fingerprint",
+        "take_fingerprint", "top_of",
+    ),
+    "identity.words": ("comparison_text",),
     "report": ("read_report", "write_report"),
     "report.text": ("details", "printable", "summary_text"),
     "report.words": ("unsettled",),
@@ -56,7 +84,7 @@ _PLACES = {
     "suite": ("ConformanceSuite",),
     "targets": ("BackendTarget", "Target", "UrlTarget"),
     "verdicts": ("Verdict",),
-}
+}  # fmt: skip
 _PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}
 
 

@@ -27,7 +27,8 @@ WORKFLOW = (ROOT / "examples" / "conformance-ci.yml").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
-IDENTITY = (ROOT / "docs" / "identity.md").read_text()
+IDENTITY = re.sub(r"^## By the router\n.*?(?=^## )", "", (ROOT / "docs/identity.md").read_text(), flags=re.M | re.S)
+"""What the page says of the suite alone."""
 
 
 def options_of(command: str) -> set[str]:

@@ -23,10 +23,16 @@ from tests.integration.served import Served
 
 from enginehouse.weights import resolve
 from enginehouse.weights.demo import DEMOS
-from enginehouse_conformance import UrlTarget
-from enginehouse_conformance.identity.comparison import ask_as, compare
+from enginehouse_conformance import (
+    Asker,
+    Fingerprint,
+    UrlAsker,
+    UrlTarget,
+    ask_as,
+    compare_fingerprints,
+    take_fingerprint,
+)
 from enginehouse_conformance.identity.measure import mean
-from enginehouse_conformance.identity.taking import Fingerprint, take
 from tests.weights import smollm2_gguf_f32, smollm2_hf
 
 from .weights import TYPES, quantised
@@ -82,7 +88,9 @@ def main() -> int:
     unknown = [name for name in given.names if name not in VARIANTS]
     if unknown:
         parser.error(f"there is no '{unknown[0]}'; there are: {', '.join(VARIANTS)}")
-    reference, _ = _taken("reference", Variant(), lambda target: take(target, seed=given.seed, probes=given.probes))
+    reference, _ = _taken(
+        "reference", Variant(), lambda asker: take_fingerprint(asker, seed=given.seed, probes=given.probes)
+    )
     print("| against float32 on llama.cpp | D, 99 % interval | D of 24: 0.1 %, median, 99.9 % | band | seconds |")
     print("|---|---|---|---|---|", flush=True)
     for name in given.names or VARIANTS:
@@ -90,13 +98,13 @@ def main() -> int:
         if variant.backend == "vllm" and "ENGINEHOUSE_VLLM_PYTHON" not in os.environ:
             print(f"{name} is left out: ENGINEHOUSE_VLLM_PYTHON names no Python", file=sys.stderr)
             continue
-        found, seconds = _taken(name, variant, lambda target: ask_as(reference, target, probes=given.probes))
+        found, seconds = _taken(name, variant, lambda asker: ask_as(reference, asker, probes=given.probes))
         print(f"| {name} | {_row(reference, found, given.probes)} | {seconds:.1f} |", flush=True)
     return 0
 
 
 def _row(reference: Fingerprint, found: Fingerprint, probes: int) -> str:
-    compared = compare(reference, found, probes=probes)
+    compared = compare_fingerprints(reference, found, probes=probes)
     distances, dice = [probe.distance for probe in compared.probes], random.Random(1)
     of_24 = sorted(mean(dice.choices(distances, k=24)) for _ in range(_DRAWS))
     low, middle, high = (of_24[at] for at in (_DRAWS // 1000, _DRAWS // 2, -1 - _DRAWS // 1000))
@@ -106,9 +114,7 @@ def _row(reference: Fingerprint, found: Fingerprint, probes: int) -> str:
     )
 
 
-def _taken(
-    name: str, variant: Variant, ask: Callable[[UrlTarget], Awaitable[Fingerprint]]
-) -> tuple[Fingerprint, float]:
+def _taken(name: str, variant: Variant, ask: Callable[[Asker], Awaitable[Fingerprint]]) -> tuple[Fingerprint, float]:
     """What a server of *variant* answered, and the seconds that the asking took."""
     print(f"{name} …", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -129,7 +135,7 @@ def _taken(
             served.wait_ready(_TIMEOUT_S)
             target = UrlTarget(f"{served.url}/v1", model="m", timeout_s=_TIMEOUT_S)
             began = time.monotonic()
-            return asyncio.run(_awaited(ask(target))), time.monotonic() - began
+            return asyncio.run(_awaited(ask(UrlAsker(target)))), time.monotonic() - began
         finally:
             served.close()
 

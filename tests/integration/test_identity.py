@@ -1,8 +1,11 @@
-"""`enginehouse-conformance compare` on a real engine behind a real server: the same model, and another template."""
+"""Comparisons of a real engine behind a real server, by the suite and by the router: the same, and another template."""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,3 +53,78 @@ def test_a_real_engine_is_itself_and_not_with_another_template(serve, tmp_path: 
     assert code == 1, said
     assert "Band 'other'" in said
     assert "tokens each: another template" in said
+
+
+HOUSE = """
+[server]
+port = 0
+admin_socket = "admin.sock"
+
+[models.same]
+context_tokens = 1024
+replicas = 2
+placements = [{{ backend = "llamacpp", source = "{weights}", options = {{ slots = 1 }} }}]
+
+[models.other]
+context_tokens = 1024
+placements = [
+    {{ backend = "llamacpp", source = "{weights}", options = {{ slots = 1, chat_template = "{template}" }} }},
+]
+"""
+
+
+def compare(served, *words: object) -> tuple[int, str, str]:
+    """`enginehouse compare` as an owner runs it, on eight prompts."""
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("enginehouse")), "compare", *map(str, words), "--probes", "8"],
+        env={name: value for name, value in os.environ.items() if not name.startswith("ENGINEHOUSE_")},
+        cwd=served.folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.engine
+def test_a_router_compares_instances_models_urls_and_files(serve, tmp_path: Path) -> None:
+    served = serve(HOUSE.format(weights=tiny_gguf(), template=TEMPLATE))
+    owner, v1 = ("--config", served.config_file), f"{served.url}/v1"
+    code, said, trouble = compare(served, "same#0", "same#1", "--within", "arithmetic", *owner)
+    assert code == 0, trouble
+    assert "D = 0, " in said
+    assert "A: same at same#0" in said
+    page = tmp_path / "compared.html"
+    code, said, trouble = compare(served, "same#1", "other#0", "--within", "near", "--json", "--html", page, *owner)
+    assert code == 1, trouble
+    found = json.loads(said)
+    assert (found["band"], found["explanations"][0]["kind"]) == ("other", "template")
+    assert "<svg" in page.read_text()
+    code, said, trouble = compare(served, "same", "other", "--url", served.url, "--within", "near")
+    assert code == 1, trouble
+    stored = tmp_path / "same.json"
+    code, said = invoke("fingerprint", v1, "--model", "same", "--probes", 8, "-o", stored)
+    assert code == 0, said
+    code, said, trouble = compare(served, stored, "same#1", "--within", "arithmetic", *owner)
+    assert code == 0, trouble
+    code, said, trouble = compare(served, "same#0", v1, "--within", "arithmetic", *owner)
+    assert code == 0, trouble
+
+
+@pytest.mark.engine
+def test_what_the_router_cannot_compare_is_told(serve, tmp_path: Path) -> None:
+    served = serve(HOUSE.format(weights=tiny_gguf(), template=TEMPLATE))
+    owner = ("--config", served.config_file)
+    for words, said in (
+        (("same#0", "same#7", *owner), "There is no instance 'same#7'. There are: same#0, same#1, other#0"),
+        (("same#0", "@mac", *owner), "There is no instance 'same@mac'"),
+        (("same", "nobody", "--url", served.url), "model_not_found"),
+        (("same#0", "same#1", "--url", served.url), "admin_socket"),
+        ((f"{served.url}/v1", f"{served.url}/v1", *owner), "give --model"),
+        (("same", f"{served.url}/v1", "--key-env-b", "NO_SUCH_KEY", "--url", served.url), "NO_SUCH_KEY is not set"),
+        ((tmp_path / "no.json", "same", *owner), "no.json: No such file"),
+    ):
+        code, _, trouble = compare(served, *words)
+        assert code == 2, (words, trouble)
+        assert said in trouble, (words, trouble)
+        assert "Traceback" not in trouble

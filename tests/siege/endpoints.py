@@ -45,6 +45,7 @@ _STRUCTS: Final = {
     "/admin/credits/budget": admin_credits.Budget,
     "/admin/explain": ChatRequest,
     "/admin/reload": steering.Reload,
+    "/admin/probe": steering.Probe,
     "/admin/instances/load": steering.Order,
     "/admin/instances/pin": steering.Order,
 }
@@ -71,6 +72,7 @@ KNOWN: Final[dict[str, Any]] = {
     "/detokenize": {"model": "tiny", "tokens": [504]},
     "/admin/explain": {"model": "tiny", "messages": _ASK},
     "/admin/reload": {"dry_run": True},
+    "/admin/probe": {"instance": "tiny#0", "prompt": "Hello."},
     "/admin/instances/load": {"model": "tiny"},
     "/admin/instances/pin": {"model": "tiny"},
 }

@@ -67,7 +67,7 @@ async def _require_raw(ctx: Context, **fields: object) -> None:
         body = _open(ctx, max_tokens=1)
         answers = [await _told(ctx, {**body, **more}) for more in ({}, fields)]
         first, other = (answer.logprobs[0] for answer in answers)
-        pairs.append((top_of(first), top_of(other)))
+        pairs.append((top_of(first.top), top_of(other.top)))
     apart = mean([distance(*pair) for pair in pairs])
     if apart > _RAW:
         found = line(pairs)

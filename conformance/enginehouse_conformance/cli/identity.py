@@ -12,13 +12,18 @@ from urllib.parse import urlsplit
 import click
 import msgspec
 
-from enginehouse_conformance.identity import comparison as comparing
-from enginehouse_conformance.identity import taking
+from enginehouse_conformance.identity.asking import UrlAsker
 from enginehouse_conformance.identity.bands import BAND_OF, Name
-from enginehouse_conformance.identity.comparison import Comparison
-from enginehouse_conformance.identity.page import page
-from enginehouse_conformance.identity.taking import CannotCompare, Fingerprint
-from enginehouse_conformance.identity.words import text
+from enginehouse_conformance.identity.comparison import Comparison, compare_sides
+from enginehouse_conformance.identity.page import comparison_page
+from enginehouse_conformance.identity.taking import (
+    CannotCompare,
+    Fingerprint,
+    encode_fingerprint,
+    read_fingerprint,
+    take_fingerprint,
+)
+from enginehouse_conformance.identity.words import comparison_text
 from enginehouse_conformance.targets import UrlTarget
 from enginehouse_conformance.wire.client import Header
 
@@ -109,8 +114,8 @@ def compare(
     except CannotCompare as exc:
         raise CannotTell(str(exc)) from exc
     if html_file is not None:
-        _write(html_file, page(found).encode("utf-8", "replace"), "--html")
-    click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1) if as_json else text(found))
+        _write(html_file, comparison_page(found).encode("utf-8", "replace"), "--html")
+    click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1) if as_json else comparison_text(found))
     ctx.exit(0 if within == "any" or found.is_within(_band(within)) else 1)
 
 
@@ -135,27 +140,15 @@ async def _compared(
     probes: int,
     timeout_s: float,
 ) -> Comparison:
-    stored = [None if isinstance(side, str) else taking.read_fingerprint(side) for side in (a, b)]
+    stored = [None if isinstance(side, str) else read_fingerprint(side) for side in (a, b)]
     of_file = next((each for each in stored if each is not None), None)
     if of_file is not None and seed not in (None, of_file.seed):
         raise CannotTell(f"--seed: the fingerprint is of the seed {of_file.seed}, whose prompts are asked again.")
-    targets = [
-        _target(side, access, of_file, timeout_s) if isinstance(side, str) else None
-        for side, access in ((a, access_a), (b, access_b))
-    ]
-    match targets:
-        case [UrlTarget() as one, UrlTarget() as other]:
-            return await comparing.ask_both(one, other, seed=_drawn(seed), probes=probes)
-        case _:
-            found = [
-                each if target is None else await _asked(target, of_file, probes)
-                for each, target in zip(stored, targets, strict=True)
-            ]
-            return comparing.compare(*[each for each in found if each is not None], probes=probes)
-
-
-async def _asked(target: UrlTarget, stored: Fingerprint | None, probes: int) -> Fingerprint | None:
-    return None if stored is None else await comparing.ask_as(stored, target, probes=probes)
+    one, other = (
+        each if each is not None else UrlAsker(_target(str(side), access, of_file, timeout_s))
+        for each, side, access in zip(stored, (a, b), (access_a, access_b), strict=True)
+    )
+    return await compare_sides(one, other, seed=_drawn(seed), probes=probes)
 
 
 def _target(url: str, access: Access, stored: Fingerprint | None, timeout_s: float) -> UrlTarget:
@@ -192,10 +185,10 @@ def fingerprint(
     access = Access(model, key_from(key_env), headers, query)
     target = _target(url, access, None, timeout_s)
     try:
-        found = asyncio.run(taking.take(target, seed=_drawn(seed), probes=probes))
+        found = asyncio.run(take_fingerprint(UrlAsker(target), seed=_drawn(seed), probes=probes))
     except CannotCompare as exc:
         raise CannotTell(str(exc)) from exc
-    data = taking.encode(found)
+    data = encode_fingerprint(found)
     if output is None:
         click.echo(data, nl=False)
         return

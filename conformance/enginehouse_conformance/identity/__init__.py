@@ -5,7 +5,8 @@
 | `prompts` | prompts made from a seed |
 | `measure` | distance, interval, slope, parting: pure functions of figures |
 | `bands` | what a distance means, in words |
-| `taking` | asking an endpoint; fingerprints, which are files |
+| `taking` | asking for single tokens; fingerprints, which are files |
+| `asking` | the same of a URL |
 | `comparison` | two sides compared, and what explains the difference |
 | `words`, `page` | a comparison as text, and as a page with a plot |
 """

@@ -8,8 +8,6 @@ from typing import Literal
 
 import msgspec
 
-from enginehouse_conformance.targets import UrlTarget
-
 from . import measure
 from .bands import BAND_OF, Name, band_of, families_at
 from .taking import TOP, Asker, CannotCompare, Fingerprint, Probe, prompts_for
@@ -81,31 +79,28 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         return self.distance <= BAND_OF[band].limit and self.same_prompt_tokens is not False
 
 
-async def ask_both(a: UrlTarget, b: UrlTarget, *, seed: int, probes: int) -> Comparison:
+async def ask_both(a: Asker, b: Asker, *, seed: int, probes: int) -> Comparison:
     """Ask both for the same tokens at the same time, and compare: *probes* prompts that both gave an answer to.
 
     Raises:
         CannotCompare: one does not answer, or gives too little.
     """
-    askers = Asker(a), Asker(b)
     for prompt in prompts_for(seed, probes):
-        found = await asyncio.gather(*(asker.ask(prompt) for asker in askers))
-        one, other = found
+        one, other = await asyncio.gather(a.ask(prompt), b.ask(prompt))
         if one is not None and other is not None:
-            askers[0].keep(one)
-            askers[1].keep(other)
-        if len(askers[0].probes) == probes:
+            a.keep(one)
+            b.keep(other)
+        if len(a.probes) == probes:
             break
-    return compare(askers[0].fingerprint(seed), askers[1].fingerprint(seed), probes=probes)
+    return compare_fingerprints(a.fingerprint(seed), b.fingerprint(seed), probes=probes)
 
 
-async def ask_as(stored: Fingerprint, target: UrlTarget, *, probes: int) -> Fingerprint:
-    """What *target* answers to the first *probes* prompts of *stored*.
+async def ask_as(stored: Fingerprint, asker: Asker, *, probes: int) -> Fingerprint:
+    """What *asker* is told to the first *probes* prompts of *stored*.
 
     Raises:
         CannotCompare: it does not answer, or gives too little.
     """
-    asker = Asker(target)
     for asked in stored.probes[:probes]:
         probe = await asker.ask(asked.prompt)
         if probe is not None:
@@ -113,7 +108,25 @@ async def ask_as(stored: Fingerprint, target: UrlTarget, *, probes: int) -> Fing
     return asker.fingerprint(stored.seed)
 
 
-def compare(a: Fingerprint, b: Fingerprint, *, probes: int) -> Comparison:
+async def compare_sides(a: Asker | Fingerprint, b: Asker | Fingerprint, *, seed: int, probes: int) -> Comparison:
+    """Compare what can be asked, or was stored: a side that is stored says which prompts the other is asked.
+
+    *seed* is for two that can be asked.
+
+    Raises:
+        CannotCompare: one does not answer, gives too little, or they have no prompt in common.
+    """
+    if isinstance(a, Asker) and isinstance(b, Asker):
+        return await ask_both(a, b, seed=seed, probes=probes)
+    if isinstance(a, Asker) and isinstance(b, Fingerprint):
+        return compare_fingerprints(await ask_as(b, a, probes=probes), b, probes=probes)
+    if isinstance(a, Fingerprint):
+        other = b if isinstance(b, Fingerprint) else await ask_as(a, b, probes=probes)
+        return compare_fingerprints(a, other, probes=probes)
+    raise TypeError(type(a))
+
+
+def compare_fingerprints(a: Fingerprint, b: Fingerprint, *, probes: int) -> Comparison:
     """The first *probes* prompts that both have.
 
     Raises:

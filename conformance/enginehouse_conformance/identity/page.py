@@ -26,7 +26,7 @@ _SIDE = 420
 _LOWEST = -14.0
 
 
-def page(comparison: Comparison) -> str:
+def comparison_page(comparison: Comparison) -> str:
     """The page."""
     facts = [("A", side_of(comparison.a)), ("B", side_of(comparison.b)), ("distance", figures(comparison))]
     facts += [("band", band(comparison))]

@@ -1,33 +1,26 @@
-"""Asking an endpoint for single tokens with their alternatives, and fingerprints: what it answered, as a file."""
+"""Taking fingerprints: single tokens with their alternatives, as files."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
-
-from enginehouse_conformance.answer import Answer, Refusal, TokenEntry
-from enginehouse_conformance.reading import read_answer
-from enginehouse_conformance.targets import Body, Busy, Recording, Refused, Reply, ServerFailure, UrlTarget
-from enginehouse_conformance.wire.faults import WireFault
 
 from .prompts import prompts
 
 FINGERPRINT_VERSION = 1
 TOP = 20
 LEAST_TOP = 5
-_OFFERED = (TOP, 10, LEAST_TOP)
 _DECIMALS = 4
 _TRIES_FOR_EACH = 3
 _ENOUGH_WITHOUT = 4
 _NOTHING = -20.0
 """A token of that log probability never comes."""
-_TELLING = re.compile(r"server|x-[\w-]*(version|instance|engine|backend|host|model|quant|provider)[\w-]*")
-"""Headers that tell what answered; none that is another for each request."""
 
 
 class CannotCompare(Exception):
@@ -67,34 +60,47 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return max((len(probe.top) for probe in self.probes), default=0)
 
 
-class Asker:
-    """Asks *target* for single tokens. What it refuses of a request is left out of the next ones, where that can be."""
+class Asker(ABC):
+    """Asks *model* at *address* for single tokens; these are how messages and fingerprints call it.
 
-    def __init__(self, target: UrlTarget) -> None:
-        self.target = target
+    `fields` is what is asked for beside the prompt, and `served_by` what was told of who answers.
+    """
+
+    def __init__(self, address: str, model: str) -> None:
+        self.address = address
+        self.model = model
         self.left_out = 0
         self.probes: list[Probe] = []
-        self._fields: Body = {"temperature": 0, "max_tokens": 1, "logprobs": True, "top_logprobs": TOP}
-        self._served_by: dict[str, set[str]] = {}
+        self.fields: dict[str, int | float | bool] = {
+            "temperature": 0, "max_tokens": 1, "logprobs": True, "top_logprobs": TOP,
+        }  # fmt: skip
+        self.served_by: dict[str, set[str]] = {}
         self._given = 0
+
+    @abstractmethod
+    async def probe(self, prompt: str) -> Probe | None:
+        """What comes to *prompt*; None where the answer has no log probabilities.
+
+        Raises:
+            CannotCompare: it does not answer, or refuses log probabilities.
+        """
 
     async def ask(self, prompt: str) -> Probe | None:
         """What comes to *prompt*; None where the answer has no log probabilities, though others have them.
 
         Raises:
-            CannotCompare: the endpoint does not answer, or gives no log probabilities or fewer than five.
+            CannotCompare: it does not answer, or gives no log probabilities.
         """
-        probe = await self._probe(prompt)
+        probe = await self.probe(prompt)
         if probe is not None and not self._given and _is_after_temperature(probe):
             # At temperature 0 these are those of one certain token; at 1 they are the raw ones.
-            self._fields["temperature"] = 1
-            probe = await self._probe(prompt)
+            self.fields["temperature"] = 1
+            probe = await self.probe(prompt)
         if probe is None:
             self.left_out += 1
             if not self._given and self.left_out == _ENOUGH_WITHOUT:
                 raise CannotCompare(
-                    f"{self.target.base_url}: log probabilities were asked for, and {_ENOUGH_WITHOUT} answers have "
-                    "none."
+                    f"{self.address}: log probabilities were asked for, and {_ENOUGH_WITHOUT} answers have none."
                 )
         else:
             self._given += 1
@@ -111,82 +117,53 @@ class Asker:
             CannotCompare: there are none, or too few alternatives.
         """
         if not self.probes:
-            raise CannotCompare(f"{self.target.base_url}: no answer had log probabilities in `logprobs.content`.")
+            raise CannotCompare(f"{self.address}: no answer had log probabilities in `logprobs.content`.")
         found = Fingerprint(
             fingerprint_version=FINGERPRINT_VERSION,
             taken_at=datetime.now(UTC).isoformat(timespec="seconds"),
             taken_by=f"enginehouse-conformance {version('enginehouse-conformance')}",
-            address=self.target.base_url,
-            model=self.target.model,
+            address=self.address,
+            model=self.model,
             seed=seed,
-            served_by={name: sorted(values) for name, values in sorted(self._served_by.items())},
-            fields=dict(self._fields),
+            served_by={name: sorted(values) for name, values in sorted(self.served_by.items())},
+            fields=dict(self.fields),
             left_out=self.left_out,
             probes=self.probes,
         )
         if found.alternatives < LEAST_TOP:
             raise CannotCompare(
-                f"{self.target.base_url}: gives {found.alternatives} alternatives of {LEAST_TOP} that are needed: "
+                f"{self.address}: gives {found.alternatives} alternatives of {LEAST_TOP} that are needed: "
                 "with fewer, the figures that a comparison is judged by do not hold."
             )
         return found
 
-    async def _probe(self, prompt: str) -> Probe | None:
-        answer = await self._answer({"messages": [{"role": "user", "content": prompt}]})
-        entries = answer.first.logprobs
-        usage = answer.usage
-        return Probe(prompt, usage.prompt_tokens if usage else None, top_of(entries[0])) if entries else None
 
-    async def _answer(self, body: Body) -> Answer:
-        target = self.target
-        try:
-            while True:
-                try:
-                    reply = await target.served(target.chat_request({**body, **self._fields}), Recording())
-                    break
-                except Refused as exc:
-                    self._do_without(exc.refusal)
-            answer = read_answer(reply.json())
-            _ = answer.first
-        except (Busy, ServerFailure, WireFault) as exc:
-            raise CannotCompare(f"{target.base_url}: {exc}") from exc
-        self._note(answer, reply)
-        return answer
+class Token(Protocol):
+    """A token with its log probability, by whatever type the one who asks has."""
 
-    def _do_without(self, refusal: Refusal) -> None:
-        """Change the fields for the next request, or give up because of *refusal*."""
-        fields = self._fields
-        fewer = next((top for top in _OFFERED if top < fields["top_logprobs"]), None)
-        if refusal.status in (401, 403):
-            raise CannotCompare(f"{self.target.base_url}: refused, check the key: {refusal}")
-        if fewer is not None and refusal.names("top_logprobs"):
-            fields["top_logprobs"] = fewer
-        elif "max_tokens" in fields and refusal.names("max_tokens"):
-            fields["max_completion_tokens"] = fields.pop("max_tokens")
-        elif "temperature" in fields and refusal.names("temperature"):
-            del fields["temperature"]
-        elif refusal.names("logprobs", "top_logprobs"):
-            raise CannotCompare(
-                f"{self.target.base_url}: refuses log probabilities, without which nothing can be said: {refusal}"
-            )
-        else:
-            raise CannotCompare(f"{self.target.base_url}: refused: {refusal}")
+    @property
+    def token(self) -> str:
+        """As it is written."""
+        ...
 
-    def _note(self, answer: Answer, reply: Reply) -> None:
-        told = {name: answer.raw.get(name) for name in ("model", "system_fingerprint")}
-        told |= {name: value for name, value in reply.head.headers if _TELLING.fullmatch(name)}
-        for name, value in told.items():
-            if isinstance(value, str):
-                self._served_by.setdefault(name, set()).add(self.target.redactor.text(value))
+    @property
+    def token_bytes(self) -> bytes | None:
+        """Its bytes, where they are told."""
+        ...
+
+    @property
+    def logprob(self) -> float:
+        """Natural."""
+        ...
 
 
-def top_of(entry: TokenEntry) -> dict[str, float]:
-    """The alternatives of *entry* by what they are written as, the likeliest of each, rounded as in a file.
+def top_of(tokens: Iterable[Token]) -> dict[str, float]:
+    """The alternatives *tokens* by what they are written as, the likeliest of each, rounded as in a file.
 
     A piece of a character is known by its bytes, and left out where the endpoint tells none.
     """
     found: dict[str, float] = {}
-    for other in entry.top:
+    for other in tokens:
         name = other.token if other.token_bytes is None else other.token_bytes.decode("utf-8", "backslashreplace")
         if "\ufffd" not in name:
             found[name] = max(round(other.logprob, _DECIMALS), found.get(name, float("-inf")))
@@ -197,13 +174,12 @@ def _is_after_temperature(probe: Probe) -> bool:
     return len(probe.top) > 1 and sorted(probe.top.values())[-2] < _NOTHING
 
 
-async def take(target: UrlTarget, *, seed: int, probes: int) -> Fingerprint:
-    """The fingerprint of *target*: the first *probes* prompts of *seed* to which log probabilities come.
+async def take_fingerprint(asker: Asker, *, seed: int, probes: int) -> Fingerprint:
+    """What *asker* is told to the first *probes* prompts of *seed* to which log probabilities come.
 
     Raises:
-        CannotCompare: the endpoint does not answer, or gives too little.
+        CannotCompare: it does not answer, or gives too little.
     """
-    asker = Asker(target)
     for prompt in prompts_for(seed, probes):
         probe = await asker.ask(prompt)
         if probe is not None:
@@ -219,7 +195,7 @@ def prompts_for(seed: int, probes: int) -> Iterator[str]:
     return (next(source) for _ in range(_TRIES_FOR_EACH * probes))
 
 
-def encode(fingerprint: Fingerprint) -> bytes:
+def encode_fingerprint(fingerprint: Fingerprint) -> bytes:
     """*fingerprint* as JSON, a line for each probe."""
     names = [name for name in fingerprint.__struct_fields__ if name != "probes"]
     facts = [b'"%b": ' % name.encode() + msgspec.json.encode(getattr(fingerprint, name)) for name in names]

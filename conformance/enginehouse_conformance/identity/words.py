@@ -12,7 +12,7 @@ from .comparison import Comparison, Side
 _SHOWN = 10
 
 
-def text(comparison: Comparison) -> str:
+def comparison_text(comparison: Comparison) -> str:
     """The whole outcome, for a terminal."""
     return printable("\n".join(_lines(comparison)))
 

@@ -18,10 +18,12 @@ from .fingerprint import fingerprint_of
 from .folder import CertificateFolder, default_folder
 from .judge import Finding, Outcome, judge
 from .key import Key, changes, engine_of
+from .probe import TOP, Probed, probe_instance
 from .standing import NO_STANDING, Standing, explained, standing_of, usable
 
 __all__ = [
     "NO_STANDING",
+    "TOP",
     "Certificate",
     "CertificateFolder",
     "Certificates",
@@ -29,6 +31,7 @@ __all__ = [
     "Finding",
     "Key",
     "Outcome",
+    "Probed",
     "Proof",
     "ProofState",
     "Standing",
@@ -38,6 +41,7 @@ __all__ = [
     "explained",
     "fingerprint_of",
     "judge",
+    "probe_instance",
     "standing_of",
     "usable",
 ]

@@ -16,6 +16,7 @@ _COMMANDS = {
     "connect": "Print or write the configuration with which a client uses this server.",
     "doctor": "Say what is here, what is missing, and the command that fixes it.",
     "certify": "Prove what a model's instance honours, and store the certificate.",
+    "compare": "Say whether two models, instances, hosts or URLs answer alike.",
     "explain": "Say where a model is placed on this host, and why not elsewhere.",
     "plugins": "List plugins, and why one was refused.",
     "keys": "Make, list, rotate and revoke API keys.",

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from enginehouse.certificates import Probed
 from enginehouse.config import Name
 from enginehouse.fleet import DeviceBudget, FleetSnapshot, InstanceSnapshot
 from enginehouse.live import Change, Changes
@@ -37,6 +38,29 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     instance: Name | None = None
     timeout_s: Annotated[float, Meta(ge=0)] | None = None
     pinned: bool = True
+
+
+class Probe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A prompt of which an instance is asked for the first token."""
+
+    instance: Name
+    prompt: Annotated[str, Meta(min_length=1, max_length=100_000)]
+
+
+class ShownToken(msgspec.Struct, frozen=True):
+    """One of the likeliest first tokens; `token_bytes` in base64."""
+
+    token: str
+    token_bytes: bytes
+    logprob: float
+
+
+class ShownProbe(msgspec.Struct, frozen=True, kw_only=True):
+    """What came to a probe; `top` is null where no log probabilities did."""
+
+    instance: str
+    prompt_tokens: int | None
+    top: tuple[ShownToken, ...] | None
 
 
 class ShownChange(msgspec.Struct, frozen=True):
@@ -112,7 +136,15 @@ class ShownInstances(msgspec.Struct, frozen=True):
 
 _decode_reload = Decoder(Reload).decode
 _decode_order = Decoder(Order).decode
+decode_probe = Decoder(Probe).decode
 encode = msgspec.json.Encoder().encode
+
+
+def shown_probe(instance: str, probed: Probed) -> ShownProbe:
+    """What is told of *probed*, which came from *instance*."""
+    top = probed.top
+    shown = None if top is None else tuple(ShownToken(one.token, one.token_bytes, one.logprob) for one in top)
+    return ShownProbe(instance=instance, prompt_tokens=probed.prompt_tokens, top=shown)
 
 
 def decode_reload(body: bytes) -> Reload:

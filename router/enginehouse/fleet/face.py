@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from enginehouse.certificates import Standing
+from enginehouse.certificates import Probed, Standing, probe_instance
 from enginehouse_plugin import BackendType, Candidate, Capabilities, Instance, LoadProgress, Measured, Sleepable
 from enginehouse_plugin.errors import EnginehouseError
 
@@ -28,6 +28,9 @@ from .snapshot import InstanceSnapshot, State
 
 HELD: Final = "its owner has taken it out; 'load' brings it back"
 HELD_S: Final = 60.0
+_PROBE_S: Final = 45.0
+"""How long a probe may wait for a slot and for its answer."""
+_LOOK_S: Final = 0.02
 
 
 class Face:
@@ -170,6 +173,29 @@ class Face:
         if self.state not in ("unloaded", "asleep", "loading"):
             return False
         return self.planned.host is not None or self.keeper.has_room(self.id, self.planned.footprint_bytes)
+
+    # ---- asked by the router itself ----
+
+    async def probe(self, prompt: str, *, tokens: int = 1, has_logprobs: bool = True) -> Probed:
+        """What comes to *prompt*, in a slot that no request wants; see `probe_instance`.
+
+        Raises:
+            InstanceUnavailable: it is not loaded, or has no slot in time.
+            EnginehouseError: it refuses that, or fails.
+        """
+        try:
+            async with asyncio.timeout(_PROBE_S):
+                while self.instance is not None and not self.gate.take():  # noqa: ASYNC110  # only who queues is told
+                    await asyncio.sleep(_LOOK_S)
+                if (instance := self.instance) is None:
+                    raise InstanceUnavailable(self.model, reason=self.doing, retry_after_s=RETRY_AFTER_S)
+                try:
+                    return await probe_instance(instance, prompt, tokens=tokens, has_logprobs=has_logprobs)
+                finally:
+                    self.gate.leave(1)
+        except TimeoutError:
+            told = f"it did not answer a probe within {_PROBE_S:g} s"
+            raise InstanceUnavailable(self.model, reason=told, retry_after_s=RETRY_AFTER_S) from None
 
     # ---- ordered ----
 

@@ -109,6 +109,13 @@ class Gate:
                 return weight
         return 0
 
+    def take(self) -> bool:
+        """Take one slot if one is free and nobody waits, for the router's own use; also while no request is let in."""
+        if self.waiting or self.running >= self.capacity:
+            return False
+        self.running += 1
+        return True
+
     def queue(self, client: str, weight: int, entrant: Entrant) -> Waiter:
         """Let *entrant* wait for *weight* slots, as one of *client*'s; it is told later, never in this call.
 

@@ -61,7 +61,13 @@ def steering_routes(live: Live, fleet: Fleet, keys: KeyRing, mounted: Mounted) -
         call = mounted.mounts[0].endpoints[0].decode(await request.body(), "explained", {})
         return json_response(bodies.encode(explain_request(call.request, fleet.model(call.model))))
 
-    return [reload, instances, order, explain]
+    @route("/admin/probe", http_method=[HttpMethod.POST], guards=guards)
+    async def probe(request: AnyRequest) -> Response[bytes]:
+        asked, _ = bodies.decode_probe(await request.body())
+        (hosted,) = fleet.named(instance=asked.instance)
+        return json_response(bodies.encode(bodies.shown_probe(hosted.id, await hosted.probe(asked.prompt))))
+
+    return [reload, instances, order, explain, probe]
 
 
 class _Orders:

@@ -1,6 +1,6 @@
 """One run of the conformance suite against an instance that is loaded for it, and the certificate that comes of it.
 
-The only module of the router that imports the suite; `certify` imports it when it is used.
+It imports the suite; `certify` imports it when it is used.
 """
 
 from __future__ import annotations
