@@ -16,13 +16,16 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 
 @contextlib.asynccontextmanager
-async def scripted(handler: Handler) -> AsyncIterator[str]:
-    """A server that reads one request per connection, then does what *handler* does, then closes."""
+async def scripted(handler: Handler, streaming: Handler | None = None) -> AsyncIterator[str]:
+    """A server that reads one request per connection, then does what *handler* does, then closes.
+
+    Where a stream is asked for it does what *streaming* does, if that is given.
+    """
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError):
-            await read_request(reader)
-            await handler(reader, writer)
+            wants_stream = b'"stream":true' in await read_request(reader)
+            await (streaming if streaming is not None and wants_stream else handler)(reader, writer)
             await writer.drain()
 
     listener = Listener(serve)
@@ -71,10 +74,10 @@ def in_thread(server: contextlib.AbstractAsyncContextManager[object]) -> Iterato
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[Handler], str]]:
-    """Start a scripted server in a thread; gives its base URL."""
+def serve() -> Iterator[Callable[..., str]]:
+    """Start a scripted server in a thread, of one handler or of two; gives its base URL."""
     with contextlib.ExitStack() as stack:
-        yield lambda handler: str(stack.enter_context(in_thread(scripted(handler))))
+        yield lambda *handlers: str(stack.enter_context(in_thread(scripted(*handlers))))
 
 
 @pytest.fixture

@@ -242,6 +242,22 @@ def test_a_target_without_a_slot_fails_no_rule(serve, rule, told) -> None:
     assert [found["verdict"] for found in json.loads(result.stdout)["results"]] == ["error"]
 
 
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ("ANT2", b'{"type": "error", "error": {"type": "overloaded_error", "message": "Later."}}'),
+        ("RESP2", b'{"type": "error", "code": "queue_timeout", "message": "No slot.", "param": null}'),
+        ("RESP2", b'{"type": "response.failed", "response": {"error": {"code": "rate_limit_exceeded"}}}'),
+        ("CMP2", b'{"error": {"message": "No slot.", "type": "server_error", "code": "queue_timeout"}}'),
+    ],
+)
+def test_no_slot_in_midst_of_another_stream_fails_no_rule(serve, rule, told) -> None:
+    stream = reply(b"data: " + told + b"\n\n", kind=b"text/event-stream")
+    result = run(serve(reply(b"{}"), stream), "--json", rules=rule, timeout_s="5")
+    assert [found["verdict"] for found in json.loads(result.stdout)["results"]] == ["error"]
+    assert "busy" in json.loads(result.stdout)["results"][0]["message"]
+
+
 def test_words_of_a_target_do_not_drive_the_terminal(serve) -> None:
     result = run(serve(reply(b'{"choices": "\\u001b[31m\\u0007"}')))
     assert "\x1b" not in result.output

@@ -32,8 +32,8 @@ _ACCOUNTS = '\n[accounts]\nurl = "sqlite:///accounts.db"\nkeys = true\ncredits =
 _PRICES = '\n[models.m.prices]\ninput = "0.15"\ncached = "0.075"\noutput = "0.6"\n'
 
 
-def prepare(folder: Path, level: str, port: int, upstream_port: int) -> tuple[Path, Path]:
-    """Write the configuration of *level*, and what its accounts hold; returns it and wrk's script."""
+def prepare(folder: Path, level: str, port: int, upstream_port: int) -> tuple[Path, str]:
+    """Write the configuration of *level*, and what its accounts hold; returns it and the key to ask with."""
     text = _SERVER.format(port=port) + peers.MODEL.format(port=upstream_port)
     if level != _WITHOUT:
         text += _ACCOUNTS.format(credits="all" if level == _ALL else "granted")
@@ -41,7 +41,7 @@ def prepare(folder: Path, level: str, port: int, upstream_port: int) -> tuple[Pa
         text += _PRICES
     config_file = folder / "enginehouse.toml"
     config_file.write_text(text)
-    script = load.write_script(folder, stream=False)
+    secret = load.KEY
     if level != _WITHOUT:
         config = load_config(config_file)
         is_bounded = level in (_LIMITS, _ALL)
@@ -50,12 +50,11 @@ def prepare(folder: Path, level: str, port: int, upstream_port: int) -> tuple[Pa
             requests_per_minute=_MUCH, tokens_per_minute=_MUCH, tokens_per_day=_MUCH, concurrent_requests=_MUCH
         )
         _, secret = Desk(config).create("bench", scope, limits=limits if is_bounded else None)
-        script.write_text(script.read_text().replace(load.KEY, secret))
     if level == _ALL:
         desk = CreditDesk(config)
         desk.grant("bench", "1000000")
         desk.bound("bench", "1000000")
-    return config_file, script
+    return config_file, secret
 
 
 @contextmanager
@@ -63,7 +62,9 @@ def router(folder: Path, level: str, upstream_port: int, program: Path) -> Itera
     """A router of *program* with the accounts of *level*; yields its port, its process id and wrk's script."""
     folder.mkdir(parents=True)
     port = peers.free_port()
-    config_file, script = prepare(folder, level, port, upstream_port)
+    config_file, secret = prepare(folder, level, port, upstream_port)
+    script = load.write_script(folder, stream=False)
+    script.write_text(script.read_text().replace(load.KEY, secret))
     env = {"PYTHONPATH": str(peers.install_plugin(folder))}
     argv = [str(program), "serve", "--config", str(config_file), "--log-format", "json"]
     with peers.running(argv, folder, "enginehouse", env) as process:

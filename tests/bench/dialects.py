@@ -111,13 +111,34 @@ def measured(rounds: int) -> dict[str, dict[str, float]]:
 
 PATHS: dict[str, str] = {
     "chat": "/v1/chat/completions",
+    "completions": "/v1/completions",
     "responses": "/v1/responses",
     "responses, unkept": "/v1/responses",
     "messages": "/v1/messages",
     "ollama_chat": "/ollama/api/chat",
+    "embeddings": "/v1/embeddings",
+    "rerank": "/v1/rerank",
+    "tokenize": "/tokenize",
 }
-"""Of completions there is none: the upstream of the bench has chat alone."""
-_MOUNT = '\n[[mounts]]\nprofile = "ollama"\npath = "/ollama"\n'
+_TEXTS: dict[str, dict[str, Any]] = {
+    "embeddings": {"input": _QUESTION},
+    "rerank": {"query": _QUESTION, "documents": [f"{_QUESTION} {at}" for at in range(4)]},
+    "tokenize": {"prompt": _QUESTION},
+}
+"""What has no stream; the model `texts` has these tasks, too."""
+_MORE = """
+[[mounts]]
+profile = "ollama"
+path = "/ollama"
+
+[models.texts]
+load = "start"
+
+[[models.texts.placements]]
+backend = "relay"
+source = "instant"
+options = {{ port = {port}, slots = 512, tasks = ["chat", "embed", "rerank"] }}
+"""
 
 
 def served(rounds: int, seconds: int) -> dict[str, dict[str, float]]:
@@ -127,23 +148,32 @@ def served(rounds: int, seconds: int) -> dict[str, dict[str, float]]:
         folder = Path(made)
         with (
             peers.upstream(folder) as (upstream_port, _),
-            peers.enginehouse(folder, upstream_port, _MOUNT) as (port, pid, _),
+            peers.enginehouse(folder, upstream_port, _MORE.format(port=upstream_port)) as (port, pid, _),
         ):
             for _ in range(rounds):
                 for name, path in PATHS.items():
-                    for kind, is_stream in (("plain", False), ("stream", True)):
-                        body = {"model": "m", "stream": False, **BODIES[name]}
-                        script = load.write_script(folder, stream=is_stream, body=body, name=name.replace(" ", "_"))
+                    for kind, body in _asked(name).items():
+                        script = load.write_script(
+                            folder, stream=kind == "stream", body=body, name=name.replace(" ", "_")
+                        )
                         sample = load.run_wrk(port, pid, script, connections=16, duration_s=seconds, path=path)
                         taken.setdefault((name, kind), []).append(sample.processor_us_per_request)
-    return {name: {kind: statistics.median(taken[name, kind]) for kind in ("plain", "stream")} for name in PATHS}
+    return {name: {kind: statistics.median(taken[name, kind]) for kind in _asked(name)} for name in PATHS}
+
+
+def _asked(name: str) -> dict[str, dict[str, Any]]:
+    """The bodies by which the endpoint *name* is asked, whole and, where it has one, for a stream."""
+    if name in _TEXTS:
+        return {"plain": {"model": "texts", **_TEXTS[name]}}
+    body = {"model": "m", "stream": False, **BODIES[name]}
+    return {"plain": body, "stream": body}
 
 
 def _print(title: str, found: dict[str, dict[str, float]]) -> None:
     chat = found["chat"]
     print(f"{title:18} " + "".join(f"{kind:>10} {'of chat':>8}" for kind in chat))
     for name, row in found.items():
-        print(f"{name:18} " + "".join(f"{row[kind]:10.2f} {row[kind] / chat[kind]:8.2f}" for kind in chat))
+        print(f"{name:18} " + "".join(f"{row[kind]:10.2f} {row[kind] / chat[kind]:8.2f}" for kind in row))
 
 
 def main() -> None:

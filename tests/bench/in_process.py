@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
-from tests.bench import load, peers, upstream
+from tests.bench import accounts, load, peers, upstream
 from tests.bench.figures import spread
 
 from enginehouse import assembly
@@ -72,12 +72,12 @@ class Kept(asyncio.Transport):
         pass
 
 
-def request(*, stream: bool) -> bytes:
+def request(*, stream: bool, key: str = load.KEY) -> bytes:
     """What a client of the bench sends."""
     body = json.dumps(load.BODY | ({"stream": True} if stream else {}), separators=(",", ":")).encode()
     head = (
         "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nContent-Type: application/json\r\n"
-        f"Authorization: Bearer {load.KEY}\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"Authorization: Bearer {key}\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 
@@ -85,7 +85,7 @@ def request(*, stream: bool) -> bytes:
 class Bench:
     """A house with connections of clients and of an engine, all of them to nowhere."""
 
-    def __init__(self, house: assembly.House, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, house: assembly.House, loop: asyncio.AbstractEventLoop, connections: int) -> None:
         self.house = house
         self.shared = Shared(house.app.handle, Limits())
         instance: Any = house.fleet.model("m").instances[0].instance
@@ -97,7 +97,7 @@ class Bench:
         self.engine: list[EngineConnection] = []
         self.clients: list[Connection] = []
         self.taken: list[Kept] = []  # what clients are written
-        for _ in range(CONNECTIONS):
+        for _ in range(connections):
             engine = EngineConnection(instance._client, loop)
             engine.connection_made(Kept())
             self.engine.append(engine)
@@ -107,7 +107,22 @@ class Bench:
             self.taken.append(Kept())
             client.connection_made(self.taken[-1])
             self.clients.append(client)
-        instance._client._idle[:] = self.engine
+        self._client = instance._client
+
+    async def lease(self, sent: bytes) -> None:
+        """Have real requests answered first, one on each connection: the first of a key waits for its credit."""
+        for _ in range(2):
+            for client in self.clients:
+                client.data_received(sent)
+            await self.answered()
+        for opened in tuple(self._client._open):
+            opened.abort()
+        self._client._idle[:] = self.engine
+
+    async def answered(self) -> None:
+        """Wait for all answers; those that are paid for are held back until it is written down."""
+        while any(client._current is not None for client in self.clients):  # noqa: ASYNC110  # nobody tells
+            await asyncio.sleep(0.001)
 
     async def round(self, sent: bytes, reads: list[bytes]) -> None:
         """One request on each connection, to its end."""
@@ -118,6 +133,7 @@ class Bench:
             for engine in self.engine:
                 engine.data_received(data)
             await asyncio.sleep(0)
+        await self.answered()
 
 
 async def built(config_file: Path) -> assembly.House:
@@ -143,7 +159,7 @@ async def times_of(bench: Bench, sent: bytes, reads: list[bytes], rounds: int, n
     loop_us, all_us = [], []
     for _ in range(rounds):
         thread_s, process_s = time.thread_time(), time.process_time()
-        for _ in range(number // CONNECTIONS):
+        for _ in range(number // len(bench.clients)):
             await bench.round(sent, reads)
         loop_us.append(1e6 * (time.thread_time() - thread_s) / number)
         await asyncio.sleep(0.1)
@@ -168,28 +184,32 @@ async def calls_of(bench: Bench, sent: bytes, reads: list[bytes]) -> Counter[str
     return counts
 
 
-async def measure(options: argparse.Namespace, config_file: Path) -> None:
+async def measure(options: argparse.Namespace, config_file: Path, key: str) -> None:
     house = await built(config_file)
     async with house.app.lifespan():
         model = house.fleet.model("m")
         async with asyncio.timeout(30):
             while not model.instances or model.instances[0].instance is None:  # noqa: ASYNC110  # nobody tells
                 await asyncio.sleep(0.01)
-        bench = Bench(house, asyncio.get_running_loop())
+        bench = Bench(house, asyncio.get_running_loop(), options.connections)
+        await bench.lease(request(stream=False, key=key))
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
         sys.setswitchinterval(50e-6)
         for name, number in (("plain request", options.requests), ("stream of 64 chunks", options.streams)):
             is_stream = name != "plain request"
-            sent, reads = request(stream=is_stream), upstream.reads(stream=is_stream)
+            sent, reads = request(stream=is_stream, key=key), upstream.reads(stream=is_stream)
             await warm(bench, sent, reads)
             loop_us, all_us = await times_of(bench, sent, reads, options.rounds, number)
             counts = await calls_of(bench, sent, reads)
-            calls = counts.total() / CONNECTIONS
+            calls = counts.total() / len(bench.clients)
             print(f"{name}: loop {loop_us} µs, all threads {all_us} µs, {calls:.0f} calls", flush=True)
             if options.calls:
-                print(*(f"  {count / CONNECTIONS:6.1f} {called}" for called, count in counts.most_common()), sep="\n")
+                print(
+                    *(f"  {count / len(bench.clients):6.1f} {called}" for called, count in counts.most_common()),
+                    sep="\n",
+                )
     house.close()
 
 
@@ -198,20 +218,25 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--requests", type=int, default=3200, help="plain ones, in each round")
     parser.add_argument("--streams", type=int, default=480, help="in each round")
+    parser.add_argument("--connections", type=int, default=CONNECTIONS, help="with a request each at a time")
+    parser.add_argument("--accounts", choices=accounts.LEVELS, help="those of the bench of accounts")
     parser.add_argument("--calls", action="store_true", help="list what is called")
     options = parser.parse_args()
     is_compiled = not str(connection.__file__).endswith(".py")
     print("compiled" if is_compiled else "not compiled")
     with tempfile.TemporaryDirectory() as name, peers.upstream(Path(name)) as (port, _):
         folder = Path(name)
-        config_file = folder / "enginehouse.toml"
-        digest = hashlib.sha256(load.KEY.encode()).hexdigest()
-        config_file.write_text(peers.SERVER.format(port=8000, sha256=digest) + peers.MODEL.format(port=port))
+        config_file, key = folder / "enginehouse.toml", load.KEY
+        if options.accounts is not None:
+            config_file, key = accounts.prepare(folder, options.accounts, 8000, port)
+        else:
+            digest = hashlib.sha256(key.encode()).hexdigest()
+            config_file.write_text(peers.SERVER.format(port=8000, sha256=digest) + peers.MODEL.format(port=port))
         with (folder / "log").open("wb") as log:
             os.dup2(log.fileno(), 2)  # the log's lines
         configure_logging("json", "info")
         try:
-            uvloop.run(measure(options, config_file))
+            uvloop.run(measure(options, config_file, key))
         except BaseException:
             print(traceback.format_exc(), (folder / "log").read_text()[-2000:])
             raise

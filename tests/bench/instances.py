@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import hashlib
 import json
-import statistics
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -37,7 +36,7 @@ BODY = json.dumps({**load.BODY, "messages": MESSAGES}).encode()
 
 
 @contextmanager
-def router(folder: Path, upstream_port: int, count: int) -> Iterator[tuple[int, int]]:
+def router(folder: Path, upstream_port: int, count: int, program: Path) -> Iterator[tuple[int, int]]:
     """A router with *count* instances; yields its port and process id."""
     folder.mkdir()
     port = peers.free_port()
@@ -46,8 +45,7 @@ def router(folder: Path, upstream_port: int, count: int) -> Iterator[tuple[int, 
     config = folder / "enginehouse.toml"
     config.write_text(server + MODEL.format(placements=placements))
     env = {"PYTHONPATH": str(peers.install_plugin(folder))}
-    program = str(Path(sys.executable).with_name("enginehouse"))
-    argv = [program, "serve", "--config", str(config), "--log-format", "json"]
+    argv = [str(program), "serve", "--config", str(config), "--log-format", "json"]
     with peers.running(argv, folder, "enginehouse", env) as process:
         peers.wait_answer(f"http://127.0.0.1:{port}/ready", process)
         yield port, process.pid
@@ -71,23 +69,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.instances", description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--requests", type=int, default=3200, help="in each round")
+    parser.add_argument("--server", type=Path, help="program `enginehouse` of another environment, measured beside")
     options = parser.parse_args()
+    programs = {"as installed": Path(sys.executable).with_name("enginehouse")}
+    if options.server is not None:
+        programs["the other"] = options.server.absolute()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         upstream_port, _ = stack.enter_context(peers.upstream(folder))
-        routers = {count: stack.enter_context(router(folder / str(count), upstream_port, count)) for count in COUNTS}
-        figures: dict[int, list[float]] = {count: [] for count in COUNTS}
+        routers = {
+            (label, count): stack.enter_context(router(folder / f"{label} {count}", upstream_port, count, program))
+            for label, program in programs.items()
+            for count in COUNTS
+        }
+        figures: dict[tuple[str, int], list[float]] = {each: [] for each in routers}
         for turn in range(-1, options.rounds):  # the first is for warming up
-            for count, (port, pid) in routers.items():
+            for each, (port, pid) in routers.items():
                 before = load.processor_s(pid)
                 asyncio.run(_ask(port, options.requests))
                 spent_us = 1e6 * (load.processor_s(pid) - before) / options.requests
                 if turn >= 0:
-                    figures[count].append(spent_us)
-    print("| instances | processor, µs per request | more than with one |\n|---|---|---|")
-    for count, values in figures.items():
-        more = [value - one for value, one in zip(values, figures[1], strict=True)]
-        print(f"| {count} | {spread(values)} | {statistics.median(more):+.1f} |")
+                    figures[each].append(spent_us)
+    print("| | instances | processor, µs per request | more than with one |\n|---|---|---|---|")
+    for (label, count), values in figures.items():
+        more = [value - one for value, one in zip(values, figures[label, 1], strict=True)]
+        print(f"| {label} | {count} | {spread(values)} | {spread(more, 1)} |")
 
 
 if __name__ == "__main__":

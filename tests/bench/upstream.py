@@ -8,7 +8,9 @@ word) or `endless` (as fast as it is read, without an end).
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import struct
 import sys
 
 import uvloop
@@ -34,6 +36,15 @@ _COMPLETION = json.dumps(
         "usage": {"prompt_tokens": 30, "completion_tokens": 20, "total_tokens": 50},
     }
 ).encode()
+_USED = {"prompt_tokens": 30, "completion_tokens": 0, "total_tokens": 30}
+_VECTOR = base64.b64encode(struct.pack("<576f", *[1 / 24] * 576)).decode()
+_TEXTS = {
+    b"/v1/embeddings": {"object": "list", "data": [{"index": 0, "embedding": _VECTOR}], "usage": _USED},
+    b"/v1/rerank": {"results": [{"index": at, "relevance_score": at / 8} for at in range(4)], "usage": _USED},
+    b"/tokenize": {"tokens": list(range(30))},
+    b"/detokenize": {"content": TEXT},
+}
+"""What other routes than chat answer: a vector of the demo model's width, four scores, thirty tokens, their text."""
 _MODELS = json.dumps(
     {"object": "list", "data": [{"id": "m", "object": "model", "created": 1, "owned_by": "x"}]}
 ).encode()
@@ -41,6 +52,9 @@ _MODELS = json.dumps(
 
 def _reply(body: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+
+
+_TEXTS_TOLD = {path: _reply(json.dumps(body).encode()) for path, body in _TEXTS.items()}
 
 
 def _chunk(payload: bytes) -> bytes:
@@ -97,6 +111,8 @@ class Upstream(asyncio.Protocol):
             head, body = request
             if head.startswith(b"get"):
                 self.transport.write(_reply(_MODELS))
+            elif (told := _TEXTS_TOLD.get(head.split(b" ", 2)[1])) is not None:
+                self.transport.write(told)
             elif b'"stream":true' in body or b'"stream": true' in body:
                 self.transport.write(_HEAD)
                 self._stream(0, b'"include_usage":true' in body)

@@ -7,9 +7,9 @@ from typing import TypeVar
 
 import msgspec
 
-from enginehouse_conformance.answer import Answer, Json
+from enginehouse_conformance.answer import Answer, Json, Refusal
 from enginehouse_conformance.context import Context
-from enginehouse_conformance.targets import Body, Reply
+from enginehouse_conformance.targets import Body, Busy, Reply
 from enginehouse_conformance.targets.replies import read_refusal
 from enginehouse_conformance.wire.client import Header, Request
 from enginehouse_conformance.wire.faults import BrokenAnswer
@@ -49,7 +49,11 @@ class Caller:
         kind = reply.head.get("content-type") or ""
         if kind.partition(";")[0].strip() != self.endpoint.content_type:
             raise BrokenAnswer(f"a stream has content-type {self.endpoint.content_type}, this one {kind!r}")
-        return self.endpoint.events(reply)
+        events = self.endpoint.events(reply)
+        busy = next((told for told in map(_error_in, events) if told is not None and told.is_busy), None)
+        if busy is not None and "fault" not in self.ctx.rule.hooks:
+            raise Busy(f"{busy}")
+        return events
 
     async def stream(self, body: Body) -> Answer:
         """The streamed answer, put together."""
@@ -92,6 +96,15 @@ class Caller:
         self.ctx.require(reply.status in status, what, f"status {reply.status}: {reply.body[:300]!r}")
         refusal = read_refusal(reply.status, reply.json(), "")
         self.ctx.require(not names or refusal.names(*names), what, str(refusal))
+
+
+def _error_in(event: Event) -> Refusal | None:
+    """The error that *event* tells of: as its `error`, as what it is, or as that of the response it carries."""
+    data = event.data
+    for told in (data, data.get("response")):
+        if isinstance(told, dict) and (told.get("error") is not None or told.get("type") == "error"):
+            return read_refusal(None, told, "")
+    return None
 
 
 def readable(read: Callable[[_Raw], Answer], raw: _Raw) -> Answer:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from enginehouse.config import Limits
 
 from .facts import Facts
-from .meters import DAY_S, REQUESTS, SOON_S, TOKENS, Meter, whole
+from .meters import DAY_S, SOON_S, Left, Meter
 from .parts import PATIENCE_S, Ask, HandsOut, Sharing, Undecided
 
 
@@ -88,12 +88,14 @@ class Limiter:
         if by_key is None and by_model is None:
             return
         now = self._clock()
-        meters = [meter for meter in (by_key, by_model) if meter is not None]
+        meters = [by_key] if by_key is not None else []
+        if by_model is not None:
+            meters.append(by_model)
         if self._sharing is not None:
             self._check_shared(self._sharing, meters, facts, now, tokens)
         else:
             for meter in meters:
-                meter.check(now, tokens, whole)
+                meter.check(now, tokens)
         for meter in meters:
             meter.enter(now, tokens)
         facts.held = Held(meters, tokens)
@@ -172,22 +174,14 @@ class Limiter:
         for meter in held.meters:
             meter.leave(now, held.reserved, tokens)
 
-    def told(self, facts: Facts) -> list[tuple[str, int, int, float]]:
-        """What its client is told: `requests` or `tokens`, the limit per minute, what is left, and until when."""
+    def told(self, facts: Facts) -> list[Left]:
+        """What its client is told of the limits per minute: those of the model, and before them the key's own."""
+        by_key, by_model = self._keys.get(facts.key), self._models.get(facts.model)
+        if by_model is None:
+            return [] if by_key is None else by_key.told(self._clock())
         now = self._clock()
-        told: dict[str, tuple[str, int, int, float]] = {}
-        for meter in (self._models.get(facts.model), self._keys.get(facts.key)):  # a key's own go before
-            if meter is None:
-                continue
-            limit = meter.limits.requests_per_minute
-            if limit is not None:
-                left = meter.left(REQUESTS, now, limit)
-                told["requests"] = ("requests", limit, max(left, 0), meter.requests.clear_s(now))
-            limit = meter.limits.tokens_per_minute
-            if limit is not None:
-                left = meter.left(TOKENS, now, limit)
-                told["tokens"] = ("tokens", limit, max(left, 0), meter.tokens.clear_s(now))
-        return list(told.values())
+        told = by_model.told(now)
+        return told if by_key is None else list({each[0]: each for each in (*told, *by_key.told(now))}.values())
 
     def _part(self, limit: int) -> int:
         if self.routers == 1:

@@ -27,6 +27,8 @@ KINDS: Final = {
     TOKENS: "{} tokens per minute",
     DAY: "{} tokens per day",
 }
+Left = tuple[str, int, int, float]
+"""`requests` or `tokens`, the limit per minute, what is left of it, and in how many seconds all is."""
 SOON_S: Final = 1.0  # when to try again where a request has to end first
 
 
@@ -113,26 +115,39 @@ class Meter:
             return self.requests.wait_s(now, room) or SOON_S
         return (self.tokens if kind == TOKENS else self.day).wait_s(now, room - self.reserved) or SOON_S
 
-    def check(self, now: float, tokens: int, part: Callable[[int], int]) -> None:
-        """Let a request pass that may take *tokens*; *part* says how much of a limit is this router's.
+    def check(self, now: float, tokens: int, part: Callable[[int], int] | None = None) -> None:
+        """Let a request pass that may take *tokens*; *part* says how much of a limit is this router's, None: all.
+
+        On the way of each request: no calls that can be saved.
 
         Raises:
             RateLimited: it would be too much.
         """
         limits = self.limits
-        if limits.concurrent_requests is not None:
-            self._check(RUNNING, now, part(limits.concurrent_requests) - 1)
-        if limits.requests_per_minute is not None:
-            self._check(REQUESTS, now, part(limits.requests_per_minute) - 1)
         wanted = max(tokens, 1)  # what is full lets in nobody, also who reserves nothing
-        if limits.tokens_per_minute is not None:
-            self._check(TOKENS, now, part(limits.tokens_per_minute) - wanted)
-        if limits.tokens_per_day is not None:
-            self._check(DAY, now, part(limits.tokens_per_day) - wanted)
+        limit = limits.concurrent_requests
+        if limit is not None:
+            room = (limit if part is None else part(limit)) - 1
+            if self.running > room:
+                raise self._beyond(RUNNING, now, room)
+        limit = limits.requests_per_minute
+        if limit is not None:
+            room = (limit if part is None else part(limit)) - 1
+            if self.requests.used(now) > room:
+                raise self._beyond(REQUESTS, now, room)
+        limit = limits.tokens_per_minute
+        if limit is not None:
+            room = (limit if part is None else part(limit)) - wanted
+            if self.reserved + self.tokens.used(now) > room:
+                raise self._beyond(TOKENS, now, room)
+        limit = limits.tokens_per_day
+        if limit is not None:
+            room = (limit if part is None else part(limit)) - wanted
+            if self.reserved + self.day.used(now) > room:
+                raise self._beyond(DAY, now, room)
 
-    def _check(self, kind: str, now: float, room: int) -> None:
-        if self.used(kind, now) > room:
-            raise self.refusal(kind, self.wait_s(kind, now, room))
+    def _beyond(self, kind: str, now: float, room: int) -> RateLimited:
+        return self.refusal(kind, self.wait_s(kind, now, room))
 
     def lacks(self, now: float, tokens: int) -> list[tuple[str, int]]:
         """What a request that may take *tokens* lacks of the parts that were handed out: the kind, and how much.
@@ -140,7 +155,7 @@ class Meter:
         Raises:
             RateLimited: nobody has that much.
         """
-        self.check(now, tokens, whole)
+        self.check(now, tokens)
         found = []
         for kind in KINDS:
             if getattr(self.limits, kind) is None:
@@ -166,11 +181,25 @@ class Meter:
             wanted=wanted, frees_s=self.wait_s(kind, now, used - 1) if used else 0.0,
         )  # fmt: skip
 
-    def left(self, kind: str, now: float, limit: int) -> int:
-        """How much is left of *limit*; where it is shared, by what was known when it was last asked for."""
-        left = limit - self.used(kind, now)
-        part = self.parts.get(kind)
-        return left if part is None else min(left, part.unused + part.left)
+    def told(self, now: float) -> list[Left]:
+        """What a client is told of the limits per minute."""
+        limits = self.limits
+        found: list[Left] = []
+        limit = limits.requests_per_minute
+        if limit is not None:
+            left = limit - self.requests.used(now)
+            found.append(("requests", limit, self._left(REQUESTS, left), self.requests.clear_s(now)))
+        limit = limits.tokens_per_minute
+        if limit is not None:
+            left = limit - self.reserved - self.tokens.used(now)
+            found.append(("tokens", limit, self._left(TOKENS, left), self.tokens.clear_s(now)))
+        return found
+
+    def _left(self, kind: str, left: int) -> int:
+        """*left*, or where the limit is shared what was known when it was last asked for."""
+        if self.parts and (part := self.parts.get(kind)) is not None:
+            left = min(left, part.unused + part.left)
+        return max(left, 0)
 
     def refusal(self, kind: str, wait_s: float) -> RateLimited:
         """What is said to who goes beyond the limit called *kind*."""
@@ -182,6 +211,8 @@ class Meter:
         self.running += 1
         self.reserved += tokens
         self.requests.add(now, 1)
+        if not self.parts:
+            return
         for kind, part in self.parts.items():
             part.unused -= 1 if kind in (RUNNING, REQUESTS) else tokens
 
@@ -191,11 +222,8 @@ class Meter:
         self.reserved -= reserved
         self.tokens.add(now, tokens)
         self.day.add(now, tokens)
+        if not self.parts:
+            return
         for kind, part in self.parts.items():
             if kind != REQUESTS and (limit := getattr(self.limits, kind)) is not None:
                 part.give_back(1 if kind == RUNNING else reserved - tokens, limit)
-
-
-def whole(limit: int) -> int:
-    """The part of a limit of who shares it with nobody: all of it."""
-    return limit

@@ -82,6 +82,12 @@ class InstanceDefaults:
             values["chat_template_kwargs"] = {**own, **(request.chat_template_kwargs or {})}
         return msgspec.structs.replace(request, **values)
 
+    def max_tokens(self, profile: str) -> int | None:
+        """The most tokens of a choice where a request by *profile* says nothing; None: no default says, either."""
+        in_force = self._in_force.get(profile)
+        found: int | None = (self._in_force[OWN_PROFILE] if in_force is None else in_force).get("max_tokens")
+        return found
+
     def blames(self, error: Exception, said: Collection[str], profile: str = OWN_PROFILE) -> str | None:
         """Return the default that *error* is about, where the request by *profile* did not say that field."""
         if isinstance(error, InvalidRequest | UnsupportedFeature) and error.param in self._in_force[profile]:

@@ -75,8 +75,7 @@ class Model:
         for hosted in self.instances:
             if hosted.capabilities is not None:
                 most_tokens = max(most_tokens, hosted.capabilities.context_tokens)
-            decided = hosted.defaults.by_profile.get(profile) or hosted.defaults.decided
-            found = decided.in_force.get("max_tokens")
+            found = hosted.defaults.max_tokens(profile)
             if found is not None and (default is None or found > default):
                 default = found
         if max_tokens is None and "max_tokens" not in said:
