@@ -33,13 +33,15 @@ class Completions(Endpoint):
         return {**body, "stream": True, "stream_options": {"include_usage": True}} if stream else body
 
     def events(self, reply: Reply) -> list[Event]:
-        """The chunks; the stream must end with [DONE]."""
+        """The chunks; the stream must end with [DONE], or with an error."""
         parser = SSEParser()
         found = parser.feed(reply.body)
         parser.finish()
-        if parser.problems or not found or found[-1].data != "[DONE]":
+        is_done = bool(found) and found[-1].data == "[DONE]"
+        events = [Event(event.event, data_of(event.data.encode())) for event in (found[:-1] if is_done else found)]
+        if parser.problems or not (is_done or (events and events[-1].data.get("error"))):
             raise BrokenAnswer(f"the stream has no [DONE] at its end: {reply.body[-80:]!r} {parser.problems}")
-        return [Event(event.event, data_of(event.data.encode())) for event in found[:-1]]
+        return events
 
     def streamed(self, events: Sequence[Event]) -> Answer:
         """What the chunks make up."""
