@@ -169,8 +169,8 @@ def test_a_row_and_its_charge_are_one_and_are_kept_once(desk: CreditDesk, store:
     desk.grant("bob", "1000")
     store.lease({"alice": 200 * UNITS, "bob": 100 * UNITS}, {})
     rows = {1: row(paid()), 2: row(paid()), 3: row(paid(key="bob")), 4: row(ended(key="carol", prices=PRICES))}
-    for _ in range(2):  # the answer to a commit may be lost
-        store.commit(rows, {})
+    for again in (False, True):  # the answer to a commit may be lost
+        store.commit(rows, {}, again=again)
     store.commit({}, {5: row(paid(facts_of))})
     store.commit({5: row(paid())}, {})
     found = audited(desk)

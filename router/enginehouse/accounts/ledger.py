@@ -223,15 +223,16 @@ class Ledger:
 
     def _commit(self, ended: dict[int, Row]) -> None:
         """Keep *ended* and notes; while that fails (a full disk) try again, but do not hold up the process's end."""
-        is_reported = False
+        is_reported = is_again = False
         while True:
             notes = self._notes()
             try:
-                self._store.commit(ended, notes)
+                self._store.commit(ended, notes, again=is_again)
                 self._settle()
             except Exception as error:  # whatever a database or its driver breaks, the books go on
                 if not isinstance(error, StoreError):
                     log.exception("usage cannot be written")
+                is_again = True
                 self._noted.clear()  # what was noted may be gone with the file
                 if isinstance(error, Restarted):
                     self._credits.void()

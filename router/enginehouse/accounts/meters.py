@@ -124,6 +124,7 @@ class Meter:
             RateLimited: it would be too much.
         """
         limits = self.limits
+        requests, minute, day = self.requests.used(now), self.tokens.used(now), self.day.used(now)
         wanted = max(tokens, 1)  # what is full lets in nobody, also who reserves nothing
         limit = limits.concurrent_requests
         if limit is not None:
@@ -133,17 +134,17 @@ class Meter:
         limit = limits.requests_per_minute
         if limit is not None:
             room = (limit if part is None else part(limit)) - 1
-            if self.requests.used(now) > room:
+            if requests > room:
                 raise self._beyond(REQUESTS, now, room)
         limit = limits.tokens_per_minute
         if limit is not None:
             room = (limit if part is None else part(limit)) - wanted
-            if self.reserved + self.tokens.used(now) > room:
+            if self.reserved + minute > room:
                 raise self._beyond(TOKENS, now, room)
         limit = limits.tokens_per_day
         if limit is not None:
             room = (limit if part is None else part(limit)) - wanted
-            if self.reserved + self.day.used(now) > room:
+            if self.reserved + day > room:
                 raise self._beyond(DAY, now, room)
 
     def _beyond(self, kind: str, now: float, room: int) -> RateLimited:
@@ -182,16 +183,16 @@ class Meter:
         )  # fmt: skip
 
     def told(self, now: float) -> list[Left]:
-        """What a client is told of the limits per minute."""
+        """What a client is told of the limits per minute, as of the last `check`."""
         limits = self.limits
         found: list[Left] = []
         limit = limits.requests_per_minute
         if limit is not None:
-            left = limit - self.requests.used(now)
+            left = limit - self.requests.total
             found.append(("requests", limit, self._left(REQUESTS, left), self.requests.clear_s(now)))
         limit = limits.tokens_per_minute
         if limit is not None:
-            left = limit - self.reserved - self.tokens.used(now)
+            left = limit - self.reserved - self.tokens.total
             found.append(("tokens", limit, self._left(TOKENS, left), self.tokens.clear_s(now)))
         return found
 

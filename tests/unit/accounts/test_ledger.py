@@ -199,8 +199,8 @@ def test_what_waits_for_an_engine_is_no_usage(path, book, quick):
 
 def test_what_does_not_change_is_noted_once(path, quick):
     class Counting(SQLiteStore):
-        def commit(self, ended, running):
-            super().commit(ended, running)
+        def commit(self, ended, running, *, again=False):
+            super().commit(ended, running, again=again)
             commits.append(len(running))
 
     commits = []
@@ -247,8 +247,8 @@ def test_what_cannot_be_written_now_is_written_later_once(path, quick, logs):
     class Failing(SQLiteStore):
         failures = 3
 
-        def commit(self, ended, running):
-            super().commit(ended, running)  # the worst: kept, and not known to be
+        def commit(self, ended, running, *, again=False):
+            super().commit(ended, running, again=again)  # the worst: kept, and not known to be
             if ended and self.failures:
                 self.failures -= 1
                 raise StoreError("disk full")
@@ -280,10 +280,10 @@ def test_rows_that_wait_are_bounded_and_the_lost_ones_told_when_it_is_written_ag
     is_full.set()
 
     class Full(SQLiteStore):
-        def commit(self, ended, running):
+        def commit(self, ended, running, *, again=False):
             if is_full.is_set():
                 raise StoreError("disk full")
-            super().commit(ended, running)
+            super().commit(ended, running, again=again)
 
     book = Ledger(Full(path))
     book.add(ended())
@@ -323,10 +323,10 @@ def test_while_nothing_can_be_written_it_says_so_and_refuses_if_it_should(path, 
     is_away.set()
 
     class Away(SQLiteStore):
-        def commit(self, ended, running):
+        def commit(self, ended, running, *, again=False):
             if is_away.is_set():
                 raise StoreError("away")
-            super().commit(ended, running)
+            super().commit(ended, running, again=again)
 
     book = Ledger(Away(path), refuses=refuses)
     book.add(ended())
@@ -346,7 +346,7 @@ def test_while_nothing_can_be_written_it_says_so_and_refuses_if_it_should(path, 
 
 def test_keys_go_on_to_expire_while_the_database_is_away(path, quick, monkeypatch):
     class Away(SQLiteStore):
-        def commit(self, ended, running):
+        def commit(self, ended, running, *, again=False):
             raise StoreError("away")
 
         def changed_keys(self, since):

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 from tests.unit.accounts.facts import ended, facts_of
 
 from enginehouse.accounts import AccountsUnavailable, Credits, InsufficientCredits, Ledger, StoreError, ledger
+from enginehouse.accounts.credit_desk import CreditDesk
 from enginehouse.accounts.prices import PerToken
+from enginehouse.accounts.store.columns import Row
 from enginehouse.accounts.store.sqlite import SQLiteStore, totals
+from enginehouse.config import AccountsConfig, Config, KeyConfig, units_of
 
 
 @pytest.fixture
@@ -78,7 +81,7 @@ async def test_what_is_to_follow_a_commit_follows_it_and_does_not_wait_for_a_dat
     book.add(ended(), then=lambda: committed.set() if totals(path) else None)
     assert committed.wait(10)
 
-    def fails(*_: object) -> None:
+    def fails(*_: object, **__: object) -> None:
         raise StoreError("full")
 
     with monkeypatch.context() as patched:
@@ -89,3 +92,44 @@ async def test_what_is_to_follow_a_commit_follows_it_and_does_not_wait_for_a_dat
         assert called == [1]
     assert book.flush(10)
     book.close()
+
+
+@pytest.mark.parametrize("what", ["commit", "settle"])
+def test_a_key_pays_once_for_what_was_kept_though_nobody_was_told(
+    path: str, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr(ledger, "_RETRY_S", 0.001)
+    monkeypatch.setattr(ledger, "SETTLE_S", 0.0)
+
+    class Unsure(SQLiteStore):
+        failures = 3
+
+        def commit(self, ended: Mapping[int, Row], running: Mapping[int, Row], *, again: bool = False) -> None:
+            super().commit(ended, running, again=again)
+            if ended and what == "commit":
+                self._fail()
+
+        def settle(self) -> int:
+            if what == "settle":
+                self._fail()
+            return super().settle()
+
+        def _fail(self) -> None:
+            if self.failures:
+                self.failures -= 1
+                raise StoreError("the answer is lost")
+
+    key = KeyConfig(name="k", sha256="0" * 64)
+    desk = CreditDesk(Config(accounts=AccountsConfig(url=f"sqlite:///{path}"), keys=(key,)))
+    desk.grant("k", "1")
+    store = Unsure(path)
+    store.lease({"k": 1000}, {})
+    book = Ledger(store)
+    paid = ended(prices=PerToken.of("1/1/1"), charged=30)
+    book.add(paid)
+    assert book.flush(10)
+    book.close()
+    assert [total.requests for total in totals(path)] == [1]
+    (charge,) = [entry for entry in desk.history("k") if entry.kind == "charge"]
+    assert units_of(charge.amount.removeprefix("-")) == 30
+    assert desk.audit().agrees

@@ -24,10 +24,10 @@ class CountingStore(SQLiteStore):
         super().__init__(path)
         self.sizes = []
 
-    def commit(self, ended, running):
+    def commit(self, ended, running, *, again=False):
         if ended:
             self.sizes.append(len(ended))
-        super().commit(ended, running)
+        super().commit(ended, running, again=again)
 
 
 def test_rows_that_nobody_waits_for_share_a_commit(path, monkeypatch):

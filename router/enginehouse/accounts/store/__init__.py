@@ -47,8 +47,10 @@ class Store(ABC):
     """
 
     @abstractmethod
-    def commit(self, ended: Mapping[int, Row], running: Mapping[int, Row]) -> None:
+    def commit(self, ended: Mapping[int, Row], running: Mapping[int, Row], *, again: bool = False) -> None:
         """Keep rows by their serial, all or none: those that *ended* in place of any earlier one of that serial.
+
+        With *again* they may have been kept before, by a try to which no answer came: keys pay once.
 
         Called at least once in `CHECKPOINT_S`, also with nothing: it shows that this router lives.
 

@@ -78,24 +78,27 @@ class PostgreSQLStore(Store):
                 raise
             raise ConfigError(f"{self._place} cannot hold accounts: {_said(error)}.") from None
 
-    def commit(self, ended: Mapping[int, Row], running: Mapping[int, Row]) -> None:
+    def commit(self, ended: Mapping[int, Row], running: Mapping[int, Row], *, again: bool = False) -> None:
         """See `Store.commit`."""
         if not ended and not running and time.monotonic() - self._beat_at < BEAT_S:
             return
+        again = True  # another router may have settled what was noted, while this one was stopped
         with _told():
             try:
-                self._put(ended, running)
+                self._put(ended, running, again=again)
             except (SQLAlchemyError, UnicodeEncodeError) as error:
                 if not _is_of_values(error):
                     raise
                 self._engine.dispose()  # the driver may have sent a part of what it could not encode
-                self._put(possible(ended), possible(running))  # of one row, behind which all others would wait
+                self._put(
+                    possible(ended), possible(running), again=True
+                )  # of one row, behind which all others would wait
 
-    def _put(self, ended: Mapping[int, Row], running: Mapping[int, Row]) -> None:
+    def _put(self, ended: Mapping[int, Row], running: Mapping[int, Row], *, again: bool) -> None:
         with self._engine.begin() as connection:
             is_known = self._beats(connection)
             if is_known:
-                self._rows.keep(connection, ended, running)
+                self._rows.keep(connection, ended, running, again=again)
             else:
                 _register(connection, self._router)
         self._beat_at = time.monotonic()

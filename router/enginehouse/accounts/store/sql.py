@@ -51,10 +51,13 @@ class Rows:
         self._statements: dict[tuple[str, int], str] = {}
         self._has_notes = False  # of requests that run, in the database
 
-    def keep(self, connection: Connection, ended: Mapping[int, Row], noted: Mapping[int, Row]) -> None:
-        """Keep the rows of what has *ended*, of which none runs any more, and those *noted* of what runs."""
+    def keep(self, connection: Connection, ended: Mapping[int, Row], noted: Mapping[int, Row], *, again: bool) -> None:
+        """Keep the rows of what has *ended*, of which none runs any more, and those *noted* of what runs.
+
+        *again*: see `Store.commit`.
+        """
         self._has_notes = self._has_notes or bool(noted)
-        ended = self._paid(connection, ended)
+        ended = self._paid(connection, ended, again=again)
         self._put(connection, usage, ended)
         self._put(connection, running, noted)
         if ended and self._has_notes:  # short requests leave none
@@ -62,15 +65,15 @@ class Rows:
             connection.execute(delete(running).where(ours, running.c.serial.in_([*ended])))
             self._has_notes = bool(connection.execute(select(exists().where(ours))).scalar())
 
-    def _paid(self, connection: Connection, ended: Mapping[int, Row]) -> Mapping[int, Row]:
+    def _paid(self, connection: Connection, ended: Mapping[int, Row], *, again: bool) -> Mapping[int, Row]:
         """Take from keys what the rows of *ended* charge; returns these with what was taken.
 
-        What an earlier commit of the same rows has taken, to which perhaps no answer came, is not taken again.
+        With *again* what an earlier commit of the same rows has taken, to which no answer came, is not taken again.
         """
         charges = {serial: (str(row[_KEY]), int(row[_CHARGE] or 0)) for serial, row in ended.items() if row[_CHARGE]}
         if not charges:
             return ended
-        had = had_before(connection, self._router, list(charges))
+        had = had_before(connection, self._router, list(charges)) if again else {}
         wanted: dict[str, tuple[int, int]] = {}
         for serial, (key, amount) in charges.items():
             sum_, requests = wanted.get(key, (0, 0))

@@ -50,20 +50,22 @@ class SQLiteStore(Store):
         self._rows = Rows(self._engine.dialect, self._router)
         self._connection: Connection | None = self._open()  # here, so that a fault stops the start
 
-    def commit(self, ended: Mapping[int, Row], running: Mapping[int, Row]) -> None:
+    def commit(self, ended: Mapping[int, Row], running: Mapping[int, Row], *, again: bool = False) -> None:
         """See `Store.commit`."""
         connection = self._connected()
         if not ended and not running:
             return
         with _told():
             try:
-                self._put(connection, ended, running)
+                self._put(connection, ended, running, again=again)
             except UnicodeEncodeError:  # of one row, behind which all others would wait
-                self._put(connection, possible(ended), possible(running))
+                self._put(connection, possible(ended), possible(running), again=True)
 
-    def _put(self, connection: Connection, ended: Mapping[int, Row], running: Mapping[int, Row]) -> None:
+    def _put(
+        self, connection: Connection, ended: Mapping[int, Row], running: Mapping[int, Row], *, again: bool
+    ) -> None:
         with connection.begin():
-            self._rows.keep(connection, ended, running)
+            self._rows.keep(connection, ended, running, again=again)
 
     def settle(self) -> int:
         """Nothing: what others left was settled when the file was opened, and there are no others since."""
