@@ -153,6 +153,7 @@ class StubServer:
 
     async def _chat(self, request: http.HttpRequest, writer: asyncio.StreamWriter) -> bytes | None:
         parts = self.behaviour
+        parts.check_media_type(request.headers.get("content-type"))
         body = parts.decode(request.body)
         parts.check_query(request.query, self.profile)
         parts.check_fields(body, self.profile)

@@ -68,6 +68,9 @@ class WireParts:
         if key is not None and authorization != f"Bearer {key}":
             raise Rejected("The key is missing or wrong.", code="invalid_api_key", status=401)
 
+    def check_media_type(self, kind: str | None) -> None:
+        """Whatever the content type is, the body is read as JSON."""
+
     def check_query(self, query: dict[str, str], profile: ProfileData) -> None:
         """agent=true where the profile has it."""
         if "query.agent" in profile.parameters and query.get("agent") != "true":

@@ -20,6 +20,7 @@ unknown_fields = "refuse" # or "report" (a header names them), or "ignore"
 keys = true               # a wrong key is refused
 eos_ids = [2]
 reasoning_efforts = ["low", "medium", "high"]
+template_hoists = true    # the model's own chat template shows all system messages first (MSG43)
 template_merges = true    # the model's own chat template makes one of messages of a role in a row (MSG41)
 template_trims = true     # the model's own chat template trims messages, as those of Llama 3 and Gemma do (MSG38)
 
@@ -67,6 +68,7 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keys: bool | None = None
     eos_ids: tuple[int, ...] = ()
     reasoning_efforts: tuple[str, ...] = ()
+    template_hoists: bool | msgspec.UnsetType = msgspec.UNSET  # nor such
     template_merges: bool | msgspec.UnsetType = msgspec.UNSET  # nor such
     template_trims: bool | msgspec.UnsetType = msgspec.UNSET  # nor such
     template_variables: dict[str, tuple[Any, Any]] = {}  # any JSON

@@ -12,6 +12,7 @@ from enginehouse_conformance.context import Context
 from enginehouse_conformance.primitives import baseline, require_same_greedy
 from enginehouse_conformance.registry import check
 from enginehouse_conformance.targets.replies import read_refusal
+from enginehouse_conformance.wire.client import Request
 from enginehouse_plugin import FEATURES
 
 _KEYS = ("id", "object", "created", "model", "choices", "usage")
@@ -27,6 +28,7 @@ _DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 
 
+_CONTENT_TYPES = ("application/json; charset=utf-8", "application/json;charset=UTF-8", "Application/JSON")
 _MAY_BE_NULL = ("content", "refusal", "audio", "function_call")
 _MISTYPED: dict[str, Any] = {
     "temperature": "1", "top_p": "1", "n": "1", "seed": "7", "stream": "yes", "max_tokens": 2.5,
@@ -209,3 +211,18 @@ async def json_is_told_as_json(ctx: Context) -> None:
     for what, reply in replies.items():
         kind = (reply.head.get("content-type") or "").partition(";")[0].strip().lower()
         ctx.equal(kind, "application/json", f"content-type of {what} (status {reply.status})")
+
+
+@check("ENV18")
+async def a_content_type_may_name_its_charset(ctx: Context) -> None:
+    url, body = ctx.url, ctx.body(max_tokens=1)
+    others = tuple(header for header in url.headers() if header[0] != "content-type")
+    for kind in _CONTENT_TYPES:
+        request = Request(
+            method="POST",
+            url=url.url("/chat/completions"),
+            headers=(("content-type", kind), *others),
+            body=url.encode(body),
+        )
+        reply = await url.exchange(request, ctx.recording)
+        ctx.require(reply.status == 200, f"200 with the content type {kind}", f"{reply.status}: {reply.body[:200]!r}")

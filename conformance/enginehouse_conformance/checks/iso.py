@@ -22,7 +22,7 @@ from enginehouse_conformance.primitives import (
     with_gaps,
 )
 from enginehouse_conformance.registry import check
-from enginehouse_conformance.targets import Body
+from enginehouse_conformance.targets import Body, UrlTarget
 from enginehouse_conformance.targets.base import now_s
 from enginehouse_plugin import FEATURES
 
@@ -33,6 +33,8 @@ _LONG_TOKENS = 500
 _FREE_WITHIN_S = 2.0
 _TOKENS = 64
 _SHORT_TOKENS = 4
+_ALONE = 6
+_NAMES_THE_USER = ("user", "metadata", "safety_identifier", "prompt_cache_key")
 _LEFT_AT = (0.1, 0.3, 0.5)  # of the time that the whole takes
 
 
@@ -223,3 +225,46 @@ async def an_answer_that_nobody_waited_for_is_nobodys(ctx: Context) -> None:
             await require_same_greedy(ctx, base, answer.text, what)
     if not left:
         ctx.unclear(f"an answer of {tokens} tokens comes within {whole_s:.2f} s: none could be left before it came")
+
+
+@check("ISO10", exclusive=True)
+async def a_user_is_not_remembered(ctx: Context) -> None:
+    def named_by(field: str, word: str) -> Body:
+        return {} if not field else {field: {"user_id": word, "session_id": word} if field == "metadata" else word}
+
+    long = f"My name is {ctx.nonce()}, and I speak of nothing but the sea. " * 4
+    for field in ("", *(name for name in _NAMES_THE_USER if ctx.speaks(name))):
+        word, stranger = ctx.nonce(), ctx.nonce()
+        body = greedy(ctx, "Who am I?", max_tokens=8)
+        strange = await ctx.ask({**body, **named_by(field, stranger)})
+        await ctx.ask({**body, **named_by(field, word), "messages": [{"role": "user", "content": long}]})
+        for _ in range(2):  # what is remembered may be the last request alone
+            answer = await ctx.ask({**body, **named_by(field, word)})
+            what = f"after another request with the same {field or 'key'}"
+            ctx.equal(answer.prompt_tokens, strange.prompt_tokens, f"{what}, prompt_tokens")
+            base = Baseline(body={**body, **named_by(field, stranger)}, answer=strange)
+            await require_same_greedy(ctx, base, answer.text, f"{what}, the answer")
+
+
+@check("ISO11", exclusive=True)
+async def equal_requests_at_once_are_answered_each(ctx: Context) -> None:
+    prompt = f"Write a list of random words and names, none of them usual. The first is {ctx.nonce(6)}."
+    body = ctx.body(prompt, temperature=ctx.hottest, max_tokens=_SHARED_TOKENS)
+    has_ids = isinstance(ctx.target, UrlTarget)
+    for how in ("whole", *(["streamed"] if ctx.has("streaming") and ctx.speaks("stream") else [])):
+        is_streamed = how == "streamed"
+        if is_streamed and has_ids:
+            traces = await asyncio.gather(*(ctx.trace(body) for _ in range(_AT_ONCE)))
+            ids, answers = [trace.chunks[0].get("id") for trace in traces], [trace.answer() for trace in traces]
+        else:
+            answers = await asyncio.gather(*(_ask(ctx, body, stream=is_streamed) for _ in range(_AT_ONCE)))
+            ids = [answer.raw.get("id") for answer in answers] if has_ids else []
+        what = f"{_AT_ONCE} equal requests at once, {how}"
+        ctx.require(len(set(ids)) == len(ids), f"an id for each of {what}", ids)
+        if len({answer.text for answer in answers}) > 1:
+            continue
+        # Eight that chance makes one are not six that it all makes different, one in ten million times.
+        alone = [(await _ask(ctx, body, stream=is_streamed)).text for _ in range(_ALONE)]
+        if len(set(alone)) < _ALONE:
+            ctx.unclear(f"the model says the same also to requests one by one: {alone}")
+        ctx.fail(f"not all the same text for {what}, as one by one", answers[0].text)

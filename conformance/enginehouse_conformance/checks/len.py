@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Callable
 from typing import Any
 
 from enginehouse_conformance.answer import Answer, Refusal
@@ -31,6 +33,7 @@ _FEW = 5
 _HUGE = (1_000_000, 2**31, 2**63 - 1)
 MAX_GUESSED_CONTEXT = 32_768
 _UNIT = " stone"
+_FEW_UNITS, _MORE_UNITS = 20, 120
 _LONG = (300, 1024)
 _CALL_CHARACTERS = 240
 _CALL_TOKENS = 24
@@ -124,15 +127,16 @@ async def a_forced_end_is_an_empty_answer(ctx: Context) -> None:
         ctx.equal(answer.finish, "stop", f"finish_reason where token {token} is forced")
 
 
-def _long(ctx: Context, units: int) -> Body:
-    return ctx.body(ctx.topic() + _UNIT * units, max_tokens=1)
+def _long(ctx: Context, topic: str, units: int) -> Body:
+    return ctx.body(topic + _UNIT * units, max_tokens=1)
 
 
-async def _tokens_of_units(ctx: Context) -> float:
-    """Prompt tokens that one more unit of a long prompt costs."""
-    few, more = [(await ctx.ask(_long(ctx, units))).prompt_tokens for units in (20, 120)]
+async def _units_for(ctx: Context, topic: str) -> Callable[[int], int]:
+    """How many units a prompt of so many tokens has. All begin with the same *topic*: another has other tokens."""
+    few, more = [(await ctx.ask(_long(ctx, topic, units))).prompt_tokens for units in (_FEW_UNITS, _MORE_UNITS)]
     ctx.require(more > few, "more prompt_tokens for a longer prompt", (few, more))
-    return (more - few) / 100
+    each = (more - few) / (_MORE_UNITS - _FEW_UNITS)
+    return lambda tokens: _FEW_UNITS + math.ceil((tokens - few) / each)
 
 
 async def context_tokens(ctx: Context) -> int | None:
@@ -143,9 +147,9 @@ async def context_tokens(ctx: Context) -> int | None:
 
 @check("LEN9")
 async def a_prompt_over_the_context_is_refused(ctx: Context) -> None:
-    context = await context_tokens(ctx)
+    context, topic = await context_tokens(ctx), ctx.topic()
     try:
-        each = await _tokens_of_units(ctx)
+        units_for = await _units_for(ctx, topic)
     except Refused as exc:
         if context is None and exc.refusal.is_of_context:  # a very short one
             ctx.require(exc.refusal.status == 400, "status 400 for a prompt over the context", str(exc.refusal))
@@ -153,7 +157,7 @@ async def a_prompt_over_the_context_is_refused(ctx: Context) -> None:
         raise
     sizes = [1024 * 2**power for power in range(6)] if context is None else [context + context // 16 + 64]
     for tokens in sizes:
-        answer = await ctx.attempt(_long(ctx, int(tokens / each)))
+        answer = await ctx.attempt(_long(ctx, topic, units_for(tokens)))
         if isinstance(answer, Refusal):
             ctx.equal(answer.status, 400, f"status for a prompt of about {tokens} tokens")
             return

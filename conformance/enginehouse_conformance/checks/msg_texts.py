@@ -20,6 +20,7 @@ _LOOK_ALIKE = (
     ("fi", "\ufb01"), ("A", "\uff21"), ("2", "\u00b2"), (" ", "\u00a0"), ('"', "\u201c"), ("-", "\u2013"),
     ("&", "&amp;"), ("\n", "\\n"), ("\U0001f469\U0001f469", "\U0001f469\u200d\U0001f469"),
 )  # fmt: skip
+_ESCAPED = 0.7  # of the tokens that an escape has, a character has fewer
 _COMPOSED = (("\u00e9", "e\u0301"), ("\ud55c", "\u1112\u1161\u11ab"))
 _NO_SUCH_PLACE = "what the rule needs cannot be tried: the model's first token does not depend on such a place at all"
 _JOINTS = ("\n\n", "\n", " ", "")
@@ -109,8 +110,15 @@ async def composed_characters_are_those_that_were_written(ctx: Context) -> None:
         if "tokenize" in ctx.hooks.names:
             one, other = [await ctx.hooks.tokenize(text) for text in pair]
             return one != other
-        has_tools = ctx.has("tools") and ctx.speaks("tools")
-        return (await is_told("the description of a tool", pair)) or None if has_tools else None
+        place = "the description of a tool"
+        if not (ctx.has("tools") and ctx.speaks("tools")) or not await is_told(place, pair):
+            return None
+        # A template that writes tools as JSON with escapes shows the tokenizer no such character at all.
+        texts = ("", pair[0] * _REPEATS, ascii(pair[0])[1:-1] * _REPEATS)
+        none, plain, escaped = [
+            (await ctx.ask({**_saying(ctx, place, text), "max_tokens": 1})).prompt_tokens for text in texts
+        ]
+        return (plain - none < _ESCAPED * (escaped - none)) or None
 
     places = ["a user message", *(["a text part"] if ctx.speaks("content.parts") else [])]
     for pair in _COMPOSED:
@@ -155,6 +163,45 @@ async def messages_of_one_role_stay_apart(ctx: Context) -> None:
             merges = "the server merges them, or the model's own template does (then declare `template_merges = true`)"
             wanted = f"another prompt with two {role} messages in a row than with one of both texts"
             ctx.require(is_apart, wanted, f"that with {joint!r} between them: {merges}")
+
+
+@check("MSG43")
+async def later_instructions_stay_where_they_are(ctx: Context) -> None:
+    if ctx.declared.template_hoists is True:
+        ctx.not_in_scope("the model's template shows all system messages first, as is declared")
+
+    def talk(*systems: str, late: str = "", said: tuple[str, str] = ("Hello.", "Good day.")) -> Body:
+        earlier = [_user(said[0]), {"role": "assistant", "content": said[1]}]
+        first, later = [[_system(text) for text in texts if text] for texts in (systems, (late,))]
+        return ctx.body(messages=[*first, *earlier, *later, _user("And you?")], max_tokens=1)
+
+    refusal = await ctx.attempt(talk(late=_OTHER))
+    if isinstance(refusal, Refusal):
+        ctx.require(refusal.status in (400, None), "an answer, or 400", str(refusal))
+        ctx.note(f"a system message after the first position is refused (MSG31): {refusal}")
+        return
+    kept = {"alone": talk(late=_OTHER), "after a first one": talk(_SENTENCE, late=_OTHER)}
+    moved = {
+        "alone": [talk(_OTHER)],
+        "after a first one": [talk(_SENTENCE, _OTHER), *(talk(f"{_SENTENCE}{joint}{_OTHER}") for joint in _JOINTS)],
+    }
+    for where, late in kept.items():
+        for first in moved[where]:
+            if await are_apart(ctx, late, first):
+                continue
+            if not await are_apart(ctx, first, talk(*_systems(first), said=("Good day.", "Hello."))):
+                ctx.unclear(_NO_SUCH_PLACE)
+            hoists = "the server moves it, or the model's own template does (then declare `template_hoists = true`)"
+            wanted = f"another prompt with a late system message, {where}, than with it in front"
+            ctx.fail(wanted, f"that of {[message['content'] for message in first['messages']]}: {hoists}")
+
+
+def _system(content: str) -> dict[str, Any]:
+    return {"role": "system", "content": content}
+
+
+def _systems(body: Body) -> list[str]:
+    return [message["content"] for message in body["messages"] if message["role"] == "system"]
 
 
 def _long_talk(ctx: Context, longer: int | None) -> Body:

@@ -21,7 +21,7 @@ from .forced import (
     whole_answer,
 )
 from .greedy import STORY, TIE_GAP, Baseline, baseline, entry_at_difference, greedy, require_same_greedy, with_gaps
-from .pace import arrives_as_made
+from .pace import arrives_as_made, comes_in_blocks
 from .prompts import PAD, are_apart, ask_with_room, lost_ends
 from .tokens import (
     KnownToken,
@@ -51,6 +51,7 @@ __all__ = [
     "ask_with_room",
     "baseline",
     "begins_json",
+    "comes_in_blocks",
     "constrained",
     "constrained_or_refused",
     "decoded",

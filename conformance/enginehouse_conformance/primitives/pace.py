@@ -13,6 +13,10 @@ _TOO_QUICK_S: Final = 0.2
 _SPREAD: Final = 0.2
 _AT_ONCE_TIMES: Final = 3
 _PIECES: Final = 3
+_PAUSE_S: Final = 0.1
+_AT_ONCE_S: Final = 0.02
+_BLOCK: Final = 12
+_BLOCKS: Final = 3
 
 
 async def arrives_as_made(
@@ -44,3 +48,25 @@ async def arrives_as_made(
         at_once += 1
         seen = f"{at_once} times nearly all at once, at last {spread_s:.3f} of {made_s:.3f} s"
         ctx.require(at_once < _AT_ONCE_TIMES, f"the first {what} well before the last", seen)
+
+
+def comes_in_blocks(came: list[float]) -> str | None:
+    """What is seen of a stream whose deltas *came* at these seconds where it is held back until a block is full.
+
+    None where it is not: more than half of its time are then pauses that one can see, with many deltas at once after
+    each. A machine that is slow has such pauses, and one delta after each.
+    """
+    pauses: list[float] = []
+    counts: list[int] = []
+    for at in range(1, len(came)):
+        pause_s = came[at] - came[at - 1]
+        if pause_s < _PAUSE_S:
+            continue
+        at_once = next((n for n, other in enumerate(came[at:]) if other - came[at] > _AT_ONCE_S), len(came) - at)
+        if at_once >= _BLOCK:
+            pauses.append(pause_s)
+            counts.append(at_once)
+    if len(pauses) < _BLOCKS or sum(pauses) <= (came[-1] - came[0]) / 2:
+        return None
+    middle = len(pauses) // 2
+    return f"{len(pauses)} pauses of about {sorted(pauses)[middle]:.2f} s, each before some {sorted(counts)[middle]}"
