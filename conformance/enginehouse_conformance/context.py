@@ -56,11 +56,13 @@ _WORDS = [
 class Shared:
     """What the checks of one run share: results that many of them need and that cost requests to get.
 
-    `refused` are the fields that the target refused although it was not said to lack what they ask for.
+    `refused` are the fields that the target refused although it was not said to lack what they ask for, `served` those
+    that it served with values that ask for something.
     """
 
     def __init__(self) -> None:
         self.refused: set[str] = set()
+        self.served: set[str] = set()
         self._kept: dict[object, Any] = {}
         self._locks: dict[object, asyncio.Lock] = {}
 
@@ -198,6 +200,7 @@ class Context:
 
     def _whole(self, body: Body, answer: Answer) -> Answer:
         """*answer*, unless the context ended it before the length that *body* asks for: `NoRoom`."""
+        self.shared.served |= {name for name, value in body.items() if value and value != 1}
         limit, wanted, usage = self.declared.context_tokens, body.get("max_tokens") or 0, answer.usage
         if limit is not None and usage is not None and len(answer.choices) == 1 and answer.finish == "length":
             count = usage.completion_tokens or 0

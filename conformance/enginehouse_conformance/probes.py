@@ -7,6 +7,7 @@ Accepted and ignored is a failure.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -94,8 +95,13 @@ def refused_means(ctx: Context, refusal: Refusal) -> str | None:
     return field if field not in about and is_asked else None
 
 
-def advice(declared: Declared, refused: set[str]) -> list[str]:
-    """What to do about the fields *refused*, where nothing says what the target has: a note for the report."""
+def advice(declared: Declared, refused: set[str], served: set[str]) -> list[str]:
+    """What to do about the fields *refused*, where nothing says what the target has: a note for the report.
+
+    A field that was also *served* is there, if it asks for one feature alone: what of it is refused, the rules say.
+    """
+    asking = Counter(name for probe in PROBES.values() for name in probe.fields)
+    refused = {name for name in refused if name not in served or asking[name] > 1}
     if not refused or declared.features is not None or declared.absent:
         return []
     absent = sorted(name for name, probe in PROBES.items() if refused & probe.fields.keys() and name not in NAMED)

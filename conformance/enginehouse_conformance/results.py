@@ -42,6 +42,16 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True):
         return cls(**msgspec.structs.asdict(exchange), curl=exchange.curl() if "://" in exchange.url else None)
 
 
+NOT_ASKED = "not asked: "
+"""How the message of a result begins whose check was not even begun."""
+
+REPEATS = (
+    "another request got the very same answer, with the same id: the target, or a cache before it, answers requests "
+    "with answers of others, and most other failures may come of that alone; mend ENV3 and run again"
+)
+"""What a rule notes where answers repeat, and a report has as its opening."""
+
+
 class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How one rule came out. `transcripts` are kept for everything that did not pass."""
 

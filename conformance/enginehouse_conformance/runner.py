@@ -15,7 +15,7 @@ from .endpoints.presence import SERVED, absent_among
 from .judging import Judgement, failed, judged
 from .probes import advice
 from .registry import Check, all_checks
-from .results import REPORT_VERSION, Report, Result, SuiteFacts, Transcript, summarise
+from .results import NOT_ASKED, REPEATS, REPORT_VERSION, Report, Result, SuiteFacts, Transcript, summarise
 from .rules import PROFILES, RULES, ProfileData, Rule
 from .targets import Target
 from .targets.base import now_s
@@ -178,9 +178,15 @@ class Run:
                 is_cut_short=self._fault is not None,
             ),
             results=ordered,
-            notes=[*([self._told] if self._told else []), *advice(self.target.declared, self._shared.refused)],
+            notes=self._notes(ordered),
             opening=self._vitals.opening,
         )
+
+    def _notes(self, results: Sequence[Result]) -> list[str]:
+        failed = [result for result in results if result.verdict is Verdict.FAIL]
+        repeats = [REPEATS] if len(failed) > 1 and any(REPEATS in result.notes for result in failed) else []
+        told = [self._told] if self._told else []
+        return [*repeats, *told, *advice(self.target.declared, self._shared.refused, self._shared.served)]
 
     async def _learnt(self) -> str | None:
         """What the target declares about itself, as a note; nothing where it takes too long to say so."""
@@ -266,7 +272,7 @@ class Run:
         if rule.scope not in self.target.scopes:
             return Verdict.NOT_APPLICABLE, f"scope {rule.scope} does not apply to this kind of target", "", ""
         if self._fault is not None:
-            return Verdict.ERROR, f"not asked: {self._fault}", "", ""
+            return Verdict.ERROR, f"{NOT_ASKED}{self._fault}", "", ""
         missing = [why for name in (rule.endpoint, *rule.beside) if (why := self._not_there.get(name))]
         if missing:
             is_named = self.options.endpoints is not None

@@ -11,6 +11,7 @@ from enginehouse_conformance.answer import Json
 from enginehouse_conformance.context import Context
 from enginehouse_conformance.primitives import baseline, require_same_greedy
 from enginehouse_conformance.registry import check
+from enginehouse_conformance.results import REPEATS
 from enginehouse_conformance.targets.replies import read_refusal
 from enginehouse_conformance.wire.client import Request
 from enginehouse_plugin import FEATURES
@@ -56,7 +57,10 @@ async def object_is_chat_completion(ctx: Context) -> None:
 @check("ENV3")
 async def ids_differ(ctx: Context) -> None:
     body = ctx.body()
-    ids = [(await ctx.ask(body)).raw.get("id") for _ in range(2)]
+    answers = [await ctx.ask(body) for _ in range(2)]
+    ids = [answer.raw.get("id") for answer in answers]
+    if answers[0].raw == answers[1].raw:
+        ctx.note(REPEATS)
     if ctx.has("streaming") and ctx.speaks("stream"):
         ids += [(await ctx.trace(body)).chunks[0].get("id") for _ in range(2)]
     ctx.require(all(isinstance(value, str) and value for value in ids), "ids that are non-empty strings", ids)

@@ -224,8 +224,10 @@ async def _ends_with_the_context(ctx: Context, fields: Body, answer: Answer) -> 
 
 @check("LEN14")
 async def max_tokens_has_no_cap(ctx: Context) -> None:
+    is_seen_to_go_on = False
     try:
         fields: Body = {"logit_bias": only(await forced_token(ctx))} if ctx.has("logit_bias") else await endless(ctx)
+        is_seen_to_go_on = ctx.has("logit_bias")
     except Unclear:
         fields = await endless(ctx)
     for tokens in _LONG:
@@ -243,6 +245,9 @@ async def max_tokens_has_no_cap(ctx: Context) -> None:
                 f"nothing can keep the model from ending by itself, after {outcome.completion_tokens} tokens"
             )
         counted = outcome.completion_tokens
+        if outcome.finish == "stop" and not is_seen_to_go_on:
+            asked = " and ".join(fields)
+            ctx.unclear(f"what the rule needs cannot be tried: the model ends after {counted} tokens, despite {asked}")
         if counted < _NEARLY * tokens and await _ends_with_the_context(ctx, fields, outcome):
             if tokens == _LONG[0]:
                 ctx.unclear(f"what the rule needs has no room: the context ends the answer after {counted} tokens")

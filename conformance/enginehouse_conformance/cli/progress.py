@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from enginehouse_conformance.report.words import UNSETTLED
-from enginehouse_conformance.results import Result
+from enginehouse_conformance.results import NOT_ASKED, Result
 from enginehouse_conformance.rules import SECTIONS, Rule
 from enginehouse_conformance.verdicts import Verdict
 
@@ -58,9 +58,12 @@ class Lines(Progress):
         self._done = 0
         self._estimate = estimate or Estimate(rules)
         self._told_s = 0.0
+        self._unasked = 0
 
     def __exit__(self, *exc_info: object) -> None:
-        """Nothing to end."""
+        """Say how many rules were not asked, of which one was shown."""
+        if self._unasked > 1:
+            click.echo(f"-- {self._unasked - 1} more rules not asked either", err=True)
 
     def start(self, rule: Rule) -> None:
         """Nothing is said before there is a result."""
@@ -71,8 +74,14 @@ class Lines(Progress):
         position = f"[{self._done:{len(str(self._total))}}/{self._total}]"
         line = f"{position} {result.verdict.value:<14} {result.rule:<7} {result.level:<6} {result.duration_s:7.2f} s"
         said = result.message or "; ".join(result.notes)
-        click.echo(f"{line}  {_one_line(said)}".rstrip(), err=True)
+        if result.provisional and result.verdict in UNSETTLED:
+            said = f"provisional, counts in no outcome; {said}"
         self._estimate.done(result.rule)
+        if is_unasked(result):  # the reason is the same for all of them, and said once
+            self._unasked += 1
+            if self._unasked > 1:
+                return
+        click.echo(f"{line}  {_one_line(said)}".rstrip(), err=True)
         if self._done < self._total and self._estimate.elapsed_s - self._told_s >= _TOLD_EVERY_S:
             self._told_s = self._estimate.elapsed_s
             click.echo(f"-- {self._estimate.words()}", err=True)
@@ -87,6 +96,7 @@ class LiveTable(Progress):
         self._estimate = Estimate(rules)
         self._running: list[str] = []
         self._problems: list[Result] = []
+        self._has_unasked = False
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=8, transient=True)
 
     def __enter__(self) -> LiveTable:
@@ -105,8 +115,9 @@ class LiveTable(Progress):
         self._running.remove(result.rule)
         self._estimate.done(result.rule)
         self._counts[result.section][result.verdict] += 1
-        if result.verdict in UNSETTLED:
+        if result.verdict in UNSETTLED and not (is_unasked(result) and self._has_unasked):
             self._problems.append(result)
+            self._has_unasked |= is_unasked(result)
 
     def _render(self) -> Group:
         table = Table(box=None, pad_edge=False)
@@ -135,9 +146,18 @@ def _cells(section: str, total: int, counts: Counter[Verdict]) -> list[Text]:
     return [*cells, Text(str(other or "·"), style="dim")]
 
 
+def is_unasked(result: Result) -> bool:
+    """Whether the check of *result* was not even begun, because the target cannot be asked."""
+    return result.verdict is Verdict.ERROR and not result.requests and result.message.startswith(NOT_ASKED)
+
+
 def _problem(result: Result) -> Text:
+    provisional = " (provisional)" if result.provisional else ""
     text = Text(
-        f"{result.verdict.value} {result.rule}", style=_STYLES[result.verdict], overflow="ellipsis", no_wrap=True
+        f"{result.verdict.value} {result.rule}{provisional}",
+        style=_STYLES[result.verdict],
+        overflow="ellipsis",
+        no_wrap=True,
     )
     return text.append(f"  {_one_line(result.message)}", style="default")
 

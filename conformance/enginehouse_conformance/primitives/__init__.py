@@ -24,6 +24,7 @@ from .greedy import STORY, TIE_GAP, Baseline, baseline, entry_at_difference, gre
 from .pace import arrives_as_made, comes_in_blocks
 from .prompts import PAD, are_apart, ask_with_room, lost_ends
 from .tokens import (
+    CANNOT_BE_TRIED,
     KnownToken,
     alphabet,
     endless,
@@ -39,6 +40,7 @@ from .tokens import (
 )
 
 __all__ = [
+    "CANNOT_BE_TRIED",
     "PAD",
     "STORY",
     "TIE_GAP",

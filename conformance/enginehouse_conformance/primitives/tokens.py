@@ -14,6 +14,8 @@ from enginehouse_conformance.verdicts import Unclear
 
 from .forced import json_schema
 
+CANNOT_BE_TRIED = "what the rule needs cannot be tried: "
+
 _CANDIDATES = (
     *range(32, 101, 4), *range(110, 201, 10), *range(260, 401, 10), 450, 500, 600, 700, 800, 1000, 1200, 1500, 2000,
 )  # fmt: skip
@@ -85,7 +87,7 @@ async def printable_tokens(ctx: Context, count: int = 1) -> tuple[KnownToken, ..
             found.append(KnownToken(token_id, text))
     if len(found) < count:
         ctx.unclear(
-            f"what the rule needs cannot be tried: of {tried} tokens that were forced, {len(found)} print a visible "
+            f"{CANNOT_BE_TRIED}of {tried} tokens that were forced, {len(found)} print a visible "
             f"text of their own, and it takes {count}"
         )
     return tuple(found)

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from enginehouse_conformance.endpoints.presence import SERVED
-from enginehouse_conformance.results import Report, Result
+from enginehouse_conformance.results import REPEATS, Report, Result
 
 from .words import answer_of, audited, counts, headline, request_of, slowest, unsettled
 
 _SHOWN_CHARS = 2000
+_SHOWN_OF_REQUEST = 400
 
 
 def summary_text(report: Report) -> str:
     """The whole outcome: what did not pass, the counts, the headline."""
-    lines: list[str] = []
+    lines = [f"First of all: {REPEATS}.", ""] if REPEATS in report.notes else []
     for result in unsettled(report):
         if report.fault is None or result.requests:
             lines += [*details(result), ""]
@@ -30,13 +31,14 @@ def summary_text(report: Report) -> str:
     if report.opening is not None:
         lines.append(f"Not even a plain request was served: {printable(report.opening)}")
     lines += [f"No endpoint {name}, {printable(why)}." for name, why in report.endpoints.items() if why != SERVED]
-    lines += [f"Note: {printable(note)}." for note in report.notes]
+    lines += [f"Note: {printable(note)}." for note in report.notes if note != REPEATS]
     return "\n".join([*lines, printable(headline(report))])
 
 
 def details(result: Result, *, with_answer: bool = False) -> Iterable[str]:
     """What came out, what was expected and seen, and the command that asks again."""
-    yield f"{result.verdict.value.upper()} {result.rule} ({result.level}): {result.requirement}"
+    level = f"{result.level}, provisional" if result.provisional else result.level
+    yield f"{result.verdict.value.upper()} {result.rule} ({level}): {result.requirement}"
     if result.expected:
         yield f"  expected: {printable(result.expected)}"
         yield f"  seen:     {printable(result.seen)}"
@@ -44,7 +46,7 @@ def details(result: Result, *, with_answer: bool = False) -> Iterable[str]:
         yield f"  {printable(result.message)}"
     yield from (f"  note: {printable(note)}" for note in (*result.notes, *result.retries))
     for transcript in result.transcripts if with_answer else result.transcripts[-1:]:
-        yield f"  {printable(_cut(request_of(transcript)))}"
+        yield f"  {printable(_cut(request_of(transcript), _SHOWN_CHARS if with_answer else _SHOWN_OF_REQUEST))}"
         if with_answer:
             yield from (f"    {printable(line)}" for line in _cut(answer_of(transcript)).splitlines())
 
@@ -54,6 +56,6 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text)
 
 
-def _cut(text: str) -> str:
-    more = len(text) - _SHOWN_CHARS
-    return text if more <= 0 else f"{text[:_SHOWN_CHARS]}… ({more} characters more; see the report)"
+def _cut(text: str, shown: int = _SHOWN_CHARS) -> str:
+    more = len(text) - shown
+    return text if more <= 0 else f"{text[:shown]}… ({more} characters more; the reports of --report have it whole)"
