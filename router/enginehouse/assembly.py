@@ -9,7 +9,7 @@ from typing import Any
 from enginehouse import hardware
 from enginehouse.accounts import Credits, KeyRing, Ledger, Limiter, StoreError, open_store
 from enginehouse.accounts.meters import DAY_S
-from enginehouse.certificates import Certificates
+from enginehouse.certificates import Certificates, check_fingerprints
 from enginehouse.config import Config, ConfigError
 from enginehouse.dialects.mounts import mounts
 from enginehouse.dialects.profiles import defaults_of
@@ -20,7 +20,7 @@ from enginehouse.http.server import listen
 from enginehouse.http.server import serve as serve_on
 from enginehouse.live import Live
 from enginehouse.plugins import Plugins
-from enginehouse.service import Service
+from enginehouse.service import PROBES, Service
 from enginehouse.telemetry import get_logger
 from enginehouse_plugin import BackendType, Device, OnProgress
 
@@ -57,9 +57,16 @@ def build(
     Nothing is loaded before the application's lifespan begins. *read* reads the configuration anew for a reload.
 
     Raises:
-        ConfigError: usage cannot be kept where the configuration says.
+        ConfigError: usage cannot be kept where the configuration says, or fingerprints cannot be taken.
     """
+    check_fingerprints(config)
     live = Live(config, read)
+    live.check(check_fingerprints)
+    accounted: list[Service] = []
+
+    def on_probe(model: str, instance: str, prompt_tokens: int, completion_tokens: int) -> None:
+        for service in accounted:
+            service.probed(model, instance, prompt_tokens, completion_tokens)
 
     def survey() -> tuple[Device, ...]:
         return hardware.merged(hardware.devices(), plugins.devices())
@@ -77,6 +84,7 @@ def build(
         certificates=Certificates.of(config),
         profiles=_defaults(config, plugins),
         fetch=fetch,
+        on_probe=on_probe,
     )
     live.observe(("weights.disk",))
     limiter = Limiter()
@@ -86,12 +94,13 @@ def build(
     credit.set_prices(config.models)
     ledger = _ledger(config, keys, limiter, credit)
     service = Service(plugins, fleet, ledger=ledger, limiter=limiter, credit=credit)
+    accounted.append(service)
     live.observe(("models",), lambda config: limiter.set_models(config.models))
     live.observe(("models",), lambda config: credit.set_prices(config.models))
     times = [f"server.{name}_timeout_s" for name in ("first_token", "idle", "total", "try", "hang")]
     tries = ("server.retry_budget", "server.breaker_failures", "server.breaker_open_s")
     # Before the application, which asks the fleet for the models that it has routes to.
-    followed = ("models", "trust", "mounts", "budget", *times, *tries)
+    followed = ("models", "trust", "fingerprint", "watch", "mounts", "budget", *times, *tries)
     live.observe(followed, lambda config: fleet.follow(config, _defaults(config, plugins)))
     live.reread(fleet.compare)
     app = create_app(live, service, keys, layers=layers)
@@ -114,7 +123,8 @@ def _ledger(config: Config, keys: KeyRing, limiter: Limiter, credit: Credits) ->
             keys.follow(store.changed_keys(0))
         credit.learn(store.known_credits(0))
         if not store.is_shared:  # where it is, what others had is counted there
-            limiter.remember((key, model, now - at, tokens) for key, model, at, tokens in store.had(now - DAY_S))
+            had = ((key, model, now - at, tokens) for key, model, at, tokens in store.had(now - DAY_S))
+            limiter.remember(one for one in had if one[0] != PROBES)
     except StoreError as error:
         store.close()
         raise ConfigError(f"accounts cannot be read: {error}.", file=config.file, where="accounts.url") from error

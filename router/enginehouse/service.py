@@ -32,9 +32,11 @@ from enginehouse.fleet import (
 )
 from enginehouse.plugins import Plugins
 from enginehouse.telemetry import InstanceGauge, Metrics, log_request
-from enginehouse_plugin import Chat, GenerationRequest, Sink
+from enginehouse_plugin import Chat, GenerationRequest, Sink, UsageReport
 from enginehouse_plugin.request import Prompt
 
+PROBES: Final = "(probes)"
+"""In place of a key in the usage, for the tokens of the router's own probes; no key has such a name."""
 SETTLE_S: Final = 0.05
 """Requests that end within this time are accounted for together, beside the way of those that run. A router that is
 killed may lose what ended within it and the time that rows are gathered in, but for requests that are paid for."""
@@ -174,6 +176,16 @@ class Service:
             self.ledger.track(facts)
         return lease
 
+    def probed(self, model: str, instance: str, prompt_tokens: int, completion_tokens: int) -> None:
+        """Keep account of a probe of the router's own, apart from what clients have: it is nobody's request."""
+        if self.ledger is None:
+            return
+        facts = Facts("")
+        facts.key, facts.model, facts.instance_id, facts.endpoint = PROBES, model, instance, "probe"
+        facts.note((UsageReport(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens),))
+        facts.end(200)
+        self.ledger.add(facts)
+
     def finish(self, facts: Facts, status: int, then: Callable[[], None] | None = None) -> None:
         """End a request with HTTP *status*, once; it is accounted for within `SETTLE_S`.
 
@@ -262,6 +274,9 @@ class Service:
                     breaker=instance.breaker,
                     breaker_opened=instance.breaker_opened,
                     retried=instance.retried,
+                    distance=None if instance.difference is None else instance.difference.distance,
+                    is_aside=instance.aside is not None,
+                    probe_tokens=instance.probe_tokens,
                 )
                 for instance in self.snapshot().instances
             ),

@@ -91,8 +91,14 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert states["seed"] == "untested"
     is_clean = not {"failed", "inconclusive"} & {*states.values()} and certificate["general"]["state"] != "failed"
     assert done.returncode == (0 if is_clean else 1), done.stderr
-    (file,) = (folder / "certificates").iterdir()
+    (file,) = (folder / "certificates").glob("*.json")
     assert json.loads(file.read_text()) == certificate
+    (taken,) = (folder / "certificates" / "fingerprints").iterdir()
+    fingerprint = json.loads(taken.read_text())
+    assert (taken.name, taken.stat().st_mode & 0o777) == (file.name, 0o600)
+    assert (len(fingerprint["probes"]), fingerprint["noise"]) == (24, 0)
+    told = fingerprint["served_by"]
+    assert {"backend", "engine", "devices", "option cache_type_k", "option batch_tokens"} <= {*told}
     return folder
 
 

@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import httpx
 import pytest
 from click.testing import CliRunner
 
@@ -128,3 +130,86 @@ def test_what_the_router_cannot_compare_is_told(serve, tmp_path: Path) -> None:
         assert code == 2, (words, trouble)
         assert said in trouble, (words, trouble)
         assert "Traceback" not in trouble
+
+
+FLEET = """
+fingerprint = "load"
+
+[server]
+port = 0
+admin_socket = "admin.sock"
+
+[usage]
+path = "usage.db"
+
+[watch]
+interval_s = 1
+false_alarm_days = 0.01
+
+[models.m]
+context_tokens = 1024
+equivalence = "arithmetic"
+prefer = "least_loaded"
+
+[[models.m.placements]]
+backend = "upstream"
+source = "{same}/v1"
+options = {{ model = "same", health_interval_s = 0 }}
+
+[[models.m.placements]]
+backend = "upstream"
+source = "{front}/v1"
+options = {{ model = "alias", health_interval_s = 0 }}
+"""
+FRONT = """
+[server]
+port = {port}
+
+[models.{model}]
+context_tokens = 1024
+placements = [{{ backend = "llamacpp", source = "{weights}", options = {{ slots = 2{options} }} }}]
+"""
+
+
+def instances(served) -> dict[str, dict]:
+    """What the owner is told of each instance."""
+    transport = httpx.HTTPTransport(uds=str(served.folder / "admin.sock"))
+    with httpx.Client(transport=transport, base_url="http://localhost") as client:
+        return {one["id"]: one for one in client.get("/admin/instances").json()["instances"]}
+
+
+@pytest.mark.engine
+def test_an_upstream_that_is_exchanged_while_it_serves_is_set_aside_and_no_request_fails(serve, tmp_path: Path) -> None:
+    """Behind one ID are two servers; another one with another template takes the place of the second."""
+    weights = tiny_gguf()
+    same = serve(FRONT.format(port=0, model="same", weights=weights, options="")).wait_ready()
+    front = serve(FRONT.format(port=0, model="alias", weights=weights, options="")).wait_ready()
+    house = serve(FLEET.format(same=same.url, front=front.url)).wait_ready()
+    house.wait_for_log("instance is watched", lambda line: line["instance"] == "m#1", timeout_s=60)
+    told = instances(house)
+    assert told["m#1"]["difference"]["band"] == "arithmetic"
+    assert told["m#0"]["probe_tokens"]["completion"] >= 24
+    # The same address, another template: what answers there from now on is something else.
+    port = front.address[1]
+    assert front.end() == 0
+    changed = f', chat_template = "{TEMPLATE}"'
+    serve(FRONT.format(port=port, model="alias", weights=weights, options=changed)).wait_ready()
+    answered: set[str] = set()
+    with httpx.Client(base_url=f"{house.url}/v1", timeout=60, trust_env=False) as client:
+
+        def ask() -> str:
+            body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
+            answer = client.post("/chat/completions", json=body)
+            assert answer.status_code == 200, answer.text
+            return answer.headers["x-enginehouse-instance"]
+
+        ends_at = time.monotonic() + 120
+        while instances(house)["m#1"]["aside"] is None:
+            assert time.monotonic() < ends_at, house.text()
+            answered.add(ask())
+            time.sleep(0.3)
+        assert "m#0" in answered
+        assert {ask() for _ in range(6)} == {"m#0"}
+    assert "prompts have other numbers of tokens" in instances(house)["m#1"]["aside"]
+    line = house.wait_for_log("instance set aside", lambda line: line["instance"] == "m#1")
+    assert 'equivalence = "arithmetic"' in line["reason"]

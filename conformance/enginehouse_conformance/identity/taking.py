@@ -40,7 +40,8 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     `fields` is what was asked beside the prompt. `served_by` are the values of what tells of model and server: the
     answers' `model` and `system_fingerprint`, and headers. `left_out` counts prompts to which no log probabilities
-    came, as where a first token ends inside a character.
+    came, as where a first token ends inside a character. `noise` is how far the answers were from the first ones when
+    all was asked once more, as D; None: it was not.
     """
 
     fingerprint_version: int
@@ -53,6 +54,7 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     fields: dict[str, int | float | bool]
     left_out: int
     probes: list[Probe]
+    noise: float | None = None
 
     @property
     def alternatives(self) -> int:
@@ -198,6 +200,7 @@ def prompts_for(seed: int, probes: int) -> Iterator[str]:
 def encode_fingerprint(fingerprint: Fingerprint) -> bytes:
     """*fingerprint* as JSON, a line for each probe."""
     names = [name for name in fingerprint.__struct_fields__ if name != "probes"]
+    names = [name for name in names if getattr(fingerprint, name) is not None]
     facts = [b'"%b": ' % name.encode() + msgspec.json.encode(getattr(fingerprint, name)) for name in names]
     probes = b",\n".join(msgspec.json.encode(probe) for probe in fingerprint.probes)
     return b"{\n" + b",\n".join([*facts, b'"probes": [\n' + probes + b"\n]"]) + b"\n}\n"

@@ -14,12 +14,16 @@ from __future__ import annotations
 
 from .assess import Certificates
 from .certificate import Certificate, CertificatesUnusable, Proof, ProofState
+from .difference import Difference
 from .fingerprint import fingerprint_of
 from .folder import CertificateFolder, default_folder
 from .judge import Finding, Outcome, judge
 from .key import Key, changes, engine_of
 from .probe import TOP, Probed, probe_instance
+from .secret import secret_seed
 from .standing import NO_STANDING, Standing, explained, standing_of, usable
+from .suite import check_fingerprints
+from .told import told_of
 
 __all__ = [
     "NO_STANDING",
@@ -28,6 +32,7 @@ __all__ = [
     "CertificateFolder",
     "Certificates",
     "CertificatesUnusable",
+    "Difference",
     "Finding",
     "Key",
     "Outcome",
@@ -36,12 +41,15 @@ __all__ = [
     "ProofState",
     "Standing",
     "changes",
+    "check_fingerprints",
     "default_folder",
     "engine_of",
     "explained",
     "fingerprint_of",
     "judge",
     "probe_instance",
+    "secret_seed",
     "standing_of",
+    "told_of",
     "usable",
 ]

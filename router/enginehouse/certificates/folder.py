@@ -13,6 +13,8 @@ import msgspec
 from .certificate import VERSION, Certificate, CertificatesUnusable
 from .files import data_folder, make_private, write_whole
 
+FINGERPRINTS = "fingerprints"
+"""The folder of fingerprints, within that of certificates."""
 _LARGEST_BYTES = 4 * 1024 * 1024
 
 
@@ -76,6 +78,21 @@ class CertificateFolder:
         text = msgspec.json.format(msgspec.json.encode(certificate, order="deterministic"), indent=2) + b"\n"
         with self._trouble():
             write_whole(file, text)
+        return file
+
+    def fingerprint_file(self, certificate: Certificate) -> Path:
+        """Where the fingerprint lies that was taken for *certificate*, if one was."""
+        return self.path / FINGERPRINTS / f"{certificate.key.name}.json"
+
+    def save_fingerprint(self, certificate: Certificate, data: bytes) -> Path:
+        """Store *data*, the fingerprint that was taken for *certificate*; returns its file.
+
+        Raises:
+            CertificatesUnusable: it cannot be stored.
+        """
+        file = self.fingerprint_file(certificate)
+        with self._trouble():
+            write_whole(file, data)
         return file
 
     @contextlib.contextmanager

@@ -23,8 +23,10 @@ class Probed(msgspec.Struct, frozen=True, kw_only=True):
     text: str = ""
 
 
-async def probe_instance(instance: Instance, prompt: str, *, tokens: int = 1, has_logprobs: bool = True) -> Probed:
-    """Ask *instance* for the first of *tokens* greedy tokens of the answer to *prompt*, with all alternatives it gives.
+async def probe_instance(
+    instance: Instance, prompt: str, *, tokens: int = 1, temperature: float = 0.0, has_logprobs: bool = True
+) -> Probed:
+    """Ask *instance* for *tokens* tokens of the answer to *prompt*, and all alternatives that it gives to the first.
 
     Raises:
         EnginehouseError: it refuses that, or fails.
@@ -34,7 +36,7 @@ async def probe_instance(instance: Instance, prompt: str, *, tokens: int = 1, ha
         id=f"probe-{next(_numbers)}",
         prompt=Chat((UserMessage(prompt),)),
         max_tokens=tokens,
-        temperature=0.0,
+        temperature=temperature,
         logprobs=has_logprobs,
         top_logprobs=min(TOP, most) if has_logprobs else 0,
     )

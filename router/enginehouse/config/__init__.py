@@ -5,7 +5,9 @@ from __future__ import annotations
 from .absent import AbsentBackend, absent_backends
 from .decode import decode, named_kinds, suggest
 from .errors import ConfigError
-from .load import bind, default_config, load_config, read_house, refuse_open_listener
+from .identity import Equivalence, Fingerprinting, WatchConfig
+from .listener import refuse_open_listener
+from .load import bind, default_config, load_config, read_house
 from .lost import refuse_lost
 from .machines import HostConfig, MdnsConfig
 from .prices import UNITS, Prices, text_of, units_of
@@ -43,6 +45,8 @@ __all__ = [
     "Config",
     "ConfigError",
     "Defaults",
+    "Equivalence",
+    "Fingerprinting",
     "HostConfig",
     "KeyConfig",
     "Limits",
@@ -58,6 +62,7 @@ __all__ = [
     "ServerConfig",
     "Trust",
     "UsageConfig",
+    "WatchConfig",
     "absent_backends",
     "binary_size",
     "bind",

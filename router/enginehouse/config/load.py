@@ -20,6 +20,8 @@ from .absent import absent_backends
 from .decode import decode, suggest
 from .errors import ConfigError
 from .hosts import check_hosts, check_mdns
+from .identity import Fingerprinting, WatchConfig, with_references
+from .listener import refuse_open_listener
 from .machines import HostConfig, MdnsConfig
 from .mounts import check_mounts
 from .reading import read_bounded
@@ -44,10 +46,10 @@ from .schema import (
 from .section import Section
 
 EMBEDDED_MODEL = "smollm2-135m"
-_TOP_KEYS = ("trust",)
+_TOP_KEYS = ("trust", "fingerprint")
 _SECTIONS = (
     *_TOP_KEYS, "server", "log", "models", "agents", "mounts", "keys", "hosts", "mdns", "accounts", "usage",
-    "certificates", "budget", "weights", "responses",
+    "certificates", "watch", "budget", "weights", "responses",
 )  # fmt: skip
 _SYNTAX_PLACE = re.compile(r" ?\(at (?P<place>line \d+, column \d+|end of document)\)")
 _HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -59,6 +61,7 @@ class _Top(Section, frozen=True):
     """The keys above all sections."""
 
     trust: Trust = "declared"
+    fingerprint: Fingerprinting = "certify"
 
 
 def default_config() -> Config:
@@ -91,11 +94,14 @@ def read_house(raw: dict[str, Any], *, file: str | None, folder: Path) -> Config
         if name not in _SECTIONS:
             raise ConfigError(f"unknown section '{name}'.", file=file, where=name, fix=suggest(name, _SECTIONS))
     certificates = decode(raw.get("certificates", {}), CertificatesConfig, file=file, where="certificates")
+    top = decode({name: raw[name] for name in _TOP_KEYS if name in raw}, _Top, file=file, where="")
+    models = _models(raw.get("models", {}), ModelConfig, "models", file)
     config = Config(
-        trust=decode({name: raw[name] for name in _TOP_KEYS if name in raw}, _Top, file=file, where="").trust,
+        trust=top.trust,
+        fingerprint=top.fingerprint,
         server=_server(decode(raw.get("server", {}), ServerConfig, file=file, where="server"), folder, file),
         log=decode(raw.get("log", {}), LogConfig, file=file, where="log"),
-        models=_models(raw.get("models", {}), ModelConfig, "models", file) or _embedded(),
+        models=with_references(models, lambda path: str(_inside(folder, path)), file) or _embedded(),
         agents=_models(raw.get("agents", {}), AgentConfig, "agents", file),
         mounts=decode(raw.get("mounts", []), tuple[MountConfig, ...], file=file, where="mounts"),
         keys=_keys(raw.get("keys", []), file),
@@ -105,6 +111,7 @@ def read_house(raw: dict[str, Any], *, file: str | None, folder: Path) -> Config
         usage=_usage(decode(raw.get("usage", {}), UsageConfig, file=file, where="usage"), folder),
         responses=decode(raw.get("responses", {}), ResponsesConfig, file=file, where="responses"),
         certificates=_certificates(certificates, folder),
+        watch=decode(raw.get("watch", {}), WatchConfig, file=file, where="watch"),
         budget=decode(raw.get("budget", {}), BudgetConfig, file=file, where="budget"),
         weights=decode(raw.get("weights", {}), WeightsConfig, file=file, where="weights"),
         file=file,
@@ -246,33 +253,6 @@ def _keys(raw: object, file: str | None) -> tuple[KeyConfig, ...]:
         names.add(key.name)
         hashes.add(key.sha256)
     return keys
-
-
-def refuse_open_listener(config: Config) -> None:
-    """Refuse a listener beyond loopback that asks for no key, unless the owner said so.
-
-    Raises:
-        ConfigError: it would be open to the network.
-    """
-    server = config.server
-    if config.keys or config.accounts.keys or server.allow_unauthenticated or is_loopback(server.host):
-        return
-    raise ConfigError(
-        f"'{server.host}' can be reached from other machines, and no keys are configured.",
-        file=config.file,
-        where="server.host",
-        fix="Add a key (`enginehouse keys new`), listen on 127.0.0.1, or set `allow_unauthenticated = true`.",
-    )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a listener on *host*."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False  # a name may resolve to any address
 
 
 def bind(config: Config, backends: Mapping[str, BackendType], quarantined: Mapping[str, str]) -> Config:

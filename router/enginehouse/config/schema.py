@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from enginehouse_plugin import DeviceKind, Task
 
+from .identity import Equivalence, Fingerprinting, WatchConfig
 from .machines import HostConfig, MdnsConfig
 from .prices import Prices
 from .section import Count, Name, PathName, Seconds, Section
@@ -253,6 +254,11 @@ class ModelConfig(Limits, frozen=True):
     queue_timeout_s: Seconds = 30.0
     trust: Trust | None = None
     """None: as the whole configuration has it."""
+    fingerprint: Fingerprinting | None = None
+    """None: as the whole configuration has it, but at each load where answers are compared with a reference."""
+    equivalence: Equivalence = "any"
+    reference: PathName | None = None
+    """A stored fingerprint; None: what the first placement answers."""
     unsupported: Literal["refuse", "report"] | None = None
     """None: as the server has it."""
     reproducible: bool = False
@@ -260,6 +266,11 @@ class ModelConfig(Limits, frozen=True):
     defaults: Defaults = Defaults()
     prices: Prices | None = None
     """None: it costs nothing."""
+
+    @property
+    def compares(self) -> bool:
+        """Whether its instances are compared with a reference."""
+        return self.equivalence != "any" or self.reference is not None
 
     @property
     def said_context(self) -> int | None:
@@ -337,6 +348,7 @@ class Config(Section, frozen=True):
     """A whole configuration. `file` is where it was read (None: built in), `named` are the sections that it has."""
 
     trust: Trust = "declared"
+    fingerprint: Fingerprinting = "certify"
     server: ServerConfig = ServerConfig()
     log: LogConfig = LogConfig()
     models: dict[str, ModelConfig] = {}
@@ -349,6 +361,7 @@ class Config(Section, frozen=True):
     usage: UsageConfig = UsageConfig()
     responses: ResponsesConfig = ResponsesConfig()
     certificates: CertificatesConfig = CertificatesConfig()
+    watch: WatchConfig = WatchConfig()
     budget: BudgetConfig = BudgetConfig()
     weights: WeightsConfig = WeightsConfig()
     file: str | None = None
@@ -362,3 +375,7 @@ class Config(Section, frozen=True):
     def trust_in(self, model: ModelConfig) -> Trust:
         """What counts as a feature of *model*."""
         return model.trust or self.trust
+
+    def fingerprint_in(self, model: ModelConfig) -> Fingerprinting:
+        """When fingerprints of *model* are taken."""
+        return model.fingerprint or ("load" if model.compares else self.fingerprint)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from enginehouse.certificates import Probed
+from enginehouse.certificates import Difference, Probed
 from enginehouse.config import Name
 from enginehouse.fleet import DeviceBudget, FleetSnapshot, InstanceSnapshot
 from enginehouse.live import Change, Changes
@@ -85,12 +85,32 @@ class ShownProgress(msgspec.Struct, frozen=True):
     fraction: float | None
 
 
+class ShownDifference(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an instance's answers are from the reference of its model: D, its interval at 99 %, and the band of D."""
+
+    against: str
+    distance: float
+    low: float
+    high: float
+    band: str
+    probes: int
+
+
+class ShownTokens(msgspec.Struct, frozen=True, kw_only=True):
+    """Tokens of the router's own probes since the server started."""
+
+    prompt: int
+    completion: int
+
+
 class ShownInstance(msgspec.Struct, frozen=True, kw_only=True):
     """An instance: where it runs and why there, what it does and why.
 
     `running` counts sequences, of which `capacity` run at once, and `waiting` requests. `pinned`: nothing takes its
     memory. `held`: its owner has taken it out. `breaker` is `closed`, `open` or `half_open`; `tokens_s` is how many
-    tokens a second a request got of late. `memory_bytes` is what it holds of each device.
+    tokens a second a request got of late. `memory_bytes` is what it holds of each device. `answers` says what is known
+    of its answers, `difference` how far they are from the reference of its model, and `aside` why it is set aside
+    because of that. `certificate` is how it stands to its certificate, in words, null where it was not compared.
     """
 
     id: str
@@ -111,6 +131,11 @@ class ShownInstance(msgspec.Struct, frozen=True, kw_only=True):
     breaker: str
     tokens_s: float | None
     memory_bytes: dict[str, int]
+    aside: str | None
+    answers: str
+    difference: ShownDifference | None
+    certificate: str | None
+    probe_tokens: ShownTokens
 
 
 class ShownMemory(msgspec.Struct, frozen=True, kw_only=True):
@@ -205,6 +230,24 @@ def _shown(instance: InstanceSnapshot) -> ShownInstance:
         breaker=instance.breaker,
         tokens_s=instance.tokens_s,
         memory_bytes=instance.memory_bytes,
+        aside=instance.aside,
+        answers=instance.identity,
+        difference=_shown_difference(instance.difference),
+        certificate=None if instance.standing is None else instance.standing.reason or instance.standing.state,
+        probe_tokens=ShownTokens(prompt=instance.probe_tokens[0], completion=instance.probe_tokens[1]),
+    )
+
+
+def _shown_difference(found: Difference | None) -> ShownDifference | None:
+    if found is None:
+        return None
+    return ShownDifference(
+        against=found.against,
+        distance=found.distance,
+        low=found.low,
+        high=found.high,
+        band=found.band,
+        probes=found.probes,
     )
 
 

@@ -71,5 +71,11 @@ def _considered(request: GenerationRequest, hosted: HostedInstance, is_chosen: b
         instance=hosted.id,
         host=hosted.planned.host,
         could=could,
-        reason=("chosen: " if is_chosen else "") + reason + f"; {hosted.planned.reason}",
+        reason=("chosen: " if is_chosen else "") + reason + f"; {hosted.planned.reason}" + _answers(hosted),
     )
+
+
+def _answers(hosted: HostedInstance) -> str:
+    """How far its answers are from the reference, where they were compared; one that is set aside has said so."""
+    identity = hosted.identity
+    return f"; {identity.words}" if identity.difference is not None and identity.aside is None else ""

@@ -7,24 +7,39 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from enginehouse.certificates import Probed, Standing, probe_instance
-from enginehouse_plugin import BackendType, Candidate, Capabilities, Instance, LoadProgress, Measured, Sleepable
-from enginehouse_plugin.errors import EnginehouseError
+from enginehouse.certificates import NO_STANDING, Probed, Standing, explained
+from enginehouse.config import Trust
+from enginehouse.telemetry import get_logger
+from enginehouse_plugin import (
+    BackendType,
+    Candidate,
+    Capabilities,
+    GenerationRequest,
+    Instance,
+    LoadProgress,
+    Measured,
+    Run,
+    Sleepable,
+)
+from enginehouse_plugin.errors import EnginehouseError, UnsupportedFeature
 
 from .affinity import Cache
 from .breaker import Breaker
 from .defaults import InstanceDefaults
 from .errors import Draining, InstanceUnavailable, ModelLoading
 from .gate import RETRY_AFTER_S, Gate
+from .identity import Identity
 from .keeper import Keeper, Weight
 from .liveness import Liveness
-from .loader import Loader, weighed
+from .loader import Loader, wait_released, weighed
 from .others import Others
 from .pace import Pace
 from .plan import InstancePlan
 from .residence import Residence
 from .restart import Failures
 from .snapshot import InstanceSnapshot, State
+
+log = get_logger()
 
 HELD: Final = "its owner has taken it out; 'load' brings it back"
 HELD_S: Final = 60.0
@@ -66,7 +81,11 @@ class Face:
     _failures: Failures
     _load_began_at: float
     _task: asyncio.Task[None] | None
+    identity: Identity
+    trust: Trust
     note: Callable[[State, str], None]
+    tell: Callable[[str], None]
+    _releases: dict[asyncio.Task[None], GenerationRequest]
     _let_go: Callable[[EnginehouseError], None]
 
     def __repr__(self) -> str:
@@ -106,6 +125,10 @@ class Face:
             declared=self.declared,
             capabilities=self.capabilities,
             standing=self.standing,
+            difference=self.identity.difference,
+            aside=self.identity.aside,
+            identity=self.identity.words,
+            probe_tokens=(self.identity.prompt_tokens, self.identity.completion_tokens),
             defaults=self.defaults.by_profile,
             running=self.gate.running,
             waiting=self.gate.waiting,
@@ -133,6 +156,8 @@ class Face:
     @property
     def doing(self) -> str:
         """What it does, in words: its state's reason, and how far a load is."""
+        if self.identity.aside is not None:
+            return f"{self.state} ({self.identity.aside})"
         if (waits := self.keeper.reason(self.id)) is not None:
             return f"{self.state} ({waits})"
         progress = self.progress if self.state == "loading" else None
@@ -174,10 +199,50 @@ class Face:
             return False
         return self.planned.host is not None or self.keeper.has_room(self.id, self.planned.footprint_bytes)
 
+    # ---- for requests ----
+
+    def release(self, run: Run, weight: int, request: GenerationRequest) -> asyncio.Task[None] | None:
+        """Cancel *run* of *request*, give *weight* slots back once it holds none; returns that work, None if done."""
+        try:
+            run.cancel()
+        except Exception:  # a plugin's fault must not cost a slot
+            log.exception("backend broke while it released a request", instance=self.id)
+            self.gate.leave(weight)
+            return None
+        task = asyncio.create_task(wait_released(run, self.id), name=f"release {self.id}")
+        self._releases[task] = request
+        task.add_done_callback(lambda _: self.gate.leave(weight))
+        task.add_done_callback(self._releases.pop)
+        return task
+
+    def explained(self, refusal: UnsupportedFeature) -> UnsupportedFeature:
+        """*refusal* of a request here, in words for a feature that is declared and not proven."""
+        if self.trust == "declared":
+            return refusal
+        return explained(refusal, self.model, self.declared, self.standing or NO_STANDING)
+
+    def let_in(self, instance: Instance) -> None:
+        """Let requests in to *instance*, unless it is set aside."""
+        capacity = instance.capabilities.max_concurrent_requests
+        if self.identity.aside is None:
+            self.gate.open(capacity)
+        else:
+            self.gate.capacity = max(1, capacity)  # for probes
+            self.gate.send_on()
+
+    def move_aside(self) -> None:
+        """Hear that it is set aside, or is not any more: what runs goes on, and what waits goes elsewhere."""
+        if self.identity.aside is not None:
+            self.gate.pause()
+            self.gate.send_on()
+        elif self.residence.ready_at is not None and self.residence.leaving is None and self.instance is not None:
+            self.let_in(self.instance)
+        self.tell(self.identity.aside or "it is near enough to its model's reference again")
+
     # ---- asked by the router itself ----
 
-    async def probe(self, prompt: str, *, tokens: int = 1, has_logprobs: bool = True) -> Probed:
-        """What comes to *prompt*, in a slot that no request wants; see `probe_instance`.
+    async def probe(self, prompt: str, temperature: float = 0.0, *, tokens: int = 0) -> Probed:
+        """What comes to *prompt*, in a slot that no request wants; see `Identity.ask`.
 
         Raises:
             InstanceUnavailable: it is not loaded, or has no slot in time.
@@ -190,7 +255,7 @@ class Face:
                 if (instance := self.instance) is None:
                     raise InstanceUnavailable(self.model, reason=self.doing, retry_after_s=RETRY_AFTER_S)
                 try:
-                    return await probe_instance(instance, prompt, tokens=tokens, has_logprobs=has_logprobs)
+                    return await self.identity.ask(instance, prompt, temperature, tokens=tokens)
                 finally:
                     self.gate.leave(1)
         except TimeoutError:
@@ -219,7 +284,7 @@ class Face:
         stay = self.residence
         if stay.leaving is not None and not stay.is_sent and stay.stay() and self.instance is not None:
             self.note("ready", "it stays")
-            self.gate.open(self.instance.capabilities.max_concurrent_requests)
+            self.let_in(self.instance)
 
     def asleep(self) -> Mapping[str, int] | None:
         """See `Tenant.asleep`."""

@@ -18,6 +18,7 @@ from .choice import Select
 from .deadlines import Deadlines
 from .errors import InstanceNotFound, ModelNotFound
 from .hosts import Hosts, RemotePlanner
+from .identity import Identity, OnUsage, unheard
 from .instance import HostedInstance
 from .keeper import Keeper, Survey
 from .model import Model
@@ -34,6 +35,8 @@ _OF_MODELS: Final = frozenset(
         "concurrent_requests",
         "defaults",
         "description",
+        "equivalence",
+        "fingerprint",
         "keep_alive_s",
         "load",
         "load_timeout_s",
@@ -43,6 +46,7 @@ _OF_MODELS: Final = frozenset(
         "prefer",
         "prefix_affinity",
         "queue_timeout_s",
+        "reference",
         "requests_per_minute",
         "tokens_per_day",
         "tokens_per_minute",
@@ -61,7 +65,7 @@ class Fleet:
     *config* has been bound to *backends*; *select* goes before the router's own choice among instances. `start` loads
     in the background; `close` ends everything. Without *certificates* nothing is proven. *profiles* have defaults
     for fields of a request, by their labels. *survey* asks what is used of the devices now; without it nothing is used
-    by others.
+    by others. *on_probe* hears of the tokens that the fleet's own probes take.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class Fleet:
         certificates: Certificates | None = None,
         profiles: Mapping[str, Mapping[str, Any]] | None = None,
         survey: Survey | None = None,
+        on_probe: OnUsage = unheard,
     ) -> None:
         judge = None if certificates is None else Judge(certificates, lambda name: self.models[name].trust)
         self.planner = Planner(config.models, devices, backends, config.budget, judge)
@@ -84,6 +89,7 @@ class Fleet:
         self.is_draining = False
         self._fetch = fetch
         self._on_change = on_change
+        self._on_probe = on_probe
         self._select = select
         self._turnover = Turnover(lambda: self._deadlines.total_s)
         self._policy = policy
@@ -127,9 +133,11 @@ class Fleet:
                 model = self._model(name, config)
             model.deadlines = self._deadlines
             model.traffic.retries.share = config.server.retry_budget
+            model.reference.follow(config, wanted)
             if is_new or model.trust != config.trust_in(wanted) or _differs(model.config, wanted):
                 self.planner.put(name, wanted)
                 model.config, model.trust = wanted, config.trust_in(wanted)
+                model.reference.forget()
                 self._turnover.replace(model, self._hosted(name, model), "its configuration has changed")
             elif model.config.load != wanted.load == "start":
                 for hosted in model.instances:
@@ -160,8 +168,10 @@ class Fleet:
         await asyncio.gather(*(hosted.assess() for hosted in self.instances() if hosted.instance is not None))
 
     def _model(self, name: str, config: Config) -> Model:
-        model = config.models[name]
-        return Model(name, model, config.trust_in(model), self.planner, self._deadlines, self._select, config.server)
+        own = config.models[name]
+        model = Model(name, own, config.trust_in(own), self.planner, self._deadlines, self._select, config.server)
+        model.reference.take(config, own)
+        return model
 
     def _hosted(self, name: str, model: Model | None = None) -> list[HostedInstance]:
         """An instance for each that is planned of the model called *name*, none of them loaded."""
@@ -169,7 +179,7 @@ class Fleet:
 
     def _changed(self, change: InstanceChange) -> None:
         self._turnover.note_change()
-        if change.after == "ready" and (model := self.models.get(change.model)) is not None:
+        if change.after == "ready" != change.before and (model := self.models.get(change.model)) is not None:
             model.wake_replicas(change.instance_id)
         if self._on_change is not None:
             self._on_change(change)
@@ -194,6 +204,7 @@ class Fleet:
             suspects=model.suspects,
             hang_timeout_s=self._server.hang_timeout_s,
             breaker=Breaker(self._server.breaker_failures, self._server.breaker_open_s),
+            identity=Identity(planned.id, model.reference, self._on_probe),
         )
 
     def model(self, name: str) -> Model:

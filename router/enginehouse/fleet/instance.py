@@ -18,18 +18,18 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any
 
-from enginehouse.certificates import NO_STANDING, Certificates, Standing, explained, usable
+from enginehouse.certificates import NO_STANDING, Certificates, Standing, usable
 from enginehouse.config import ModelConfig, Trust
 from enginehouse.telemetry import get_logger
-from enginehouse_plugin import Capabilities, GenerationRequest, Instance, InstanceChange, LoadProgress, Placement, Run
+from enginehouse_plugin import Capabilities, GenerationRequest, Instance, InstanceChange, LoadProgress, Placement
 from enginehouse_plugin.errors import (
     EngineDied,
     EnginehouseError,
     EngineProtocolError,
     EngineUnavailable,
-    UnsupportedFeature,
 )
 
 from .affinity import Cache
@@ -38,9 +38,11 @@ from .defaults import InstanceDefaults
 from .errors import Draining, InstanceUnavailable
 from .face import HELD, HELD_S, Face
 from .gate import RETRY_AFTER_S, Gate
+from .identity import Identity
 from .keeper import Keeper, NoRoom
 from .liveness import DEFAULT_HANG_TIMEOUT_S, Liveness
-from .loader import Loader, drain, identified, is_news, unload, wait_released, why_ended, why_not_loaded
+from .loader import Loader, drain, identified, is_news, unload, why_ended, why_not_loaded
+from .lookout import look_out
 from .others import Others
 from .pace import Pace
 from .plan import InstancePlan
@@ -84,6 +86,7 @@ class HostedInstance(Face):
         suspects: Suspects | None = None,
         hang_timeout_s: float = DEFAULT_HANG_TIMEOUT_S,
         breaker: Breaker | None = None,
+        identity: Identity | None = None,
     ) -> None:
         self.id = planned.id
         self.model = planned.model
@@ -95,6 +98,8 @@ class HostedInstance(Face):
         self.trust: Trust = trust
         self.standing: Standing | None = None
         self.fingerprint: str | None = None
+        self.identity = identity or Identity(planned.id)
+        self.identity.on_aside, self.identity.probe = self.move_aside, self.probe
         self.defaults = InstanceDefaults(config.defaults, profiles or {})
         self.instance: Instance | None = None
         self.placement: Placement | None = None  # what was loaded last
@@ -135,23 +140,11 @@ class HostedInstance(Face):
             return Draining()
         if self.residence.is_held:
             return InstanceUnavailable(self.model, reason=HELD, retry_after_s=HELD_S)
+        if (aside := self.identity.aside) is not None:
+            return InstanceUnavailable(self.model, reason=aside, retry_after_s=HELD_S)
         if self.state != "ready" and not self._is_at_work and (wait_s := self._failures.to_next_try_s) > 0:
             return InstanceUnavailable(self.model, reason=self.reason, retry_after_s=wait_s)
         return None
-
-    def release(self, run: Run, weight: int, request: GenerationRequest) -> asyncio.Task[None] | None:
-        """Cancel *run* of *request*, give *weight* slots back once it holds none; returns that work, None if done."""
-        try:
-            run.cancel()
-        except Exception:  # a plugin's fault must not cost a slot
-            log.exception("backend broke while it released a request", instance=self.id)
-            self.gate.leave(weight)
-            return None
-        task = asyncio.create_task(wait_released(run, self.id), name=f"release {self.id}")
-        self._releases[task] = request
-        task.add_done_callback(lambda _: self.gate.leave(weight))
-        task.add_done_callback(self._releases.pop)
-        return task
 
     def report(self, error: EnginehouseError, request: GenerationRequest | None = None) -> bool:
         """Hear that *request* failed with *error*; returns whether the instance is now checked or started again."""
@@ -161,12 +154,6 @@ class HostedInstance(Face):
             self.gate.pause()
             self._doubt.set()
         return not self.gate.is_open
-
-    def explained(self, refusal: UnsupportedFeature) -> UnsupportedFeature:
-        """*refusal* of a request here, in words for a feature that is declared and not proven."""
-        if self.trust == "declared":
-            return refusal
-        return explained(refusal, self.model, self.declared, self.standing or NO_STANDING)
 
     # ---- its way ----
 
@@ -286,9 +273,16 @@ class HostedInstance(Face):
     async def _assessing(self, instance: Instance, placement: Placement) -> AsyncIterator[None]:
         """Learn what requests may use and get, and compare with the certificate: beside the block if none needs it."""
         self.placement = placement
-        tasks = [asyncio.create_task(self.assess()), asyncio.create_task(assess_again(self.planned, self.assess))]
+        self.fingerprint, engine = await identified(self.planned, placement)
+        take = partial(self.identity.take, instance, self.planned, placement, engine)
+        is_beside = self.identity.may_come_later(self.planned, self.trust)
+        if not is_beside:
+            # Before requests come: what else is in an engine's step changes answers of quantised weights.
+            await take()
+        looks = look_out(self, take if is_beside else None)
+        work = (self.assess(), assess_again(self.planned, self.assess), looks)
+        tasks = [asyncio.create_task(each) for each in work]
         try:
-            self.fingerprint = await identified(self.planned, placement)
             if self.trust == "proven":
                 await tasks[0]
             self.declared = instance.capabilities
@@ -303,7 +297,8 @@ class HostedInstance(Face):
         """Compare what was loaded last, if anything, with its certificate as that is now."""
         if self.placement is not None:
             trust, before = self.trust, self.standing
-            self.standing = await standing_of(self.planned, self.placement, self._certificates, trust, before)
+            certificates, identity = self._certificates, self.identity
+            self.standing = await standing_of(self.planned, self.placement, certificates, trust, before, identity)
             if self.declared is not None:
                 self._judged(self.declared)
 
@@ -324,7 +319,7 @@ class HostedInstance(Face):
         if self.planned.devices:
             self.keeper.look_soon()
         self.note("ready", f"{how} in {load_s:.1f} s")
-        self.gate.open(instance.capabilities.max_concurrent_requests)
+        self.let_in(instance)
         since = time.monotonic()
         closed = asyncio.ensure_future(instance.wait_closed())
         hung = asyncio.ensure_future(self.liveness.watch(instance))
@@ -348,7 +343,7 @@ class HostedInstance(Face):
                     return problem, closed.done()
                 self._died.clear()
                 if not self._is_closing and self.residence.leaving is None:
-                    self.gate.open(instance.capabilities.max_concurrent_requests)
+                    self.let_in(instance)
         finally:
             closed.cancel()
             hung.cancel()
@@ -386,14 +381,18 @@ class HostedInstance(Face):
             return
         write = log.warning if state == "failed" else log.info
         write("instance " + state, instance=self.id, model=self.model, backend=self.backend.name, reason=reason)
+        self.tell(reason, before)
+
+    def tell(self, reason: str, before: State | None = None) -> None:
+        """Have observers told of its state, because of *reason*; *before* it was in another one, or is as it was."""
         if self._on_change is not None:
             self._on_change(
                 InstanceChange(
                     instance_id=self.id,
                     model=self.model,
                     backend=self.backend.name,
-                    before=before,
-                    after=state,
+                    before=before or self.state,
+                    after=self.state,
                     reason=reason,
                     at=time.time(),
                 )

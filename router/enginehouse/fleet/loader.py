@@ -131,15 +131,15 @@ async def weighed(instance: Instance, planned: InstancePlan, *, is_asleep: bool 
     return Weight({**cuda, "cpu": on_cpu}, {**cuda, "cpu": host.private_bytes})
 
 
-async def identified(planned: InstancePlan, placement: Placement) -> str:
-    """The fingerprint of what *planned* has loaded for *placement*."""
+async def identified(planned: InstancePlan, placement: Placement) -> tuple[str, tuple[str, str | None]]:
+    """The fingerprint of what *planned* has loaded for *placement*, and its engine's name and version."""
     engine: tuple[str, str | None] = (planned.backend.name, None)
     try:
         async with asyncio.timeout(_PROBE_S):
             engine = await engine_of(planned.backend, placement.python)
     except Exception as error:  # noqa: BLE001  # a plugin's probe costs no more than the engine's version
         log.debug("engine's version not told", instance=planned.id, problem=str(error))
-    return await asyncio.to_thread(fingerprint_of, planned.backend, placement, planned.devices, engine)
+    return await asyncio.to_thread(fingerprint_of, planned.backend, placement, planned.devices, engine), engine
 
 
 async def drain(instance: Instance, instance_id: str, timeout_s: float) -> None:

@@ -14,6 +14,7 @@ from .deadlines import Deadlines, Watch
 from .errors import InstanceUnavailable, WrongTask
 from .instance import HostedInstance
 from .planner import Planner
+from .reference import Reference
 from .snapshot import ModelSnapshot
 from .suspects import Suspects
 from .traffic import Traffic
@@ -25,9 +26,10 @@ ANY_CONTEXT = 2**40
 class Model:
     """What clients name: its configuration, and its instances (none: no placement holds).
 
-    Its requests keep `deadlines`, for which `watch` looks at the clock; `select` is asked before the router which
-    instance serves one, `suspects` are those that were in flight when engines ended, and `traffic` is what is learnt of
-    them all. `sleepers` are instances of sleeping hosts that its requests wake, though others serve them meanwhile.
+    Its instances are compared with `reference`. Its requests keep `deadlines`, for which `watch` looks at the clock;
+    `select` is asked before the router which instance serves one, `suspects` are those that were in flight when engines
+    ended, and `traffic` is what is learnt of them all. `sleepers` are instances of sleeping hosts that its requests
+    wake, though others serve them meanwhile.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Model:
         self.watch = Watch()
         self.select = select
         self.suspects = Suspects()
+        self.reference = Reference(name, lambda: min((hosted.planned.index for hosted in self.instances), default=0))
         self.traffic = Traffic(config, server)
         self._planner = planner
 

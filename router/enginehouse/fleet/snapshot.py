@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from enginehouse.certificates import Standing
+from enginehouse.certificates import Difference, Standing
 from enginehouse.config import ModelConfig, Trust
 from enginehouse_plugin import TASKS, Capabilities, Device, LoadProgress, Task
 
@@ -34,6 +34,9 @@ class InstanceSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     `tokens_s` is how many tokens a second a request got of late, prompt included; None: not measured.
     `others` are sequences that others have given to the same engine, and `start_s` how long it takes to start, by the
     last time (0: not known).
+    `difference` is how far its answers are from those of its model's reference, `aside` why it is set aside because of
+    that, and `identity` what is known of its answers, in words. `probe_tokens` are those that the router's own probes
+    took, of prompts and of answers.
     `retried` counts requests that it failed, or did not begin in time, and that were tried again.
     """
 
@@ -61,6 +64,10 @@ class InstanceSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     others: int = 0
     start_s: float = 0.0
     memory: Holding | None = None
+    difference: Difference | None = None
+    aside: str | None = None
+    identity: str = ""
+    probe_tokens: tuple[int, int] = (0, 0)
 
     @property
     def id(self) -> str:
@@ -93,7 +100,10 @@ class ModelSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         """`unplaced` where no placement holds and fits; `ready` when an instance is; else the state of the first."""
         if not self.has_place:
             return "unplaced"
-        states: list[State] = [instance.state for instance in self.instances]
+        states: list[State] = [
+            "failed" if instance.aside is not None and instance.state == "ready" else instance.state
+            for instance in self.instances
+        ]
         return "ready" if "ready" in states else states[0]
 
     @property
@@ -124,7 +134,7 @@ class ModelSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         """Why it is not served, where it is not and nothing is done about it: it has failed, or has no place here."""
         if not self.has_place:
             return "; ".join(f"placement {one.index}: {one.reason}" for one in self.rejected) or None
-        return self.instances[0].reason if self.state == "failed" else None
+        return (self.instances[0].aside or self.instances[0].reason) if self.state == "failed" else None
 
     @property
     def loading(self) -> LoadProgress | None:

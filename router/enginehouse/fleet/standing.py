@@ -10,6 +10,7 @@ from enginehouse.config import ModelConfig, Trust
 from enginehouse.telemetry import get_logger
 from enginehouse_plugin import Placement
 
+from .identity import Identity
 from .plan import InstancePlan
 
 AGAIN_S = 300.0
@@ -23,12 +24,16 @@ async def standing_of(
     placement: Placement,
     certificates: Certificates | None,
     trust: Trust,
-    before: Standing | None = None,
+    before: Standing | None,
+    identity: Identity,
 ) -> Standing:
-    """Compare what was loaded as *planned* for *placement* with its certificate, and log what is new since *before*."""
+    """Compare what was loaded as *planned* for *placement*, and its *identity*, with its certificate, and log what is
+    new since *before*.
+    """
     standing = NO_STANDING
     if certificates is not None:
         standing = await certificates.assess(planned.backend, placement, planned.devices, before)
+    standing = await identity.certified(standing, certificates)
     if before is not None and (standing.state, standing.reason) == (before.state, before.reason):
         return standing
     if standing.state == "current":

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 from enginehouse.accounts import KeyRing
 from enginehouse.config import ServerConfig
-from enginehouse.config.load import is_loopback
+from enginehouse.config.listener import is_loopback
 from enginehouse.dialects.openai import errors
 from enginehouse.dialects.refusals import HostNotAllowed, OriginNotAllowed
 

@@ -6,7 +6,11 @@ import msgspec
 
 
 class InstanceGauge(msgspec.Struct, frozen=True, kw_only=True):
-    """What is read off an instance when metrics are asked for; running and waiting count sequences and requests."""
+    """What is read off an instance when metrics are asked for; running and waiting count sequences and requests.
+
+    `distance` is that of its answers from the reference's, None where these were not compared; `probe_tokens` are those
+    of the router's own probes, of prompts and of answers.
+    """
 
     instance_id: str
     model: str
@@ -19,6 +23,9 @@ class InstanceGauge(msgspec.Struct, frozen=True, kw_only=True):
     breaker: str = "closed"
     breaker_opened: int = 0
     retried: int = 0
+    distance: float | None = None
+    is_aside: bool = False
+    probe_tokens: tuple[int, int] = (0, 0)
 
 
 class DoorGauge(msgspec.Struct, frozen=True, kw_only=True):

@@ -139,6 +139,7 @@ class Metrics:
         for row in rows:
             text.sample(row.hangs, model=row.model, instance=row.instance_id)
         _render_tries(text, rows)
+        _render_identity(text, rows)
         self._render_doors(text)
         text.family("enginehouse_loop_blocks_total", "counter", "Times that the event loop was blocked.")
         text.sample(BLOCKS.count)
@@ -212,3 +213,18 @@ def _render_tries(text: _Text, rows: Sequence[InstanceGauge]) -> None:
     text.family("enginehouse_instance_retries_total", "counter", "Requests that an instance failed, tried again.")
     for row in rows:
         text.sample(row.retried, model=row.model, instance=row.instance_id)
+
+
+def _render_identity(text: _Text, rows: Sequence[InstanceGauge]) -> None:
+    text.family("enginehouse_instance_distance", "gauge", "D of an instance's answers from the model's reference.")
+    for row in rows:
+        if row.distance is not None:
+            text.sample(row.distance, model=row.model, instance=row.instance_id)
+    text.family("enginehouse_instance_aside", "gauge", "1 for an instance that is set aside for its answers.")
+    for row in rows:
+        text.sample(int(row.is_aside), model=row.model, instance=row.instance_id)
+    text.family("enginehouse_probe_tokens_total", "counter", "Tokens of the router's own probes.")
+    for row in rows:
+        if any(row.probe_tokens):
+            for kind, number in zip(("prompt", "completion"), row.probe_tokens, strict=True):
+                text.sample(number, model=row.model, instance=row.instance_id, kind=kind)

@@ -134,9 +134,12 @@ def test_an_instance_that_honours_everything_gets_its_certificate(enginehouse: R
     assert certificate["features"]["reasoning"]["state"] == "untested"
     assert "loading: waking up" in done.err
     assert "STOP1" in done.err, "each rule is told as it comes"
-    (file,) = (tmp_path / "data" / "certificates").iterdir()
+    (file,) = (tmp_path / "data" / "certificates").glob("*.json")
     assert f"Stored in {file}" in done.err
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    (taken,) = (tmp_path / "data" / "certificates" / "fingerprints").iterdir()
+    assert f"Fingerprint of 24 probes stored in {taken}" in done.err
+    assert (taken.name, stat.S_IMODE(taken.stat().st_mode)) == (file.name, 0o600)
 
 
 def test_a_feature_that_is_declared_and_ignored_fails_and_others_do_not(enginehouse: Run, stored) -> None:
@@ -176,7 +179,7 @@ def test_the_listings_show_what_is_proven(enginehouse: Run, house: Path) -> None
 
 def test_a_quick_run_leaves_the_certificate_of_a_whole_one(enginehouse: Run, stored, tmp_path: Path) -> None:
     enginehouse("certify", "right", "--quick")
-    (file,) = (tmp_path / "data" / "certificates").iterdir()
+    (file,) = (tmp_path / "data" / "certificates").glob("*.json")
     file.write_text(file.read_text().replace('"quick"', '"all"'))
     done = enginehouse("certify", "right", "--quick")
     assert done.code == 0

@@ -70,7 +70,7 @@ def sections() -> Iterator[tuple[str, str]]:
 def test_every_example_is_a_configuration(tmp_path, text):
     if "[mdns]" in text:
         pytest.importorskip("zeroconf", reason="install zeroconf, which the extra mdns brings")
-    for name in ("cert.pem", "key.pem"):
+    for name in ("cert.pem", "key.pem", "reference.json"):
         (tmp_path / name).touch()
     (tmp_path / "house.toml").write_text(text, encoding="utf-8")
     config = load_config(tmp_path / "house.toml")

@@ -40,13 +40,18 @@ def command(ctx: click.Context, model: str, config_file: str | None, quick: bool
         raise click.ClickException(
             "The conformance suite is not installed. Install it with: pip install 'enginehouse[certify]'"
         )
-    certificates = Certificates.of(read_config(config_file))
+    config = read_config(config_file)
+    certificates = Certificates.of(config)
     certificates.folder.prepare()
+    from enginehouse.certificates.answers import encode_fingerprint
     from enginehouse.cli.shared import certification
 
     planned, placement = _planned(config_file, model)
+    has_fingerprint = config.fingerprint_in(config.models[model]) != "off"
     try:
-        certificate = certification.certify(planned, placement, certificates, quick=quick)
+        certificate, fingerprint = certification.certify(
+            planned, placement, certificates, quick=quick, has_fingerprint=has_fingerprint
+        )
     except KeyboardInterrupt:
         click.echo("Interrupted: nothing is stored.", err=True)
         raise
@@ -55,6 +60,9 @@ def command(ctx: click.Context, model: str, config_file: str | None, quick: bool
     else:
         _show(certificate)
     click.echo(_store(certificate, certificates), err=True)
+    if fingerprint is not None:
+        file = certificates.folder.save_fingerprint(certificate, encode_fingerprint(fingerprint))
+        click.echo(f"Fingerprint of {len(fingerprint.probes)} probes stored in {file}", err=True)
     ctx.exit(0 if certificate.is_clean else 1)
 
 

@@ -12,7 +12,21 @@ from collections.abc import Mapping
 import click
 import msgspec
 
-from enginehouse.certificates import Certificate, Certificates, Finding, Key, Outcome, changes, judge
+from enginehouse.certificates import (
+    Certificate,
+    Certificates,
+    Finding,
+    Key,
+    Outcome,
+    Probed,
+    changes,
+    engine_of,
+    judge,
+    probe_instance,
+    secret_seed,
+    told_of,
+)
+from enginehouse.certificates.answers import CannotCompare, Fingerprint, InstanceAsker, compared, taken
 from enginehouse.certificates.certificate import VERSION
 from enginehouse.fleet import InstancePlan
 from enginehouse.plugins import probed
@@ -54,6 +68,7 @@ _FINDINGS: Mapping[Verdict, Finding] = {
 _LONGEST_SEEN = 500
 _TIME_SCALE = 5.0
 """What is certified is what an engine honours, not how fast: a server may run beside, and large models are slow."""
+_FINGERPRINT_S = 300.0
 _READY_S = 30.0
 """How long the instance may take to say that it is still there when the suite has run."""
 
@@ -62,10 +77,13 @@ class NotCertified(click.ClickException):
     """The run gave no result: nothing is stored. The message says why."""
 
 
-def certify(planned: InstancePlan, placement: Placement, certificates: Certificates, *, quick: bool) -> Certificate:
+def certify(
+    planned: InstancePlan, placement: Placement, certificates: Certificates, *, quick: bool, has_fingerprint: bool
+) -> tuple[Certificate, Fingerprint | None]:
     """Load *placement* as *planned*, run the suite on it and return what it came to; nothing is stored.
 
-    Progress, and what did not pass, is told on standard error.
+    With *has_fingerprint* its fingerprint is taken, too, if it gives log probabilities. Progress, and what did not
+    pass, is told on standard error.
 
     Raises:
         NotCertified: there is no result, because the engine did not load or ended, or something changed meanwhile.
@@ -73,18 +91,29 @@ def certify(planned: InstancePlan, placement: Placement, certificates: Certifica
     askable = frozenset(rule.id for rule in RULES.values() if rule.scope in BackendTarget.scopes)
     options = Options(only=askable, quick=quick, seed=secrets.randbelow(2**31), time_scale=_TIME_SCALE)
     with progress_for(selected_rules(options)) as progress:
-        report, key = asyncio.run(_run(planned, placement, certificates, options, progress))
+        run = _run(planned, placement, certificates, options, progress, has_fingerprint=has_fingerprint)
+        report, key, fingerprint = asyncio.run(run)
     for result in unsettled(report):
         click.echo("\n".join(["", *details(result)]), err=True)
-    return certificate_of(report, key, placement, quick=quick)
+    return certificate_of(report, key, placement, quick=quick), fingerprint
 
 
 async def _run(
-    planned: InstancePlan, placement: Placement, certificates: Certificates, options: Options, progress: Progress
-) -> tuple[Report, Key]:
+    planned: InstancePlan,
+    placement: Placement,
+    certificates: Certificates,
+    options: Options,
+    progress: Progress,
+    *,
+    has_fingerprint: bool,
+) -> tuple[Report, Key, Fingerprint | None]:
     key = await _key(planned, placement, certificates)
     loader = _Loader(planned.backend)
     target = _Target(loader.kind, placement, devices=planned.devices)
+    if has_fingerprint:
+        target.told = told_of(
+            planned.backend, placement, planned.devices, await engine_of(planned.backend, placement.python)
+        )
     run = asyncio.create_task(run_suite(target, options, on_start=progress.start, on_result=progress.result))
     end = asyncio.create_task(loader.wait_closed())
     try:
@@ -104,7 +133,7 @@ async def _run(
         raise NotCertified(f"The engine did not answer any more at the end: {printable(target.silence)}")
     if changed := changes(key, await _key(planned, placement, certificates)):
         raise NotCertified(f"This changed while the suite ran: {'; '.join(changed)}.")
-    return report, key
+    return report, key, target.fingerprint
 
 
 async def _key(planned: InstancePlan, placement: Placement, certificates: Certificates) -> Key:
@@ -166,6 +195,21 @@ def _seen(report: Report, rule: str) -> str:
     return printable(result.message)[:_LONGEST_SEEN]
 
 
+async def _fingerprint(instance: Instance, placement: Placement, told: Mapping[str, str]) -> Fingerprint:
+    """What *instance* answers to the secret prompts of this installation, and how far a second time is from it."""
+
+    async def ask(prompt: str, temperature: float) -> Probed:
+        return await probe_instance(instance, prompt, temperature=temperature)
+
+    seed = await asyncio.to_thread(secret_seed)
+    first, again = [
+        await taken(InstanceAsker(ask, placement.source, placement.model, told), seed=seed, limit_s=_FINGERPRINT_S)
+        for _ in range(2)
+    ]
+    noise = (await compared(first, again, "itself")).distance
+    return msgspec.structs.replace(first, noise=noise)
+
+
 class _Loader(Backend):
     """The backend of *kind*, whose loading is shown and whose instance is watched."""
 
@@ -213,10 +257,25 @@ class _Loader(Backend):
 
 
 class _Target(BackendTarget):
-    """A target that says at its end whether it was still there (`silence` is why not), and whose end hides nothing."""
+    """A target that says at its end whether it was still there (`silence` is why not), and whose end hides nothing.
+
+    Its `fingerprint` is taken before the suite runs where `told` says how it is served.
+    """
 
     is_closing = False
     silence: str | None = None
+    told: Mapping[str, str] | None = None
+    fingerprint: Fingerprint | None = None
+
+    async def open(self) -> None:
+        """Load it, and take its fingerprint."""
+        await super().open()
+        if self.told is None or "logprobs" not in (self.declared.features or ()):
+            return
+        try:
+            self.fingerprint = await _fingerprint(self.instance, self.placement, self.told)
+        except (CannotCompare, EnginehouseError) as error:
+            click.echo(f"No fingerprint: {printable(str(error))}", err=True)
 
     async def close(self) -> None:
         """Ask once more, and unload."""

@@ -37,7 +37,7 @@ def print_instances(instances: Iterable[dict[str, Any]], *, as_json: bool) -> No
                 str(one["waiting"]),
                 one["backend"],
                 ", ".join(one["devices"]) or "-",
-                f"{one['reason']}; {one['placement']}",
+                "; ".join(filter(None, (one["reason"], one["placement"], _answers(one)))),
             )
             for one in instances
         ),
@@ -50,5 +50,10 @@ def _state(one: dict[str, Any]) -> str:
     if progress is not None:
         share = "" if progress["fraction"] is None else f" {progress['fraction']:.0%}"
         words[0] += f" ({progress['stage']}{share})"
-    words += [word for word in ("pinned", "held") if one[word]]
+    words += [word for word in ("pinned", "held", "aside") if one.get(word)]
     return ", ".join(words)
+
+
+def _answers(one: dict[str, Any]) -> str:
+    """What is known of its answers, where they were compared with the reference of its model."""
+    return str(one["answers"]) if one.get("difference") or one.get("aside") else ""

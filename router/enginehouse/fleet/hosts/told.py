@@ -113,13 +113,14 @@ def tell(fleet: FleetSnapshot, router: str) -> HostTold:
 
 
 def _told(own: list[InstanceSnapshot]) -> ToldModel:
-    ready = [instance for instance in own if instance.state == "ready"]
+    ready = [instance for instance in own if instance.state == "ready" and instance.aside is None]
     shown = next(iter(ready), own[0])
+    is_aside = shown.aside is not None and shown.state == "ready"
     capabilities = shown.capabilities
     return ToldModel(
         index=shown.planned.index,
-        state=shown.state,
-        reason=shown.reason,
+        state="failed" if is_aside else shown.state,
+        reason=shown.aside or shown.reason,
         features=None if capabilities is None else tuple(sorted(capabilities.features)),
         limits=dict(capabilities.limits) if capabilities else {},
         context_tokens=capabilities.context_tokens if capabilities else None,
