@@ -120,3 +120,13 @@ def test_a_call_that_a_stop_string_breaks_is_no_call_to_make() -> None:
     reader = ChoiceReader(0, CallReader(is_forced=True), "never")
     events = [*reader.read(f"[{CALL}, {CALL[:30]}", 9), *reader.finish("stop", 9, "x")]
     assert events[-1] == Finished(0, "stop", "x")
+
+
+def test_tokens_that_end_inside_a_character_keep_their_place_where_the_answer_is_cut() -> None:
+    """They are no text; behind a stop string nothing is told."""
+    halves = [TokenLogprob("\ufffd", at, bytes([byte]), -1.0) for at, byte in enumerate(b"\xf0\x9f")]
+    reader = ChoiceReader(0, None, "never")
+    heard = [*reader.read("", 1, halves[:1]), *reader.read("", 2, halves[1:]), *reader.finish("length", 2)]
+    assert heard == [TextDelta(0, "", 2, tuple(halves)), Finished(0, "length")]
+    stopped = ChoiceReader(0, None, "never")
+    assert [*stopped.read("", 1, halves[:1]), *stopped.finish("stop", 1, "x")] == [Finished(0, "stop", "x")]

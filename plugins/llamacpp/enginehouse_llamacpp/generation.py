@@ -157,14 +157,17 @@ class Generation:
 
     def _logprob(self, token: Probability) -> TokenLogprob:
         piece = self._vocabulary.piece(token.id)
+        # The engine writes control tokens as nothing: they are spelled out, as by the other engines.
+        likeliest = token.top_logprobs[: self._request.top_logprobs]
+        pieces = [bytes(other.bytes) or self._vocabulary.piece(other.id) for other in likeliest]
         top = [
             TopLogprob(
-                token=bytes(other.bytes).decode(errors="replace"),
+                token=own.decode(errors="replace"),
                 token_id=other.id,
-                token_bytes=bytes(other.bytes),
+                token_bytes=own,
                 logprob=max(other.logprob, _LOGPROB_FLOOR),
             )
-            for other in token.top_logprobs[: self._request.top_logprobs]
+            for other, own in zip(likeliest, pieces, strict=True)
         ]
         return TokenLogprob(
             token=piece.decode(errors="replace"),

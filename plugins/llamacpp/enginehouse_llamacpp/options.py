@@ -33,7 +33,8 @@ class LlamaCppOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     gpu_layers: Annotated[int, msgspec.Meta(ge=0)] | None = None
     """Layers on the GPU; default: all where the placement's device is one, else none."""
     flash_attention: Literal["auto", "on", "off"] = "auto"
-    """Flash attention; a quantised `cache_type_v` needs it."""
+    """Flash attention; a quantised `cache_type_v` needs it. `auto` is off with a KV cache in f32, which has no effect
+    beside it: the engine computes as with f16 then."""
     cache_type_k: CacheType = "f16"
     """Type of the keys in the KV cache."""
     cache_type_v: CacheType = "f16"
@@ -67,3 +68,14 @@ class LlamaCppOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             raise ValueError('binary cannot be used with start = "embedded"')
         if self.cache_type_v not in ("f32", "f16", "bf16") and self.flash_attention == "off":
             raise ValueError("a quantised cache_type_v needs flash_attention")
+        if "f32" in (self.cache_type_k, self.cache_type_v):
+            if self.flash_attention == "on":
+                raise ValueError("a KV cache in f32 has no effect with flash_attention: leave it out, or take f16")
+            if self.cache_type_v not in ("f32", "f16", "bf16"):
+                raise ValueError("cache_type_k f32 has no effect with flash_attention, which cache_type_v needs")
+
+    @property
+    def flash(self) -> Literal["auto", "on", "off"]:
+        """What the engine is told of flash attention."""
+        is_exact = self.flash_attention == "auto" and "f32" in (self.cache_type_k, self.cache_type_v)
+        return "off" if is_exact else self.flash_attention

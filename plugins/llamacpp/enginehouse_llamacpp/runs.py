@@ -40,6 +40,10 @@ from .vocabulary import Vocabulary
 _TOGETHER = 8
 """Chunks that wait for one break: how many do not depend on the pace, so that a seed gives one answer."""
 
+_REST_OF_CHARACTER = 3
+"""Tokens that a character may still need, of one byte each."""
+_MOST_AGAIN = 256
+"""Tokens that are made once more, for those behind them that are not told otherwise."""
 _NEXT_SEED = 1_000_003  # a prime: later runs of one choice do not meet the first runs of its neighbours
 
 
@@ -100,6 +104,8 @@ class ChoiceRun:
                             yield sent
                         continue
                     chunk = self._known(sent, before)
+                    if chunk.stop and self._request.logprobs and chunk.tokens_predicted > len(self._written):
+                        waiting.append(await self._unsaid(body, chunk, before))
                     if waiting or (self._request.logprobs and len(chunk.tokens) > 1):
                         waiting.append(chunk)
                     else:
@@ -183,6 +189,39 @@ class ChoiceRun:
             before = [*self._prompt_ids, *self._written[: at + len(found)]]
             found.append(await self._vocabulary.probability(before, token_id))
         return msgspec.structs.replace(chunk, completion_probabilities=[*found, *chunk.completion_probabilities])
+
+    async def _unsaid(self, body: dict[str, Any], chunk: Chunk, before: int) -> Chunk:
+        """The tokens that the engine has sampled last and said nothing of, as the answer ends inside a character.
+
+        The run of *body*, which began after *before* tokens, is made once more, a few tokens longer: it has the same
+        seed. Where it takes another way, or would take long, these tokens stay untold.
+        """
+        count = chunk.tokens_predicted - len(self._written)
+        own = self._written[before:]
+        is_greedy = self._request.temperature == 0 and self._grammar is None and not self._request.presence_penalty
+        if is_greedy:
+            again = {**body, "prompt": [*self._prompt_ids, *self._written], "n_predict": count + _REST_OF_CHARACTER}
+            own = []
+        else:
+            again = {**body, "n_predict": body["n_predict"] + _REST_OF_CHARACTER}
+        found: list[int] = []
+        if len(own) <= _MOST_AGAIN:
+            async with aclosing(
+                self._server.complete({**again, **self._server.tag()}, blame_of(self._request))
+            ) as source:
+                async for sent in source:
+                    if not sent.stop and sent.tokens_predicted:
+                        found += self._vocabulary.tokens_of(sent, sent.tokens_predicted - len(found))
+                    if len(found) >= len(own) + count:
+                        break
+        if found[: len(own)] != own or len(found) < len(own) + count:
+            return Chunk(tokens_predicted=chunk.tokens_predicted)
+        unsaid = found[len(own) : len(own) + count]
+        told: list[Probability] = []
+        for token_id in unsaid:
+            told.append(await self._vocabulary.probability([*self._prompt_ids, *self._written], token_id))
+            self._written.append(token_id)
+        return Chunk(tokens=unsaid[-1:], completion_probabilities=told, tokens_predicted=chunk.tokens_predicted)
 
     def _cut(self, chunk: Chunk) -> Iterator[Chunk]:
         """Cut *chunk* at a stop string, which ends the choice."""

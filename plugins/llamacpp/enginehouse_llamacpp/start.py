@@ -144,7 +144,7 @@ def launch(
         "gpu_layers": layers,
         "http_threads": options.slots + _SPARE_HTTP_THREADS,
         "threads": options.threads or usable_processors(),
-        "flash": {"auto": "AUTO", "on": "ENABLED", "off": "DISABLED"}[options.flash_attention],
+        "flash": {"auto": "AUTO", "on": "ENABLED", "off": "DISABLED"}[options.flash],
         "cache_type_k": options.cache_type_k,
         "cache_type_v": options.cache_type_v,
         "cache_ram_mib": options.prefix_cache_mib if options.prefix_cache else 0,

@@ -61,7 +61,7 @@ def is_near(step: int, other: int) -> bool:
 
 
 def _key(path: str, options: LlamaCppOptions) -> tuple[object, ...]:
-    return (path, options.threads, options.binary, options.start, options.flash_attention)
+    return (path, options.threads, options.binary, options.start, options.flash)
 
 
 async def _pace(server: Server, vocabulary_size: int, most: int) -> float:

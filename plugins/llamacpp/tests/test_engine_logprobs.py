@@ -12,6 +12,8 @@ from tests.asking import Answer, ask, joined
 from enginehouse_llamacpp.instance import LlamaCppInstance
 from enginehouse_plugin import JsonSchema
 
+from .conftest import Load
+
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="session")]
 
 EMOJI = JsonSchema(name="x", schema={"const": "😀🎉 naïve 日本語"})
@@ -57,6 +59,15 @@ async def test_the_top_is_exact_and_sorted(model: LlamaCppInstance, top: int) ->
         assert len(token.top) == top
         assert [t.logprob for t in token.top] == sorted((t.logprob for t in token.top), reverse=True)
         assert sum(math.exp(t.logprob) for t in token.top) <= 1.0001
+
+
+async def test_control_tokens_stand_among_the_alternatives_by_their_names(model: LlamaCppInstance) -> None:
+    answer = await ask(
+        model, "What is the capital of France? One word.", temperature=0.0, logprobs=True, top_logprobs=20
+    )
+    ends = {top.token for token in answer.logprobs for top in token.top if top.token_id in model._model.control_ids}
+    assert "<|im_end|>" in ends
+    assert all(top.token_bytes for token in answer.logprobs for top in token.top)
 
 
 async def test_without_logprobs_none_are_given(model: LlamaCppInstance) -> None:
@@ -119,6 +130,41 @@ async def test_text_cut_inside_a_character_ends_before_it(model: LlamaCppInstanc
     assert answer.usage is not None
     assert answer.usage.completion_tokens == 3
     assert answer.reason == "length"
+    said = b"".join(token.token_bytes for token in answer.logprobs)
+    assert len(answer.logprobs) == 3
+    assert '"😀'.encode().startswith(said)
+
+
+@pytest.mark.parametrize("text", ["😀", "Repeat this: 😀😀😀😀", "Translate into Chinese: dog"])
+async def test_an_answer_of_one_token_inside_a_character_tells_that_token(model: LlamaCppInstance, text: str) -> None:
+    answer = await ask(model, text, max_tokens=1, logprobs=True, top_logprobs=5, temperature=0.0)
+    (token,) = answer.logprobs
+    assert (answer.text, answer.reason, len(token.top)) == ("", "length", 5)
+    assert token.token_bytes[0] >= 0x80
+    assert (token.token_id, token.logprob) == (token.top[0].token_id, token.top[0].logprob)
+
+
+async def test_a_sampled_answer_that_is_cut_inside_a_character_tells_all_of_its_tokens(model: LlamaCppInstance) -> None:
+    asked: dict[str, Any] = {"temperature": 1.0, "logprobs": True, "top_logprobs": 2}
+    for seed in range(6):
+        answer = await ask(model, "Repeat this: 😀😀😀😀", max_tokens=3, seed=seed, **asked)
+        assert answer.usage is not None
+        told = answer.usage.completion_tokens - (answer.reason == "stop")
+        assert len(answer.logprobs) in (told, told + 1)
+
+
+async def test_a_cache_in_f32_has_an_effect(load: Load) -> None:
+    """By itself flash attention would compute as with f16."""
+    told: dict[str, list[float]] = {}
+    for name, options in {
+        "f32": {"cache_type_k": "f32", "cache_type_v": "f32"},
+        "f32, attention off": {"cache_type_k": "f32", "cache_type_v": "f32", "flash_attention": "off"},
+        "f16, attention on": {"flash_attention": "on"},
+    }.items():
+        answer = await ask(await load(**options), max_tokens=1, logprobs=True, top_logprobs=20, temperature=0.0)
+        told[name] = [top.logprob for top in answer.logprobs[0].top]
+    assert told["f32"] == told["f32, attention off"]
+    assert told["f32"] != told["f16, attention on"]
 
 
 async def test_bytes_that_are_no_character_do_not_break_the_stream(model: LlamaCppInstance) -> None:

@@ -157,11 +157,19 @@ def test_a_template_file_is_read_and_its_absence_named(place: Place, tmp_path: P
         {"start": "embedded", "binary": "x"},
         {"start": "embedded", "extra_arguments": ["--x"]},
         {"cache_type_v": "q8_0", "flash_attention": "off"},
+        {"cache_type_k": "f32", "flash_attention": "on"},
+        {"cache_type_k": "f32", "cache_type_v": "q8_0"},
     ],
 )
 def test_options_are_strict(options: dict[str, Any]) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(options, LlamaCppOptions)
+
+
+def test_a_cache_in_f32_turns_flash_attention_off() -> None:
+    """It would have no effect beside it."""
+    assert LlamaCppOptions(cache_type_k="f32").flash == LlamaCppOptions(cache_type_v="f32").flash == "off"
+    assert LlamaCppOptions().flash == "auto"
 
 
 def test_every_option_says_what_it_is_for() -> None:

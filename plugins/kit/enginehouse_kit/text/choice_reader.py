@@ -66,6 +66,11 @@ class ChoiceReader:
             for event in self._calls.finish(self.choice, self.completion_tokens):
                 yield self._with_logprobs(event) if isinstance(event, TextDelta) else event
             reason = self._calls.reason(reason)
+        elif reason == "length" and self._waiting and self._thinking is None:
+            # The last tokens end inside a character, which is no text: they keep their place all the same.
+            rest = tuple(logprob for _, logprob in self._waiting)
+            self._waiting.clear()
+            yield TextDelta(self.choice, "", self.completion_tokens, rest)
         yield Finished(choice=self.choice, reason=reason, matched_stop=matched_stop)
 
     def _parts(self, parts: Iterable[Part]) -> Iterator[AnyEvent]:
