@@ -131,7 +131,8 @@ promises: $(DEV_INSTALLED) vllm-env
 	ENGINEHOUSE_VLLM_PYTHON=$(VLLM_PYTHON) $(BIN)/python -m tests.promises
 
 # How far quantisations, caches, templates and engines are from float32, single tokens compared; prints a table.
-# ARGS='--probes 24 Q8_0 Q4_0' sizes it. vLLM is left out unless ENGINEHOUSE_VLLM_PYTHON names its Python.
+# ARGS='--probes 24 Q8_0 Q4_0' sizes it, ARGS=--errors counts false alarms and misses, and
+# `python -m tests.identity.exchange` exchanges an engine while it serves. vLLM is left out unless ENGINEHOUSE_VLLM_PYTHON names its Python.
 identity: $(DEV_INSTALLED)
 	$(BIN)/python -m tests.identity $(ARGS)
 

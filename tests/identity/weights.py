@@ -11,7 +11,25 @@ from gguf import quants
 
 from tests.weights import smollm2_gguf_f32
 
+RANK, SHARE = 4, 0.02
+"""Of a small tune: the rank of the change of each query and value matrix, and its size as a share of the matrix."""
+TUNED = "rank-4"
 TYPES = ("F16", "BF16", "Q8_0", "Q5_0", "Q4_0")
+
+
+def tuned(folder: Path) -> Path:
+    """The file in *folder* whose queries and values are changed a little, as by a small fine-tune."""
+    return quantised(TUNED, folder)
+
+
+def _changed(name: str, data: np.ndarray) -> np.ndarray:
+    """*data*, with a change of low rank where it is a matrix of queries or values."""
+    if not name.endswith(("attn_q.weight", "attn_v.weight")):
+        return data
+    dice = np.random.default_rng(int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big"))
+    change = dice.standard_normal((data.shape[0], RANK)) @ dice.standard_normal((RANK, data.shape[1]))
+    size = SHARE * np.linalg.norm(data) / np.linalg.norm(change)
+    return (data + size * change).astype(np.float32)
 
 
 def quantised(name: str, folder: Path) -> Path:
@@ -34,6 +52,8 @@ def quantised(name: str, folder: Path) -> Path:
         data = np.asarray(tensor.data, np.float32)
         if data.ndim < 2:
             writer.add_tensor(tensor.name, data)
+        elif name == TUNED:
+            writer.add_tensor(tensor.name, _changed(tensor.name, data))
         elif name == "F16":
             writer.add_tensor(tensor.name, data.astype(np.float16))
         else:
