@@ -6,6 +6,7 @@ import asyncio
 import tomllib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.asking import Answer, ask, request
@@ -216,6 +217,15 @@ async def test_no_delta_holds_half_a_character(model: Instance) -> None:
             event.text.encode()  # no lone surrogates
     assert answer.usage is not None
     assert answer.usage.completion_tokens == 2 * len(ids)
+
+
+async def test_a_token_inside_a_character_is_told_where_the_answer_ends_with_it(model: Instance) -> None:
+    half = (await model.tokenize(EMOJI))[0]  # type: ignore[attr-defined]  # it is Inspectable
+    asked: dict[str, Any] = {"logprobs": True, "top_logprobs": 5, "logit_bias": {half: 100.0}}
+    answer = await ask(model, "Emoji.", max_tokens=1, **asked)
+    (token,) = answer.logprobs
+    assert (answer.text, answer.reason, token.token_id, len(token.top)) == ("", "length", half, 5)
+    assert all(top.token_bytes for top in token.top)
 
 
 # ---- what the model sees ----
