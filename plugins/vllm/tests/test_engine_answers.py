@@ -202,6 +202,13 @@ async def test_logprobs_have_the_bytes_of_tokens_inside_characters(model: VllmIn
         assert sorted(token.top, key=lambda top: -top.logprob) == list(token.top)
 
 
+async def test_a_token_inside_a_character_is_told_where_the_answer_ends_with_it(model: VllmInstance) -> None:
+    half = (await model.tokenize("👩"))[0]
+    answer = await ask(model, logit_bias={half: 100.0}, max_tokens=1, logprobs=True, top_logprobs=5)
+    (token,) = answer.logprobs
+    assert (answer.text, token.token_id, len([top for top in token.top if top.token_bytes])) == ("", half, 5)
+
+
 async def test_logprobs_are_raw_also_under_a_grammar_and_a_bias(model: VllmInstance) -> None:
     """The only token that the grammar allows is as unlikely as the model finds it; so is one that a bias brings."""
     answer = await ask(model, output=JsonSchema("s", {"const": "Q7x"}), logprobs=True, top_logprobs=2)
