@@ -20,12 +20,14 @@ from .folder import CertificateFolder, default_folder
 from .judge import Finding, Outcome, judge
 from .key import Key, changes, engine_of
 from .probe import TOP, Probed, probe_instance
+from .runs import FILES, KeptReport, ReportNotFound, Run, RunNotPossible, Runs
 from .secret import secret_seed
 from .standing import NO_STANDING, Standing, explained, standing_of, usable
 from .suite import check_fingerprints
 from .told import told_of
 
 __all__ = [
+    "FILES",
     "NO_STANDING",
     "TOP",
     "Certificate",
@@ -34,11 +36,16 @@ __all__ = [
     "CertificatesUnusable",
     "Difference",
     "Finding",
+    "KeptReport",
     "Key",
     "Outcome",
     "Probed",
     "Proof",
     "ProofState",
+    "ReportNotFound",
+    "Run",
+    "RunNotPossible",
+    "Runs",
     "Standing",
     "changes",
     "check_fingerprints",

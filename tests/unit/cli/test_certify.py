@@ -125,10 +125,16 @@ def stored(tmp_path: Path):
 
 
 def test_an_instance_that_honours_everything_gets_its_certificate(enginehouse: Run, stored, tmp_path: Path) -> None:
-    done = enginehouse("certify", "right", "--quick", "--json")
+    reports = tmp_path / "reports"
+    done = enginehouse("certify", "right", "--quick", "--json", "--report", str(reports))
     assert done.code == 0, done.err
     (certificate,) = stored()
     assert certificate == done.json
+    report = json.loads((reports / "report.json").read_text())
+    requirements = json.loads((reports / "requirements.json").read_text())
+    assert requirements.keys() == {result["rule"] for result in report["results"]}
+    assert all(requirements.values())
+    assert (reports / "badge.svg").read_text().startswith("<svg")
     assert certificate["selection"] == "quick"
     assert certificate["features"]["stop"]["state"] == "proven"
     assert certificate["features"]["reasoning"]["state"] == "untested"

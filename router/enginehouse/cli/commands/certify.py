@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
 import click
 
@@ -28,9 +29,17 @@ there is no result, 2 wrong usage or configuration, 130 interrupted.
 @click.argument("model")
 @config_option
 @click.option("--quick", is_flag=True, help="Run the suite's quick core: about a minute, and less is proven.")
+@click.option(
+    "--report",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the suite's reports: JSON, JUnit, Markdown, HTML, badge.",
+)
 @json_option
 @click.pass_context
-def command(ctx: click.Context, model: str, config_file: str | None, quick: bool, as_json: bool) -> None:
+def command(
+    ctx: click.Context, model: str, config_file: str | None, quick: bool, folder: Path | None, as_json: bool
+) -> None:
     """Prove what MODEL's instance on this host honours, and store the certificate.
 
     The model is loaded as 'enginehouse serve' would load it, beside a server that runs, and the conformance suite
@@ -50,7 +59,7 @@ def command(ctx: click.Context, model: str, config_file: str | None, quick: bool
     has_fingerprint = config.fingerprint_in(config.models[model]) != "off"
     try:
         certificate, fingerprint = certification.certify(
-            planned, placement, certificates, quick=quick, has_fingerprint=has_fingerprint
+            planned, placement, certificates, quick=quick, has_fingerprint=has_fingerprint, folder=folder
         )
     except KeyboardInterrupt:
         click.echo("Interrupted: nothing is stored.", err=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Mapping
+from pathlib import Path
 
 import click
 import msgspec
@@ -45,6 +46,7 @@ from enginehouse_conformance import (
     run_suite,
     selected_rules,
     unsettled,
+    write_report,
 )
 from enginehouse_plugin import (
     Backend,
@@ -78,9 +80,17 @@ class NotCertified(click.ClickException):
 
 
 def certify(
-    planned: InstancePlan, placement: Placement, certificates: Certificates, *, quick: bool, has_fingerprint: bool
+    planned: InstancePlan,
+    placement: Placement,
+    certificates: Certificates,
+    *,
+    quick: bool,
+    has_fingerprint: bool,
+    folder: Path | None = None,
 ) -> tuple[Certificate, Fingerprint | None]:
-    """Load *placement* as *planned*, run the suite on it and return what it came to; nothing is stored.
+    """Load *placement* as *planned*, run the suite on it and return what it came to, which is not stored.
+
+    The suite's reports go to *folder*, with what each rule requires.
 
     With *has_fingerprint* its fingerprint is taken, too, if it gives log probabilities. Progress, and what did not
     pass, is told on standard error.
@@ -93,6 +103,10 @@ def certify(
     with progress_for(selected_rules(options)) as progress:
         run = _run(planned, placement, certificates, options, progress, has_fingerprint=has_fingerprint)
         report, key, fingerprint = asyncio.run(run)
+    if folder is not None:
+        write_report(report, folder)
+        requirements = {result.rule: result.requirement for result in report.results}
+        (folder / "requirements.json").write_bytes(msgspec.json.encode(requirements))
     for result in unsettled(report):
         click.echo("\n".join(["", *details(result)]), err=True)
     return certificate_of(report, key, placement, quick=quick), fingerprint
