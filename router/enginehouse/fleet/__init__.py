@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from .budget import DeviceBudget, Holding, budgets, others_on
 from .choice import Select, choose
+from .claims import Foreseen
 from .counted import Ask, count
 from .deadlines import Deadlines
 from .defaults import Decided, Default, decide, recommended
@@ -38,8 +39,9 @@ from .errors import (
     TotalTimeout,
     WrongTask,
 )
-from .explain import Considered, RequestExplained, explain_request
+from .explain import Asked, Considered, RequestExplained, explain_request
 from .fleet import Fleet
+from .foresight import foresee_load
 from .hosts import (
     HOST_HEADER,
     LOAD_HEADER,
@@ -74,6 +76,7 @@ __all__ = [
     "PROOF_PATH",
     "SNAPSHOT_PATH",
     "Ask",
+    "Asked",
     "Considered",
     "Counting",
     "Deadlines",
@@ -88,6 +91,7 @@ __all__ = [
     "Fleet",
     "FleetError",
     "FleetSnapshot",
+    "Foreseen",
     "GenerationTimeout",
     "Holding",
     "HostSnapshot",
@@ -133,6 +137,7 @@ __all__ = [
     "fetch_in_thread",
     "fetch_weights",
     "find_weights",
+    "foresee_load",
     "key_id",
     "magic_packet",
     "others_on",

@@ -25,11 +25,12 @@ from enginehouse_plugin.errors import EnginehouseError, UnsupportedFeature
 
 from .affinity import Cache
 from .breaker import Breaker
+from .claims import Weight
 from .defaults import InstanceDefaults
 from .errors import Draining, InstanceUnavailable, ModelLoading
 from .gate import RETRY_AFTER_S, Gate
 from .identity import Identity
-from .keeper import Keeper, Weight
+from .keeper import Keeper
 from .liveness import Liveness
 from .loader import Loader, wait_released, weighed
 from .others import Others

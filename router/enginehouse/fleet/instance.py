@@ -7,8 +7,7 @@
         │             └────── asleep ◀──┘ │ it gives most of its memory back (slumber)
         └─────────────────────────────────┘ all of it (residence)
 
-One task per instance goes this way; requests only wait at the instance's gate. So first requests share one
-load, and a request that is cancelled cancels no load.
+One task per instance goes this way; requests wait at its gate: first ones share a load, which none of them cancels.
 """
 
 from __future__ import annotations
@@ -34,12 +33,13 @@ from enginehouse_plugin.errors import (
 
 from .affinity import Cache
 from .breaker import Breaker
+from .claims import NoRoom
 from .defaults import InstanceDefaults
 from .errors import Draining, InstanceUnavailable
 from .face import HELD, HELD_S, Face
 from .gate import RETRY_AFTER_S, Gate
 from .identity import Identity
-from .keeper import Keeper, NoRoom
+from .keeper import Keeper
 from .liveness import DEFAULT_HANG_TIMEOUT_S, Liveness
 from .loader import Loader, drain, identified, is_news, unload, why_ended, why_not_loaded
 from .lookout import look_out

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from typing import Final, Protocol
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Final
 
 import msgspec
 
 from enginehouse.config import BudgetConfig
 from enginehouse.telemetry import get_logger
 from enginehouse_plugin import Device
-from enginehouse_plugin.errors import LoadError, LoadFailed
+from enginehouse_plugin.errors import LoadFailed
 
 from .budget import (
     DeviceBudget,
@@ -33,7 +33,7 @@ from .budget import (
     shared_memory,
     worth,
 )
-from .residence import Residence
+from .claims import Claim, Eviction, Foreseen, NoRoom, Tenant, Weight
 
 _LOOK_S: Final = 0.1
 """How often it is looked who may go on, while somebody waits: turns and pauses end by themselves."""
@@ -45,54 +45,6 @@ Survey = Callable[[], Sequence[Device]]
 """Asks drivers and system for the devices as they are now. Blocks."""
 
 log = get_logger()
-
-
-class NoRoom(LoadError):
-    """There is no room, and nobody waits for whom others would give way."""
-
-    code = "no_room"
-
-
-class Weight(msgspec.Struct, frozen=True):
-    """Bytes by device that an instance has been found to take, and of them those that count as used by the system."""
-
-    n_bytes: Mapping[str, int]
-    private: Mapping[str, int]
-
-
-class Tenant(Protocol):
-    """An instance, as far as its memory goes."""
-
-    id: str
-    residence: Residence
-
-    async def weigh(self) -> Weight | None:
-        """Measure what it takes; None where nobody can tell."""
-        ...
-
-    def vacate(self, reason: str, *, may_sleep: bool = False) -> None:
-        """Let nobody in any more, and give the memory back once nothing runs: by sleeping, if it *may* and can."""
-
-    def asleep(self) -> Mapping[str, int] | None:
-        """What it would hold of each device if it slept, as far as that is known; None: it cannot, or does."""
-        ...
-
-    def stay(self) -> None:
-        """Take `vacate` back, if it is in time."""
-
-
-class Claim:
-    """One wish for room; `reason` says what it waits for."""
-
-    def __init__(self, tenant: Tenant, needed: Mapping[str, int], devices: Sequence[str]) -> None:
-        self.tenant = tenant
-        self.needed = {device: n_bytes for device, n_bytes in needed.items() if n_bytes}
-        self.devices = frozenset((*devices, *self.needed))
-        self.granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.leaving: set[str] = set()
-        self.has_swapped = False
-        self.before: Holding | None = None  # what it holds while it sleeps
-        self.reason = ""
 
 
 class Keeper:
@@ -305,6 +257,32 @@ class Keeper:
         pause_s = max((self._pause_s(device, now) for device in claim.devices), default=0.0)
         if pause_s > 0 and not claim.has_swapped:  # those whose sleep was not enough end in the same swap
             return f"the next swap is due in {pause_s:.0f} s"
+        eviction = self._choose(claim, bounds, now)
+        if eviction.gives_way:
+            self._evict(claim, eviction, now)
+            return f"{' and '.join(eviction.gives_way)} gives way"
+        return eviction.reason
+
+    def foresee(self, tenant: Tenant, needed: Mapping[str, int], devices: Sequence[str]) -> Foreseen:
+        """Who would give way if *tenant* were told to load now, with *needed* bytes on *devices*; changes nothing."""
+        if tenant.residence.ready_at is not None:
+            return Foreseen(fits=True, reason="it is loaded")
+        claim = Claim(tenant, needed, devices)
+        bounds = limits(self.devices, self.config, self._others)
+        missing = lacking(claim.needed, bounds, self._beside(claim))
+        if not missing:
+            return Foreseen(fits=True, reason="it fits beside what is loaded")
+        if never := lacking(claim.needed, limits(self.devices, self.config, {}, is_static=True), ()):
+            return Foreseen(fits=False, reason=f"{in_words(never)} are missing in an empty budget")
+        if loading := sorted(name for name, on in self._loading.items() if on & claim.devices):
+            return Foreseen(fits=True, reason=f"it waits until {' and '.join(loading)} has loaded, and then for room")
+        eviction = self._choose(claim, bounds, asyncio.get_running_loop().time())
+        told = f"{in_words(missing)} more are needed"
+        reason = f"{told}; {eviction.reason}" if eviction.reason else told
+        return Foreseen(fits=bool(eviction.gives_way), gives_way=eviction.gives_way, reason=reason)
+
+    def _choose(self, claim: Claim, bounds: Sequence[Limit], now: float) -> Eviction:
+        """Who gives way for *claim*; nobody, and why, where nobody may."""
         movable = [
             tenant
             for name, tenant in self._tenants.items()
@@ -318,26 +296,24 @@ class Keeper:
                 weighed = [self._guest(one, now, may_sleep=may_sleep) for one in guests]
                 chosen = give_way(claim.needed, bounds, self._beside(claim), weighed)
                 if chosen is not None:
-                    self._evict(claim, chosen, now, may_sleep=may_sleep)
-                    return f"{' and '.join(chosen)} gives way"
+                    return Eviction(gives_way=chosen, may_sleep=may_sleep)
         busy = [tenant for tenant in movable if tenant not in idle]
         left = min((self._turn_left_s(tenant, now) for tenant in busy), default=None)
         if left is None:
-            return "all that is loaded there is pinned, or belongs to others"
-        return (
-            f"{', '.join(tenant.id for tenant in busy)} is in use, and keeps its place for {max(0.0, left):.0f} s more"
-        )
+            return Eviction(reason="all that is loaded there is pinned, or belongs to others")
+        in_use = ", ".join(tenant.id for tenant in busy)
+        return Eviction(reason=f"{in_use} is in use, and keeps its place for {max(0.0, left):.0f} s more")
 
-    def _evict(self, claim: Claim, chosen: Iterable[str], now: float, *, may_sleep: bool) -> None:
+    def _evict(self, claim: Claim, eviction: Eviction, now: float) -> None:
         if not claim.has_swapped:
             self.swaps += 1
             for device in claim.devices:
                 self._swapped_at[device] = now
         claim.has_swapped = True
-        claim.leaving = set(chosen)
+        claim.leaving = set(eviction.gives_way)
         for name in sorted(claim.leaving):
             log.info("instance gives way", instance=name, to=claim.tenant.id)
-            self._tenants[name].vacate(f"gives way to {claim.tenant.id}", may_sleep=may_sleep)
+            self._tenants[name].vacate(f"gives way to {claim.tenant.id}", may_sleep=eviction.may_sleep)
 
     def _pause_s(self, device: str, now: float) -> float:
         swapped_at = self._swapped_at.get(device)

@@ -12,7 +12,7 @@ from enginehouse.telemetry import get_logger
 from enginehouse_plugin import Capabilities, ExitReport, Instance, LoadProgress, OnProgress, Placement, Resident, Run
 from enginehouse_plugin.errors import EnginehouseError, LoadFailed
 
-from .keeper import Weight
+from .claims import Weight
 from .plan import InstancePlan
 from .planner import AnyPlanner
 from .sources import Fetch

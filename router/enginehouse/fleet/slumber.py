@@ -14,7 +14,8 @@ from enginehouse.telemetry import get_logger
 from enginehouse_plugin import ExitReport, Instance, Sleepable
 from enginehouse_plugin.errors import EnginehouseError
 
-from .keeper import Keeper, NoRoom, Tenant
+from .claims import NoRoom, Tenant
+from .keeper import Keeper
 from .loader import why_ended
 from .plan import InstancePlan
 from .snapshot import State

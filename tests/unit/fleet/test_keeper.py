@@ -9,8 +9,8 @@ import pytest
 from tests.unit.conftest import CPU, Guest, SleepyInstance
 
 from enginehouse.config import BudgetConfig
-from enginehouse.fleet import InstanceUnavailable, ModelLoading
-from enginehouse.fleet.keeper import Weight
+from enginehouse.fleet import InstanceUnavailable, ModelLoading, foresee_load
+from enginehouse.fleet.claims import Weight
 from enginehouse_plugin import Fit
 
 GIB = 1 << 30
@@ -314,3 +314,23 @@ async def test_an_owners_order_ends_one_that_sleeps_and_another_wakes_it(house, 
     await one["a"].unload()
     assert (one["a"].state, house.script.instances[0].unloads) == ("unloaded", 1)
     assert budget(house).reserved_bytes == 5 * GIB
+
+
+async def test_who_would_give_way_is_foreseen_and_nothing_is_changed(house, town):
+    one = town(models={"a": {"pinned": True}}, a=3, b=3, c=3, d=6, e=9)
+    assert (await foresee_load(one["b"])).reason == "it fits beside what is loaded"
+    await use(one["a"])
+    await use(one["b"])
+    seen = {name: await foresee_load(hosted) for name, hosted in one.items()}
+    assert (seen["b"].fits, seen["b"].reason) == (True, "it is loaded")
+    assert (seen["c"].fits, seen["c"].gives_way) == (True, ("b#0",))
+    assert "1.00 GiB on cpu more are needed" in seen["c"].reason
+    assert (seen["d"].fits, seen["d"].gives_way) == (False, ())
+    assert "pinned" in seen["d"].reason
+    assert (seen["e"].fits, seen["e"].reason) == (False, "1.00 GiB on cpu are missing in an empty budget")
+    assert {name: hosted.state for name, hosted in one.items()} == {
+        "a": "ready", "b": "ready", "c": "unloaded", "d": "unloaded", "e": "unloaded",
+    }  # fmt: skip
+    one["c"].load()
+    await house.until("ready", one["c"])
+    assert one["b"].state == "unloaded", "as it was foreseen"

@@ -13,7 +13,7 @@ import pytest
 from tests.unit.conftest import Guest, House, ScriptedInstance, SleepyInstance
 
 from enginehouse.config import BudgetConfig
-from enginehouse.fleet.keeper import Weight
+from enginehouse.fleet.claims import Weight
 from enginehouse_plugin import Device, Fit
 from enginehouse_plugin.errors import EngineFailure, LoadFailed
 
