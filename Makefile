@@ -31,6 +31,7 @@ DEV_INSTALLED := $(VENV)/dev-installed
 CLIENTS := .cache/clients/node_modules/.package-lock.json
 ALL_CLIENTS := .cache/clients/all/node_modules/.package-lock.json
 NODE_MODULES := tests/integration/node/node_modules/.package-lock.json
+CONSOLE_MODULES := router/console/node_modules/.package-lock.json
 
 VLLM_ENV := .cache/vllm-venv
 VLLM_PYTHON := $(abspath $(VLLM_ENV))/bin/python
@@ -49,7 +50,7 @@ COMPILED := .cache/compiled
 COMPILED_TESTS := $(addprefix tests/unit/,http fleet accounts dialects service wire telemetry) plugins/kit/tests \
 	$(addprefix tests/integration/test_,sdk_python.py disconnects.py bad_requests.py overload.py)
 
-.PHONY: help serve setup clients clients-all check test tests tests-long unit test-vllm vllm-env parity promises \
+.PHONY: help serve setup console clients clients-all check test tests tests-long unit test-vllm vllm-env parity promises \
 	schemas conformance identity siege lint style mypy pyright layers format bench bench-engines compiled compiled-env clean
 .DEFAULT_GOAL := help
 
@@ -71,6 +72,7 @@ help:
 	@echo "make tests    the tests of 'make test' without the other checks"
 	@echo "make tests-long  the same, with the tests that take minutes and all rounds of the others"
 	@echo "make lint     the checks of 'make test' without the tests"
+	@echo "make console  check and build the console's page, which is committed as it is built"
 	@echo "make format   rewrite the code in the project's style"
 	@echo "make schemas  judge the compiler of JSON Schema beside llguidance and xgrammar (builds vLLM's environment)"
 	@echo "make siege    besiege a running router: hostile requests, clients and days; ARGS='stalls --minutes 5' names some"
@@ -109,10 +111,10 @@ unit: $(DEV_INSTALLED)
 
 test: lint tests
 
-tests: $(DEV_INSTALLED) $(NODE_MODULES)
+tests: $(DEV_INSTALLED) $(NODE_MODULES) $(CONSOLE_MODULES)
 	$(PYTEST) $(ARGS)
 
-tests-long: $(DEV_INSTALLED) $(NODE_MODULES)
+tests-long: $(DEV_INSTALLED) $(NODE_MODULES) $(CONSOLE_MODULES)
 	$(PYTEST) --long $(ARGS)
 
 # vLLM's own environment, for processors: built anew when its recipe changes, or when a build was interrupted.
@@ -140,7 +142,7 @@ identity: $(DEV_INSTALLED)
 conformance: $(DEV_INSTALLED)
 	$(BIN)/python -m tests.conformance $(if $(WEIGHTS),--weights $(WEIGHTS)) $(ARGS)
 
-setup: $(DEV_INSTALLED) $(NODE_MODULES)
+setup: $(DEV_INSTALLED) $(NODE_MODULES) $(CONSOLE_MODULES)
 
 # uv takes a tenth of pip's processor time for what the tests need.
 $(DEV_INSTALLED): $(VENV)/pyvenv.cfg $(MANIFESTS)
@@ -151,6 +153,14 @@ $(DEV_INSTALLED): $(VENV)/pyvenv.cfg $(MANIFESTS)
 $(NODE_MODULES): tests/integration/node/package-lock.json $(DEV_INSTALLED)
 	$(BIN)/npm ci --prefix tests/integration/node --no-audit --no-fund --loglevel=error
 	@touch $@
+
+$(CONSOLE_MODULES): router/console/package-lock.json $(DEV_INSTALLED)
+	$(BIN)/npm ci --prefix router/console --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# What is built is committed, so that `make serve` needs no Node: a test builds anew and compares.
+console: $(CONSOLE_MODULES)
+	cd router/console && PATH="$(abspath $(BIN)):$$PATH" sh -c 'node_modules/.bin/tsc --noEmit && node build.mjs'
 
 # Clients that are small enough for each run of the tests, in environments of their own.
 clients: $(CLIENTS)
@@ -252,5 +262,5 @@ bench-engines: $(DEV_INSTALLED) vllm-env
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .schemathesis
-	rm -rf tests/integration/node/node_modules
+	rm -rf tests/integration/node/node_modules router/console/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from enginehouse.accounts import AccountsState, Credits, Facts, Ledger, Limiter
+from enginehouse.accounts import AccountsState, Credits, Facts, Ledger, Limiter, Recent
 from enginehouse.fleet import (
     ANY_CONTEXT,
     GENERATION,
@@ -66,6 +66,7 @@ class Service:
         self.ledger = ledger
         self.limiter = limiter or Limiter()
         self.credits = credit or Credits()
+        self.recent = Recent()
         self._ended: list[Facts] = []
         self._held: list[Callable[[], None]] = []
         self._is_due = self._is_paid_due = False
@@ -215,7 +216,9 @@ class Service:
             self.ledger.add(*ended, then=self._release() if self._held else None)
         for facts in ended:
             record = facts.record()
-            self.metrics.count(record, record.model if record.model in self.fleet.models else "")
+            model = record.model if record.model in self.fleet.models else ""
+            self.metrics.count(record, model)
+            self.recent.note(record, model, facts.charged)
             log_request(record, facts.recorded)
             if self.plugins.has_request_observers:
                 self.plugins.request_finished(record)

@@ -49,7 +49,7 @@ _STRUCTS: Final = {
     "/admin/instances/load": steering.Order,
     "/admin/instances/pin": steering.Order,
 }
-"""Not `unload` and `drain`, which take the model from all the others."""
+"""Not `unload` and `drain`, which take the model from all the others, nor `certify`, which runs for minutes."""
 
 _ASK: Final = [{"role": "user", "content": "Hello."}]
 _RANKED: Final = {"model": "rank", "query": "Hello.", "documents": ["Hello.", "Goodbye."]}
@@ -78,9 +78,22 @@ KNOWN: Final[dict[str, Any]] = {
 }
 MODELS: Final = ("tiny", "tiny", "vectors", "rank")
 READS: Final = (
-    *("/", "/health", "/ready", "/metrics", "/docs", "/openapi.json", "/v1/models", "/v1/models/tiny"),
+    *(
+        "/",
+        "/health",
+        "/ready",
+        "/metrics",
+        "/docs",
+        "/docs/plain",
+        "/docs/assets/icon.svg",
+        "/openapi.json",
+        "/v1/models",
+        "/v1/models/tiny",
+    ),
     *("/v1/responses/resp_x", "/v1/responses/resp_x/input_items", "/api/tags", "/api/ps", "/api/version"),
     *("/admin/keys", "/admin/credits", "/admin/credits/history?key=siege", "/admin/credits/audit", "/admin/usage"),
+    *("/console", "/console/assets/icon.svg", "/console/session", "/admin/requests"),
+    *("/admin/certificates", "/admin/certify", "/admin/reports/x/report.json"),
     *("/admin/instances", "/admin/hosts", "/hosts/snapshot", f"/hosts/proof?key={'0' * 16}&nonce={'0' * 64}"),
 )
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW")

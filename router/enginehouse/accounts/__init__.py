@@ -9,6 +9,7 @@ from .keys import Key, KeyNotAllowed, KeyRing, Scope, Unauthorized, hash_secret,
 from .ledger import AccountsState, AccountsUnavailable, Ledger
 from .limits import Limiter
 from .parts import Undecided
+from .recent import Noted, Recent, Sum
 from .refusals import InsufficientCredits, RateLimited
 from .store import By, Store, StoreError, UsageTotal, open_store, totals
 
@@ -27,11 +28,14 @@ __all__ = [
     "KeyRing",
     "Ledger",
     "Limiter",
+    "Noted",
     "Purse",
     "RateLimited",
+    "Recent",
     "Scope",
     "Store",
     "StoreError",
+    "Sum",
     "Unauthorized",
     "Undecided",
     "UsageTotal",

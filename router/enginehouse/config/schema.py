@@ -71,6 +71,7 @@ class ServerConfig(Section, frozen=True):
     """None: as the profile has it."""
     metrics_public: bool = False
     docs: bool = True
+    console: bool = True
 
     def __post_init__(self) -> None:
         if (self.tls_cert is None) != (self.tls_key is None):

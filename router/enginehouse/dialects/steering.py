@@ -6,11 +6,20 @@ from collections.abc import Iterable
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from enginehouse.certificates import Difference, Probed
 from enginehouse.config import Name
-from enginehouse.fleet import DeviceBudget, FleetSnapshot, InstanceSnapshot
+from enginehouse.dialects.endpoint import Call
+from enginehouse.fleet import (
+    Asked,
+    Considered,
+    DeviceBudget,
+    FleetSnapshot,
+    Foreseen,
+    InstanceSnapshot,
+    RequestExplained,
+)
 from enginehouse.live import Change, Changes
 from enginehouse.wire.decode import Decoder
 from enginehouse_plugin.errors import InvalidRequest, RequestError
@@ -32,12 +41,16 @@ class Reload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What an order is for: an `instance`, or all of a `model`. After `timeout_s` what still runs is cut off."""
+    """What an order is for: an `instance`, or all of a `model`. After `timeout_s` what still runs is cut off.
+
+    With `dry_run` only what it would come to is wanted.
+    """
 
     model: Name | None = None
     instance: Name | None = None
     timeout_s: Annotated[float, Meta(ge=0)] | None = None
     pinned: bool = True
+    dry_run: bool = False
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -103,14 +116,28 @@ class ShownTokens(msgspec.Struct, frozen=True, kw_only=True):
     completion: int
 
 
+class ShownStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """How an instance stands to its certificate: `current`, `stale`, `none` or `unreadable`, and why; of the `declared`
+    features it has, so many are `proven`.
+    """
+
+    state: str
+    reason: str
+    certified_at: str | None
+    proven: int
+    declared: int
+
+
 class ShownInstance(msgspec.Struct, frozen=True, kw_only=True):
-    """An instance: where it runs and why there, what it does and why.
+    """An instance: where it runs and why there, what it does and why. `host` is the other one that serves it.
 
     `running` counts sequences, of which `capacity` run at once, and `waiting` requests. `pinned`: nothing takes its
     memory. `held`: its owner has taken it out. `breaker` is `closed`, `open` or `half_open`; `tokens_s` is how many
-    tokens a second a request got of late. `memory_bytes` is what it holds of each device. `answers` says what is known
+    tokens a second a request got of late. `memory_bytes` is what it holds of each device, and
+    `footprint_bytes` what it is expected to take. `answers` says what is known
     of its answers, `difference` how far they are from the reference of its model, and `aside` why it is set aside
-    because of that. `certificate` is how it stands to its certificate, in words, null where it was not compared.
+    because of that. `certificate` is how it stands to its certificate, in words, and `standing` the same in figures;
+    both are null where it was not compared.
     """
 
     id: str
@@ -136,6 +163,9 @@ class ShownInstance(msgspec.Struct, frozen=True, kw_only=True):
     difference: ShownDifference | None
     certificate: str | None
     probe_tokens: ShownTokens
+    host: str | None = None
+    footprint_bytes: dict[str, int] = {}
+    standing: ShownStanding | None = None
 
 
 class ShownMemory(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,10 +183,30 @@ class ShownMemory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShownInstances(msgspec.Struct, frozen=True):
-    """All that were asked for, and the memory of the devices of this host."""
+    """All that were asked for, and the memory of the devices of this host. `foreseen` is what an order would come to,
+    by instance.
+    """
 
     instances: tuple[ShownInstance, ...]
     memory: tuple[ShownMemory, ...]
+    foreseen: dict[str, Foreseen] | UnsetType = UNSET
+
+
+class ShownExplanation(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a request would go, and what would become of its fields.
+
+    `honoured` are those that are asked for and had by the instance that it would go to, `reported` what would be left
+    out and named, `recorded` what changes nothing.
+    """
+
+    model: str
+    instance: str | None
+    refusal: str | None
+    considered: tuple[Considered, ...]
+    asked: tuple[Asked, ...]
+    honoured: tuple[str, ...]
+    reported: tuple[str, ...]
+    recorded: tuple[str, ...]
 
 
 _decode_reload = Decoder(Reload).decode
@@ -202,14 +252,32 @@ def reloaded(changes: Changes, *, is_applied: bool) -> Reloaded:
     )
 
 
-def shown_instances(fleet: FleetSnapshot, only: Iterable[str] | None = None) -> ShownInstances:
-    """What is told of the instances of *fleet*, or *only* of those with these ids."""
+def explained(found: RequestExplained, call: Call) -> ShownExplanation:
+    """What is told of *found* about *call*."""
+    honoured = [one.param for one in found.asked if found.instance in one.had_by]
+    return ShownExplanation(
+        model=found.model,
+        instance=found.instance,
+        refusal=found.refusal,
+        considered=found.considered,
+        asked=found.asked,
+        honoured=tuple(dict.fromkeys(honoured)),
+        reported=(*call.ignored, *found.left_out),
+        recorded=tuple(call.recorded or ()),
+    )
+
+
+def shown_instances(
+    fleet: FleetSnapshot, only: Iterable[str] | None = None, foreseen: dict[str, Foreseen] | UnsetType = UNSET
+) -> ShownInstances:
+    """What is told of the instances of *fleet*, or *only* of those with these ids; and what is *foreseen* of them."""
     wanted = None if only is None else set(only)
-    instances = tuple(_shown(one) for one in fleet.instances if wanted is None or one.id in wanted)
-    return ShownInstances(instances, tuple(map(_shown_memory, fleet.budgets)))
+    instances = tuple(shown(one) for one in fleet.instances if wanted is None or one.id in wanted)
+    return ShownInstances(instances, tuple(map(shown_memory, fleet.budgets)), foreseen)
 
 
-def _shown(instance: InstanceSnapshot) -> ShownInstance:
+def shown(instance: InstanceSnapshot) -> ShownInstance:
+    """What is told of *instance*."""
     planned, progress = instance.planned, instance.progress
     return ShownInstance(
         id=instance.id,
@@ -235,6 +303,9 @@ def _shown(instance: InstanceSnapshot) -> ShownInstance:
         difference=_shown_difference(instance.difference),
         certificate=None if instance.standing is None else instance.standing.reason or instance.standing.state,
         probe_tokens=ShownTokens(prompt=instance.probe_tokens[0], completion=instance.probe_tokens[1]),
+        host=planned.host,
+        footprint_bytes=dict(planned.footprint_bytes),
+        standing=_shown_standing(instance),
     )
 
 
@@ -251,7 +322,22 @@ def _shown_difference(found: Difference | None) -> ShownDifference | None:
     )
 
 
-def _shown_memory(budget: DeviceBudget) -> ShownMemory:
+def _shown_standing(instance: InstanceSnapshot) -> ShownStanding | None:
+    standing, declared = instance.standing, instance.declared
+    if standing is None:
+        return None
+    features = declared.features if declared is not None else frozenset()
+    return ShownStanding(
+        state=standing.state,
+        reason=standing.reason,
+        certified_at=standing.certificate.certified_at if standing.certificate else None,
+        proven=len(features & standing.proven),
+        declared=len(features),
+    )
+
+
+def shown_memory(budget: DeviceBudget) -> ShownMemory:
+    """What is told of the memory of a device."""
     return ShownMemory(
         id=budget.id,
         size_bytes=budget.size_bytes,

@@ -23,7 +23,7 @@ log = get_logger()
 def credit_routes(config: Config, keys: KeyRing) -> list[HTTPRouteHandler]:
     """Return the handlers of these routes: routers learn within about a second of what is changed."""
     desk = CreditDesk(config)
-    guards = [AdminGuard(keys)]
+    guards = [AdminGuard(keys, config.server)]
 
     def changed(event: str, standing: Standing) -> Response[bytes]:
         log.info(event, key=standing.key, balance=standing.balance)

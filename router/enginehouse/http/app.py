@@ -28,9 +28,12 @@ from .admin import admin_routes
 from .admin_credits import credit_routes
 from .api import IGNORED_HEADER, ApiRoute
 from .asgi import AsgiExchange, Bridge
+from .console import Feed, page_routes, proof_routes, runs_of
+from .console.feed import PATH as FEED_PATH
 from .direct import DirectExchange
 from .exchange import Exchange, Handler
 from .framework import Framework
+from .guard import AdminGuard
 from .hosts import host_routes
 from .kept import kept_routes
 from .layers import Cors, Layer, RequestId
@@ -130,7 +133,9 @@ def create_app(live: Live, service: Service, keys: KeyRing, *, layers: Sequence[
     """
     config = live.config
     mounted = Mounted(config, service.plugins.profiles)
-    routes: dict[str, Handler] = {}
+    guard = AdminGuard(keys, config.server)
+    runs = runs_of(live, service.fleet)
+    routes: dict[str, Handler] = {FEED_PATH: Feed(service, guard, lambda: live.config.server.console)}
     at_paths: dict[str, ApiRoute] = {}
 
     def put_routes(config: Config) -> None:
@@ -154,6 +159,7 @@ def create_app(live: Live, service: Service, keys: KeyRing, *, layers: Sequence[
         service.fleet.start()
 
     async def close() -> None:  # a hook with a parameter would be handed the application
+        await runs.close()
         await service.fleet.close()
 
     def to_prefixes(prefixes: Collection[str]) -> list[HTTPRouteHandler]:
@@ -168,7 +174,10 @@ def create_app(live: Live, service: Service, keys: KeyRing, *, layers: Sequence[
         [
             *small_routes(live, service, keys, mounted),
             *steering_routes(live, service.fleet, keys, mounted),
-            *host_routes(service.fleet, keys),
+            *host_routes(service.fleet, keys, config.server),
+            *page_routes(live, service, keys, mounted, guard),
+            *proof_routes(live, service.fleet, guard, runs),
+            asgi(FEED_PATH, copy_scope=False)(_mounted(routes, FEED_PATH)),
             *(admin_routes(Desk(config), keys, served) if config.accounts.keys else ()),
             *(credit_routes(config, keys) if config.store_url else ()),
         ],

@@ -44,6 +44,8 @@ class Exchange(ABC):
     """
 
     is_begun: bool = False
+    is_of_socket: bool = False
+    """Whether it came by the socket for administration, which the owner of the process alone may use."""
     is_paused: bool = False
     """Whether the client does not read now; the listener is told of changes."""
     listener: Listener | None = None

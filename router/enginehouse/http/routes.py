@@ -34,6 +34,7 @@ from enginehouse_plugin.errors import EnginehouseError
 
 from . import docs_page
 from .admit import authorization_in, check_key
+from .console.pages import DOCS_POLICY, answer
 from .mounted import Mounted
 
 Connection = ASGIConnection[Any, Any, Any, Any]  # user, auth and state are not used
@@ -210,10 +211,18 @@ def _documentation(mounted: Mounted) -> list[HTTPRouteHandler]:
         return _json(described()[1])
 
     @_read("/docs", sync_to_thread=True)
-    def docs() -> Response[bytes]:
+    def docs(request: Request[Any, Any, Any]) -> Response[bytes]:
+        return answer(request, "docs.html", DOCS_POLICY)
+
+    @_read("/docs/assets/{name:str}", sync_to_thread=True)
+    def asset(request: Request[Any, Any, Any]) -> Response[bytes]:
+        return answer(request, str(request.path_params["name"]))
+
+    @_read("/docs/plain", sync_to_thread=True)
+    def plain() -> Response[bytes]:
         return Response(described()[2], media_type=MediaType.HTML)
 
-    return [openapi, docs]
+    return [openapi, docs, asset, plain]
 
 
 def _json(body: bytes, *, is_ok: bool = True) -> Response[bytes]:

@@ -12,7 +12,7 @@ from enginehouse.accounts import KeyRing
 from enginehouse.config import ConfigError
 from enginehouse.dialects import steering as bodies
 from enginehouse.dialects.refusals import NotFound
-from enginehouse.fleet import Fleet, HostedInstance, explain_request
+from enginehouse.fleet import Fleet, Foreseen, HostedInstance, explain_request, foresee_load
 from enginehouse.live import Live
 from enginehouse.telemetry import get_logger
 
@@ -27,7 +27,7 @@ def steering_routes(live: Live, fleet: Fleet, keys: KeyRing, mounted: Mounted) -
 
     An order is begun and answered with how its instances are then; it goes on by itself.
     """
-    guards = [AdminGuard(keys)]
+    guards = [AdminGuard(keys, live.config.server)]
     orders = _Orders()
 
     @route("/admin/reload", http_method=[HttpMethod.POST], guards=guards)
@@ -50,6 +50,9 @@ def steering_routes(live: Live, fleet: Fleet, keys: KeyRing, mounted: Mounted) -
             raise NotFound(request.scope["path"])
         asked = bodies.decode_order(await request.body())
         found = fleet.named(model=asked.model, instance=asked.instance)
+        if asked.dry_run:
+            foreseen = {hosted.id: await orders.foresee(name, hosted) for hosted in found}
+            return json_response(bodies.encode(bodies.shown_instances(fleet.snapshot(), list(foreseen), foreseen)))
         for hosted in found:
             log.info("order", order=name, instance=hosted.id)
             orders.give(name, hosted, asked)
@@ -59,7 +62,8 @@ def steering_routes(live: Live, fleet: Fleet, keys: KeyRing, mounted: Mounted) -
     @route("/admin/explain", http_method=[HttpMethod.POST], guards=guards)
     async def explain(request: AnyRequest) -> Response[bytes]:
         call = mounted.mounts[0].endpoints[0].decode(await request.body(), "explained", {})
-        return json_response(bodies.encode(explain_request(call.request, fleet.model(call.model))))
+        found = explain_request(call.request, fleet.model(call.model), is_lenient=call.is_lenient)
+        return json_response(bodies.encode(bodies.explained(found, call)))
 
     @route("/admin/probe", http_method=[HttpMethod.POST], guards=guards)
     async def probe(request: AnyRequest) -> Response[bytes]:
@@ -77,6 +81,18 @@ class _Orders:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
+
+    async def foresee(self, name: str, hosted: HostedInstance) -> Foreseen:
+        """What an order would come to now."""
+        if name == "load":
+            return await foresee_load(hosted)
+        running, waiting = hosted.gate.running, hosted.gate.waiting
+        if name == "pin":
+            return Foreseen(fits=True, reason="nothing that needs its memory takes it")
+        told = f"{running} {'runs' if running == 1 else 'run'}, and may end first" if running else "nothing runs there"
+        if name == "drain" and waiting:
+            told += f"; {waiting} {'waits' if waiting == 1 else 'wait'}, and go elsewhere or are refused"
+        return Foreseen(fits=True, reason=told)
 
     def give(self, name: str, hosted: HostedInstance, asked: bodies.Order) -> None:
         """Have *hosted* do what is ordered."""

@@ -92,6 +92,10 @@ class Metrics:
         if facts.ttft_s is not None:
             counts.ttft.observe(facts.ttft_s)
 
+    def histograms(self) -> dict[str, tuple[Histogram, Histogram]]:
+        """How long requests took, and to the first part of their answers, by model (empty: none that is configured)."""
+        return {model: (counts.duration, counts.ttft) for model, counts in self._models.items()}
+
     def render(self, instances: Iterable[InstanceGauge], *, lost_rows: int = 0, is_written: bool = True) -> str:
         """All metrics in Prometheus' text format 0.0.4; *lost_rows* are those of usage, *is_written*: it takes more."""
         text = _Text()

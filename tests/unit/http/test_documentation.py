@@ -28,7 +28,7 @@ async def test_descriptions_are_made_once_and_not_on_the_thread_of_the_loop(hous
     config = house.config()
     app = create_app(Live(config), Service(Plugins(), house.build(config)), KeyRing(config.keys))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
-        for path in ("/openapi.json", "/docs", "/openapi.json", "/docs"):
+        for path in ("/openapi.json", "/docs/plain", "/openapi.json", "/docs/plain", "/docs"):
             assert (await client.get(path)).status_code == 200
     assert len(made_on) == 1
     assert threading.get_ident() not in made_on

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -128,10 +129,32 @@ async def test_a_request_is_explained_and_not_sent(running: Running, house: Hous
     lacking = (await running.client.post("/admin/explain", headers=OWNER, json={**asked, "seed": 1})).json()
     assert lacking["instance"] is None
     assert "seed" in lacking["refusal"]
+    assert lacking["asked"] == [{"param": "seed", "feature": "seed", "had_by": []}]
     assert not lacking["considered"][0]["could"]
     assert not house.script.requests
     unread = await running.client.post("/admin/explain", headers=OWNER, json={"model": "m"})
     assert (unread.status_code, unread.json()["error"]["param"]) == (400, "messages")
+
+
+async def test_what_becomes_of_each_field_is_explained(running: Running, house: House) -> None:
+    await turn_until(lambda: house.script.instances != [] and running.built.fleet.snapshot().state == "ready")
+    asked = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stop": ["x"], "seed": 1, "user": "me"}
+    models = {"m": msgspec.structs.replace(running.config.models["m"], unsupported="report")}
+    running.built.live.apply(msgspec.structs.replace(running.config, models=models))
+    told = (await running.client.post("/admin/explain", headers=OWNER, json=asked)).json()
+    assert (told["instance"], told["refusal"]) == ("m#0", None)
+    assert (told["honoured"], told["reported"], told["recorded"]) == (["stop"], ["seed"], ["user"])
+
+
+async def test_an_order_is_foreseen_and_not_given(running: Running, house: House) -> None:
+    await turn_until(lambda: house.script.instances != [] and running.built.fleet.snapshot().state == "ready")
+    for order, reason in (("load", "it is loaded"), ("unload", "nothing runs there"), ("drain", "nothing runs there")):
+        path, body = f"/admin/instances/{order}", {"model": "m", "dry_run": True}
+        told = (await running.client.post(path, headers=OWNER, json=body)).json()
+        assert told["foreseen"] == {"m#0": {"fits": True, "gives_way": [], "reason": reason}}
+        assert told["instances"][0]["state"] == "ready"
+    await asyncio.sleep(0)
+    assert running.built.fleet.snapshot().models["m"].state == "ready"
 
 
 async def test_a_field_that_a_reload_does_not_know_is_refused(running: Running) -> None:
