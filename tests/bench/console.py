@@ -143,6 +143,7 @@ def measure(port: int, pid: int, seconds: float, program: str) -> None:
             with ExitStack() as stack:
                 for _ in range(count):
                     answer = stack.enter_context(client.stream("GET", f"{url}/console/events"))
+                    assert answer.status_code == 200
                     from threading import Thread
 
                     Thread(target=lambda told=answer: drain(told), daemon=True).start()
