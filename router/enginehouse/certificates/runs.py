@@ -28,6 +28,8 @@ _MOST_REPORTS: Final = 20
 _MOST_LINES: Final = 40
 _LONGEST_LINE: Final = 300
 _END_S: Final = 10.0
+_STOP_S: Final = 30.0
+"""A run that is stopped has this long to unload what it has loaded; then it is ended, and its engine with it."""
 _POSITION = re.compile(r"\[ *(\d+)/(\d+)\]")
 _NAME = re.compile(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{4}")
 FILES: Final = ("report.json", "report.html", "report.md", "badge.svg", "junit.xml", "requirements.json")
@@ -95,6 +97,8 @@ class Runs:
         self._ended = ended
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
+        self._killing: asyncio.TimerHandle | None = None
+        self._is_starting = self._is_closed = False
         self.last: Run | None = None
 
     async def start(self, model: str, *, quick: bool) -> Run:
@@ -103,24 +107,36 @@ class Runs:
         Raises:
             RunNotPossible: another one runs, or there is no configuration for it.
         """
-        if self._task is not None and not self._task.done():
+        if self._is_closed:
+            raise RunNotPossible("The server ends.")
+        if self._is_starting or (self._task is not None and not self._task.done()):
             raise RunNotPossible("A run is under way: wait for its end, or stop it.")
-        now = time.gmtime()
-        name = f"{time.strftime('%Y%m%dT%H%M%S', now)}-{time.time_ns() & 0xFFFF:04x}"
+        self._is_starting = True  # a second order may come before the process is there
+        try:
+            name, process = await self._spawn(model, quick=quick)
+        finally:
+            self._is_starting = False
+        self._process = process
+        self.last = run = Run(model=model, selection="quick" if quick else "all", started_at=time.time())
+        self._task = asyncio.create_task(self._follow(run, process, name))
+        if self._is_closed:  # meanwhile
+            self.stop()
+        return run
+
+    async def _spawn(self, model: str, *, quick: bool) -> tuple[str, asyncio.subprocess.Process]:
+        name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{time.time_ns() & 0xFFFF:04x}"
         await asyncio.to_thread(make_private, self._folder)
         command = [sys.executable, "-c", _COMMAND, "certify", model, "--report", str(self._folder / name)]
         command += ["--quick"] if quick else []
         command += ["--config", self._config_file] if self._config_file is not None else []
-        self._process = await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,  # a signal for the server is none for it
         )
-        self.last = run = Run(model=model, selection="quick" if quick else "all", started_at=time.time())
-        self._task = asyncio.create_task(self._follow(run, self._process, name))
-        return run
+        return name, process
 
     def stop(self) -> None:
         """End the run that is under way, if one is; nothing of it is stored."""
@@ -128,16 +144,19 @@ class Runs:
             self.last.state = "stopped"
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGINT)
+            self._killing = asyncio.get_running_loop().call_later(_STOP_S, _kill, self._process)
 
     async def close(self) -> None:
-        """End what runs."""
+        """End what runs; nothing is begun any more."""
+        self._is_closed = True
         self.stop()
         if self._task is None or self._task.done():
             return
         await asyncio.wait([self._task], timeout=_END_S)
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
-            await asyncio.wait([self._task])
+        if self._process is not None and not self._task.done():
+            _kill(self._process)
+            await asyncio.wait([self._task], timeout=_END_S)
+            self._task.cancel()  # if something that it has started keeps its error stream open
 
     async def _follow(self, run: Run, process: asyncio.subprocess.Process, name: str) -> None:
         said: deque[str] = deque(maxlen=_MOST_LINES)
@@ -148,12 +167,16 @@ class Runs:
             if found := _POSITION.match(line):
                 run.done, run.total = int(found[1]), int(found[2])
         code = await process.wait()
+        if self._killing is not None:
+            self._killing.cancel()
         has_report = await asyncio.to_thread((self._folder / name / "report.json").is_file)
         run.report = name if has_report else None
         await asyncio.to_thread(self._forget_old)
-        await self._ended()
-        if run.state == "running":  # told last: who hears of it asks for what it has changed
-            run.state = "certified" if code == 0 else "failed"
+        try:
+            await self._ended()
+        finally:
+            if run.state == "running":  # told last: who hears of it asks for what it has changed
+                run.state = "certified" if code == 0 else "failed"
 
     def _forget_old(self) -> None:
         for old in self._names()[_MOST_REPORTS:]:
@@ -194,6 +217,11 @@ class Runs:
             with contextlib.suppress(OSError):
                 return (self._folder / name / file).read_bytes()
         raise ReportNotFound("There is no such report.")
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
 
 
 async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from enginehouse.certificates import ReportNotFound, RunNotPossible, Runs, runs
+from enginehouse.certificates import ReportNotFound, Run, RunNotPossible, Runs, runs
 
 HEAD = {
     "started_at": "2026-01-01T00:00:00Z",
@@ -74,6 +74,41 @@ async def test_one_at_a_time_and_it_can_be_stopped(made: Callable[[str], tuple[R
     await until(lambda: ended == [1])
     assert (run.state, run.report) == ("stopped", None)
     await those.close()
+
+
+async def test_of_two_orders_at_once_one_is_a_run(made: Callable[[str], tuple[Runs, list[int]]]) -> None:
+    those, _ = made(WAITS)
+    given = await asyncio.gather(those.start("m", quick=True), those.start("m", quick=True), return_exceptions=True)
+    assert [type(one) for one in given] == [Run, RunNotPossible]
+    await those.close()
+    with pytest.raises(RunNotPossible):
+        await those.start("m", quick=True)
+
+
+async def test_a_run_that_does_not_hear_is_ended(
+    made: Callable[[str], tuple[Runs, list[int]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "_STOP_S", 0.1)
+    those, ended = made("import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + WAITS)
+    run = await those.start("m", quick=True)
+    await until(lambda: run.done == 1)
+    those.stop()
+    await until(lambda: ended == [1])
+    assert run.state == "stopped"
+    await those.close()
+
+
+async def test_a_run_has_ended_whatever_comes_of_it(
+    made: Callable[[str], tuple[Runs, list[int]]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def breaks() -> None:
+        raise OSError
+
+    made(WRITES)
+    those = Runs(None, tmp_path / "reports", breaks)
+    run = await those.start("m", quick=True)
+    await until(lambda: run.state != "running")
+    assert run.state == "certified"
 
 
 async def test_a_run_that_fails_says_so_and_the_end_of_the_server_is_its_end(
