@@ -19,6 +19,10 @@ MOST: Final = 500
 _MOST_TOTALS: Final = 1000
 """Keys with their models, instances, and codes of errors that are told apart; those beyond are counted together."""
 _OTHERS: Final = "(others)"
+_LONGEST: Final = 200
+"""Characters of a client's own words: the name of a model that there is not, or of a field that nobody knows."""
+_MOST_IGNORED: Final = 20
+"""Fields that are named as left out."""
 
 
 class Noted(msgspec.Struct, frozen=True):
@@ -65,7 +69,7 @@ class Recent:
     def note(self, facts: RequestFacts, model: str, charged: int | None) -> None:
         """Keep what is known of one that has ended, under *model* (empty: none that is configured)."""
         self.number += 1
-        self._last.append(Noted(self.number, time.time(), facts, charged))
+        self._last.append(Noted(self.number, time.time(), _bounded(facts), charged))
         use = (facts.key or "", model)
         _of(self.by_use, use, (_OTHERS, _OTHERS)).add(facts, charged)
         if facts.instance_id is not None:
@@ -80,6 +84,14 @@ class Recent:
         """Those kept that came after the one of *number*, the newest first."""
         wanted = min(len(self._last), max(0, self.number - number))
         return list(islice(reversed(self._last), wanted))
+
+
+def _bounded(facts: RequestFacts) -> RequestFacts:
+    """*facts* without what a client could make as long as a body."""
+    if len(facts.model) <= _LONGEST and not facts.ignored:
+        return facts  # most
+    ignored = tuple(name[:_LONGEST] for name in facts.ignored[:_MOST_IGNORED])
+    return msgspec.structs.replace(facts, model=facts.model[:_LONGEST], ignored=ignored)
 
 
 def _of(sums: dict[Any, Sum], name: object, others: object) -> Sum:  # Any: names are texts, or pairs of these
