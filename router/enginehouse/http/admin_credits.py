@@ -8,7 +8,7 @@ from litestar import Response, route
 from litestar.enums import HttpMethod
 from litestar.handlers.http_handlers import HTTPRouteHandler
 
-from enginehouse.accounts import KeyRing, totals
+from enginehouse.accounts import totals
 from enginehouse.accounts.credit_desk import CreditDesk, Standing
 from enginehouse.config import Config
 from enginehouse.dialects import admin_credits as bodies
@@ -20,10 +20,10 @@ from .guard import AdminGuard, AnyRequest, json_response
 log = get_logger()
 
 
-def credit_routes(config: Config, keys: KeyRing) -> list[HTTPRouteHandler]:
+def credit_routes(config: Config, guard: AdminGuard) -> list[HTTPRouteHandler]:
     """Return the handlers of these routes: routers learn within about a second of what is changed."""
     desk = CreditDesk(config)
-    guards = [AdminGuard(keys, config.server)]
+    guards = [guard]
 
     def changed(event: str, standing: Standing) -> Response[bytes]:
         log.info(event, key=standing.key, balance=standing.balance)

@@ -133,7 +133,7 @@ def create_app(live: Live, service: Service, keys: KeyRing, *, layers: Sequence[
     """
     config = live.config
     mounted = Mounted(config, service.plugins.profiles)
-    guard = AdminGuard(keys, config.server)
+    guard = AdminGuard(keys, lambda: live.config.server)
     runs = runs_of(live, service.fleet)
     routes: dict[str, Handler] = {FEED_PATH: Feed(service, guard, lambda: live.config.server.console)}
     at_paths: dict[str, ApiRoute] = {}
@@ -174,12 +174,12 @@ def create_app(live: Live, service: Service, keys: KeyRing, *, layers: Sequence[
         [
             *small_routes(live, service, keys, mounted),
             *steering_routes(live, service.fleet, keys, mounted),
-            *host_routes(service.fleet, keys, config.server),
+            *host_routes(service.fleet, keys, guard),
             *page_routes(live, service, keys, mounted, guard),
             *proof_routes(live, service.fleet, guard, runs),
             asgi(FEED_PATH, copy_scope=False)(_mounted(routes, FEED_PATH)),
             *(admin_routes(Desk(config), keys, served) if config.accounts.keys else ()),
-            *(credit_routes(config, keys) if config.store_url else ()),
+            *(credit_routes(config, guard) if config.store_url else ()),
         ],
         lambda path: asgi(path, copy_scope=False)(_mounted(routes, path)),
         to_prefixes,

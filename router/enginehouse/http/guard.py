@@ -6,7 +6,7 @@ Without keys a listener on loopback has them for its own page, the console: who 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from litestar import Request, Response
@@ -29,17 +29,23 @@ AnyRequest = Request[Any, Any, Any]  # user, auth and state are not used
 
 CONSOLE_HEADER: Final = b"x-enginehouse-console"
 """What the console's page sends with each request: no page of another origin can without being asked for first."""
+_OF_PROXIES: Final = frozenset((b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"))
 
 
 class AdminGuard:
     """Lets a request to a route under `/admin` pass, or refuses it. No page of another origin gets an answer.
 
-    Where *server* says so, the console's own page passes on loopback while there are no keys.
+    Where *server* (what is in force) says so, the console's own page passes on loopback while there are no keys.
     """
 
-    def __init__(self, keys: KeyRing, server: ServerConfig | None = None) -> None:
+    def __init__(self, keys: KeyRing, server: Callable[[], ServerConfig] | None = None) -> None:
         self._keys = keys
-        self.is_for_page = server is not None and is_for_own_page(server)
+        self._server = server
+
+    @property
+    def is_for_page(self) -> bool:
+        """Whether the console needs no key while there are none."""
+        return self._server is not None and is_for_own_page(self._server())
 
     def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         """Let the request pass.
@@ -66,7 +72,7 @@ class AdminGuard:
 
     def _check(self, headers: Mapping[bytes, bytes], client: str) -> None:
         if self._keys.is_open:
-            if self.is_for_page and CONSOLE_HEADER in headers and is_of_loopback(headers.get(b"host", b"")):
+            if self.is_for_page and is_of_own_page(headers, client):
                 return
             raise KeyNotAllowed(
                 "Without keys nobody is known here: set [server] admin_socket and use that, or make a key for it."
@@ -79,6 +85,19 @@ class AdminGuard:
 def is_for_own_page(server: ServerConfig) -> bool:
     """Whether the console needs no key while there are none: nobody but this machine reaches *server*."""
     return server.console and is_loopback(server.host) and not server.trusted_proxies
+
+
+def is_of_own_page(headers: Mapping[bytes, bytes], client: str) -> bool:
+    """Whether a request with *headers* is what the console's page sends from this machine, and no proxy has said so.
+
+    The address of the *client* counts, too: another server may listen elsewhere for this application.
+    """
+    return (
+        CONSOLE_HEADER in headers
+        and is_loopback(client)
+        and is_of_loopback(headers.get(b"host", b""))
+        and _OF_PROXIES.isdisjoint(headers)
+    )
 
 
 def is_of_loopback(host: bytes) -> bool:

@@ -7,7 +7,6 @@ from litestar.enums import HttpMethod
 from litestar.handlers.http_handlers import HTTPRouteHandler
 
 from enginehouse.accounts import KeyNotAllowed, KeyRing
-from enginehouse.config import ServerConfig
 from enginehouse.dialects import hosts as bodies
 from enginehouse.dialects.refusals import NotFound
 from enginehouse.fleet import HOST_HEADER, PROOF_PATH, SNAPSHOT_PATH, Fleet, key_id
@@ -19,7 +18,7 @@ _LONGEST_NAME = 64
 _NOBODY = b"\0" * 32  # what is proven of a key that is not known, and not told: it takes as long as of one that is
 
 
-def host_routes(fleet: Fleet, keys: KeyRing, server: ServerConfig | None = None) -> list[HTTPRouteHandler]:
+def host_routes(fleet: Fleet, keys: KeyRing, guard: AdminGuard) -> list[HTTPRouteHandler]:
     """Return the handlers."""
     known = _Known(keys)
 
@@ -43,7 +42,7 @@ def host_routes(fleet: Fleet, keys: KeyRing, server: ServerConfig | None = None)
             fleet.hosts.heard_from(asking)
         return json_response(bodies.encode(fleet.hosts.told()))
 
-    @route("/admin/hosts", http_method=[HttpMethod.GET], guards=[AdminGuard(keys, server)], sync_to_thread=False)
+    @route("/admin/hosts", http_method=[HttpMethod.GET], guards=[guard], sync_to_thread=False)
     def hosts() -> Response[bytes]:
         return json_response(bodies.encode(bodies.shown_hosts(fleet.hosts.snapshot())))
 

@@ -27,7 +27,7 @@ def steering_routes(live: Live, fleet: Fleet, keys: KeyRing, mounted: Mounted) -
 
     An order is begun and answered with how its instances are then; it goes on by itself.
     """
-    guards = [AdminGuard(keys, live.config.server)]
+    guards = [AdminGuard(keys, lambda: live.config.server)]
     orders = _Orders()
 
     @route("/admin/reload", http_method=[HttpMethod.POST], guards=guards)

@@ -83,6 +83,8 @@ async def test_a_server_that_ends_ends_the_feed(lane: Serve) -> None:  # noqa: F
         (OWN | {"sec-fetch-site": "cross-site"}, "origin_not_allowed"),
         (OWN | {"host": "evil.example"}, "host_not_allowed"),
         (OWN | {"host": "named.example"}, "key_not_allowed"),
+        (OWN | {"x-forwarded-for": "203.0.113.7"}, "key_not_allowed"),
+        (OWN | {"via": "1.1 proxy"}, "key_not_allowed"),
     ],
 )
 async def test_without_keys_only_the_own_page_on_loopback_looks(
@@ -112,6 +114,28 @@ async def test_beyond_loopback_without_keys_there_is_none(lane: Serve) -> None: 
     async with lane(host="0.0.0.0", allow_unauthenticated=True) as here:
         for path in ("/console", FILE, "/console/session", "/console/events", "/admin/instances"):
             assert (await here.client.get(path, headers=OWN)).status_code == 403, path
+
+
+async def test_without_keys_who_is_on_another_machine_does_not_look(house: Any) -> None:
+    """Another server may listen elsewhere for the application, whatever its configuration says of a host."""
+    config = house.config()
+    app = create_app(Live(config), Service(Plugins(), house.build(config)), KeyRing())
+    for client, status in (("127.0.0.1", 200), ("::1", 200), ("192.0.2.7", 403)):
+        transport = httpx.ASGITransport(app, client=(client, 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as asking:
+            assert (await asking.get("/admin/requests", headers=OWN)).status_code == status
+
+
+async def test_it_is_switched_off_and_on_while_the_server_runs(house: Any) -> None:
+    config = house.config()
+    live = Live(config)
+    app = create_app(live, Service(Plugins(), house.build(config)), KeyRing())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+        for is_on in (True, False, True):
+            server = msgspec.structs.replace(config.server, console=is_on)
+            live.apply(msgspec.structs.replace(config, server=server))
+            for path in ("/console", "/console/session", "/admin/requests", "/admin/hosts", "/admin/instances"):
+                assert ((await client.get(path, headers=OWN)).status_code == 200) is is_on, path
 
 
 async def test_it_can_be_switched_off(lane: Serve) -> None:  # noqa: F811
@@ -159,6 +183,15 @@ async def test_the_last_requests_are_told_without_a_word_of_them(lane: Serve) ->
         assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "since")
 
 
+async def test_of_what_a_client_says_little_is_kept(lane: Serve) -> None:  # noqa: F811
+    async with lane(unknown_fields="report") as here:
+        assert (await here.ask(**{f"{at}{1000 * 'x'}": 1 for at in range(100)})).status_code == 200
+        assert (await here.ask(model=100_000 * "m")).status_code == 404
+        unknown, known = (await here.client.get("/admin/requests", headers=OWN)).json()["requests"]
+        assert len(unknown["model"]) <= 200
+        assert [len(name) for name in known["ignored"]] == 20 * [200]
+
+
 # ---- the feed by itself ----
 
 
@@ -177,10 +210,13 @@ class Watched:
 
         monkeypatch.setattr(service.fleet, "snapshot", counted)
         self.service = service
-        self.feed = Feed(service, AdminGuard(KeyRing(), config.server), lambda: True)
+        self.keys = KeyRing()
+        self.is_on = True
+        self.feed = Feed(service, AdminGuard(self.keys, lambda: config.server), lambda: self.is_on)
 
     def come(self) -> Recorded:
         exchange = Recorded(("host", "localhost"), ("x-enginehouse-console", "1"), path=feed.PATH)
+        exchange.client = "127.0.0.1"
         self.feed(exchange)
         if exchange.listener is not None:
             exchange.listener.body(b"")
@@ -227,3 +263,18 @@ async def test_only_so_many_may_watch(watched: Watched) -> None:
     for _ in range(feed.MOST):
         assert watched.come().status == 200
     assert watched.come().status == 503
+
+
+async def test_who_may_look_no_more_is_shown_nothing_more(watched: Watched) -> None:
+    first = watched.come()
+    watched.keys.replace((KeyConfig(name="owner", sha256=hash_secret("owner"), admin=True),))
+    await until(lambda: first.is_ended)
+    watched.keys.replace(())
+    second = watched.come()
+    watched.is_on = False
+    await until(lambda: second.is_ended)
+    for one in (first, second):
+        assert one.body.endswith(b"event: end\ndata: {}\n\n")
+    before = watched.looks
+    await asyncio.sleep(0.1)
+    assert watched.looks == before

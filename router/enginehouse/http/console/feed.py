@@ -42,9 +42,7 @@ class Feed:
     def __call__(self, exchange: Exchange) -> None:
         """Take a request at its head."""
         try:
-            if not self._is_on():
-                raise NotFound(exchange.path)
-            self._guard.admit(exchange)
+            self._admit(exchange)
             if exchange.method != "GET":
                 raise MethodNotAllowed(exchange.method, ["GET"])
             if len(self._watchers) >= MOST:
@@ -55,6 +53,11 @@ class Feed:
         watcher = _Watcher(exchange, self)
         exchange.listener = watcher
         exchange.read_body(0)
+
+    def _admit(self, exchange: Exchange) -> None:
+        if not self._is_on():
+            raise NotFound(exchange.path)
+        self._guard.admit(exchange)
 
     def watch(self, watcher: _Watcher) -> None:
         """Show the house to *watcher* from now on."""
@@ -82,6 +85,11 @@ class Feed:
         self._house = house
         change = None if before is None else bodies.change(before, house)
         for watcher in list(self._watchers):
+            try:
+                self._admit(watcher.exchange)
+            except EnginehouseError:  # its key is revoked, there is one now, or the console is switched off
+                self._end(watcher)
+                continue
             if watcher.is_behind and not watcher.exchange.is_paused:
                 watcher.is_behind = False
                 watcher.send(bodies.whole(house))
@@ -93,8 +101,11 @@ class Feed:
                 watcher.send(b":\n\n")
         if self._service.fleet.is_draining:  # streams without an end would hold up that of the server
             for watcher in list(self._watchers):
-                watcher.exchange.finish(b"event: end\ndata: {}\n\n")
-                self.leave(watcher)
+                self._end(watcher)
+
+    def _end(self, watcher: _Watcher) -> None:
+        watcher.exchange.finish(b"event: end\ndata: {}\n\n")
+        self.leave(watcher)
 
     def _seen(self) -> bodies.House:
         fleet = self._service.fleet
