@@ -66,6 +66,7 @@ function take(change: Change, isWhole: boolean): void {
 
 function measure(): void {
   const now = performance.now() / 1000;
+  if (requests.value < (seen.at(-1)?.requests ?? 0)) seen = []; // another server counts from its own beginning
   seen.push({ at: now, requests: requests.value });
   seen = seen.filter((one) => now - one.at <= RATE_OVER_S + 1);
   const first = seen[0];

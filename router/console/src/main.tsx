@@ -4,6 +4,7 @@ import { render } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { ask, key, Refused, remember, session, words } from "./api";
 import { feed, start, stop } from "./house";
+import { Boundary } from "./markdown";
 import { ExplainPage } from "./pages/explain";
 import { HousePage } from "./pages/house";
 import { PlaygroundPage } from "./pages/playground";
@@ -24,7 +25,7 @@ type Place = keyof typeof PAGES;
 
 function here(): Place {
   const wanted = location.hash.replace(/^#\/?/, "").split("?")[0] ?? "";
-  return wanted in PAGES ? (wanted as Place) : "house";
+  return Object.hasOwn(PAGES, wanted) ? (wanted as Place) : "house";
 }
 
 const place = signal<Place>(here());
@@ -58,7 +59,7 @@ function Login() {
   return (
     <main class="login" id="main">
       <h1>Enginehouse</h1>
-      <p>The console is for keys with admin scope. The key stays in this tab, and is forgotten when it closes.</p>
+      <p>The console is for keys with admin scope. The key stays in this tab until you log out or close it.</p>
       <form onSubmit={submit}>
         <Field label="API key">
           {(id) => (
@@ -104,8 +105,13 @@ effect(() => {
 function Shell({ session: now }: { session: Session }) {
   const current = PAGES[place.value];
   useEffect(() => {
-    start();
-    return stop;
+    const look = () => (document.hidden ? stop() : start()); // a page that nobody sees is told nothing
+    look();
+    document.addEventListener("visibilitychange", look);
+    return () => {
+      document.removeEventListener("visibilitychange", look);
+      stop();
+    };
   }, []);
   useEffect(() => {
     document.title = `${current.title} – Enginehouse`;
@@ -154,7 +160,9 @@ function Shell({ session: now }: { session: Session }) {
         </span>
       </header>
       <main id="main" tabIndex={-1}>
-        <Page />
+        <Boundary of={place.value} instead={<Note kind="bad">This page could not be drawn. Load it again.</Note>}>
+          <Page />
+        </Boundary>
       </main>
       <footer>Enginehouse {now.version}</footer>
       <Said />

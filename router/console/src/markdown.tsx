@@ -1,6 +1,6 @@
 // Markdown as elements, never as markup: what looks like HTML is shown as it was written, and nothing is loaded.
 import { lexer, type Token, type Tokens } from "marked";
-import type { ComponentChildren } from "preact";
+import { Component, type ComponentChildren } from "preact";
 import { useMemo, useState } from "preact/hooks";
 import { visible } from "./text";
 import { Copy } from "./ui";
@@ -8,6 +8,11 @@ import { Copy } from "./ui";
 const MOST_READ = 60_000; // longer texts are shown as they are: reading them as markdown could hold up the page
 const MOST_SHOWN = 100_000;
 const LONGEST_LINE = 5_000;
+const DEEPEST = 60;
+// Emphasis and links are looked for from each mark through all of its block: marks times characters is what it takes.
+const MOST_WORK = 600_000;
+const BLOCKS = /\n[ \t]*\n|\n(?=[ \t]*(?:[-*+]|1[.)]|#{1,6})[ \t])/;
+const MARKS = /[*_~[\]`<!&]|https?:|www\./g;
 
 export function Plain({ text }: { text: string }) {
   const [isWhole, setWhole] = useState(false);
@@ -27,6 +32,33 @@ export function Plain({ text }: { text: string }) {
 export function Markdown({ text }: { text: string }) {
   const tokens = useMemo(() => read(text), [text]);
   if (tokens === null) return <Plain text={text} />;
+  return (
+    <Boundary of={text} instead={<Plain text={text} />}>
+      <Read tokens={tokens} />
+    </Boundary>
+  );
+}
+
+interface Bounds {
+  of: string;
+  instead: ComponentChildren;
+  children: ComponentChildren;
+}
+
+/** Shows *instead* of what is in it where that cannot be drawn, until it is of something else. */
+export class Boundary extends Component<Bounds, { broken: string | null }> {
+  override state = { broken: null };
+
+  override componentDidCatch(): void {
+    this.setState({ broken: this.props.of });
+  }
+
+  override render(): ComponentChildren {
+    return this.state.broken === this.props.of ? this.props.instead : this.props.children;
+  }
+}
+
+function Read({ tokens }: { tokens: Token[] }) {
   return <div class="md">{blocks(tokens, Math.min(...tokens.map((one) => (one.type === "heading" ? (one as Tokens.Heading).depth : 9))))}</div>;
 }
 
@@ -35,11 +67,24 @@ function read(text: string): Token[] | null {
   let line = 0;
   for (const part of text.split("\n")) line = Math.max(line, part.length);
   if (line > LONGEST_LINE) return null;
+  let work = 0;
+  for (const block of text.split(BLOCKS)) work += (block.match(MARKS)?.length ?? 0) * block.length;
+  if (work > MOST_WORK) return null;
   try {
-    return lexer(text, { gfm: true, breaks: true });
+    const tokens = lexer(text, { gfm: true, breaks: true });
+    return isDeeper(tokens, DEEPEST) ? null : tokens;
   } catch {
     return null;
   }
+}
+
+function isDeeper(tokens: Token[], levels: number): boolean {
+  if (levels === 0) return tokens.length > 0;
+  return tokens.some((token) => {
+    const inner = (token as { tokens?: Token[] }).tokens ?? [];
+    const items = token.type === "list" ? (token as Tokens.List).items : [];
+    return isDeeper(inner, levels - 1) || isDeeper(items, levels - 1);
+  });
 }
 
 function blocks(tokens: Token[], highest = 1): ComponentChildren {

@@ -31,9 +31,21 @@ interface Tally {
 /** The report in *text*; throws where it is none. */
 export function readReport(text: string): Report {
   const found = JSON.parse(text) as Partial<Report> | null;
-  if (found === null || typeof found !== "object" || !Array.isArray(found.results) || typeof found.summary !== "object")
+  const isReport =
+    isObject(found) &&
+    isObject(found.target) &&
+    isObject(found.suite) &&
+    isObject(found.summary) &&
+    [found.summary.must, found.summary.should, found.summary.verdicts].every(isObject) &&
+    Array.isArray(found.results) &&
+    found.results.every((each) => isObject(each) && typeof each.rule === "string" && typeof each.verdict === "string");
+  if (!isReport)
     throw new Error("This is no report of the conformance suite: its report.json is.");
   return found as Report;
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 export function sectionOf(rule: string): string {

@@ -237,3 +237,9 @@ def test_the_keyboard_is_enough(look: Look, house: Served) -> None:
     expect(page.get_by_role("dialog")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.get_by_role("button", name="Pin small#0")).to_be_focused()
+
+
+@pytest.mark.parametrize("place", ["toString", "constructor", "__proto__", "elsewhere"])
+def test_a_place_that_is_none_is_the_house(look: Look, house: Served, place: str) -> None:
+    page = look.open(house, place)
+    expect(page.get_by_role("heading", level=1)).to_have_text("House")

@@ -87,6 +87,15 @@ def test_a_line_of_a_megabyte_is_shown_in_part_and_whole_on_demand(page: Page) -
     assert page.locator(".message.assistant .plain-text").inner_text().count("x") == LONGEST
 
 
+@pytest.mark.parametrize(("text", "seen"), [("emphasis", "*a **b *a"), ("deep", "at the bottom")])
+def test_an_answer_that_takes_long_to_read_or_goes_too_deep_is_shown_as_it_is(page: Page, text: str, seen: str) -> None:
+    """Read as Markdown the first takes a minute and a half, and the second more stack than a browser has."""
+    talk(page, text)
+    assert seen in last(page)
+    expect(page.locator(".message.assistant .plain-text")).to_contain_text(seen)
+    expect(page.get_by_role("heading", name="Playground")).to_be_visible()
+
+
 def test_markdown_is_elements(page: Page) -> None:
     talk(page, "markdown")
     last(page)

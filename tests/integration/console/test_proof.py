@@ -33,9 +33,12 @@ def test_a_report_is_read_rule_by_rule_and_two_are_compared(look: Look, house: S
     expect(page.get_by_text(f"{differing} rules differ")).to_be_visible()
 
 
-def test_a_file_that_is_no_report_is_told(look: Look, house: Served) -> None:
+@pytest.mark.parametrize(
+    "told", [{"results": "<script>"}, {"results": [{}], "summary": {}}, {"results": [], "summary": None}, [], None, 1]
+)
+def test_a_file_that_is_no_report_is_told(look: Look, house: Served, told: object) -> None:
     page = look.open(house, "proof")
-    hostile = json.dumps({"results": "<script>"}).encode()
+    hostile = json.dumps(told).encode()
     page.get_by_label("Open report.json files of the suite").set_input_files(
         {"name": "<b>x.json", "mimeType": "application/json", "buffer": hostile}
     )

@@ -135,6 +135,8 @@ def _said(asked: str) -> Iterator[str]:
         "json": '{"name": "Ada", "age": 36}',
         "bad json": '{"name": "Ada", "age": -1}',
         "long": "x" * LONGEST,
+        "emphasis": ("*a **b " * 700 + "\n") * 12,
+        "deep": ">" * 800 + " at the bottom",
     }
     text = answers.get(asked, f"You said: {asked}. And that is all.")
     step = max(8, len(text) // 40)

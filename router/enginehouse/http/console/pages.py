@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
-from functools import lru_cache, partial
+from functools import cache, partial
 from importlib.resources import files
 from typing import Final
 
@@ -91,18 +91,22 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     models_path: str
 
 
-@lru_cache(64)
 def built(name: str) -> tuple[bytes, bytes | None] | None:
     """The file called *name* of what is built, and the same compressed; None: there is none.
 
     Blocks: call it in a thread.
     """
-    if "/" in name or "\\" in name or name.startswith("."):
-        return None
-    try:
-        data = files("enginehouse.http.console").joinpath("static", name).read_bytes()
-    except (OSError, ValueError):
-        return None
+    return _read_whole(name) if name in _names() else None
+
+
+@cache
+def _names() -> frozenset[str]:
+    return frozenset(each.name for each in files("enginehouse.http.console").joinpath("static").iterdir())
+
+
+@cache
+def _read_whole(name: str) -> tuple[bytes, bytes | None]:
+    data = files("enginehouse.http.console").joinpath("static", name).read_bytes()
     return data, gzip.compress(data, 9, mtime=0) if len(data) >= _LEAST_ZIPPED else None
 
 
