@@ -98,7 +98,8 @@ class Runs:
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
         self._killing: asyncio.TimerHandle | None = None
-        self._is_starting = self._is_closed = False
+        self._is_starting = False
+        self._closed = asyncio.Event()
         self.last: Run | None = None
 
     async def start(self, model: str, *, quick: bool) -> Run:
@@ -107,7 +108,7 @@ class Runs:
         Raises:
             RunNotPossible: another one runs, or there is no configuration for it.
         """
-        if self._is_closed:
+        if self._closed.is_set():
             raise RunNotPossible("The server ends.")
         if self._is_starting or (self._task is not None and not self._task.done()):
             raise RunNotPossible("A run is under way: wait for its end, or stop it.")
@@ -119,7 +120,7 @@ class Runs:
         self._process = process
         self.last = run = Run(model=model, selection="quick" if quick else "all", started_at=time.time())
         self._task = asyncio.create_task(self._follow(run, process, name))
-        if self._is_closed:  # meanwhile
+        if self._closed.is_set():  # meanwhile
             self.stop()
         return run
 
@@ -148,7 +149,7 @@ class Runs:
 
     async def close(self) -> None:
         """End what runs; nothing is begun any more."""
-        self._is_closed = True
+        self._closed.set()
         self.stop()
         if self._task is None or self._task.done():
             return
