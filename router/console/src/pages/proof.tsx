@@ -59,7 +59,8 @@ interface Opened {
 
 const proof = signal<Proof | null>(null);
 const run = signal<Run | null>(null);
-const problem = signal("");
+const problem = signal(""); // with what somebody has done here
+const lost = signal(""); // with looking at what the server has: the next look may take it away
 const model = signal("");
 const isQuick = signal(true);
 const opened = signal<Opened[]>([]); // at most two: the second is compared with the first
@@ -70,9 +71,9 @@ async function refresh(): Promise<void> {
   try {
     proof.value = await ask<Proof>("/admin/certificates");
     run.value = proof.value.run;
-    problem.value = "";
+    lost.value = "";
   } catch (error) {
-    problem.value = words(error);
+    lost.value = words(error);
   }
 }
 
@@ -85,7 +86,7 @@ async function follow(): Promise<void> {
       await refresh();
     }
   } catch (error) {
-    problem.value = words(error);
+    lost.value = words(error);
   }
 }
 
@@ -375,7 +376,7 @@ export function ProofPage() {
     <>
       <h1>Proof</h1>
       <p>What the conformance suite has found of the models here, and of others whose reports you open.</p>
-      {problem.value ? <Note kind="bad">{problem.value}</Note> : null}
+      {[problem.value, lost.value].map((each, at) => (each ? <Note key={at} kind="bad">{each}</Note> : null))}
       <RunForm />
       {proof.value ? <Certificates of={proof.value.certificates} /> : null}
       {Object.entries(proof.value?.unreadable ?? {}).map(([file, why]) => (
