@@ -85,6 +85,9 @@ def test_the_metrics_are_exactly_those_described_with_their_types_and_labels(htt
     assert kinds == {name: kind for name, (kind, _) in described.items()}
     for name, (kind, labels) in described.items():
         sample = re.search(rf"^{name}(?:_count)?(?:{{(.*)}})? \S+$", text, re.MULTILINE)
+        if name in ("enginehouse_instance_distance", "enginehouse_probe_tokens_total"):  # nothing was compared here
+            assert sample is None
+            continue
         assert sample, name
         assert set(re.findall(r'(\w+)="', sample[1] or "")) == labels, name
         assert kind in ("counter", "gauge", "histogram")

@@ -97,6 +97,20 @@ def test_instances_are_gauges_read_when_asked_for():
     assert found['enginehouse_instance_state{model="m",instance="m#0",backend="b",state="ready"}'] == 1
 
 
+def test_an_instance_that_was_probed_tells_what_came_of_it_and_another_nothing():
+    row = InstanceGauge(
+        instance_id="m#0", model="m", backend="b", state="ready", running=0, waiting=0, restarts=0, hangs=0
+    )
+    probed = samples(Metrics().render([msgspec.structs.replace(row, distance=0.25, probe_tokens=(900, 24))]))
+    told = {
+        'enginehouse_instance_distance{model="m",instance="m#0"}': 0.25,
+        'enginehouse_probe_tokens_total{model="m",instance="m#0",kind="prompt"}': 900,
+        'enginehouse_probe_tokens_total{model="m",instance="m#0",kind="completion"}': 24,
+    }
+    assert told.items() <= probed.items()
+    assert not told.keys() & samples(Metrics().render([row])).keys()
+
+
 def test_labels_are_escaped():
     metrics = Metrics()
     metrics.count(FACTS, 'a"b\\c\nd')
