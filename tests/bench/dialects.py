@@ -117,11 +117,13 @@ PATHS: dict[str, str] = {
     "messages": "/v1/messages",
     "ollama_chat": "/ollama/api/chat",
     "embeddings": "/v1/embeddings",
+    "embeddings, base64": "/v1/embeddings",
     "rerank": "/v1/rerank",
     "tokenize": "/tokenize",
 }
 _TEXTS: dict[str, dict[str, Any]] = {
     "embeddings": {"input": _QUESTION},
+    "embeddings, base64": {"input": _QUESTION, "encoding_format": "base64"},
     "rerank": {"query": _QUESTION, "documents": [f"{_QUESTION} {at}" for at in range(4)]},
     "tokenize": {"prompt": _QUESTION},
 }
