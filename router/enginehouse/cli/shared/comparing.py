@@ -27,7 +27,8 @@ from enginehouse_conformance import (
     top_of,
 )
 
-_INSTANCE = re.compile(r".+(#[a-z]*[0-9]+|@.+)")
+_PLACE = r"(#[a-z]*[0-9]+|@.+)"
+"""What stands behind the model in the name of one instance: `model#0`, `model@host`."""
 _TIMEOUT_S = 60.0
 
 
@@ -64,7 +65,7 @@ class Named(msgspec.Struct, frozen=True):
         """The model that it names, if it does."""
         if self.model is not None or self.is_url or self.is_file or self.is_host:
             return self.model
-        return re.sub(r"(#[a-z]*[0-9]+|@.+)$", "", self.word)
+        return _model_in(self.word)
 
 
 def compared(
@@ -99,8 +100,8 @@ def _asker(side: Named, model: str | None, client: AdminClient, server: UrlTarge
         key = _key(side.key_env)
         return UrlAsker(UrlTarget(side.word, model=model, key=key, timeout_s=_TIMEOUT_S))
     word = f"{model}{side.word}" if side.is_host else side.word
-    if _INSTANCE.fullmatch(word):
-        return InstanceAsker(client, word)
+    if re.fullmatch(f".+{_PLACE}", word):
+        return AdminAsker(client, word)
     return UrlAsker(UrlTarget(server.base_url, model=word, key=server.key, timeout_s=_TIMEOUT_S))
 
 
@@ -117,11 +118,16 @@ def is_within(found: Comparison, band: str) -> bool:
     return band == "any" or any(found.is_within(one.name) for one in BAND_OF.values() if one.name == band)
 
 
-class InstanceAsker(Asker):
-    """Asks one instance of a running server, also one that takes no requests."""
+def _model_in(word: str) -> str:
+    """The model that the name of an instance begins with."""
+    return re.sub(f"{_PLACE}$", "", word)
+
+
+class AdminAsker(Asker):
+    """Asks one instance of a running server by its routes for admins, also one that takes no requests."""
 
     def __init__(self, client: AdminClient, instance: str) -> None:
-        super().__init__(instance, re.sub(r"(#[a-z]*[0-9]+|@.+)$", "", instance))
+        super().__init__(instance, _model_in(instance))
         self._client = client
         try:
             listed = client.ask("GET", "/admin/instances")["instances"]
