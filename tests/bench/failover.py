@@ -82,8 +82,13 @@ class Outcome(msgspec.Struct):
 
     @property
     def twice(self) -> list[str]:
-        """Ids that were answered to the end more than once."""
-        return [name for name, times in self.answered.items() if times > 1]
+        """Ids of requests that were answered to the end more than once; the router's own probes may be."""
+        return [name for number in range(len(self.requests)) if self.answered[name := request_id(number)] > 1]
+
+
+def request_id(number: int) -> str:
+    """What the message of a request says, and the upstream that answered it tells."""
+    return f"r{number}"
 
 
 class Upstreams:
@@ -173,7 +178,7 @@ async def _load(address: tuple[str, int], seconds: float, rate: float, upstreams
         for number in range(int(seconds * rate)):
             await asyncio.sleep(max(0.0, begin + number / rate - loop.time()))
             at = loop.time() - begin
-            tasks.append(asyncio.create_task(ask(client, f"r{number}", at, is_stream=number % 2 == 0)))
+            tasks.append(asyncio.create_task(ask(client, request_id(number), at, is_stream=number % 2 == 0)))
         return list(await asyncio.gather(*tasks))
     finally:
         await client.close()
