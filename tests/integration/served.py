@@ -91,8 +91,8 @@ class Served:
     """A running server. `log` grows while it runs; each item is a line, parsed.
 
     Its event loop must not compute for longer than *most_blocked_ms* at a stretch: `close` fails where it did. They are
-    milliseconds of a quiet machine; on a slower one the same work may take as much longer as any work does there, at the
-    moment when the block is told of.
+    milliseconds of a quiet machine; on a slower one the same work may take as much longer as any work does there, at
+    the moment when the block is told of.
     """
 
     def __init__(self, config: str, folder: Path, *options: str, most_blocked_ms: int = MOST_BLOCKED_MS) -> None:

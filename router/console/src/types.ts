@@ -80,6 +80,9 @@ export interface Host {
   can_wake: boolean;
   version: string | null;
   devices: string[];
+  memory: Memory[];
+  is_waking: boolean;
+  unwoken: string;
   models: Record<string, { state: string; running: number; waiting: number; capacity: number }>;
 }
 

@@ -9,8 +9,8 @@ import msgspec
 
 from enginehouse import __version__
 from enginehouse.accounts import Recent, Sum
-from enginehouse.dialects.hosts import ShownHost, shown_hosts
-from enginehouse.dialects.steering import ShownInstance, ShownMemory, shown, shown_memory
+from enginehouse.dialects.hosts import ShownHost, ShownMemory, shown_hosts, shown_memory
+from enginehouse.dialects.steering import ShownInstance, shown
 from enginehouse.fleet import FleetSnapshot, HostSnapshot, ModelSnapshot
 
 

@@ -11,10 +11,10 @@ from msgspec import UNSET, Meta, UnsetType
 from enginehouse.certificates import Difference, Probed
 from enginehouse.config import Name
 from enginehouse.dialects.endpoint import Call
+from enginehouse.dialects.hosts import ShownMemory, shown_memory
 from enginehouse.fleet import (
     Asked,
     Considered,
-    DeviceBudget,
     FleetSnapshot,
     Foreseen,
     InstanceSnapshot,
@@ -168,20 +168,6 @@ class ShownInstance(msgspec.Struct, frozen=True, kw_only=True):
     standing: ShownStanding | None = None
 
 
-class ShownMemory(msgspec.Struct, frozen=True, kw_only=True):
-    """The memory of a device in bytes; see `DeviceBudget`."""
-
-    id: str
-    size_bytes: int
-    limit_bytes: int | None
-    reserve_bytes: int
-    others_bytes: int
-    reserved_bytes: int
-    measured_bytes: int
-    free_bytes: int
-    words: str
-
-
 class ShownInstances(msgspec.Struct, frozen=True):
     """All that were asked for, and the memory of the devices of this host. `foreseen` is what an order would come to,
     by instance.
@@ -333,21 +319,6 @@ def _shown_standing(instance: InstanceSnapshot) -> ShownStanding | None:
         certified_at=standing.certificate.certified_at if standing.certificate else None,
         proven=len(features & standing.proven),
         declared=len(features),
-    )
-
-
-def shown_memory(budget: DeviceBudget) -> ShownMemory:
-    """What is told of the memory of a device."""
-    return ShownMemory(
-        id=budget.id,
-        size_bytes=budget.size_bytes,
-        limit_bytes=budget.cap_bytes,
-        reserve_bytes=budget.reserve_bytes,
-        others_bytes=budget.others_bytes,
-        reserved_bytes=budget.reserved_bytes,
-        measured_bytes=budget.measured_bytes,
-        free_bytes=budget.free_bytes,
-        words=budget.in_words,
     )
 
 

@@ -5,6 +5,8 @@ EnginehouseError
 │   ├── ModelNotFound         no model of that name is configured
 │   ├── WrongTask             the model is for something else
 │   ├── InstanceNotFound      no instance of that name is here
+│   ├── HostNotFound          no host of that name is in the file
+│   ├── HostNotWoken          that host cannot be woken, or is there
 │   └── RequestPoisonous      it was in flight when engines ended, again and again
 └── FleetError                not now; `retry_after_s` says when to ask again
     ├── QueueFull             as many requests wait already as may
@@ -177,3 +179,22 @@ class InstanceNotFound(RequestError):
     def __init__(self, name: str, *, known: Iterable[str]) -> None:
         listed = ", ".join(list(known)[:20]) or "none"
         super().__init__(f"There is no instance of '{name[:200]}' on this host. There are: {listed}.", param="instance")
+
+
+class HostNotFound(RequestError):
+    """No other host of this name is in the file."""
+
+    code = "host_not_found"
+
+    def __init__(self, name: str, *, known: Iterable[str]) -> None:
+        listed = ", ".join(list(known)[:20]) or "none"
+        super().__init__(f"There is no host '{name[:200]}' in the file. There are: {listed}.", param="host")
+
+
+class HostNotWoken(RequestError):
+    """A host was to be woken, and no packet was sent; *reason* says why."""
+
+    code = "host_not_woken"
+
+    def __init__(self, name: str, *, reason: str) -> None:
+        super().__init__(f"The host '{name}' is not woken: {reason}.", param="host")

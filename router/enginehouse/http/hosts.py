@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from litestar import Response, route
 from litestar.enums import HttpMethod
 from litestar.handlers.http_handlers import HTTPRouteHandler
@@ -10,9 +12,12 @@ from enginehouse.accounts import KeyNotAllowed, KeyRing
 from enginehouse.dialects import hosts as bodies
 from enginehouse.dialects.refusals import NotFound
 from enginehouse.fleet import HOST_HEADER, PROOF_PATH, SNAPSHOT_PATH, Fleet, key_id
+from enginehouse.telemetry import get_logger
 
 from .guard import AdminGuard, AnyRequest, json_response, refuse_pages
 from .routes import key_of
+
+log = get_logger()
 
 _LONGEST_NAME = 64
 _NOBODY = b"\0" * 32  # what is proven of a key that is not known, and not told: it takes as long as of one that is
@@ -46,7 +51,18 @@ def host_routes(fleet: Fleet, keys: KeyRing, guard: AdminGuard) -> list[HTTPRout
     def hosts() -> Response[bytes]:
         return json_response(bodies.encode(bodies.shown_hosts(fleet.hosts.snapshot())))
 
-    return [proof, snapshot, hosts]
+    @route("/admin/hosts/wake", http_method=[HttpMethod.POST], guards=[guard])
+    async def wake(request: AnyRequest) -> Response[bytes]:
+        asked, _ = bodies.decode_order(await request.body())
+        host = fleet.hosts.named(asked.host)
+        if asked.dry_run:
+            return json_response(bodies.encode(bodies.shown_hosts([host.snapshot()], {host.name: host.foresee_wake()})))
+        host.wake()
+        log.info("order", order="wake", host=host.name)
+        await asyncio.sleep(0)  # what it begins shows
+        return json_response(bodies.encode(bodies.shown_hosts([host.snapshot()])))
+
+    return [proof, snapshot, hosts, wake]
 
 
 class _Known:

@@ -134,6 +134,13 @@ class Look:
         assert len(hosts) <= 1, hosts
 
 
+def violations(page: Page) -> list[str]:
+    """What axe finds on *page*."""
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']})")
+    return [f"{one['id']}: {[node['html'][:200] for node in one['nodes'][:3]]}" for one in found["violations"]]
+
+
 @pytest.fixture
 def look(browser: Browser) -> Iterator[Look]:
     """A fresh browser of nobody, that must not have seen a problem in the end."""

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import expect
 from tests.integration.served import Served
 
-from .conftest import AXE, HOSTILE_NAME, KEY, MODELS, Look
+from .conftest import AXE, HOSTILE_NAME, KEY, MODELS, Look, violations
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -177,7 +177,7 @@ def test_every_page_is_accessible_and_pictured(
     browser: Browser, house: Served, pictures: Path, place: str, colours: str
 ) -> None:
     if not AXE.exists():
-        pytest.skip("needs axe-core: make node-console")
+        pytest.skip("needs axe-core: make console")
     context = browser.new_context(viewport={"width": 1400, "height": 900}, color_scheme=colours)  # type: ignore[arg-type]
     look = Look(context)
     page = look.open(house, place)
@@ -199,12 +199,6 @@ def test_every_page_is_accessible_and_pictured(
     assert violations(page) == []
     look.check()
     context.close()
-
-
-def violations(page: Page) -> list[str]:
-    page.evaluate(AXE.read_text())
-    found = page.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']})")
-    return [f"{one['id']}: {[node['html'][:200] for node in one['nodes'][:3]]}" for one in found["violations"]]
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -12,7 +12,7 @@ from tests.unit.conftest import Reader, a_request, turn_until
 
 from enginehouse.accounts import Facts
 from enginehouse.config import Config, HostConfig
-from enginehouse.fleet import Incompatible, Lease, magic_packet, read_told
+from enginehouse.fleet import HostNotFound, HostNotWoken, Incompatible, Lease, magic_packet, read_told
 from enginehouse.fleet.hosts import host as host_module
 from enginehouse.fleet.hosts import tell
 from enginehouse.fleet.hosts.told import encode
@@ -137,6 +137,18 @@ def test_what_a_newer_host_adds_does_no_harm():
 def test_what_is_no_host_is_incompatible(body):
     with pytest.raises(Incompatible):
         read_told(body)
+
+
+async def test_how_full_a_host_is_changes_nothing_that_is_sent_there(fleet_with, net, monkeypatch):
+    net.answers["http://b"] = told()
+    fleet = fleet_with("b")
+    await turn_until(lambda: ("m@b", "ready") in ids(fleet))
+    settled = []
+    monkeypatch.setattr(type(fleet.hosts), "settle", lambda _: settled.append(1))
+    memory = {"free_bytes": 7}
+    net.answers["http://b"] = told(devices=[{"id": "cpu", "name": "CPU", "memory_bytes": 8, "memory": memory}])
+    await turn_until(lambda: bool(fleet.hosts.snapshot()[0].told.devices))
+    assert settled == []
 
 
 async def test_a_host_tells_its_own_instances_alone(fleet_with, net, house):
@@ -297,6 +309,51 @@ async def test_a_host_that_has_woken_elsewhere_is_sent_nothing_where_it_was(flee
     await reader.answer()
     assert facts.instance_id == "m@b"
     assert {placement.source for placement in house.script.placements} == {"http://elsewhere"}
+
+
+async def test_a_host_is_woken_on_order_and_tells_how_it_went(fleet_with, net, monkeypatch):
+    sent = []
+    monkeypatch.setattr(host_module, "send_magic_packet", lambda mac, to: sent.append((mac, to)))
+    fleet = fleet_with("b", wake=MAC, wake_timeout_s=0.05)
+    await turn_until(lambda: fleet.hosts.snapshot()[0].state == "asleep")
+    host = fleet.hosts.named("b")
+    foreseen = host.foresee_wake()
+    assert foreseen.fits
+    assert foreseen.reason.startswith(
+        f"a packet for {MAC} goes to 255.255.255.255:9 every 3 s, until it answers or 0.05 s"
+    )
+    assert sent == []
+    host.wake()
+    host.wake()  # that is under way
+    assert len(sent) == 1
+    await turn_until(lambda: fleet.hosts.snapshot()[0].is_waking)
+    await turn_until(lambda: fleet.hosts.snapshot()[0].unwoken == "it did not wake within 0.05 s")
+    assert not fleet.hosts.snapshot()[0].is_waking
+    host.wake()
+    net.answers["http://b"] = told()
+    await turn_until(lambda: fleet.hosts.snapshot()[0].state == "up")
+    await turn_until(lambda: not fleet.hosts.snapshot()[0].is_waking)
+    assert fleet.hosts.snapshot()[0].unwoken == ""
+    with pytest.raises(HostNotWoken, match="it is there already"):
+        host.wake()
+    assert not host.foresee_wake().fits
+
+
+async def test_a_host_that_cannot_be_woken_says_why(fleet_with, net, monkeypatch):
+    def unreachable(*_):
+        raise OSError("network is unreachable")
+
+    monkeypatch.setattr(host_module, "send_magic_packet", unreachable)
+    fleet = fleet_with("b", wake=MAC)
+    with pytest.raises(HostNotFound, match=r"There is no host 'c' in the file\. There are: b\."):
+        fleet.hosts.named("c")
+    with pytest.raises(HostNotWoken, match=r"no packet can be sent to 255\.255\.255\.255:9 \(network is unreachable\)"):
+        fleet.hosts.named("b").wake()
+    assert not fleet.hosts.snapshot()[0].is_waking
+    await fleet.close()
+    fleet = fleet_with("b")
+    with pytest.raises(HostNotWoken, match="it has no `wake` address in the file"):
+        fleet.hosts.named("b").wake()
 
 
 async def test_a_host_that_does_not_wake_costs_its_requests_an_answer_that_says_so(fleet_with, net, monkeypatch):

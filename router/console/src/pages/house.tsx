@@ -1,11 +1,11 @@
 // The house: hosts, memory, and every instance with what it does and what may be done with it.
 import { computed, signal, type Signal } from "@preact/signals";
-import { useEffect, useState } from "preact/hooks";
-import { ask, words } from "../api";
-import { hosts, instances, memory, models, requests, requestsPerS, state, useOf } from "../house";
+import { instances, models, requests, requestsPerS, state, useOf } from "../house";
 import { bytes, count, percent } from "../text";
-import type { Foreseen, Host, Instance, Memory } from "../types";
-import { Badge, Bar, Dialog, Name, Note, say } from "../ui";
+import type { Instance } from "../types";
+import { Badge, Name } from "../ui";
+import { Asked } from "./asked";
+import { Hosts } from "./hosts";
 
 type Order = "load" | "unload" | "drain" | "pin" | "unpin";
 const ORDERS: Record<Order, { title: string; says: string; done: string }> = {
@@ -52,79 +52,6 @@ function Figures() {
         </div>
       ))}
     </dl>
-  );
-}
-
-function Device({ of }: { of: Memory }) {
-  const size = of.size_bytes || 1;
-  const unused = Math.max(0, of.reserved_bytes - of.measured_bytes);
-  const rest = Math.max(0, size - of.reserved_bytes - of.others_bytes - of.free_bytes);
-  const pieces = [
-    { label: "in use", kind: "used", n: Math.min(of.measured_bytes, of.reserved_bytes) },
-    { label: "reserved", kind: "reserved", n: unused },
-    { label: "others", kind: "others", n: of.others_bytes },
-    { label: "kept free", kind: "kept", n: rest },
-    { label: "free", kind: "free", n: of.free_bytes },
-  ];
-  return (
-    <li class="device">
-      <strong>
-        <Name of={of.id} />
-      </strong>{" "}
-      {bytes(of.size_bytes)}
-      <Bar label={`Memory of ${of.id}`} pieces={pieces.map((one) => ({ ...one, share: one.n / size, words: bytes(one.n) }))} />
-      <ul class="legend">
-        {pieces.map((one) => (
-          <li key={one.label}>
-            <span class={`dot ${one.kind}`} aria-hidden="true" />
-            {one.label} {bytes(one.n)}
-          </li>
-        ))}
-      </ul>
-    </li>
-  );
-}
-
-function HostCard({ of }: { of: Host }) {
-  const served = Object.entries(of.models);
-  return (
-    <li class="card">
-      <h3>
-        <Name of={of.name} /> <Badge of={of.state} title={of.reason} />
-      </h3>
-      <p class="small">
-        <Name of={of.url} /> {of.version ? `version ${of.version}` : ""}
-      </p>
-      {of.state === "up" || of.state === "self" ? null : <p class="small">{of.reason}</p>}
-      {of.devices.length > 0 ? <p class="small">{of.devices.join(", ")}</p> : null}
-      {served.length > 0 ? (
-        <p class="small">
-          {served.length} models, {served.filter(([, one]) => one.state === "ready").length} ready
-        </p>
-      ) : null}
-    </li>
-  );
-}
-
-function Hosts() {
-  const others = Object.values(hosts.value).filter((one) => one.state !== "self");
-  return (
-    <section aria-labelledby="hosts">
-      <h2 id="hosts">Hosts</h2>
-      <ul class="cards">
-        <li class="card own">
-          <h3>This host</h3>
-          <ul class="devices">
-            {Object.values(memory.value).map((one) => (
-              <Device key={one.id} of={one} />
-            ))}
-          </ul>
-        </li>
-        {others.map((one) => (
-          <HostCard key={one.name} of={one} />
-        ))}
-      </ul>
-    </section>
   );
 }
 
@@ -297,64 +224,9 @@ function Homeless() {
 }
 
 function OrderDialog({ order, id }: { order: Order; id: string }) {
-  const [foreseen, setForeseen] = useState<Foreseen | null>(null);
-  const [problem, setProblem] = useState("");
-  const [isSent, setSent] = useState(false);
-  const { title, says, done } = ORDERS[order];
   const path = `/admin/instances/${order === "unpin" ? "pin" : order}`;
   const body = { instance: id, ...(order === "unpin" ? { pinned: false } : {}) };
-  useEffect(() => {
-    ask<{ foreseen: Record<string, Foreseen> }>(path, { ...body, dry_run: true })
-      .then((told) => setForeseen(told.foreseen[id] ?? null))
-      .catch((error: unknown) => setProblem(words(error)));
-  }, []);
-  const close = () => {
-    wanted.value = null;
-  };
-  const give = async () => {
-    setSent(true);
-    try {
-      await ask(path, body);
-      say(`${id} ${done}`);
-      close();
-    } catch (error) {
-      setProblem(words(error));
-      setSent(false);
-    }
-  };
-  return (
-    <Dialog title={`${title} ${id.length > 40 ? "this instance" : id}`} onClose={close}>
-      <p>
-        <Name of={id} most={200} />
-      </p>
-      <p>{says}</p>
-      {foreseen === null ? (
-        <p class="dim">{problem ? "" : "Asking what it would come to…"}</p>
-      ) : foreseen.gives_way.length > 0 ? (
-        <Note kind="bad">
-          For it gives way:{" "}
-          {foreseen.gives_way.map((one, at) => (
-            <span key={one}>
-              {at > 0 ? ", " : ""}
-              <Name of={one} />
-            </span>
-          ))}
-          . {foreseen.reason}
-        </Note>
-      ) : (
-        <Note kind={foreseen.fits ? "calm" : "bad"}>{foreseen.reason}</Note>
-      )}
-      {problem ? <Note kind="bad">{problem}</Note> : null}
-      <div class="buttons">
-        <button type="button" class="primary" disabled={isSent || (foreseen === null && problem === "")} onClick={give}>
-          {title}
-        </button>
-        <button type="button" onClick={close}>
-          Leave it
-        </button>
-      </div>
-    </Dialog>
-  );
+  return <Asked id={id} {...ORDERS[order]} path={path} body={body} what="this instance" onClose={() => (wanted.value = null)} />;
 }
 
 export function HousePage() {

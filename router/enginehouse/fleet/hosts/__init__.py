@@ -14,7 +14,17 @@ from .host import Host, HostSnapshot, HostState
 from .hosts import Hosts, RemotePlanner
 from .mdns import Listener
 from .proof import PROOF_PATH, Proof, key_id
-from .told import HOST_HEADER, LOAD_HEADER, SNAPSHOT_PATH, SNAPSHOT_VERSION, HostTold, Incompatible, read_told, tell
+from .told import (
+    HOST_HEADER,
+    LOAD_HEADER,
+    SNAPSHOT_PATH,
+    SNAPSHOT_VERSION,
+    HostTold,
+    Incompatible,
+    ToldDevice,
+    read_told,
+    tell,
+)
 from .wake import magic_packet
 
 __all__ = [
@@ -32,6 +42,7 @@ __all__ = [
     "Listener",
     "Proof",
     "RemotePlanner",
+    "ToldDevice",
     "key_id",
     "magic_packet",
     "read_told",

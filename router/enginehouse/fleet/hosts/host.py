@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 
 from enginehouse.config import HostConfig
+from enginehouse.fleet.claims import Foreseen
+from enginehouse.fleet.errors import HostNotWoken
 from enginehouse.telemetry import get_logger
 from enginehouse_plugin.errors import LoadFailed
 
@@ -46,13 +48,17 @@ _AGAIN_S: Final = 0.25
 _FAILURES: Final = 3
 """So many questions in a row without an answer, and it is gone."""
 _PACKET_EVERY_S: Final = 3.0
+_MOST_NAMED: Final = 5
 _MOST_BYTES: Final = 4 << 20
 
 log = get_logger()
 
 
 class HostSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """A host as it is known here: what it has `told` last, `age_s` ago."""
+    """A host as it is known here: what it has `told` last, `age_s` ago.
+
+    `is_waking`: packets are sent to it, and it is waited for. `unwoken` says why the last try came to nothing.
+    """
 
     name: str
     url: str
@@ -61,6 +67,8 @@ class HostSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     can_wake: bool
     told: HostTold | None
     age_s: float | None
+    is_waking: bool = False
+    unwoken: str = ""
 
 
 class Host:
@@ -96,6 +104,9 @@ class Host:
         self._has_changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._found: tuple[str, ...] = ()
+        self._woken_by = 0  # those that wait for it to wake
+        self._order: asyncio.Task[None] | None = None
+        self._unwoken = ""
         self._http = _client(config.url)
 
     def start(self) -> None:
@@ -104,9 +115,10 @@ class Host:
 
     async def close(self) -> None:
         """Ask it no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        for task in (self._task, self._order):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
         await self._http.aclose()
 
     def nudge(self) -> None:
@@ -130,7 +142,52 @@ class Host:
             can_wake=self.config.wake is not None,
             told=self.told,
             age_s=None if not self.heard_at else time.monotonic() - self.heard_at,
+            is_waking=self._woken_by > 0,
+            unwoken=self._unwoken,
         )
+
+    def check_wake(self) -> None:
+        """Return if it is to be woken.
+
+        Raises:
+            HostNotWoken: it is not.
+        """
+        if self.state in ("up", "self", "incompatible"):
+            raise HostNotWoken(self.name, reason=f"it is there already ({self.reason})")
+        if self.config.wake is None:
+            raise HostNotWoken(self.name, reason="it has no `wake` address in the file")
+
+    def foresee_wake(self) -> Foreseen:
+        """What an order to wake it would come to now."""
+        try:
+            self.check_wake()
+        except HostNotWoken as error:
+            return Foreseen(fits=False, reason=error.message)
+        config = self.config
+        told = f"a packet for {config.wake} goes to {config.wake_to} every {_PACKET_EVERY_S:g} s, until it answers"
+        models = sorted(self.told.models) if self.told is not None else ()
+        served = f"; it served {', '.join(models[:_MOST_NAMED])}" if models else ""
+        more = f" and {len(models) - _MOST_NAMED} more" if len(models) > _MOST_NAMED else ""
+        return Foreseen(fits=True, reason=f"{told} or {config.wake_timeout_s:g} s are over{served}{more}")
+
+    def wake(self) -> None:
+        """Begin to wake it, unless that is under way: `awaken`, for nobody in particular.
+
+        Raises:
+            HostNotWoken: it is not to be woken, or no packet can be sent.
+        """
+        self.check_wake()
+        if self._order is not None and not self._order.done():
+            return
+        try:
+            send_magic_packet(str(self.config.wake), self.config.wake_to)
+        except OSError as error:
+            raise HostNotWoken(self.name, reason=f"no packet can be sent to {self.config.wake_to} ({error})") from error
+        self._order = asyncio.create_task(self._awaken_alone(), name=f"wake {self.name}")
+
+    async def _awaken_alone(self) -> None:
+        with contextlib.suppress(LoadFailed):  # `unwoken` says so
+            await self.awaken()
 
     async def awaken(self) -> None:
         """Return when it is there; wake it where it sleeps.
@@ -144,6 +201,8 @@ class Host:
             raise LoadFailed(f"The host '{self.name}' does not answer: {self.reason}.", retryable=False)
         began_at = time.monotonic()
         log.info("host woken", host=self.name, mac=self.config.wake)
+        self._unwoken = ""
+        self._woken_by += 1
         try:
             async with asyncio.timeout(self.config.wake_timeout_s):
                 while not self._is_up():
@@ -155,7 +214,10 @@ class Host:
                             await self._has_changed.wait()
         except TimeoutError:
             told = f"The host '{self.name}' did not wake within {self.config.wake_timeout_s:g} s"
+            self._unwoken = f"it did not wake within {self.config.wake_timeout_s:g} s"
             raise LoadFailed(f"{told} ({self.reason}).", retryable=False) from None
+        finally:
+            self._woken_by -= 1
         log.info("host awake", host=self.name, after_s=round(time.monotonic() - began_at, 1))
 
     def _is_up(self) -> bool:
@@ -255,7 +317,7 @@ class Host:
         if told.router == self._router:
             self._set("self", "this host")
             return
-        if not self._set("up", f"answers, version {told.enginehouse}") and before != told:
+        if not self._set("up", f"answers, version {told.enginehouse}") and _is_news(before, told):
             self._on_change(self)
         self._on_told(self)
 
@@ -272,6 +334,8 @@ class Host:
     def _set(self, state: HostState, reason: str) -> bool:
         """Change the state; returns whether that is news."""
         before, self.state, self.reason = self.state, state, reason
+        if state == "up":
+            self._unwoken = ""
         if before == state:
             return False
         write = log.info if state in ("up", "self") else log.warning
@@ -279,6 +343,11 @@ class Host:
         self._has_changed.set()
         self._on_change(self)
         return True
+
+
+def _is_news(before: HostTold | None, told: HostTold) -> bool:
+    """Whether *told* may change what is sent there: how full its devices are changes all the time, and nothing."""
+    return before is None or msgspec.structs.replace(before, devices=told.devices) != told
 
 
 def _client(url: str) -> httpx2.AsyncClient:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import msgspec
 
 from enginehouse.config import HostConfig, MdnsConfig, ModelConfig, PlacementConfig
+from enginehouse.fleet.errors import HostNotFound
 from enginehouse.fleet.instance import HostedInstance
 from enginehouse.fleet.model import Model
 from enginehouse.fleet.plan import InstancePlan, ModelPlan
@@ -114,6 +115,16 @@ class Hosts:
         """Hear that the host called *name* has asked something: it is there, most likely."""
         if (host := self._hosts.get(name)) is not None:
             host.nudge()
+
+    def named(self, name: str) -> Host:
+        """The host called *name*.
+
+        Raises:
+            HostNotFound: there is none in the file.
+        """
+        if (host := self._hosts.get(name)) is None:
+            raise HostNotFound(name, known=self._hosts)
+        return host
 
     def told(self) -> HostTold:
         """What this host tells the others."""

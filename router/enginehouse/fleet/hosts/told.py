@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from enginehouse import __version__
+from enginehouse.fleet.budget import DeviceBudget
 from enginehouse.fleet.snapshot import FleetSnapshot, InstanceSnapshot
 
 SNAPSHOT_VERSION: Final = 1
@@ -43,12 +44,33 @@ class ToldModel(msgspec.Struct, frozen=True, kw_only=True):
     starts: int = 0
 
 
+class ToldMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """How the memory of a device is divided, in bytes; see `DeviceBudget`, which is not told itself: a field that is
+    new there must not make other versions unreadable."""
+
+    cap_bytes: int | None = None
+    reserve_bytes: int = 0
+    others_bytes: int = 0
+    reserved_bytes: int = 0
+    measured_bytes: int = 0
+    free_bytes: int = 0
+    shares: str | None = None
+
+
 class ToldDevice(msgspec.Struct, frozen=True, kw_only=True):
-    """A device of a host."""
+    """A device of a host; `memory` is None where that is of a version that does not tell."""
 
     id: str
     name: str
     memory_bytes: int
+    memory: ToldMemory | None = None
+
+    @property
+    def budget(self) -> DeviceBudget | None:
+        """How its memory is divided; None: it is not told."""
+        if self.memory is None:
+            return None
+        return DeviceBudget(id=self.id, size_bytes=self.memory_bytes, **msgspec.structs.asdict(self.memory))
 
 
 class HostTold(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +122,7 @@ def tell(fleet: FleetSnapshot, router: str) -> HostTold:
         own = [instance for instance in model.instances if instance.planned.host is None]
         if own:
             models[name] = _told(own)
+    memory = {budget.id: _memory(budget) for budget in fleet.budgets}
     return HostTold(
         version=SNAPSHOT_VERSION,
         enginehouse=__version__,
@@ -107,9 +130,14 @@ def tell(fleet: FleetSnapshot, router: str) -> HostTold:
         state=fleet.state,
         models=models,
         devices=tuple(
-            ToldDevice(id=device.id, name=device.name, memory_bytes=device.memory_bytes) for device in fleet.devices
+            ToldDevice(id=device.id, name=device.name, memory_bytes=device.memory_bytes, memory=memory.get(device.id))
+            for device in fleet.devices
         ),
     )
+
+
+def _memory(budget: DeviceBudget) -> ToldMemory:
+    return ToldMemory(**{name: getattr(budget, name) for name in ToldMemory.__struct_fields__})
 
 
 def _told(own: list[InstanceSnapshot]) -> ToldModel:

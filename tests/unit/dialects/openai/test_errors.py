@@ -69,6 +69,8 @@ STATUSES = {
     "invalid_api_key": 401,
     "key_not_allowed": 403,
     "instance_not_found": 404,
+    "host_not_found": 404,
+    "host_not_woken": 409,
     "response_not_found": 404,
     "model_not_found": 404,
     "internal_error": 500,
