@@ -31,6 +31,7 @@ _COMMANDS = {
     "unload": "Have a running server give a model's memory back.",
     "pin": "Keep a model loaded on a running server, whatever else needs its memory.",
     "drain": "Take a model out of a running server until it is loaded again.",
+    "service": "Have systemd or launchd run the server: it starts without you, and again after a failure.",
 }
 
 _EPILOG = """\b

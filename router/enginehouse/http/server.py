@@ -16,6 +16,7 @@ import uvloop
 
 from enginehouse.config import Config, ConfigError, ServerConfig
 from enginehouse.live import Live
+from enginehouse.notify import Notifier
 from enginehouse.telemetry import Watchdog, get_logger
 from enginehouse.terminal import Terminal
 
@@ -45,6 +46,8 @@ _OF_OWNER = {"max_connections": 64, "max_strangers": 64, "max_per_address": 0, "
 _TIMES = ("request_timeout_s", "min_upload_bytes_s", "send_timeout_s")
 _CLOSE_S = 5.0
 """After draining, connections have this long to take their last bytes."""
+_ENDED_S = 60.0
+"""So long after draining all has ended at the latest: connections, engines, and what is still to be written."""
 _LOST_S = 1.0
 """What is left of them then has this long to be let go of."""
 
@@ -66,7 +69,7 @@ def serve(listener: socket.socket, app: App, fleet: Closes, live: Live) -> None:
     tls = _tls(config.server)
     descriptors = raise_descriptors()
     room = room_for_connections(descriptors, len(config.models))
-    server = Server(app, fleet, live, tls=tls, room=room)
+    server = Server(app, fleet, live, tls=tls, room=room, notifier=Notifier.of_environment())
     early = _noted_signals()
     admin = listen_to_owner(config.server.admin_socket) if config.server.admin_socket else None
     scheme = "https" if tls else "http"
@@ -138,7 +141,7 @@ class Server:
     """Serves *app* until a signal: the first drains *fleet* while the listener answers 503, the second ends at once.
 
     SIGHUP has *live* reloaded, unless it says that the terminal of this process has been closed. *room* is how many
-    connections the descriptors of this process allow.
+    connections the descriptors of this process allow. *notifier* hears when it serves, reloads and ends.
     """
 
     def __init__(
@@ -149,12 +152,14 @@ class Server:
         *,
         tls: ssl.SSLContext | None = None,
         room: int = sys.maxsize,
+        notifier: Notifier | None = None,
     ) -> None:
         self._app = app
         self._fleet = fleet
         self._live = live
         self._tls = tls
         self._room = room
+        self._notifier = notifier or Notifier()
         self._terminal = Terminal()
         self._reload: asyncio.Task[None] | None = None
         self._ends = asyncio.Event()
@@ -189,6 +194,8 @@ class Server:
                 listening.append(Listening(admin, self._of_owner))
             watchdog = Watchdog()
             watchdog.start()
+            if self._drain is None:  # else a signal came before
+                self._notifier.ready()
             try:
                 await self._ends.wait()
             finally:
@@ -213,10 +220,14 @@ class Server:
             self._reload = asyncio.get_running_loop().create_task(self._reload_config())
 
     async def _reload_config(self) -> None:
+        self._notifier.reloading()
         try:
             await self._live.reload()
         except ConfigError as error:
             log.error("configuration not reloaded", reason=str(error))
+        finally:
+            if self._drain is None:
+                self._notifier.ready()
 
     def _follow(self, config: Config) -> None:
         """Take the times of *config* that clients have."""
@@ -236,7 +247,9 @@ class Server:
     def drain(self) -> None:
         """Begin to drain, once: a terminal that closes may say so several times."""
         if self._drain is None:
-            log.info("draining", timeout_s=self._live.config.server.drain_timeout_s)
+            timeout_s = self._live.config.server.drain_timeout_s
+            log.info("draining", timeout_s=timeout_s)
+            self._notifier.stopping(timeout_s + _ENDED_S)
             self._drain = asyncio.get_running_loop().create_task(self._drain_fleet())
 
     async def _drain_fleet(self) -> None:
