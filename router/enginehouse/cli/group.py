@@ -25,6 +25,7 @@ _COMMANDS = {
     "usage": "Add up the tokens that each key and model took.",
     "config": "Check a configuration.",
     "hosts": "List the other hosts of a running server, and try one that is to be added.",
+    "cluster": "Make machines a cluster, on Ray, and list its nodes.",
     "reload": "Have a running server read its configuration again.",
     "instances": "List the instances of a running server, and what they do.",
     "load": "Have a running server load a model now.",

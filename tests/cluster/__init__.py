@@ -1,0 +1,1 @@
+"""A cluster on Ray, in network namespaces of this machine."""

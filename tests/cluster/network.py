@@ -1,0 +1,129 @@
+"""Machines as network namespaces: each a node of a Ray cluster, with data and sessions of its own. Needs root."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+BRIDGE = "ehc-town"
+_CLI_S = 120.0
+
+
+def ip(*words: str, is_needed: bool = True) -> None:
+    """Run `ip` with *words*."""
+    subprocess.run(["ip", *words], check=is_needed, capture_output=not is_needed)
+
+
+class Node:
+    """A namespace called *name* at *address*, with data in *folder*."""
+
+    def __init__(self, name: str, address: str, folder: Path, token: Path) -> None:
+        self.name = name
+        self.address = address
+        self.folder = folder
+        self.token = token
+        self.namespace = f"ehc-{name}"
+
+    @property
+    def under(self) -> tuple[str, ...]:
+        """What a command runs under to run there."""
+        return ("ip", "netns", "exec", self.namespace)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables of what runs there."""
+        own = {name: value for name, value in os.environ.items() if not name.startswith(("ENGINEHOUSE_", "RAY_"))}
+        return own | {"ENGINEHOUSE_DATA": str(self.folder / "data"), "RAY_AUTH_TOKEN_PATH": str(self.token)}
+
+    def cli(self, *words: str, is_needed: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run `enginehouse` there with *words*."""
+        done = subprocess.run(
+            [*self.under, str(Path(sys.executable).with_name("enginehouse")), *words],
+            env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_CLI_S,
+        )  # fmt: skip
+        assert not is_needed or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def up(self) -> dict[str, Any]:
+        """Be the head."""
+        return self._begun("up")
+
+    def join(self, head: Node) -> dict[str, Any]:
+        """Be a node of the cluster of *head*."""
+        return self._begun("join", head.address)
+
+    def _begun(self, *words: str) -> dict[str, Any]:
+        done = self.cli("cluster", *words, *self._options, "--json")
+        told: dict[str, Any] = json.loads(done.stdout)
+        return told
+
+    @property
+    def _options(self) -> list[str]:
+        return ["--name", self.name, "--address", self.address, "--temp-dir", str(self.folder / "r")]
+
+    def status(self) -> dict[str, Any]:
+        """The nodes that the cluster has, by their names."""
+        told = json.loads(self.cli("cluster", "status", "--json").stdout)
+        rows = sorted(told["cluster"]["nodes"], key=lambda one: one["is_alive"])  # the head remembers former ones
+        return {one["name"]: one for one in rows}
+
+    def kill(self) -> None:
+        """End everything that runs there without a word, as when the power goes; returns when that has ended."""
+        while pids := self.pids():
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.1)
+        # Ray looks for a head among all processes of this machine, and takes the other nodes' for what runs here.
+        (self.folder / "r" / "ray_current_cluster").unlink(missing_ok=True)
+
+    def pids(self) -> list[int]:
+        """The processes in its namespace."""
+        done = subprocess.run(["ip", "netns", "pids", self.namespace], capture_output=True, text=True, check=False)
+        found = [int(pid) for pid in done.stdout.split()]
+        return [pid for pid in found if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
+
+
+@contextlib.contextmanager
+def network(names: Sequence[str], folder: Path) -> Iterator[dict[str, Node]]:
+    """A bridge with a namespace for each of *names*; all that runs there ends with the block."""
+    _remove(names)
+    token = folder / "token"
+    nodes = {
+        name: Node(name, f"10.78.0.{number}", folder / name[:2], token) for number, name in enumerate(names, 1)
+    }  # short: the paths of sockets have an end
+    try:
+        ip("link", "add", BRIDGE, "type", "bridge")
+        ip("addr", "add", "10.78.0.254/24", "dev", BRIDGE)
+        ip("link", "set", BRIDGE, "up")
+        for node in nodes.values():
+            node.folder.mkdir(parents=True)
+            ip("netns", "add", node.namespace)
+            ip("link", "add", node.namespace, "type", "veth", "peer", "name", "eth0", "netns", node.namespace)
+            ip("link", "set", node.namespace, "master", BRIDGE, "up")
+            ip("-n", node.namespace, "addr", "add", f"{node.address}/24", "dev", "eth0")
+            for device in ("lo", "eth0"):
+                ip("-n", node.namespace, "link", "set", device, "up")
+            ip("-n", node.namespace, "route", "add", "default", "via", "10.78.0.254")
+        yield nodes
+    finally:
+        for node in nodes.values():
+            node.kill()
+        _remove(names)
+
+
+def _remove(names: Sequence[str]) -> None:
+    for name in names:
+        ip("netns", "del", f"ehc-{name}", is_needed=False)
+        ip("link", "del", f"ehc-{name}", is_needed=False)
+    ip("link", "del", BRIDGE, is_needed=False)

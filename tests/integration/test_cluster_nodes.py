@@ -1,0 +1,76 @@
+"""`enginehouse cluster` on Ray as it is: nodes in network namespaces begin, join, are refused, and leave."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.cluster.network import Node, network
+
+pytest.importorskip("ray", reason="install Ray, which the extra ray brings")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0 or shutil.which("ip") is None,
+    reason="needs root on Linux and iproute2: nodes are network namespaces",
+)
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[dict[str, Node]]:
+    with (
+        tempfile.TemporaryDirectory(prefix="eh-", ignore_cleanup_errors=True) as place,  # sockets want short paths
+        network(["one", "two"], Path(place)) as made,
+    ):
+        yield made
+
+
+def test_machines_begin_a_cluster_join_it_and_leave(nodes: dict[str, Node]) -> None:
+    """The head makes the token, nodes tell their devices, and what leaves leaves no process behind."""
+    one, two = nodes.values()
+    begun = one.up()
+    assert begun["is_new_token"]
+    assert one.token.stat().st_mode & 0o777 == 0o600
+    joined = two.join(one)
+    assert joined["node"]["head"] == "10.78.0.1:6379"
+    there = two.status()
+    assert {name: node["is_alive"] for name, node in there.items()} == {"one": True, "two": True}
+    assert [node["is_head"] for node in there.values()].count(True) == 1
+    assert there["two"]["devices"]["cpu"] == 1
+    assert "two" in one.cli("cluster", "status").stdout
+
+    refused = two.cli("cluster", "join", one.address, "--name", "two", is_needed=False)
+    assert refused.returncode == 1
+    assert "has a node 'two' already" in refused.stderr
+    refused = two.cli("cluster", "join", one.address, "--name", "three", is_needed=False)
+    assert "is the node 'two' already" in refused.stderr
+
+    two.cli("cluster", "leave")
+    assert two.pids() == []
+    assert not one.status()["two"]["is_alive"]
+
+    wrong = one.folder / "wrong"
+    wrong.write_text("0" * 64)
+    refused = two.cli("cluster", "join", one.address, "--token-file", str(wrong), is_needed=False)
+    assert "refuses the token" in refused.stderr
+
+    one.cli("cluster", "leave")
+    assert one.pids() == []
+    assert "this machine is in no cluster" in one.cli("cluster", "status", is_needed=False).stderr.lower()
+    refused = two.cli("cluster", "join", one.address, is_needed=False)
+    assert "No head of a cluster answers" in refused.stderr
+
+
+def test_a_head_that_was_killed_comes_up_again_and_knows_its_nodes(nodes: dict[str, Node]) -> None:
+    """Its nodes wait for it: they are there again without a word from anybody."""
+    one, two = nodes.values()
+    one.up()
+    two.join(one)
+    one.kill()
+    one.up()
+    assert one.status()["two"]["is_alive"]
+    two.cli("cluster", "leave")
+    one.cli("cluster", "leave")
