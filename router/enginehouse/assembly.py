@@ -10,7 +10,7 @@ from enginehouse import hardware
 from enginehouse.accounts import Credits, KeyRing, Ledger, Limiter, StoreError, open_store
 from enginehouse.accounts.meters import DAY_S
 from enginehouse.certificates import Certificates, check_fingerprints
-from enginehouse.config import Config, ConfigError
+from enginehouse.config import Config, ConfigError, as_config_error, export_settings
 from enginehouse.dialects.mounts import mounts
 from enginehouse.dialects.profiles import defaults_of
 from enginehouse.fleet import Fleet, Listener, disk_of, fetch_in_thread
@@ -21,7 +21,7 @@ from enginehouse.http.server import serve as serve_on
 from enginehouse.live import Live
 from enginehouse.plugins import Plugins
 from enginehouse.service import PROBES, Service
-from enginehouse.telemetry import get_logger
+from enginehouse.telemetry import Export, TelemetryError, get_logger, open_export
 from enginehouse_plugin import BackendType, Device, OnProgress
 
 log = get_logger()
@@ -30,18 +30,23 @@ log = get_logger()
 class House:
     """A router, whole: its rooms, and an end to what outlives the server."""
 
-    def __init__(self, live: Live, fleet: Fleet, service: Service, app: App, ledger: Ledger | None) -> None:
+    def __init__(
+        self, live: Live, fleet: Fleet, service: Service, app: App, ledger: Ledger | None, export: Export | None
+    ) -> None:
         self.live = live
         self.fleet = fleet
         self.service = service
         self.app = app
         self._ledger = ledger
+        self._export = export
 
     def close(self) -> None:
-        """Write what waits to be accounted for. Call it once, when nothing is served any more; it blocks."""
+        """Write what waits to be accounted for, send what is to be told. Call it once, at the end; it blocks."""
         self.service.settle()
         if self._ledger is not None:
             self._ledger.close()
+        if self._export is not None:
+            self._export.close()
 
 
 def build(
@@ -57,7 +62,8 @@ def build(
     Nothing is loaded before the application's lifespan begins. *read* reads the configuration anew for a reload.
 
     Raises:
-        ConfigError: usage cannot be kept where the configuration says, or fingerprints cannot be taken.
+        ConfigError: usage cannot be kept where the configuration says, fingerprints cannot be taken,
+            or nothing can be exported.
     """
     check_fingerprints(config)
     live = Live(config, read)
@@ -93,7 +99,8 @@ def build(
     credit = Credits(are_all=config.accounts.credits == "all")
     credit.set_prices(config.models)
     ledger = _ledger(config, keys, limiter, credit)
-    service = Service(plugins, fleet, ledger=ledger, limiter=limiter, credit=credit)
+    export = _export(config)
+    service = Service(plugins, fleet, ledger=ledger, limiter=limiter, credit=credit, export=export)
     accounted.append(service)
     live.observe(("models",), lambda config: limiter.set_models(config.models))
     live.observe(("models",), lambda config: credit.set_prices(config.models))
@@ -104,12 +111,20 @@ def build(
     live.observe(followed, lambda config: fleet.follow(config, _defaults(config, plugins)))
     live.reread(fleet.compare)
     app = create_app(live, service, keys, layers=layers)
-    return House(live, fleet, service, app, ledger)
+    return House(live, fleet, service, app, ledger, export)
 
 
 def _defaults(config: Config, plugins: Plugins) -> dict[str, dict[str, Any]]:
     """The defaults of the profiles that *config* mounts, by their labels."""
     return {mount.label: defaults_of(mount.profile) for mount in mounts(config, plugins.profiles)}
+
+
+def _export(config: Config) -> Export | None:
+    """What sends traces and metrics where *config* and the environment say."""
+    try:
+        return open_export(export_settings(config))
+    except TelemetryError as error:
+        raise as_config_error(error, config) from error
 
 
 def _ledger(config: Config, keys: KeyRing, limiter: Limiter, credit: Credits) -> Ledger | None:

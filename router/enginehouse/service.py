@@ -9,7 +9,7 @@ service.finish(facts, status)
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -31,7 +31,7 @@ from enginehouse.fleet import (
     Working,
 )
 from enginehouse.plugins import Plugins
-from enginehouse.telemetry import InstanceGauge, Metrics, log_request
+from enginehouse.telemetry import Export, InstanceGauge, Metrics, log_request
 from enginehouse_plugin import Chat, GenerationRequest, Sink, UsageReport
 from enginehouse_plugin.request import Prompt
 
@@ -59,6 +59,7 @@ class Service:
         ledger: Ledger | None = None,
         limiter: Limiter | None = None,
         credit: Credits | None = None,
+        export: Export | None = None,
     ) -> None:
         self.fleet = fleet
         self.plugins = plugins
@@ -66,6 +67,7 @@ class Service:
         self.ledger = ledger
         self.limiter = limiter or Limiter()
         self.credits = credit or Credits()
+        self.export = export
         self.recent = Recent()
         self._ended: list[Facts] = []
         self._held: list[Callable[[], None]] = []
@@ -74,6 +76,11 @@ class Service:
     def begin(self, request_id: str) -> Facts:
         """Start the notes on a request, and its clock."""
         return Facts(request_id)
+
+    def trace(self, facts: Facts, method: str, route: str, named: Mapping[bytes, bytes]) -> None:
+        """Begin the trace of a request with the headers *named*, where traces or metrics are sent anywhere."""
+        if self.export is not None:
+            facts.trace = self.export.begin(method, route, named)
 
     def reserve(
         self,
@@ -172,6 +179,8 @@ class Service:
         elif prompts:
             job = Several(prompts)
         lease = Lease(request, chosen, client, facts, sink, said=said, profile=profile, is_lenient=is_lenient, job=job)
+        if facts.trace is not None:
+            facts.trace.leased_s = facts.duration_s
         lease.open()
         if self.ledger is not None:
             self.ledger.track(facts)
@@ -219,6 +228,8 @@ class Service:
             model = record.model if record.model in self.fleet.models else ""
             self.metrics.count(record, model)
             self.recent.note(record, model, facts.charged)
+            if self.export is not None and facts.trace is not None:
+                self.export.add(facts.trace, record, model)
             log_request(record, facts.recorded)
             if self.plugins.has_request_observers:
                 self.plugins.request_finished(record)
@@ -285,4 +296,5 @@ class Service:
             ),
             lost_rows=0 if self.ledger is None else self.ledger.lost,
             is_written=self.accounts == "written",
+            lost_traces=0 if self.export is None else self.export.lost,
         )

@@ -157,7 +157,14 @@ def test_a_plugin_for_1_x_hears_what_to_change():
         enginehouse_api = "1.0"
 
     (quarantined,) = loaded(Old()).quarantined
-    for word in ("enginehouse_kit", "RequestFacts", "prompt_tokens", "start", "generate", 'enginehouse_api = "2.0"'):
+    for word in (
+        "enginehouse_kit",
+        "RequestFacts",
+        "prompt_tokens",
+        "start",
+        "generate",
+        f'enginehouse_api = "{API_VERSION}"',
+    ):
         assert word in quarantined.wanted
 
 

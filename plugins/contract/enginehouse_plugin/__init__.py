@@ -2,7 +2,7 @@
 
 A few small files are its whole surface: `hooks` (what a plugin registers), `backend` (what it implements), `run` (how
 the router asks it to generate) and `request`, `events` and `errors` (what flows through it). `profile` is what a
-documented API is, as data.
+documented API is, as data; `tracing` is for those who hand requests on.
 """
 
 from __future__ import annotations
@@ -75,6 +75,7 @@ from .request import (
 )
 from .run import GeneratedRun, Run, Sink, Start, pulled
 from .tokenizer import Tokenized, Tokenizer, TokenizeRequest
+from .tracing import trace_headers
 
 __all__ = [
     "API_VERSION",
@@ -154,4 +155,5 @@ __all__ = [
     "missing",
     "needs",
     "pulled",
+    "trace_headers",
 ]

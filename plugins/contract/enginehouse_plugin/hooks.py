@@ -24,7 +24,7 @@ from .profile import Profile
 from .request import GenerationRequest
 
 ENTRY_POINT_GROUP = "enginehouse.plugins"
-API_VERSION = "2.0"
+API_VERSION = "2.1"
 """Version of the contract. Another major version is quarantined; a higher minor one is too."""
 
 hookspec = pluggy.HookspecMarker("enginehouse")

@@ -21,6 +21,7 @@ from enginehouse_plugin.errors import (
 )
 from enginehouse_plugin.events import AnyEvent
 from enginehouse_plugin.run import Run, Sink
+from enginehouse_plugin.tracing import trace_headers
 
 from .address import Address
 from .client import MAX_BODY_BYTES, Headers
@@ -31,7 +32,7 @@ _KEPT_S = 60.0
 
 
 class SecureClient:
-    """Requests by httpx2; *headers* go with every one."""
+    """Requests by httpx2; *headers* go with every one, and those of the trace that it belongs to."""
 
     def __init__(self, address: Address, options: UpstreamOptions, headers: Headers) -> None:
         self.name = address.origin
@@ -58,7 +59,7 @@ class SecureClient:
     async def request(self, method: str, path: str, body: bytes = b"") -> Reply:
         """See `LocalClient.request`."""
         try:
-            async with self._client.stream(method, path, content=body or None) as answer:
+            async with self._client.stream(method, path, content=body or None, headers=trace_headers.get()) as answer:
                 data = await whole(answer)
         except (httpx2.HTTPError, RuntimeError) as problem:
             raise self.error_of(problem, has_begun=False) from problem
@@ -70,7 +71,7 @@ class SecureClient:
 
     def post(self, path: str, body: bytes) -> httpx2.Request:
         """A request that is not sent yet."""
-        return self._client.build_request("POST", path, content=body)
+        return self._client.build_request("POST", path, content=body, headers=trace_headers.get())
 
     async def send(self, request: httpx2.Request) -> httpx2.Response:
         """Send *request*; returns at the head of its answer."""

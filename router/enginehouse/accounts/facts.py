@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from enginehouse.telemetry import UNTRACED, Outgoing, Trace
 from enginehouse_plugin import (
     AnyEvent,
     Finished,
@@ -70,6 +71,7 @@ class Facts:
         "recorded",
         "request_id",
         "status",
+        "trace",
     )
 
     def __init__(self, request_id: str) -> None:
@@ -85,6 +87,7 @@ class Facts:
         self.is_cancelled = False
         self.is_complete = False
         self.status = 0
+        self.trace: Trace | None = None  # where it is told
         self.error_code: str | None = None
         self.held: Held | None = None  # of limits, while it runs
         self.prices: PerToken | None = None  # of the model
@@ -141,6 +144,24 @@ class Facts:
         credit = self.credit  # once: it is noted by another thread, while the request may end here
         return self.charged if credit is None else min(cost, credit.amount)
 
+    def waited(self, seconds: float) -> None:
+        """Note that it has waited so long for a slot, until now."""
+        self.queue_s += seconds
+        if self.trace is not None:
+            now_s = self.duration_s
+            self.trace.waits.append((max(0.0, now_s - seconds), now_s))
+
+    def attempt(self, instance_id: str, fingerprint: str | None, backend: str) -> Outgoing:
+        """Note which instance is asked now; what is begun `with` the result carries the request's trace on."""
+        self.instance_id = instance_id
+        self.fingerprint = fingerprint
+        return UNTRACED if self.trace is None else self.trace.attempt(instance_id, backend, self.duration_s)
+
+    def attempt_failed(self, code: str) -> None:
+        """Note that the instance which was asked has failed it with the error of this *code*."""
+        if self.trace is not None:
+            self.trace.attempt_failed(code, self.duration_s)
+
     def note(self, batch: Sequence[AnyEvent]) -> None:
         """Take events into account, in their order. Prompt tokens may come at the start or with the report."""
         for event in batch:
@@ -164,6 +185,8 @@ class Facts:
                 self.cached_tokens = event.cached_tokens
                 self.reasoning_tokens = event.reasoning_tokens
                 self._reported_tokens = event.completion_tokens
+                if self.trace is not None:
+                    self.trace.answered(self.duration_s)
 
     def fail(self, error: BaseException) -> None:
         """Note that the request ends with *error*."""

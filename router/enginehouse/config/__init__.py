@@ -33,6 +33,7 @@ from .schema import (
 )
 from .section import Name
 from .sizes import binary_size, parse_size
+from .telemetry import TelemetryConfig, as_config_error, export_settings
 
 __all__ = [
     "SQLITE",
@@ -60,14 +61,17 @@ __all__ = [
     "Prices",
     "ResponsesConfig",
     "ServerConfig",
+    "TelemetryConfig",
     "Trust",
     "UsageConfig",
     "WatchConfig",
     "absent_backends",
+    "as_config_error",
     "binary_size",
     "bind",
     "decode",
     "default_config",
+    "export_settings",
     "load_config",
     "named_kinds",
     "parse_size",

@@ -44,12 +44,13 @@ from .schema import (
     WeightsConfig,
 )
 from .section import Section
+from .telemetry import TelemetryConfig, export_settings
 
 EMBEDDED_MODEL = "smollm2-135m"
 _TOP_KEYS = ("trust", "fingerprint")
 _SECTIONS = (
-    *_TOP_KEYS, "server", "log", "models", "agents", "mounts", "keys", "hosts", "mdns", "accounts", "usage",
-    "certificates", "watch", "budget", "weights", "responses",
+    *_TOP_KEYS, "server", "log", "telemetry", "models", "agents", "mounts", "keys", "hosts", "mdns", "accounts",
+    "usage", "certificates", "watch", "budget", "weights", "responses",
 )  # fmt: skip
 _SYNTAX_PLACE = re.compile(r" ?\(at (?P<place>line \d+, column \d+|end of document)\)")
 _HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -106,6 +107,7 @@ def read_house(raw: dict[str, Any], *, file: str | None, folder: Path) -> Config
         mounts=decode(raw.get("mounts", []), tuple[MountConfig, ...], file=file, where="mounts"),
         keys=_keys(raw.get("keys", []), file),
         hosts=_other_hosts(raw.get("hosts", {}), folder, file),
+        telemetry=decode(raw.get("telemetry", {}), TelemetryConfig, file=file, where="telemetry"),
         mdns=decode(raw.get("mdns", {}), MdnsConfig, file=file, where="mdns"),
         accounts=_accounts(decode(raw.get("accounts", {}), AccountsConfig, file=file, where="accounts"), folder),
         usage=_usage(decode(raw.get("usage", {}), UsageConfig, file=file, where="usage"), folder),
@@ -119,6 +121,7 @@ def read_house(raw: dict[str, Any], *, file: str | None, folder: Path) -> Config
     )
     check_mounts(config)
     check_mdns(config)
+    export_settings(config)
     if config.accounts.url is not None and config.usage.path is not None:
         raise ConfigError(
             "accounts.url says already where usage is kept.",

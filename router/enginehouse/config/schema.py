@@ -13,6 +13,7 @@ from .machines import HostConfig, MdnsConfig
 from .prices import Prices
 from .section import Count, Name, PathName, Seconds, Section
 from .sizes import parse_size
+from .telemetry import TelemetryConfig
 
 SQLITE = "sqlite:///"
 """What the URL of a SQLite file begins with; its path follows as it is."""
@@ -352,6 +353,7 @@ class Config(Section, frozen=True):
     fingerprint: Fingerprinting = "certify"
     server: ServerConfig = ServerConfig()
     log: LogConfig = LogConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
     models: dict[str, ModelConfig] = {}
     agents: dict[str, AgentConfig] = {}
     mounts: tuple[MountConfig, ...] = ()

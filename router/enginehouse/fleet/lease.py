@@ -146,7 +146,7 @@ class Lease(Run):
     def admitted(self, weight: int) -> None:
         """Start with *weight* slots; see `Entrant`."""
         self._waiter = None
-        self._facts.queue_s += self._loop.time() - self._queued_at
+        self._facts.waited(self._loop.time() - self._queued_at)
         try:
             self._start(weight)
         except Exception as error:  # noqa: BLE001  # nobody else hears of what a plugin breaks here
@@ -168,7 +168,7 @@ class Lease(Run):
     def sent_on(self) -> None:
         """Go to another instance; see `Entrant`."""
         self._waiter = None
-        self._facts.queue_s += self._loop.time() - self._queued_at
+        self._facts.waited(self._loop.time() - self._queued_at)
         self._seek_or_finish()
 
     # ---- the instance's side ----
@@ -263,10 +263,9 @@ class Lease(Run):
                     lack = hosted.explained(unmet)
                     if not self._leaves_out(lack):
                         raise lack
-            self._facts.instance_id = hosted.id
-            self._facts.fingerprint = hosted.fingerprint
             request = hosted.defaults.fill(self._request, self._said, self._profile)
-            self._run = self._job.begin(self._model.checked(instance, self._job.task), request, self, weight)
+            with self._facts.attempt(hosted.id, hosted.fingerprint, hosted.planned.backend.name):
+                self._run = self._job.begin(self._model.checked(instance, self._job.task), request, self, weight)
             hosted.holders.add(self)
         except BaseException:
             self._leave()
@@ -311,6 +310,7 @@ class Lease(Run):
     def _may_try_again(self, error: EngineError) -> bool:
         """Report *error*. Before the first delta another instance may answer; after it none can go on."""
         hosted, now = self._hosted, self._loop.time()
+        self._facts.attempt_failed(error.code)
         is_checked = hosted.report(error, self._request)
         self._tries.blame(hosted, error.code, now)
         if self._facts.has_delta or not self._tries.failed(error, hosted, is_checked=is_checked, now=now):
@@ -379,6 +379,7 @@ class Lease(Run):
             return since + try_s
         if run is None or not self._tries.moves(self._request, self._hosted, since, now):
             return now + try_s
+        self._facts.attempt_failed(FirstTokenTimeout.code)
         self._release = self._give_back(run)
         self._run = None
         self._seek_or_finish()

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from enginehouse.telemetry import Outgoing
 from enginehouse_plugin import AnyEvent
 
 
 class Notes(Protocol):
     """What a lease writes down of its request; who keeps account brings it."""
 
-    instance_id: str | None
-    fingerprint: str | None
-    queue_s: float
     ignored: tuple[str, ...]
     is_stream: bool
     prompt_tokens: int
@@ -40,6 +38,16 @@ class Notes(Protocol):
     def duration_s(self) -> float:
         """Time until now, in seconds."""
         ...
+
+    def waited(self, seconds: float) -> None:
+        """Take down that it has waited so long for a slot, until now."""
+
+    def attempt(self, instance_id: str, fingerprint: str | None, backend: str) -> Outgoing:
+        """Take down which instance is asked now; what is begun `with` the result carries the request's trace on."""
+        ...
+
+    def attempt_failed(self, code: str) -> None:
+        """Take down that this instance has failed it."""
 
     def note(self, batch: Sequence[AnyEvent]) -> None:
         """Take the events of *batch* into account."""

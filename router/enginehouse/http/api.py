@@ -77,6 +77,7 @@ class ApiRoute:
         """Admit the request and ask for its body, or refuse it before that is read."""
         facts = self.service.begin(exchange.request_id)
         facts.endpoint = self.endpoint.name
+        self.service.trace(facts, exchange.method, self.endpoint.path, exchange.named)
         answering = Answering(self, exchange, facts)
         try:
             if self.ways is not None:

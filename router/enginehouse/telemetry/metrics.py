@@ -96,8 +96,18 @@ class Metrics:
         """How long requests took, and to the first part of their answers, by model (empty: none that is configured)."""
         return {model: (counts.duration, counts.ttft) for model, counts in self._models.items()}
 
-    def render(self, instances: Iterable[InstanceGauge], *, lost_rows: int = 0, is_written: bool = True) -> str:
-        """All metrics in Prometheus' text format 0.0.4; *lost_rows* are those of usage, *is_written*: it takes more."""
+    def render(
+        self,
+        instances: Iterable[InstanceGauge],
+        *,
+        lost_rows: int = 0,
+        is_written: bool = True,
+        lost_traces: int = 0,
+    ) -> str:
+        """All metrics in Prometheus' text format 0.0.4; *lost_rows* are those of usage, *is_written*: it takes more.
+
+        *lost_traces* are requests that no collector was told of.
+        """
         text = _Text()
         text.family("enginehouse_requests_total", "counter", "Requests that have ended.")
         for (model, status), number in self._requests.items():
@@ -151,6 +161,8 @@ class Metrics:
         text.sample(round(BLOCKS.total_s, 3))
         text.family("enginehouse_log_lines_lost_total", "counter", "Lines that the log did not take.")
         text.sample(lost_lines())
+        text.family("enginehouse_traces_lost_total", "counter", "Requests of which no trace or metric could be sent.")
+        text.sample(lost_traces)
         text.family("enginehouse_usage_rows_lost_total", "counter", "Rows of usage that the database did not take.")
         text.sample(lost_rows)
         text.family("enginehouse_accounts_written", "gauge", "1 while the database of accounts takes what it is given.")

@@ -104,6 +104,9 @@ class Service:
         self.facts = Facts(request_id)
         return self.facts
 
+    def trace(self, facts: Facts, method: str, route: str, named: Any) -> None:
+        self.traced = (facts, method, route, named)
+
     def open(
         self,
         request: GenerationRequest,

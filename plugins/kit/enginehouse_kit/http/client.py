@@ -21,6 +21,7 @@ import msgspec
 
 from enginehouse_plugin.errors import EngineDied, EngineOverloaded, EngineUnavailable
 from enginehouse_plugin.run import Run, Sink
+from enginehouse_plugin.tracing import trace_headers
 
 from .connection import Connection
 from .exchange import Exchange
@@ -44,7 +45,7 @@ class LocalClient:
 
     With *keep_alive* False each request says `Connection: close`. At most *max_idle* connections are
     kept; how many are open at once is for the caller's admission to limit. *max_body_bytes* bounds
-    `Exchange.body`, not streams. *headers* go with every request.
+    `Exchange.body`, not streams. *headers* go with every request, and those of the trace that it belongs to.
     """
 
     def __init__(
@@ -125,6 +126,8 @@ class LocalClient:
         head = self._heads.get(path)
         if head is None:
             head = self._heads[path] = self._head("POST", path, (), has_body=True)
+        if traced := trace_headers.get():
+            head += _lines(traced)
         request = b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
         return HttpRun(self, request, reader, sink, is_stream=is_stream)
 
@@ -213,7 +216,7 @@ class LocalClient:
 
     def _encode(self, method: str, path: str, body: bytes, headers: Sequence[tuple[str, str]]) -> bytes:
         return b"%bcontent-length: %d\r\n\r\n%b" % (
-            self._head(method, path, headers, has_body=bool(body)),
+            self._head(method, path, (*headers, *trace_headers.get()), has_body=bool(body)),
             len(body),
             body,
         )
@@ -278,3 +281,7 @@ class LocalClient:
             else:
                 return
             await asyncio.sleep(0.002)
+
+
+def _lines(headers: Sequence[tuple[str, str]]) -> bytes:
+    return "".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1")
