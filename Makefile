@@ -50,7 +50,7 @@ COMPILED := .cache/compiled
 COMPILED_TESTS := $(addprefix tests/unit/,http fleet accounts dialects service wire telemetry) plugins/kit/tests \
 	$(addprefix tests/integration/test_,sdk_python.py disconnects.py bad_requests.py overload.py)
 
-.PHONY: help serve setup console clients clients-all check test tests tests-long unit test-vllm vllm-env parity promises \
+.PHONY: help serve setup console docs clients clients-all check test tests tests-long unit test-vllm vllm-env parity promises \
 	schemas conformance identity siege lint style mypy pyright layers format bench bench-engines compiled compiled-env clean
 .DEFAULT_GOAL := help
 
@@ -73,6 +73,7 @@ help:
 	@echo "make tests-long  the same, with the tests that take minutes and all rounds of the others"
 	@echo "make lint     the checks of 'make test' without the tests"
 	@echo "make console  check and build the console's page, which is committed as it is built"
+	@echo "make docs     build the documentation site into site/dev; VERSION=0.1 names it, beside the versions that are there"
 	@echo "make format   rewrite the code in the project's style"
 	@echo "make schemas  judge the compiler of JSON Schema beside llguidance and xgrammar (builds vLLM's environment)"
 	@echo "make siege    besiege a running router: hostile requests, clients and days; ARGS='stalls --minutes 5' names some"
@@ -161,6 +162,10 @@ $(CONSOLE_MODULES): router/console/package-lock.json $(DEV_INSTALLED)
 # What is built is committed, so that `make serve` needs no Node: a test builds anew and compares.
 console: $(CONSOLE_MODULES)
 	cd router/console && PATH="$(abspath $(BIN)):$$PATH" sh -c 'node_modules/.bin/tsc --noEmit && node build.mjs'
+
+# The pages, with every link and anchor followed; python -m http.server -d site shows them.
+docs: $(DEV_INSTALLED)
+	@$(BIN)/python -m tests.docs.site --version $(or $(VERSION),dev) $(ARGS)
 
 # Clients that are small enough for each run of the tests, in environments of their own.
 clients: $(CLIENTS)
@@ -261,6 +266,6 @@ bench-engines: $(DEV_INSTALLED) vllm-env
 	$(BIN)/python -m tests.bench.engine_disconnects
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .schemathesis
+	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .schemathesis
 	rm -rf tests/integration/node/node_modules router/console/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
