@@ -7,7 +7,7 @@ import pytest
 
 from enginehouse_kit.http.client import LocalClient
 from enginehouse_kit.http.openai import OpenAIDialect
-from enginehouse_plugin import Finished, Started, TextDelta, UsageReport
+from enginehouse_plugin import Finished, Started, TextDelta, UsageReport, trace_headers
 from enginehouse_plugin.errors import EngineDied, EngineFailure, EngineProtocolError, EngineUnavailable, InvalidRequest
 
 from .conftest import CLOSE, STALL, serving
@@ -293,3 +293,18 @@ async def test_a_run_that_is_paused_before_it_is_connected_takes_nothing(server,
     run.resume()
     await sink.over.wait()
     assert sink.all == EVENTS
+
+
+async def test_a_request_carries_its_trace_on_and_the_next_one_does_not(server, client):
+    server.scripts = [[[WHOLE], [WHOLE]]]
+    for headers in ((("traceparent", "00-1-2-01"), ("tracestate", "other=1")), ()):
+        token = trace_headers.set(headers)
+        heard = Heard()
+        try:
+            start(client, heard, stream=False)
+        finally:
+            trace_headers.reset(token)
+        await heard.over.wait()
+    traced, untraced = server.requests
+    assert b"\r\ntraceparent: 00-1-2-01\r\ntracestate: other=1\r\n" in traced
+    assert b"trace" not in untraced

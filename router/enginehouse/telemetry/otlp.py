@@ -16,6 +16,7 @@ from typing import Final
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricExporter, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from enginehouse_plugin import RequestFacts
@@ -127,16 +128,15 @@ class OtlpExport:
                 return
 
     def _send(self, batch: list[tuple[Trace, RequestFacts, str]]) -> None:
+        made: list[ReadableSpan] = []
         sampled = 0
         for trace, facts, model in batch:
             if self._counts is not None:
                 self._counts.count(trace, facts, model)
             if self._spans is not None and trace.is_sampled:
-                self._spans.make(trace, facts)
+                made += self._spans.of(trace, facts)
                 sampled += 1
-        if self._spans is None or self._exporter is None or not sampled:
-            return
-        if self._exporter.export(self._spans.take()) is not SpanExportResult.SUCCESS:
+        if self._exporter is not None and made and self._exporter.export(made) is not SpanExportResult.SUCCESS:
             self._unsent += sampled
 
 
