@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
@@ -93,8 +94,8 @@ class Sink:
 def collector(folder: Path, to: str) -> Iterator[str]:
     """Run the collector, which passes on *to* this URL; yields the URL that it listens on."""
     found = importlib.util.find_spec("rotel")
-    assert found is not None
-    assert found.origin is not None, "install rotel, a collector: it is in the group dev"
+    if found is None or found.origin is None:
+        pytest.skip("the collector is not here: pip install rotel==0.0.1a15, which has wheels up to Python 3.13")
     http, grpc = _free_port(), _free_port()
     with (folder / "collector.log").open("wb") as log:
         process = subprocess.Popen(
