@@ -8,7 +8,9 @@ imported where something is exported, and nowhere else.
 from __future__ import annotations
 
 import importlib
+import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping
 from typing import Final
@@ -27,8 +29,8 @@ from .settings import ExportSettings, TelemetryError
 from .spans import Spans
 from .traces import Trace, begun
 
-_CLOSE_S: Final = 5.0
-"""At the end of the process what waits has this long to be sent."""
+_CLOSE_S, _LEAST_S = 5.0, 0.5
+"""At the end of the process what waits has this long to be sent, and metrics the least of it."""
 _ROUTER: Final = "enginehouse"
 _PACKAGES: Final = {
     "http/protobuf": "opentelemetry-exporter-otlp-proto-http",
@@ -60,6 +62,8 @@ class OtlpExport:
         self._dropped = 0  # by whoever adds
         self._unsent = 0  # by the thread
         self._in_hand = 0  # of the thread
+        # One line for a batch that nobody took is enough; each of its tries is a warning.
+        logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)
         resource = _resource(__version__)
         self._spans = Spans(resource, __version__) if settings.traces else None
         self._exporter = _span_exporter(settings) if settings.traces else None
@@ -98,14 +102,15 @@ class OtlpExport:
 
     def close(self) -> None:
         """See `Export.close`."""
+        ends_at = time.monotonic() + _CLOSE_S
         self._ends = True
         self._wakes.set()
-        self._thread.join(_CLOSE_S)
+        self._thread.join(_CLOSE_S - _LEAST_S)
         lost = self.lost + len(self._waiting) + self._in_hand
         if self._exporter is not None:
             self._exporter.shutdown()  # which also ends a try that goes on
         if self._meters is not None:
-            self._meters.shutdown(timeout_millis=_CLOSE_S * 1000)
+            self._meters.shutdown(timeout_millis=max(_LEAST_S, ends_at - time.monotonic()) * 1000)
         if lost:
             log.warning("traces lost", requests=lost)
 
