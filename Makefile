@@ -51,8 +51,9 @@ COMPILED := .cache/compiled
 COMPILED_TESTS := $(addprefix tests/unit/,http fleet accounts dialects service wire telemetry) plugins/kit/tests \
 	$(addprefix tests/integration/test_,sdk_python.py disconnects.py bad_requests.py overload.py)
 
-.PHONY: help serve setup console docs clients clients-all check test tests tests-long unit test-vllm vllm-env parity promises containers deploy-tools \
-	schemas conformance identity siege lint style mypy pyright layers format bench bench-engines compiled compiled-env clean
+.PHONY: help serve setup console docs clients clients-all check test tests tests-long unit test-vllm vllm-env parity promises \
+	containers deploy-tools schemas conformance identity siege lint style mypy pyright layers format bench bench-engines \
+	compiled compiled-env clean
 .DEFAULT_GOAL := help
 
 help:
