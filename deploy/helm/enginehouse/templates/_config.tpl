@@ -94,7 +94,7 @@ that is for clients are the router's.
 {{- end -}}
 {{- $file := dict "server" $server "models" $models -}}
 {{- $_ := set $file "keys" (list (dict "name" "fleet" "sha256" (include "enginehouse.fleetKeyHash" .root))) -}}
-{{- range list "trust" "fingerprint" "budget" "weights" "log" "watch" -}}
+{{- range list "trust" "fingerprint" "budget" "weights" "log" "watch" "telemetry" -}}
 {{- if hasKey $config . }}{{- $_ := set $file . (deepCopy (index $config .)) -}}{{- end -}}
 {{- end -}}
 {{- include "enginehouse.whole" $file -}}
