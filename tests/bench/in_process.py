@@ -3,7 +3,8 @@
 The house of the bench, with keys, usage, metrics and log, answers on connections whose transports keep what is
 written; its engine's connections are fed the upstream's answers. Sixteen requests are under way at a time. Prints the
 processor time of the event loop's thread and of the whole process, and the calls of Python functions, each per
-request. Compiled functions are no calls of Python's.
+request. Compiled functions are no calls of Python's. `--instances 64 --prefer fastest` has the model served by so many:
+what it takes more than one is the choice, and the memory that it goes through.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ import time
 import traceback
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import uvloop
-from tests.bench import accounts, load, peers, upstream
+from tests.bench import accounts, instances, load, peers, upstream
 from tests.bench.figures import spread
 
 from enginehouse import assembly
-from enginehouse.config import bind, load_config
+from enginehouse.config import Prefer, bind, load_config
 from enginehouse.http import connection
 from enginehouse.http.connection import Connection
 from enginehouse.http.limits import Limits
@@ -38,6 +39,7 @@ from enginehouse_kit.http.connection import Connection as EngineConnection
 from tests import relay_backend
 
 CONNECTIONS = 16
+PREFERENCES = get_args(Prefer)
 
 
 class Kept(asyncio.Transport):
@@ -72,6 +74,19 @@ class Kept(asyncio.Transport):
         pass
 
 
+class Asked(Kept):
+    """One of a connection to an engine, which is in *asked* once it was written to."""
+
+    def __init__(self, connection: EngineConnection, asked: list[EngineConnection]) -> None:
+        super().__init__()
+        self._connection = connection
+        self._asked = asked
+
+    def write(self, data: Any) -> None:
+        super().write(data)
+        self._asked.append(self._connection)
+
+
 def request(*, stream: bool, key: str = load.KEY) -> bytes:
     """What a client of the bench sends."""
     body = json.dumps(load.BODY | ({"stream": True} if stream else {}), separators=(",", ":")).encode()
@@ -88,26 +103,28 @@ class Bench:
     def __init__(self, house: assembly.House, loop: asyncio.AbstractEventLoop, connections: int) -> None:
         self.house = house
         self.shared = Shared(house.app.handle, Limits())
-        instance: Any = house.fleet.model("m").instances[0].instance
+        self.asked: list[EngineConnection] = []
+        self.clients: list[Connection] = []
+        self.taken: list[Kept] = []  # what clients are written
+        self._to_nowhere: list[tuple[Any, list[EngineConnection]]] = []  # engines' clients with their connections
 
         async def is_ready() -> None:
             """Be asked on no connection."""
 
-        instance.check_ready = is_ready
-        self.engine: list[EngineConnection] = []
-        self.clients: list[Connection] = []
-        self.taken: list[Kept] = []  # what clients are written
+        for hosted in house.fleet.model("m").instances:
+            instance: Any = hosted.instance
+            instance.check_ready = is_ready
+            engines = [EngineConnection(instance._client, loop) for _ in range(connections)]
+            for engine in engines:
+                engine.connection_made(Asked(engine, self.asked))
+            self._to_nowhere.append((instance._client, engines))
         for _ in range(connections):
-            engine = EngineConnection(instance._client, loop)
-            engine.connection_made(Kept())
-            self.engine.append(engine)
             place = self.shared.doors.admit("127.0.0.1")
             assert place is not None
             client = Connection(self.shared, place)
             self.taken.append(Kept())
             client.connection_made(self.taken[-1])
             self.clients.append(client)
-        self._client = instance._client
 
     async def lease(self, sent: bytes) -> None:
         """Have real requests answered first, one on each connection: the first of a key waits for its credit."""
@@ -115,9 +132,10 @@ class Bench:
             for client in self.clients:
                 client.data_received(sent)
             await self.answered()
-        for opened in tuple(self._client._open):
-            opened.abort()
-        self._client._idle[:] = self.engine
+        for client, engines in self._to_nowhere:
+            for opened in client._open.difference(engines):
+                opened.abort()
+            client._idle[:] = engines
 
     async def answered(self) -> None:
         """Wait for all answers; those that are paid for are held back until it is written down."""
@@ -130,9 +148,10 @@ class Bench:
             client.data_received(sent)
         await asyncio.sleep(0)
         for data in reads:
-            for engine in self.engine:
+            for engine in self.asked:
                 engine.data_received(data)
             await asyncio.sleep(0)
+        self.asked.clear()
         await self.answered()
 
 
@@ -189,7 +208,7 @@ async def measure(options: argparse.Namespace, config_file: Path, key: str) -> N
     async with house.app.lifespan():
         model = house.fleet.model("m")
         async with asyncio.timeout(30):
-            while not model.instances or model.instances[0].instance is None:  # noqa: ASYNC110  # nobody tells
+            while not model.instances or not all(hosted.instance for hosted in model.instances):  # noqa: ASYNC110  # nobody tells
                 await asyncio.sleep(0.01)
         bench = Bench(house, asyncio.get_running_loop(), options.connections)
         await bench.lease(request(stream=False, key=key))
@@ -219,6 +238,8 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=3200, help="plain ones, in each round")
     parser.add_argument("--streams", type=int, default=480, help="in each round")
     parser.add_argument("--connections", type=int, default=CONNECTIONS, help="with a request each at a time")
+    parser.add_argument("--instances", type=int, default=1, help="of the model")
+    parser.add_argument("--prefer", choices=PREFERENCES, default=PREFERENCES[0], help="of the model")
     parser.add_argument("--accounts", choices=accounts.LEVELS, help="those of the bench of accounts")
     parser.add_argument("--calls", action="store_true", help="list what is called")
     options = parser.parse_args()
@@ -231,7 +252,8 @@ def main() -> None:
             config_file, key = accounts.prepare(folder, options.accounts, 8000, port)
         else:
             digest = hashlib.sha256(key.encode()).hexdigest()
-            config_file.write_text(peers.SERVER.format(port=8000, sha256=digest) + peers.MODEL.format(port=port))
+            model = instances.model(port, options.instances, options.prefer)
+            config_file.write_text(peers.SERVER.format(port=8000, sha256=digest) + model)
         with (folder / "log").open("wb") as log:
             os.dup2(log.fileno(), 2)  # the log's lines
         configure_logging("json", "info")

@@ -15,17 +15,19 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import get_args
 
 from tests.bench import load, peers
 from tests.bench.figures import spread
 
+from enginehouse.config import Prefer
 from enginehouse_kit.http.client import LocalClient
 
 COUNTS = (1, 8, 64)
 CONNECTIONS = 16
 MODEL = """
 [models.m]
-prefer = "fastest"
+prefer = "{prefer}"
 placements = [
 {placements}
 ]
@@ -35,15 +37,20 @@ MESSAGES = [*load.MESSAGES, {"role": "user", "content": "And of Spain? Tell me i
 BODY = json.dumps({**load.BODY, "messages": MESSAGES}).encode()
 
 
+def model(upstream_port: int, count: int, prefer: str) -> str:
+    """What the file says of a model with *count* instances."""
+    placements = "\n".join(PLACEMENT.format(number=number, port=upstream_port) for number in range(count))
+    return MODEL.format(placements=placements, prefer=prefer)
+
+
 @contextmanager
-def router(folder: Path, upstream_port: int, count: int, program: Path) -> Iterator[tuple[int, int]]:
+def router(folder: Path, upstream_port: int, count: int, prefer: str, program: Path) -> Iterator[tuple[int, int]]:
     """A router with *count* instances; yields its port and process id."""
     folder.mkdir()
     port = peers.free_port()
-    placements = "\n".join(PLACEMENT.format(number=number, port=upstream_port) for number in range(count))
     server = peers.SERVER.format(port=port, sha256=hashlib.sha256(load.KEY.encode()).hexdigest())
     config = folder / "enginehouse.toml"
-    config.write_text(server + MODEL.format(placements=placements))
+    config.write_text(server + model(upstream_port, count, prefer))
     env = {"PYTHONPATH": str(peers.install_plugin(folder))}
     argv = [str(program), "serve", "--config", str(config), "--log-format", "json"]
     with peers.running(argv, folder, "enginehouse", env) as process:
@@ -69,6 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.instances", description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--requests", type=int, default=3200, help="in each round")
+    parser.add_argument("--prefer", choices=get_args(Prefer), default="fastest")
     parser.add_argument("--server", type=Path, help="program `enginehouse` of another environment, measured beside")
     options = parser.parse_args()
     programs = {"as installed": Path(sys.executable).with_name("enginehouse")}
@@ -78,7 +86,9 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         upstream_port, _ = stack.enter_context(peers.upstream(folder))
         routers = {
-            (label, count): stack.enter_context(router(folder / f"{label} {count}", upstream_port, count, program))
+            (label, count): stack.enter_context(
+                router(folder / f"{label} {count}", upstream_port, count, options.prefer, program)
+            )
             for label, program in programs.items()
             for count in COUNTS
         }

@@ -29,9 +29,6 @@ class Owner:
     def opened(self, connection: Connection) -> None:
         self.said.append("opened")
 
-    def send_soon(self, connection: Connection) -> None:
-        connection.send()
-
     def idle(self, connection: Connection) -> None:
         self.said.append("idle")
 

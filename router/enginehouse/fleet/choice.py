@@ -29,7 +29,7 @@ _FEWEST_KNOWN: Final = 64
 
 Cached = Mapping[HostedInstance, int]
 """Characters of a prompt that an instance is thought to have in its cache."""
-_NOTHING_CACHED: Cached = {}
+NOTHING_CACHED: Cached = {}
 
 
 class Habits:
@@ -55,10 +55,9 @@ def choose(
     instances: Sequence[HostedInstance],
     avoid: Collection[HostedInstance] = (),
     select: Select | None = None,
-    *,
     habits: Habits = _NO_HABITS,
     blocks: Sequence[Block] = (),
-    cached: Cached = _NOTHING_CACHED,
+    cached: Cached = NOTHING_CACHED,
     now: float = 0.0,
 ) -> HostedInstance | None:
     """The one of *instances*, those to *avoid* apart, that serves *request*: it may take it and has the features.

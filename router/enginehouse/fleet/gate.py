@@ -62,6 +62,11 @@ class Gate:
     are told by plain calls, in which they may come to this gate again.
     """
 
+    __slots__ = (
+        "_deadlines_run", "_idle", "_is_admitting", "_turns", "_why", "admitted", "capacity", "is_open",
+        "load_timeout_s", "max_queue", "model", "on_idle", "queue_timeout_s", "running", "waiting",
+    )  # fmt: skip
+
     def __init__(
         self,
         model: str,

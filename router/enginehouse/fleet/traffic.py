@@ -10,7 +10,7 @@ from enginehouse_plugin import GenerationRequest
 from enginehouse_plugin.errors import EngineDied, EngineError, EngineUnavailable
 
 from .affinity import Affinity, Block, blocks_of, is_worth_it
-from .choice import Habits, Select, choose
+from .choice import Habits
 from .instance import HostedInstance
 from .notes import Notes
 from .pace import WEIGHT
@@ -47,19 +47,6 @@ class Traffic:
         self.habits.turn += 1
         self.retries.add()
         return blocks_of(request) if self.uses_affinity and is_worth_it(request) else ()
-
-    def choose(
-        self,
-        request: GenerationRequest,
-        instances: Sequence[HostedInstance],
-        avoid: Sequence[HostedInstance],
-        select: Select | None,
-        blocks: Sequence[Block],
-        now: float,
-    ) -> HostedInstance | None:
-        """See `choice.choose`."""
-        cached = self.affinity.cached_chars(blocks) if blocks else {}
-        return choose(request, instances, avoid, select, habits=self.habits, blocks=blocks, cached=cached, now=now)
 
     def went_to(self, hosted: HostedInstance, now: float) -> None:
         """Note that a request begins at *hosted*."""

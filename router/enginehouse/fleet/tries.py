@@ -9,7 +9,7 @@ from enginehouse_plugin import GenerationRequest
 from enginehouse_plugin.errors import EngineError, EnginehouseError
 
 from .affinity import Block
-from .choice import choose
+from .choice import NOTHING_CACHED, choose
 from .errors import FirstTokenTimeout
 from .instance import HostedInstance
 from .model import Model
@@ -107,7 +107,9 @@ class Tries:
             log.warning("breaker opened", instance=hosted.id, model=self._model.name, error=why)
 
     def _next(self, request: GenerationRequest, avoid: tuple[HostedInstance, ...], now: float) -> HostedInstance | None:
-        model = self._model
-        if self.blocks is None:
+        model, blocks = self._model, self.blocks
+        if blocks is None:
             return choose(request, model.instances, avoid, model.select)
-        return model.traffic.choose(request, model.instances, avoid, model.select, self.blocks, now)
+        traffic = model.traffic
+        cached = traffic.affinity.cached_chars(blocks) if blocks else NOTHING_CACHED
+        return choose(request, model.instances, avoid, model.select, traffic.habits, blocks, cached, now)

@@ -69,7 +69,6 @@ class LocalClient:
         self._host = "localhost" if isinstance(address, str) else f"{address[0]}:{address[1]}"
         self._idle: list[Connection] = []  # the last used is reused first
         self._open: set[Connection] = set()
-        self._sending: list[Connection] = []
         self._heads: dict[str, bytes] = {}  # of posts that are pushed, by their path
         self._is_closed = False
 
@@ -160,15 +159,6 @@ class LocalClient:
         """Count *connection* as open."""
         self._open.add(connection)
 
-    def send_soon(self, connection: Connection) -> None:
-        """Have *connection* send its request at the end of this turn of the loop, after all that begin in it.
-
-        A write wakes its reader, which takes a processor and its caches from whoever writes.
-        """
-        if not self._sending:
-            connection.loop.call_soon(self._send)
-        self._sending.append(connection)
-
     def idle(self, connection: Connection) -> None:
         """Keep *connection* for a later request, or close it."""
         if self._keep_alive and not self._is_closed and len(self._idle) < self._max_idle:
@@ -181,11 +171,6 @@ class LocalClient:
         self._open.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
-
-    def _send(self) -> None:
-        sending, self._sending = self._sending, []
-        for connection in sending:
-            connection.send()
 
     # ---- for exchanges and runs ----
 

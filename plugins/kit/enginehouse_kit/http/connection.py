@@ -15,6 +15,7 @@ from enginehouse_plugin.errors import EngineDied, EngineProtocolError
 
 from .exchange import Incoming
 from .likeness import Likeness, body_of_chunk, likeness_of
+from .outbox import outbox_of
 
 MAX_HEAD_BYTES = 64 * 1024
 
@@ -24,9 +25,6 @@ class Owner(Protocol):
 
     def opened(self, connection: Connection) -> None:
         """Count *connection* as open."""
-
-    def send_soon(self, connection: Connection) -> None:
-        """Call `send` of *connection* at the end of this turn of the loop."""
 
     def idle(self, connection: Connection) -> None:
         """Keep *connection* for a later request, or close it."""
@@ -46,6 +44,7 @@ class Connection(asyncio.Protocol):
         "_is_message_complete",
         "_is_paused",
         "_likeness",
+        "_outbox",
         "_owner",
         "_parser",
         "_transport",
@@ -61,6 +60,7 @@ class Connection(asyncio.Protocol):
         self.loop = loop
         self.lost: asyncio.Future[None] = loop.create_future()
         self._owner = owner
+        self._outbox = outbox_of(loop)
         self._parser = httptools.HttpResponseParser(self)
         self.incoming: Incoming | None = None
         """Who waits for an answer."""
@@ -82,7 +82,7 @@ class Connection(asyncio.Protocol):
         self._is_interim = self._is_message_complete = self._is_between_chunks = False
         self._head_bytes = 0
         self._unsent = request
-        self._owner.send_soon(self)
+        self._outbox.add(self)
 
     def send(self) -> None:
         """Send the request, unless nobody waits for its answer any more."""
