@@ -274,7 +274,10 @@ class BackendType(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EngineLoad(msgspec.Struct, frozen=True, kw_only=True):
-    """The engine's own figures: sequences running and waiting, share (0..1) of the KV cache in use.
+    """The engine's own figures: sequences running and waiting, share (0..1) of the KV cache that these take.
+
+    `cache_used` is None where the engine does not tell it: it is not guessed. What is only kept, in case a prompt comes
+    again, is free.
 
     `told_at` is when they were told, by `time.monotonic()`, where others may give it work, too; None: nobody else does,
     or it has not told yet.
@@ -288,7 +291,8 @@ class EngineLoad(msgspec.Struct, frozen=True, kw_only=True):
 
 @runtime_checkable
 class Measured(Protocol):
-    """An instance that can tell its load. Asked after answers of one that takes no device of this host."""
+    """An instance that can tell its load. Asked after answers of one that takes no device of this host; others while
+    somebody watches the console."""
 
     async def measure(self) -> EngineLoad:
         """Ask the engine for its load, or say what it has told last."""

@@ -15,7 +15,7 @@ from . import translate
 from .generation import Generation
 from .model import Model
 from .prompt import Prompter
-from .server import Server
+from .server import Server, Slot
 from .vocabulary import Vocabulary
 
 _WAITING = re.compile(r"^llamacpp:requests_deferred (\S+)", re.MULTILINE)
@@ -48,8 +48,11 @@ class LlamaCppInstance(ProcessInstance):
     async def measure(self) -> EngineLoad:
         """See `Measured.measure`."""
         deferred = _WAITING.search(await self._server.metrics())
+        slots = await self._server.slots()
         return EngineLoad(
-            running=await self.active_requests(), waiting=int(float(deferred.group(1))) if deferred else 0
+            running=sum(slot.is_processing for slot in slots),
+            waiting=int(float(deferred.group(1))) if deferred else 0,
+            cache_used=cache_used(slots),
         )
 
     async def tokenize(self, text: str) -> Sequence[int]:
@@ -69,3 +72,11 @@ class LlamaCppInstance(ProcessInstance):
     async def active_requests(self) -> int:
         """See `Inspectable.active_requests`."""
         return sum(slot.is_processing for slot in await self._server.slots())
+
+
+def cache_used(slots: Sequence[Slot]) -> float | None:
+    """The share of the places in the cache of all *slots* that those at work take; None: this build does not tell."""
+    taken = [slot.n_prompt_tokens for slot in slots if slot.is_processing]
+    known = [tokens for tokens in taken if tokens is not None]
+    places = sum(slot.n_ctx for slot in slots)
+    return min(1.0, sum(known) / places) if places and len(known) == len(taken) else None

@@ -108,6 +108,7 @@ class Slot(msgspec.Struct, frozen=True):
 
     is_processing: bool
     n_ctx: int
+    n_prompt_tokens: int | None = None  # in its cache: those of the prompt that were read, and of the answer
     params: _Parameters = _Parameters()
 
 

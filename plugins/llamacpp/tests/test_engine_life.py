@@ -171,12 +171,16 @@ async def test_more_requests_than_slots_wait_in_the_engine_and_all_end(model: Ll
 
 
 async def test_load_is_measured(model: LlamaCppInstance) -> None:
-    assert (await model.measure()).running == 0
+    idle = await model.measure()
+    assert (idle.running, idle.cache_used) == (0, 0.0)
     async with aclosing(model.generate(request("Count.", **ENDLESS))) as events:
         async for event in events:
             if isinstance(event, TextDelta):
                 break
-        assert (await model.measure()).running == 1
+        busy = await model.measure()
+        assert busy.running == 1
+        assert busy.cache_used is not None
+        assert 0.0 < busy.cache_used < 0.25, "a short prompt in one of four slots"
     await until_idle(model)
 
 

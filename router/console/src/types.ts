@@ -36,6 +36,7 @@ export interface Instance {
   restarts: number;
   breaker: string;
   tokens_s: number | null;
+  cache_used: number | null;
   memory_bytes: Record<string, number>;
   host: string | null;
   footprint_bytes: Record<string, number>;

@@ -133,11 +133,11 @@ class ShownInstance(msgspec.Struct, frozen=True, kw_only=True):
 
     `running` counts sequences, of which `capacity` run at once, and `waiting` requests. `pinned`: nothing takes its
     memory. `held`: its owner has taken it out. `breaker` is `closed`, `open` or `half_open`; `tokens_s` is how many
-    tokens a second a request got of late. `memory_bytes` is what it holds of each device, and
-    `footprint_bytes` what it is expected to take. `answers` says what is known
-    of its answers, `difference` how far they are from the reference of its model, and `aside` why it is set aside
-    because of that. `certificate` is how it stands to its certificate, in words, and `standing` the same in figures;
-    both are null where it was not compared.
+    tokens a second a request got of late. `cache_used` is the share (0..1) of its KV cache that what runs there takes,
+    where its engine tells it and somebody watches the console. `memory_bytes` is what it holds of each device, and
+    `footprint_bytes` what it is expected to take. `answers` says what is known of its answers, `difference` how far
+    they are from the reference of its model, and `aside` why it is set aside because of that. `certificate` is how it
+    stands to its certificate, in words, and `standing` the same in figures; both are null where it was not compared.
     """
 
     id: str
@@ -157,6 +157,7 @@ class ShownInstance(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int
     breaker: str
     tokens_s: float | None
+    cache_used: float | None
     memory_bytes: dict[str, int]
     aside: str | None
     answers: str
@@ -283,6 +284,7 @@ def shown(instance: InstanceSnapshot) -> ShownInstance:
         restarts=instance.restarts,
         breaker=instance.breaker,
         tokens_s=instance.tokens_s,
+        cache_used=None if instance.cache_used is None else round(instance.cache_used, 2),
         memory_bytes=instance.memory_bytes,
         aside=instance.aside,
         answers=instance.identity,

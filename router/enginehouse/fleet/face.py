@@ -28,6 +28,7 @@ from .breaker import Breaker
 from .claims import Weight
 from .defaults import InstanceDefaults
 from .errors import Draining, InstanceUnavailable, ModelLoading
+from .fullness import Fullness
 from .gate import RETRY_AFTER_S, Gate
 from .identity import Identity
 from .keeper import Keeper
@@ -75,6 +76,7 @@ class Face:
     gate: Gate
     residence: Residence
     others: Others
+    fullness: Fullness | None = None
     told_start_s: float = 0.0
     keeper: Keeper
     wake: Callable[[], None]
@@ -146,6 +148,7 @@ class Face:
             retried=self.pace.retried,
             tokens_s=self.pace.tokens_s or None,
             others=self.others.count,
+            cache_used=None if self.fullness is None else self.fullness.share,
             start_s=self.start_s,
         )
 
@@ -339,11 +342,16 @@ class Face:
         self.starts += 1
         self.forget()
         # Looked at here: it takes longer than to choose an instance.
-        self.others.measured = instance if isinstance(instance, Measured) and not self.planned.devices else None
+        is_measured = isinstance(instance, Measured)
+        self.others.measured = instance if is_measured and not self.planned.devices else None
+        self.fullness = Fullness(instance, self.gate) if is_measured and self.planned.devices else None
 
     def ended(self) -> None:
         """Note that it sleeps, or has ended."""
         self.cache.owner = self.others.measured = None
+        if self.fullness is not None:
+            self.fullness.forget()
+            self.fullness = None
 
     def forget(self) -> None:
         """Take for lost what it had read before."""

@@ -32,6 +32,7 @@ class InstanceSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     the `restarts`. `is_pinned`: nothing that needs its memory takes it. `is_held`: its owner has taken it out. `doing`
     is state, reason and progress in words, `memory` what it holds, None while it holds nothing.
     `tokens_s` is how many tokens a second a request got of late, prompt included; None: not measured.
+    `cache_used` is the share of its KV cache that is in use, asked for while somebody looks alone; None: not known.
     `others` are sequences that others have given to the same engine, and `start_s` how long it takes to start, by the
     last time (0: not known).
     `difference` is how far its answers are from those of its model's reference, `aside` why it is set aside because of
@@ -62,6 +63,7 @@ class InstanceSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     retried: int = 0
     tokens_s: float | None = None
     others: int = 0
+    cache_used: float | None = None
     start_s: float = 0.0
     memory: Holding | None = None
     difference: Difference | None = None

@@ -80,10 +80,12 @@ def test_an_order_says_what_runs(look: Look, house: Served) -> None:
         lines = answer.iter_lines()
         next(lines)
         expect(row(page, "small#0")).to_contain_text("1/4")
+        expect(page.get_by_label("KV cache of small#0")).to_have_attribute("value", "0.25")
         page.get_by_role("button", name="Unload small#0").click()
         expect(page.get_by_role("dialog")).to_contain_text("1 runs, and may end first")
         page.get_by_role("button", name="Leave it").click()
     expect(row(page, "small#0")).to_contain_text("0/4")
+    expect(page.get_by_label("KV cache of small#0")).to_have_attribute("value", "0")
 
 
 def test_instances_are_found_by_name_and_state(look: Look, house: Served) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 
 import msgspec
 
@@ -15,6 +16,7 @@ from enginehouse_plugin import (
     Capabilities,
     Chat,
     Device,
+    EngineLoad,
     ExitReport,
     Finished,
     Fit,
@@ -82,11 +84,21 @@ class ScriptedInstance(Instance):
             limits={"top_logprobs": 5},
         )
         self._closed = asyncio.Event()
+        self._running = 0
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
         self.refuse_unsupported(request)
         messages = request.prompt.messages if isinstance(request.prompt, Chat) else ()
         last = messages[-1] if messages else None
+        self._running += 1
+        try:
+            async with aclosing(self._answer(request, last)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            self._running -= 1
+
+    async def _answer(self, request: GenerationRequest, last: object) -> AsyncGenerator[AnyEvent, None]:
         yield Started(10, 4)
         tokens, reason = 0, "stop"
         if isinstance(last, ToolMessage):
@@ -107,6 +119,9 @@ class ScriptedInstance(Instance):
                     await asyncio.sleep(STREAM_S)
         yield Finished(0, reason)  # type: ignore[arg-type]  # one of the reasons
         yield UsageReport(10, tokens, 4)
+
+    async def measure(self) -> EngineLoad:
+        return EngineLoad(running=self._running, waiting=0, cache_used=self._running / 4)
 
     async def count_tokens(self, request: GenerationRequest) -> int:
         return 10

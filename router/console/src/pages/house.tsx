@@ -1,7 +1,7 @@
 // The house: hosts, memory, and every instance with what it does and what may be done with it.
 import { computed, signal, type Signal } from "@preact/signals";
 import { instances, models, requests, requestsPerS, state, useOf } from "../house";
-import { bytes, count, percent } from "../text";
+import { bytes, count, name, percent } from "../text";
 import type { Instance } from "../types";
 import { Badge, Name } from "../ui";
 import { Asked } from "./asked";
@@ -127,6 +127,15 @@ function Row({ id, of }: { id: string; of: Signal<Instance> }) {
       </td>
       <td class="number">{one.waiting}</td>
       <td class="number">{one.tokens_s === null ? "–" : one.tokens_s.toFixed(one.tokens_s < 10 ? 1 : 0)}</td>
+      <td class="number">
+        {one.cache_used === null ? (
+          "–"
+        ) : (
+          <>
+            <meter min={0} max={1} high={0.9} optimum={0} value={one.cache_used} aria-label={`KV cache of ${name(id)}`} /> {percent(one.cache_used)}
+          </>
+        )}
+      </td>
       <td class="number">{use && use.prompt_tokens > 0 ? percent(use.cached_tokens / use.prompt_tokens) : "–"}</td>
       <td class="number">
         {memoryBytes > 0 ? bytes(memoryBytes) : expected > 0 ? <span class="dim">≈ {bytes(expected)}</span> : "–"}
@@ -153,7 +162,7 @@ function Row({ id, of }: { id: string; of: Signal<Instance> }) {
   );
 }
 
-const HEAD = ["Instance", "State", "Where", "#Running", "#Waiting", "#Tokens/s", "#Cached", "#Memory", "Certificate", "Orders"];
+const HEAD = ["Instance", "State", "Where", "#Running", "#Waiting", "#Tokens/s", "#KV cache", "#Cached", "#Memory", "Certificate", "Orders"];
 
 function Instances() {
   const text = filter.value.toLowerCase();

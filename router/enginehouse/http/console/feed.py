@@ -74,6 +74,9 @@ class Feed:
         self._watchers.discard(watcher)
         if not self._watchers:
             self._house = None
+            for hosted in self._service.fleet.instances():
+                if hosted.fullness is not None:
+                    hosted.fullness.forget()
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
@@ -83,6 +86,7 @@ class Feed:
         self._timer = loop.call_later(INTERVAL_S, self._look)
         before, house = self._house, self._seen()
         self._house = house
+        self._ask()
         change = None if before is None else bodies.change(before, house)
         for watcher in list(self._watchers):
             try:
@@ -106,6 +110,12 @@ class Feed:
     def _end(self, watcher: _Watcher) -> None:
         watcher.exchange.finish(b"event: end\ndata: {}\n\n")
         self.leave(watcher)
+
+    def _ask(self) -> None:
+        """Have engines tell how full their caches are: what they say shows at the next look."""
+        for hosted in self._service.fleet.instances():
+            if hosted.fullness is not None:
+                hosted.fullness.ask()
 
     def _seen(self) -> bodies.House:
         fleet = self._service.fleet
