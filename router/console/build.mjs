@@ -82,9 +82,12 @@ writeFileSync(
 );
 writeFileSync(join(out, "icon.svg"), readFileSync(join(here, "src/icon.svg")));
 
-const packages = Object.keys(JSON.parse(readFileSync(join(here, "package.json"), "utf8")).dependencies);
-packages.push("@preact/signals-core", "swagger-ui-dist");
-const licences = packages.sort().map((name) => {
+const packages = new Set(["swagger-ui-dist"]);
+for (const file of Object.keys(result.metafile.inputs)) {
+  const found = /^node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(file);
+  if (found) packages.add(found[1]);
+}
+const licences = [...packages].sort().map((name) => {
   const folder = join(here, "node_modules", name);
   const { version, license } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
   const file = readdirSync(folder).find((each) => /^licen[cs]e/i.test(each));

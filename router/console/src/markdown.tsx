@@ -2,6 +2,7 @@
 import { lexer, type Token, type Tokens } from "marked";
 import { Component, type ComponentChildren } from "preact";
 import { useMemo, useState } from "preact/hooks";
+import { Coloured } from "./highlight";
 import { visible } from "./text";
 import { Copy } from "./ui";
 
@@ -107,7 +108,7 @@ function Block({ of, highest }: { of: Token; highest: number }): ComponentChildr
       return (
         <div class="block">
           <pre tabIndex={0} aria-label={lang ? `Code, ${visible(lang)}` : "Code"}>
-            <code>{visible(text)}</code>
+            <Coloured text={visible(text)} said={lang ?? ""} />
           </pre>
           <Copy text={text} />
         </div>

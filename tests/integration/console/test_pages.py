@@ -183,9 +183,11 @@ def test_every_page_is_accessible_and_pictured(
     page = look.open(house, place)
     expect(page.get_by_role("heading", name=PLACES[place], exact=True, level=1)).to_be_visible()
     if place == "playground":
-        page.get_by_label("Message", exact=True).fill("markdown")
-        page.get_by_role("button", name="Send", exact=True).click()
-        expect(page.locator(".message.assistant")).to_contain_text("ends: stop")
+        for number, asked_for in enumerate(("markdown", "code"), 1):
+            page.get_by_label("Message", exact=True).fill(asked_for)
+            page.get_by_role("button", name="Send", exact=True).click()
+            expect(page.get_by_text("ends: stop")).to_have_count(number)
+        expect(page.locator(".code-remark")).to_be_visible()
     elif place == "explain":
         page.get_by_role("button", name="Explain").click()
         expect(page.get_by_role("heading", name="It goes to")).to_be_visible()

@@ -70,6 +70,34 @@ def test_an_answer_that_is_markup_is_shown_as_text(page: Page) -> None:
     assert page.evaluate("window.fell") is None
 
 
+def test_code_has_the_colours_of_its_language_and_stays_text(page: Page) -> None:
+    talk(page, "code")
+    told = last(page)
+    blocks = page.locator(".message.assistant pre code")
+    python, data, unknown = blocks.nth(0), blocks.nth(1), blocks.nth(2)
+    expect(python.locator(".code-word").first).to_have_text("def")
+    expect(python.locator(".code-remark")).to_have_text("# <b>says</b>")
+    expect(python.locator(".code-value")).to_have_text("42")
+    expect(data.locator(".code-key").first).to_have_text('"known"')
+    assert unknown.locator("span").count() == 0
+    assert "'<img src=x onerror=fell()>' * 42" in told
+    for element in ("b", "img", "script", "[style]"):
+        assert page.locator(f".message.assistant pre {element}").count() == 0
+
+
+@pytest.mark.parametrize("asked", ["hostile code", "long code"])
+def test_code_that_is_too_much_is_shown_without_colours(page: Page, asked: str) -> None:
+    talk(page, asked)
+    last(page)
+    page.wait_for_timeout(500)
+    talk(page, "and now")  # the page goes on
+    expect(page.locator(".message.assistant").last).to_contain_text("You said: and now.")
+    blocks = page.locator(".message.assistant pre code")
+    expect(blocks.first).to_contain_text("a.a.a." if asked == "hostile code" else "def f(): return 1")
+    if asked == "long code":
+        assert blocks.first.locator("span").count() == 0
+
+
 def test_control_characters_are_seen_and_turn_nothing(page: Page) -> None:
     talk(page, "controls")
     told = last(page)

@@ -65,6 +65,23 @@ print('<b>not bold</b>')
 | 1 | 2 |
 """
 LONGEST = 1_000_000
+CODE = """```python
+def greet(name: str) -> str:  # <b>says</b>
+    return f"hello {name}" + '<img src=x onerror=fell()>' * 42
+```
+
+```json
+{"known": true, "sum": 1.5}
+```
+
+```brainfog
+def unknown
+```
+"""
+HOSTILE_CODE = "".join(
+    f"```{name}\n{text}```\n\n" for name, text in (("csharp", ("a." * 240 + "\n") * 12), ("css", "(\n" * 2900))
+)
+LONG_CODE = "```python\n" + "def f(): return 1\n" * 2_000 + "```\n"
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -149,6 +166,9 @@ def _said(asked: str) -> Iterator[str]:
         "markdown": MARKDOWN,
         "json": '{"name": "Ada", "age": 36}',
         "bad json": '{"name": "Ada", "age": -1}',
+        "code": CODE,
+        "hostile code": HOSTILE_CODE,
+        "long code": LONG_CODE,
         "long": "x" * LONGEST,
         "emphasis": ("*a **b " * 700 + "\n") * 12,
         "deep": ">" * 800 + " at the bottom",
