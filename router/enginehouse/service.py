@@ -69,9 +69,16 @@ class Service:
         self.credits = credit or Credits()
         self.export = export
         self.recent = Recent()
+        self._is_noting = False
         self._ended: list[Facts] = []
         self._held: list[Callable[[], None]] = []
         self._is_due = self._is_paid_due = False
+
+    def note_recent(self, *, is_on: bool) -> None:
+        """Keep the last requests for who looks, or keep none."""
+        self._is_noting = is_on
+        if not is_on:
+            self.recent = Recent()
 
     def begin(self, request_id: str) -> Facts:
         """Start the notes on a request, and its clock."""
@@ -227,7 +234,8 @@ class Service:
             record = facts.record()
             model = record.model if record.model in self.fleet.models else ""
             self.metrics.count(record, model)
-            self.recent.note(record, model, facts.charged)
+            if self._is_noting:
+                self.recent.note(record, model, facts.charged)
             if self.export is not None and facts.trace is not None:
                 self.export.add(facts.trace, record, model)
             log_request(record, facts.recorded)

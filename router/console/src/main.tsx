@@ -29,7 +29,7 @@ function here(): Place {
 }
 
 const place = signal<Place>(here());
-const refused = signal<{ status: number; message: string } | null>(null);
+const refused = signal<{ status: number; code: string; message: string } | null>(null);
 addEventListener("hashchange", () => {
   place.value = here();
 });
@@ -40,7 +40,8 @@ async function enter(): Promise<void> {
     refused.value = null;
   } catch (error) {
     session.value = null;
-    refused.value = { status: error instanceof Refused ? error.status : 0, message: words(error) };
+    const { status, code } = error instanceof Refused ? error : { status: 0, code: "" };
+    refused.value = { status, code, message: words(error) };
   }
 }
 
@@ -173,12 +174,9 @@ function Shell({ session: now }: { session: Session }) {
 function App() {
   if (session.value !== null) return <Shell session={session.value} />;
   if (refused.value === null) return <p class="boot">…</p>;
-  if (refused.value.status === 401 || key.value !== null) return <Login />;
-  return refused.value.status === 403 && refused.value.message.includes("not for the routes") ? (
-    <Login />
-  ) : (
-    <Closed message={refused.value.message} />
-  );
+  // Of a server with keys another one may do; of one without there is none.
+  const needsKey = refused.value.status === 401 || refused.value.code === "key_not_allowed" || key.value !== null;
+  return needsKey ? <Login /> : <Closed message={refused.value.message} />;
 }
 
 const root = document.getElementById("app");

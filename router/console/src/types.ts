@@ -184,6 +184,24 @@ export interface Key {
   secret?: string;
 }
 
+export interface Credit {
+  key: string;
+  balance: string;
+  leased: string;
+  monthly: string | null;
+  month: string;
+  spent: string;
+}
+
+export interface CreditEntry {
+  number: number;
+  at: number;
+  kind: string;
+  amount: string;
+  requests: number | null;
+  reference: string | null;
+}
+
 export interface UsageTotal {
   key?: string | null;
   model?: string;

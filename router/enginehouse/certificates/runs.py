@@ -19,6 +19,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from enginehouse.weights.leash import on_leash
 from enginehouse_plugin.errors import RequestError
 
 from .files import make_private
@@ -97,7 +98,6 @@ class Runs:
         self._ended = ended
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
-        self._killing: asyncio.TimerHandle | None = None
         self._is_starting = False
         self._closed = asyncio.Event()
         self.last: Run | None = None
@@ -131,8 +131,8 @@ class Runs:
         command += ["--quick"] if quick else []
         command += ["--config", self._config_file] if self._config_file is not None else []
         process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
+            *on_leash(command, signal.SIGINT, _STOP_S),  # it ends with this server, however that ends
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,  # a signal for the server is none for it
@@ -143,9 +143,7 @@ class Runs:
         """End the run that is under way, if one is; nothing of it is stored."""
         if self.last is not None and self.last.state == "running" and self._process is not None:
             self.last.state = "stopped"
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(signal.SIGINT)
-            self._killing = asyncio.get_running_loop().call_later(_STOP_S, _kill, self._process)
+            _tell(self._process)
 
     async def close(self) -> None:
         """End what runs; nothing is begun any more."""
@@ -155,7 +153,7 @@ class Runs:
             return
         await asyncio.wait([self._task], timeout=_END_S)
         if self._process is not None and not self._task.done():
-            _kill(self._process)
+            _tell(self._process)  # for the second time: at once
             await asyncio.wait([self._task], timeout=_END_S)
             self._task.cancel()  # if something that it has started keeps its error stream open
 
@@ -168,8 +166,6 @@ class Runs:
             if found := _POSITION.match(line):
                 run.done, run.total = int(found[1]), int(found[2])
         code = await process.wait()
-        if self._killing is not None:
-            self._killing.cancel()
         has_report = await asyncio.to_thread((self._folder / name / "report.json").is_file)
         run.report = name if has_report else None
         await asyncio.to_thread(self._forget_old)
@@ -220,9 +216,10 @@ class Runs:
         raise ReportNotFound("There is no such report.")
 
 
-def _kill(process: asyncio.subprocess.Process) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.kill()
+def _tell(process: asyncio.subprocess.Process) -> None:
+    """Tell the leash of *process* that it is to end."""
+    if process.stdin is not None and not process.stdin.is_closing():
+        process.stdin.write(b".")
 
 
 async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:

@@ -342,9 +342,9 @@ class Face:
         self.starts += 1
         self.forget()
         # Looked at here: it takes longer than to choose an instance.
-        is_measured = isinstance(instance, Measured)
-        self.others.measured = instance if is_measured and not self.planned.devices else None
-        self.fullness = Fullness(instance, self.gate) if is_measured and self.planned.devices else None
+        measured = instance if isinstance(instance, Measured) else None
+        self.others.measured = None if self.planned.devices else measured
+        self.fullness = Fullness(measured, self.gate) if measured is not None and self.planned.devices else None
 
     def ended(self) -> None:
         """Note that it sleeps, or has ended."""

@@ -32,6 +32,12 @@ CONSOLE_HEADER: Final = b"x-enginehouse-console"
 _OF_PROXIES: Final = frozenset((b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"))
 
 
+class AdminClosed(KeyNotAllowed):
+    """There are no keys, and this request may come from anybody."""
+
+    code = "admin_closed"
+
+
 class AdminGuard:
     """Lets a request to a route under `/admin` pass, or refuses it. No page of another origin gets an answer.
 
@@ -53,6 +59,7 @@ class AdminGuard:
         Raises:
             Unauthorized: it has no key that is known.
             KeyNotAllowed: its key is not for these routes.
+            AdminClosed: there are no keys, and it is not from the console's page on loopback.
             OriginNotAllowed: it is from a page of another origin.
         """
         headers = refuse_pages(connection)
@@ -74,7 +81,7 @@ class AdminGuard:
         if self._keys.is_open:
             if self.is_for_page and is_of_own_page(headers, client):
                 return
-            raise KeyNotAllowed(
+            raise AdminClosed(
                 "Without keys nobody is known here: set [server] admin_socket and use that, or make a key for it."
             )
         name = check_key(self._keys, headers.get(b"authorization"), client)

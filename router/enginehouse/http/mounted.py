@@ -15,6 +15,8 @@ from enginehouse_plugin import Profile
 from .ways import Ways
 
 OWN_PREFIX = "/v1"
+_CHAT = "chat"
+"""The name of the endpoint by which the console talks."""
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -52,6 +54,13 @@ class Mounted:
     def follow(self, made: Made) -> None:
         """Have *made* mounted from now on."""
         self.mounts, self.endpoints, self.models = made.mounts, made.endpoints, made.models
+
+    @property
+    def chat(self) -> tuple[Mount, Endpoint] | None:
+        """Where chat completions as OpenAI's are asked for: of a mount that all requests may mean before others."""
+        of_all_first = sorted(self.mounts, key=lambda mount: bool(mount.hosts or mount.keys))
+        found = ((mount, endpoint) for mount in of_all_first for endpoint in mount.endpoints if endpoint.name == _CHAT)
+        return next(found, None)
 
     @property
     def hosts(self) -> list[str]:

@@ -15,6 +15,7 @@ from enginehouse.dialects.refusals import NotFound
 from enginehouse.fleet import Fleet, Foreseen, HostedInstance, explain_request, foresee_load
 from enginehouse.live import Live
 from enginehouse.telemetry import get_logger
+from enginehouse_plugin.errors import InvalidRequest
 
 from .guard import AdminGuard, AnyRequest, json_response
 from .mounted import Mounted
@@ -23,7 +24,7 @@ log = get_logger()
 
 
 def steering_routes(live: Live, fleet: Fleet, keys: KeyRing, mounted: Mounted) -> list[HTTPRouteHandler]:
-    """Return the handlers. A request to explain is one by the first of *mounted*.
+    """Return the handlers. A request to explain is one of chat, as *mounted* has it.
 
     An order is begun and answered with how its instances are then; it goes on by itself.
     """
@@ -61,7 +62,11 @@ def steering_routes(live: Live, fleet: Fleet, keys: KeyRing, mounted: Mounted) -
 
     @route("/admin/explain", http_method=[HttpMethod.POST], guards=guards)
     async def explain(request: AnyRequest) -> Response[bytes]:
-        call = mounted.mounts[0].endpoints[0].decode(await request.body(), "explained", {})
+        if mounted.chat is None:
+            raise InvalidRequest(
+                "No profile that is served has the endpoint 'chat', whose requests are explained.", param=None
+            )
+        call = mounted.chat[1].decode(await request.body(), "explained", {})
         found = explain_request(call.request, fleet.model(call.model), is_lenient=call.is_lenient)
         return json_response(bodies.encode(bodies.explained(found, call)))
 

@@ -161,6 +161,60 @@ def test_keys_are_made_limited_rotated_and_revoked(look: Look, locked_house: Ser
     expect(page.get_by_role("region", name="Table: Usage that is kept")).to_be_visible()
 
 
+def test_credit_is_granted_with_a_second_look_and_once(look: Look, locked_house: Served) -> None:
+    look.allowed = ("status of 401", "status of 400", "status of 402", "status of 404")
+    page = look.open(locked_house, "requests")
+    log_in(page, KEY)
+    page.get_by_role("button", name="Grant credit", exact=True).click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Key").fill("<b>nobody</b>")
+    dialog.get_by_label("Credits").fill("12.50")
+    page.keyboard.press("Enter")
+    expect(dialog).to_contain_text("It never had credit. It gets 12.50 more")
+    dialog.get_by_role("button", name="Grant credit", exact=True).click()
+    expect(dialog.get_by_role("alert")).to_contain_text("There is no key '<b>nobody</b>'")
+    dialog.get_by_label("Key").fill("user")
+    dialog.get_by_label("Reference").fill("invoice <i>17</i>")
+    page.keyboard.press("Enter")
+    expect(dialog.get_by_role("button", name="Grant credit", exact=True)).to_be_focused()
+    standings = page.get_by_role("region", name="Table: Credits")
+    expect(standings).not_to_contain_text("user")  # nothing is done yet
+    page.keyboard.press("Enter")
+    expect(dialog).to_have_count(0)
+    row = standings.get_by_role("row").filter(has=page.get_by_role("rowheader", name="user", exact=True))
+    expect(row).to_contain_text("12.5")
+    give_credit(page, "grant", "12.5", "invoice <i>17</i>")  # the same once more is the same
+    expect(row).to_contain_text("12.5")
+    give_credit(page, "budget", "3")
+    expect(row.get_by_role("cell").nth(3)).to_have_text("3")
+    give_credit(page, "withdraw", "100", ends=False)
+    expect(dialog.get_by_role("alert")).to_contain_text("can be withdrawn")
+    page.keyboard.press("Escape")
+    give_credit(page, "withdraw", "2.5")
+    expect(row.get_by_role("cell").nth(0)).to_have_text("10")
+    page.get_by_role("button", name="history user", exact=True).click()
+    entries = page.get_by_role("region", name="Table: Entries")
+    expect(entries.locator("tbody tr")).to_have_count(2)
+    expect(entries).to_contain_text("invoice <i>17</i>")
+    assert violations(page) == []
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="history user", exact=True)).to_be_focused()
+    assert violations(page) == []
+    assert page.locator("td i, th b").count() == 0
+
+
+def give_credit(page: Page, kind: str, amount: str, reference: str = "", *, ends: bool = True) -> None:
+    page.get_by_role("button", name=f"{kind} user", exact=True).click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Credits").fill(amount)
+    if reference:
+        dialog.get_by_label("Reference").fill(reference)
+    dialog.get_by_role("button", name="Go on").click()
+    dialog.locator("button[type=submit]").click()
+    if ends:
+        expect(dialog).to_have_count(0)
+
+
 def test_beyond_loopback_without_keys_there_is_no_console(start: Callable[[str], Served], look: Look) -> None:
     served = start(f'[server]\nport = 0\nhost = "0.0.0.0"\nallow_unauthenticated = true\n{MODELS}')
     for path in ("/console", "/console/session", "/console/events", "/admin/instances"):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from enginehouse.certificates import ReportNotFound, Run, RunNotPossible, Runs, runs
@@ -27,6 +29,21 @@ folder.mkdir()
 print("loading: weights", "[  3/20] pass CH1", "[ 20/20] pass CH2", sep="\\n", file=sys.stderr)
 """
 WAITS = "import sys, time; print('[ 1/9] pass', file=sys.stderr, flush=True); time.sleep(60)"
+
+SERVER = """
+import asyncio, sys
+from pathlib import Path
+from enginehouse.certificates import Runs, runs
+runs._COMMAND = "import os, sys, time; print(os.getpid(), file=sys.stderr, flush=True); time.sleep(600)"
+async def main():
+    those = Runs("house.toml", Path(sys.argv[1]), None)
+    run = await those.start("m", quick=True)
+    while not run.lines:
+        await asyncio.sleep(0.01)
+    print(run.lines[0], flush=True)
+    await asyncio.sleep(600)
+asyncio.run(main())
+"""
 
 
 @pytest.fixture
@@ -126,6 +143,17 @@ async def test_a_run_that_fails_says_so_and_the_end_of_the_server_is_its_end(
     await until(lambda: run.done == 1)
     await those.close()
     assert run.state == "stopped"
+
+
+async def test_a_run_ends_with_a_server_that_is_killed(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SERVER, str(tmp_path)]
+    server = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert server.stdout is not None
+    pid = int(await server.stdout.readline())
+    assert psutil.pid_exists(pid)
+    server.kill()
+    await server.communicate()
+    await until(lambda: not psutil.pid_exists(pid))
 
 
 async def test_only_the_last_reports_are_kept(made: Callable[[str], tuple[Runs, list[int]]], tmp_path: Path) -> None:

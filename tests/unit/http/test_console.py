@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from enginehouse.accounts import KeyRing, hash_secret
-from enginehouse.config import KeyConfig
+from enginehouse.config import KeyConfig, MountConfig
 from enginehouse.http.app import create_app
 from enginehouse.http.console import feed
 from enginehouse.http.console.feed import Feed
@@ -78,13 +78,13 @@ async def test_a_server_that_ends_ends_the_feed(lane: Serve) -> None:  # noqa: F
 @pytest.mark.parametrize(
     ("headers", "code"),
     [
-        ({}, "key_not_allowed"),
+        ({}, "admin_closed"),
         (OWN | {"origin": "http://evil.example"}, "origin_not_allowed"),
         (OWN | {"sec-fetch-site": "cross-site"}, "origin_not_allowed"),
         (OWN | {"host": "evil.example"}, "host_not_allowed"),
-        (OWN | {"host": "named.example"}, "key_not_allowed"),
-        (OWN | {"x-forwarded-for": "203.0.113.7"}, "key_not_allowed"),
-        (OWN | {"via": "1.1 proxy"}, "key_not_allowed"),
+        (OWN | {"host": "named.example"}, "admin_closed"),
+        (OWN | {"x-forwarded-for": "203.0.113.7"}, "admin_closed"),
+        (OWN | {"via": "1.1 proxy"}, "admin_closed"),
     ],
 )
 async def test_without_keys_only_the_own_page_on_loopback_looks(
@@ -124,6 +124,37 @@ async def test_without_keys_who_is_on_another_machine_does_not_look(house: Any) 
         transport = httpx.ASGITransport(app, client=(client, 1))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as asking:
             assert (await asking.get("/admin/requests", headers=OWN)).status_code == status
+
+
+async def test_it_talks_where_chat_is_whatever_stands_first(house: Any) -> None:
+    chat = MountConfig(profile="openai", path="/other")
+    asked = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    for mounted, told, status in (
+        ((), ("", "/v1/models"), 400),
+        ((chat,), ("/other/v1/chat/completions", "/other/v1/models"), 200),
+    ):
+        config = msgspec.structs.replace(house.config(), mounts=mounted)
+        server = msgspec.structs.replace(config.server, profile="ollama")
+        config = msgspec.structs.replace(config, server=server)
+        app = create_app(Live(config), Service(Plugins(), house.build(config)), KeyRing())
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+            session = (await client.get("/console/session", headers=OWN)).json()
+            assert (session["chat_path"], session["models_path"]) == told
+            answer = await client.post("/admin/explain", headers=OWN, json=asked)
+            assert answer.status_code == status, answer.text
+
+
+async def test_where_it_is_off_no_request_is_kept(house: Any) -> None:
+    config = house.config()
+    live = Live(config)
+    service = Service(Plugins(), house.build(config))
+    create_app(live, service, KeyRing())
+    for is_on, kept in ((True, 1), (False, 0), (True, 1)):
+        server = msgspec.structs.replace(config.server, console=is_on)
+        live.apply(msgspec.structs.replace(config, server=server))
+        service.finish(service.begin("req-1"), 200)
+        service.settle()
+        assert len(service.recent.since(0)) == kept
 
 
 async def test_it_is_switched_off_and_on_while_the_server_runs(house: Any) -> None:

@@ -1,6 +1,7 @@
 """Programs that end with their process."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -42,13 +43,29 @@ def test_a_program_ends_when_its_process_is_killed() -> None:
 @pytest.mark.parametrize("code", [SLEEPER, STUBBORN])
 def test_a_program_has_ended_when_its_block_is_left(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also one that ignores SIGTERM."""
-    monkeypatch.setattr(leash, "_LEASH", leash._LEASH.replace("5.0", "0.2"))  # its patience
+    monkeypatch.setattr(leash, "_END_S", 0.2)
     words = tmp_path / "words"
     with words.open("wb") as output, leash.leashed([sys.executable, "-c", code], output, os.environ):
         until = time.monotonic() + 30
         while not words.read_bytes().endswith(b"\n") and time.monotonic() < until:
             time.sleep(0.02)
     assert not psutil.pid_exists(int(words.read_text()))
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_program_that_is_told_to_end_has_its_time_and_is_killed_when_it_is_told_again(times: int) -> None:
+    patience_s = 600.0 if times == 2 else 0.2
+    code = SLEEPER if times == 1 else STUBBORN.replace("SIGTERM", "SIGINT")
+    command = leash.on_leash([sys.executable, "-c", code], signal.SIGINT, patience_s)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        for _ in range(times):
+            process.stdin.write(b".")
+            process.stdin.flush()
+        assert process.wait(30) != 0
+        assert gone(pid)
 
 
 def test_a_program_tells_how_it_ended(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import { day } from "../text";
 import type { Key } from "../types";
 import { Badge, Copy, Dialog, Field, Name, Note, Table } from "../ui";
 
-const keys = signal<Key[]>([]);
+export const keys = signal<Key[]>([]);
 const problem = signal("");
 const asked = signal<{ kind: "new" } | { kind: "revoke" | "rotate" | "limits"; of: Key } | null>(null);
 const LIMITS = ["requests_per_minute", "tokens_per_minute", "tokens_per_day", "concurrent_requests"];

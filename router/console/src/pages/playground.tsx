@@ -80,6 +80,10 @@ function bodyFor(pane: number, turns: Turn[]): { body: { [key: string]: Json } }
 async function answer(): Promise<void> {
   const path = session.value?.chat_path;
   if (path === undefined || isBusy.value) return;
+  if (path === "") {
+    problem.value = "No profile that is served here has chat as OpenAI's, which this page speaks: mount one, such as openai.";
+    return;
+  }
   const conversation = now.value;
   const bodies: { [key: string]: Json }[] = [];
   for (const pane of panes.value) {

@@ -5,6 +5,7 @@ import { ask, session, words } from "../api";
 import { clock, count, percent, seconds } from "../text";
 import type { EndedRequest, Histogram, Requests, UsageTotal } from "../types";
 import { Badge, Name, Note, Table } from "../ui";
+import { Credits } from "./credits";
 import { Keys } from "./keys";
 
 const EVERY_MS = 2000;
@@ -253,6 +254,7 @@ export function RequestsPage() {
       )}
       {session.value?.has_accounts ? <Usage /> : null}
       {session.value?.has_keys ? <Keys /> : null}
+      {session.value?.has_accounts ? <Credits /> : null}
     </>
   );
 }

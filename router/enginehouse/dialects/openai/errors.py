@@ -22,6 +22,7 @@ STATUS = {
     "insufficient_credits": 402,
     "host_not_allowed": 403,
     "key_not_allowed": 403,
+    "admin_closed": 403,
     "origin_not_allowed": 403,
     "model_not_found": 404,
     "instance_not_found": 404,

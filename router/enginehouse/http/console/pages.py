@@ -14,11 +14,12 @@ from litestar.enums import HttpMethod
 from litestar.handlers.http_handlers import HTTPRouteHandler
 
 from enginehouse import __version__
-from enginehouse.accounts import KeyNotAllowed, KeyRing
+from enginehouse.accounts import KeyRing
+from enginehouse.config import Config
 from enginehouse.dialects import admin_requests
 from enginehouse.dialects.refusals import NotFound
-from enginehouse.http.guard import AdminGuard, AnyRequest, json_response
-from enginehouse.http.mounted import Mounted
+from enginehouse.http.guard import AdminClosed, AdminGuard, AnyRequest, json_response
+from enginehouse.http.mounted import OWN_PREFIX, Mounted
 from enginehouse.live import Live
 from enginehouse.service import Service
 
@@ -80,7 +81,10 @@ _read = partial(route, http_method=[HttpMethod.GET, HttpMethod.HEAD])
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """What the page may show: whether a key was needed, which rooms there are, and where models are asked."""
+    """What the page may show: whether a key was needed, which rooms there are, and where models are asked.
+
+    `chat_path` is empty where no profile that is served has chat as OpenAI's.
+    """
 
     version: str
     needs_key: bool
@@ -114,7 +118,12 @@ def page_routes(
     live: Live, service: Service, keys: KeyRing, mounted: Mounted, guard: AdminGuard
 ) -> list[HTTPRouteHandler]:
     """Return the handlers of the page, its files, and what it shows beside the other routes under `/admin`."""
-    live.observe(("server.console",))
+
+    def follow(config: Config) -> None:
+        service.note_recent(is_on=config.server.console)
+
+    live.observe(("server.console",), follow)
+    follow(live.config)
 
     def is_on() -> bool:
         return live.config.server.console
@@ -123,7 +132,7 @@ def page_routes(
         if not is_on():
             raise NotFound(request.scope["path"])
         if keys.is_open and not guard.is_for_page:
-            raise KeyNotAllowed("The console of a server beyond loopback needs a key: make one with `admin = true`.")
+            raise AdminClosed("The console of a server beyond loopback needs a key: make one with `admin = true`.")
         return answer(request, name)
 
     @_read("/console", sync_to_thread=True)
@@ -139,19 +148,22 @@ def page_routes(
         if not is_on():
             raise NotFound(request.scope["path"])
         config = live.config
+        chat = mounted.chat
         told = Session(
             version=__version__,
             needs_key=not keys.is_open,
             has_keys=config.accounts.keys,
             has_accounts=bool(config.store_url),
             has_docs=config.server.docs,
-            chat_path=mounted.mounts[0].endpoints[0].path,
-            models_path=f"{next(iter(mounted.models), '')}/models",
+            chat_path="" if chat is None else chat[1].path,
+            models_path=f"{OWN_PREFIX if chat is None else chat[0].prefix}/models",
         )
         return json_response(msgspec.json.encode(told))
 
     @route("/admin/requests", http_method=[HttpMethod.GET], guards=[guard], sync_to_thread=False)
     def requests(request: AnyRequest) -> Response[bytes]:
+        if not is_on():
+            raise NotFound(request.scope["path"])
         since = admin_requests.asked_since(list(request.query_params.multi_items()))
         service.settle()
         found = admin_requests.shown_requests(service.recent, service.metrics.histograms(), since)

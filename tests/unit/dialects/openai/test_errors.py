@@ -68,6 +68,7 @@ STATUSES = {
     "wrong_task": 400,
     "invalid_api_key": 401,
     "key_not_allowed": 403,
+    "admin_closed": 403,
     "instance_not_found": 404,
     "host_not_found": 404,
     "host_not_woken": 409,
