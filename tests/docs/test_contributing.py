@@ -13,7 +13,9 @@ from .fenced import ROOT
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
 PROSE = re.sub(r"^```.*?^```$", "", PAGE, flags=re.MULTILINE | re.DOTALL)
 CODE = re.findall(r"`([^`\n]+)`", PROSE)
-PATHS = sorted({text for text in CODE if re.fullmatch(r"[\w.-]+(/[\w.-]*)+", text)})
+MADE = tuple(line for line in (ROOT / ".gitignore").read_text().split() if line.endswith("/"))
+"""Folders that commands make, which a fresh clone has not."""
+PATHS = sorted({text for text in CODE if re.fullmatch(r"[\w.-]+(/[\w.-]*)+", text) and not text.startswith(MADE)})
 NAMES = sorted({text for text in CODE if re.fullmatch(r"enginehouse\w*(\.\w+)+", text)})
 TARGETS = sorted(set(re.findall(r"(?:^|`)make ([a-z-]+)", PAGE, re.MULTILINE)))
 PICTURE = PAGE.partition("router/enginehouse    ")[2].partition("```")[0]
