@@ -72,6 +72,18 @@ def test_only_the_chosen_cuda_devices_are_visible(place: Place) -> None:
     assert "CUDA_VISIBLE_DEVICES" not in start.launch(placement, (METAL,), placement.options, HEADER).env
 
 
+def test_what_an_engine_runs_best_with_gives_way_to_the_routers_own_environment(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placement = place()
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "7")
+    env = start.launch(placement, (), placement.options, HEADER).env
+    assert (env["OMP_WAIT_POLICY"], env["MALLOC_ARENA_MAX"]) == ("passive", "7")
+    monkeypatch.delenv("MALLOC_ARENA_MAX")
+    assert start.launch(placement, (), placement.options, HEADER).env["MALLOC_ARENA_MAX"] == "2"
+
+
 def test_another_interpreter_is_used_where_one_is_named(place: Place) -> None:
     placement = place(python="/other/python")
     assert start.launch(placement, (), placement.options, HEADER).argv("/s.sock")[0] == "/other/python"

@@ -124,9 +124,20 @@ class VllmBackend(Backend):
         )
         launch = start.launch(placement, devices, options, checkpoint, installed, parsers)
         child, server = await self._start(placement, devices, options, installed, launch, progress)
+        instance = (SleepableVllmInstance if options.sleep else VllmInstance)(child, server, model)
+        progress(LoadProgress(stage="warming up", fraction=0.97))
+        try:
+            async with asyncio.timeout(options.load_timeout_s):
+                await instance.warm_up()
+        except (EngineError, TimeoutError) as error:
+            await child.stop(_STOP_GRACE_S)
+            told = "vLLM did not answer its first request."
+            raise LoadFailed(f"{told} {error}".rstrip(), last_words=child.last_words) from error
+        except BaseException:
+            await child.stop(_STOP_GRACE_S)
+            raise
         progress(LoadProgress(stage="ready", fraction=1.0))
-        kind = SleepableVllmInstance if options.sleep else VllmInstance
-        return kind(child, server, model)
+        return instance
 
     async def _load_for_texts(
         self,

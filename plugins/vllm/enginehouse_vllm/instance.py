@@ -10,7 +10,7 @@ from enginehouse_kit.grammar import ready_grammar
 from enginehouse_kit.process.child import Child
 from enginehouse_kit.process.instance import Begin, ProcessInstance
 from enginehouse_kit.text.tokens import check_tokens, text_of, tokenized
-from enginehouse_plugin import Chat, EngineLoad, GenerationRequest, Tokenized, TokenizeRequest
+from enginehouse_plugin import Chat, EngineLoad, GenerationRequest, Tokenized, TokenizeRequest, Tokens
 from enginehouse_plugin.errors import EngineError, EngineUnavailable
 
 from . import body
@@ -51,6 +51,20 @@ class VllmInstance(ProcessInstance):
         if body.is_copied(request):
             return lambda sink: begin(Copies(sink, request.n))
         return begin
+
+    async def warm_up(self) -> None:
+        """Generate with log probabilities, of one sequence and of two: at the first of each vLLM compiles code.
+
+        Where it never has on this machine, and the processors are busy, that takes a minute: a request that met it
+        would be taken for one that hangs.
+
+        Raises:
+            EngineError: the engine failed.
+        """
+        for n in (1, 2):
+            request = GenerationRequest(id=f"warm-up-{n}", prompt=Tokens((0,)), n=n, max_tokens=1, logprobs=True)
+            async for _ in self.generate(request):
+                pass
 
     async def count_tokens(self, request: GenerationRequest) -> int:
         """See `Instance.count_tokens`."""
