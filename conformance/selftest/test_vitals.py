@@ -120,7 +120,7 @@ async def test_a_target_that_never_served_is_judged_as_it_is() -> None:
     assert report.fault is None
     assert report.opening is not None
     assert "out of order" in report.opening
-    assert "Not even a plain request was served: status 500" in summary_text(report)
+    assert "A plain chat request was not served: status 500" in summary_text(report)
 
 
 async def test_where_nothing_was_asked_no_count_looks_like_a_failure() -> None:

@@ -39,7 +39,7 @@ def html(report: Report) -> str:
     )
     fault = f"<p><strong>The run was cut short:</strong> {escape(report.fault)}</p>" if report.fault else ""
     if report.opening:
-        fault += f"<p><strong>Not even a plain request was served:</strong> {escape(report.opening)}</p>"
+        fault += f"<p><strong>A plain chat request was not served:</strong> {escape(report.opening)}</p>"
     return f"""\
 <!doctype html>
 <html lang="en">

@@ -21,7 +21,7 @@ def markdown(report: Report) -> str:
         _plain(headline(report)),
         "",
         *([f"**The run was cut short:** {_plain(report.fault)}", ""] if report.fault else []),
-        *([f"**Not even a plain request was served:** {_plain(report.opening)}", ""] if report.opening else []),
+        *([f"**A plain chat request was not served:** {_plain(report.opening)}", ""] if report.opening else []),
         *_table(("fact", "value"), [(name, _plain(value)) for name, value in facts(report)]),
         "## Summary",
         "",

@@ -29,7 +29,7 @@ def summary_text(report: Report) -> str:
     if report.fault is not None:
         lines.append(f"The run was cut short: {printable(report.fault)}")
     if report.opening is not None:
-        lines.append(f"Not even a plain request was served: {printable(report.opening)}")
+        lines.append(f"A plain chat request was not served: {printable(report.opening)}")
     lines += [f"No endpoint {name}, {printable(why)}." for name, why in report.endpoints.items() if why != SERVED]
     lines += [f"Note: {printable(note)}." for note in report.notes if note != REPEATS]
     return "\n".join([*lines, printable(headline(report))])
