@@ -14,6 +14,7 @@ import msgspec
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from .conflicts import on_conflict
+from .driver import run
 from .tables import balances, entries, leases
 
 _MOST_AT_ONCE: Final = 64
@@ -126,7 +127,7 @@ def charge(connection: Connection, router: str, wanted: Mapping[str, tuple[int, 
     at = time.time()
     month = month_of(at)
     marks = ",".join([words.mark] * len(wanted))
-    found = connection.exec_driver_sql(words.locked.format(marks=marks), (router, *sorted(wanted))).all()
+    found: Sequence[Any] = run(connection, words.locked.format(marks=marks), (router, *sorted(wanted))).fetchall()
     taken: dict[str, int] = {}
     owns: list[tuple[Any, ...]] = []
     accounts: list[tuple[Any, ...]] = []
@@ -145,7 +146,7 @@ def charge(connection: Connection, router: str, wanted: Mapping[str, tuple[int, 
         entered.append((at, month, key, -amount, requests, router))
     for statement, rows in ((words.own, owns), (words.account, accounts), (words.entry, entered)):
         if rows:
-            connection.exec_driver_sql(statement, rows)
+            run(connection, statement, rows)
     return taken
 
 

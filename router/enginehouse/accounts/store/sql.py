@@ -28,6 +28,7 @@ from . import By, UsageTotal
 from .balances import charge, forget, had_before
 from .columns import COLUMNS, Row
 from .conflicts import on_conflict
+from .driver import run
 from .tables import routers, running, usage
 
 MOST: Final = 2**40
@@ -108,7 +109,7 @@ class Rows:
         for size in _SIZES:
             while len(waiting) - at >= size:
                 values = tuple(chain.from_iterable(waiting[at : at + size]))
-                connection.exec_driver_sql(self._statement(table, size), values)
+                run(connection, self._statement(table, size), values)
                 at += size
 
 

@@ -99,7 +99,7 @@ class SQLiteStore(Store):
     def close(self) -> None:
         """See `Store.close`."""
         if self._connection is not None:
-            with suppress(SQLAlchemyError), self._connection.begin():
+            with suppress(SQLAlchemyError, sqlite3.Error), self._connection.begin():
                 settle(self._connection, self._router)
             self._connection.close()
         self._release()

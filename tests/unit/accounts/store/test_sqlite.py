@@ -15,7 +15,7 @@ import pytest
 from tests.unit.accounts.facts import ended, facts_of
 
 from enginehouse.accounts import StoreError
-from enginehouse.accounts.store.columns import row
+from enginehouse.accounts.store.columns import COLUMNS, row
 from enginehouse.accounts.store.sqlite import SQLiteStore, totals
 from enginehouse.config import ConfigError
 
@@ -61,6 +61,30 @@ def test_a_count_that_no_engine_can_mean_holds_up_no_other_row(path, store):
     assert [(total.model, total.requests) for total in totals(path)] == [("lies", 2), ("m", 1)]
 
 
+def test_what_the_database_refuses_is_told_and_neither_a_row_nor_a_charge_is_kept(path, store):
+    """The charge comes before the rows in one transaction, by the driver's own calls."""
+
+    def account():
+        with closing(sqlite3.connect(path)) as connection:
+            return connection.execute("SELECT balance, leased FROM balances").fetchall()
+
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("INSERT INTO balances (key, balance, leased, spent) VALUES ('alice', 1000, 0, 0)")
+        connection.commit()
+    leased = store.lease({"alice": 500}, {})["alice"]
+    paid = dict(zip(COLUMNS, row(ended()), strict=True)) | {"key": "alice", "cost": 30, "charge": 30}
+    rows = {1: tuple(paid.values()), 2: row(ended())}
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TRIGGER no BEFORE INSERT ON usage BEGIN SELECT RAISE(ABORT, 'not today'); END")
+    with pytest.raises(StoreError, match=r"^not today$"):
+        store.commit(rows, {})
+    assert (requests(path), account()) == (0, [(1000, leased)])
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TRIGGER no")
+    store.commit(rows, {}, again=True)
+    assert (requests(path), account()) == (2, [(970, leased - 30)])
+
+
 def test_half_a_character_holds_up_no_other_row_and_no_count_is_negative(path, store):
     odd = ended(model="odd")
     odd.error_code = "bad \ud800"
@@ -80,7 +104,7 @@ def test_what_runs_when_a_router_closes_is_usage_once(path):
 
 STOPPED = """
 import os, signal, sys
-from enginehouse.accounts.store.columns import row
+from enginehouse.accounts.store.columns import COLUMNS, row
 from enginehouse.accounts.store.sqlite import SQLiteStore
 from tests.unit.accounts.facts import facts_of
 store = SQLiteStore(sys.argv[1])
