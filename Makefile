@@ -23,7 +23,7 @@ DISTRIBUTIONS := -e . -e plugins/kit $(PLAIN)
 SERVED := $(DISTRIBUTIONS) -e plugins/mlx
 TESTED := $(DISTRIBUTIONS) -e 'plugins/mlx[engine]'
 MANIFESTS := pyproject.toml $(wildcard plugins/*/pyproject.toml) conformance/pyproject.toml
-CHECKED := router plugins conformance tests examples deploy
+CHECKED := router plugins conformance tests examples deploy shipping
 
 INSTALLED := $(VENV)/installed
 MLX_INSTALLED := $(VENV)/mlx-installed
@@ -53,7 +53,7 @@ COMPILED_TESTS := $(addprefix tests/unit/,http fleet accounts dialects service w
 
 .PHONY: help serve setup console docs clients clients-all check test tests tests-long unit test-vllm vllm-env parity promises \
 	containers deploy-tools schemas conformance identity siege lint style mypy pyright layers format bench bench-engines \
-	compiled compiled-env clean
+	compiled compiled-env dist check-versions clean
 .DEFAULT_GOAL := help
 
 help:
@@ -81,6 +81,8 @@ help:
 	@echo "make siege    besiege a running router: hostile requests, clients and days; ARGS='stalls --minutes 5' names some"
 	@echo "make bench    measure the router beside others, compiled and as installed (needs nginx, wrk and a C compiler)"
 	@echo "make compiled  build compiled wheels, and run the tests of the way of a request on them"
+	@echo "make dist     build wheels and source archives of every distribution into dist, reproducibly"
+	@echo "make check-versions  run make check on the lowest and on the highest versions that are allowed"
 	@echo "make bench-engines  measure MLX and vLLM behind it beside their own servers (about half an hour)"
 	@echo "make containers  build the images and run each as it is meant to be (needs buildah and runc); ARGS='--base debian'"
 	@echo "              makes their base of Debian's packages, where no registry of images can be reached"
@@ -223,7 +225,7 @@ mypy: $(DEV_INSTALLED)
 	$(BIN)/mypy
 
 pyright: $(DEV_INSTALLED)
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pyright
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pyright --pythonpath $(BIN)/python
 
 layers: $(DEV_INSTALLED)
 	$(BIN)/lint-imports
@@ -282,6 +284,14 @@ bench-engines: $(DEV_INSTALLED) vllm-env
 	$(BIN)/python -m tests.bench.beside_mlx
 	$(BIN)/python -m tests.bench.beside_vllm
 	$(BIN)/python -m tests.bench.engine_disconnects
+
+# Wheels and source archives of what is committed, the same bytes each time.
+dist: $(DEV_INSTALLED)
+	$(BIN)/python -m shipping.build $(ARGS)
+
+# `make check` on the lowest and on the highest versions that the distributions allow: about ten minutes on two cores.
+check-versions: $(DEV_INSTALLED)
+	$(BIN)/python -m shipping.versions $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .schemathesis

@@ -6,8 +6,6 @@ import importlib
 
 import click
 
-from enginehouse import __version__
-
 # Name, module and one line of help: so that --help imports no command.
 _COMMANDS = {
     "serve": "Serve models that are named, or those of a configuration.",
@@ -47,6 +45,9 @@ Examples:
 Exit codes: 0 done, 1 failed or something needed is missing,
 2 wrong usage or configuration, 130 interrupted.
 """
+
+
+_JSON = "enginehouse.cli.json"
 
 
 class _Commands(click.Group):
@@ -90,11 +91,37 @@ class _Commands(click.Group):
             load_plugins().cli(self)
 
 
+def _want_json(ctx: click.Context, _: click.Parameter, is_asked: bool) -> None:
+    ctx.meta[_JSON] = is_asked
+
+
+def _tell_version(ctx: click.Context, _: click.Parameter, is_asked: bool) -> None:
+    as_json = ctx.meta.get(_JSON, False)
+    if not is_asked:
+        if as_json:
+            raise click.UsageError("--json goes with --version, or behind a command.", ctx)
+        return
+    from enginehouse.cli.shared.parts import parts, shown
+
+    click.echo(shown(parts(), as_json=as_json))
+    ctx.exit()
+
+
 def command_line() -> click.Group:
     """The command line; a new one each time, because plugins add to it."""
 
     @click.group(cls=_Commands, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-    @click.version_option(__version__, prog_name="enginehouse")
+    @click.option(
+        "--json",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_want_json,
+        help="With --version: print JSON.",
+    )
+    @click.option(
+        "--version", is_flag=True, expose_value=False, callback=_tell_version, help="Show the version of each part."
+    )
     def cli() -> None:
         """One API in front of every inference engine on every machine you own."""
 

@@ -56,7 +56,32 @@ sys.exit(str(heavy) if heavy or code else 0)
 
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.strip().endswith(__version__)
+    assert done.stdout.splitlines()[0] == f"enginehouse, version {__version__}"
+
+
+def test_the_version_names_all_parts_and_the_engines_that_are_here(enginehouse: Run, site: Path) -> None:
+    engine = site / "tinyengine-3.1.dist-info"
+    engine.mkdir()
+    (engine / "METADATA").write_text("Metadata-Version: 2.1\nName: TinyEngine\nVersion: 3.1\n")
+    metadata = site / "markov_dist-1.0.dist-info" / "METADATA"
+    wanted = ("tinyengine>=3; extra == 'engine'", "absent-engine>=1; extra == 'engine'", "tinyengine; extra == 'other'")
+    metadata.write_text(metadata.read_text() + "".join(f"Requires-Dist: {each}\n" for each in wanted))
+    for words in (("--version", "--json"), ("--json", "--version")):
+        done = enginehouse(*words)
+        found = {(part["kind"], part["name"]): part["version"] for part in done.json}
+        assert found["router", "enginehouse"] == __version__
+        assert {kind for kind, _ in found} >= {"router", "contract", "kit", "suite", "plugin", "engine", "python"}
+        assert found["plugin", "markov-dist"] == "1.0"
+        assert found["engine", "tinyengine"] == "3.1"
+        assert ("engine", "absent-engine") not in found
+        assert found["python", sys.implementation.name.replace("cpython", "CPython")]
+    assert "\nengine    tinyengine 3.1\n" in enginehouse("--version").out
+
+
+def test_json_alone_is_not_passed_over(enginehouse: Run) -> None:
+    done = enginehouse("--json", "plugins")
+    assert done.code == 2
+    assert "--json goes with --version" in done.err
 
 
 def test_help_imports_no_server() -> None:

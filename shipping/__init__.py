@@ -1,0 +1,1 @@
+"""Wheels and source archives of every distribution, and what they are tried with."""

@@ -1,0 +1,103 @@
+"""A bill of materials in CycloneDX for a distribution: what its wheel brings, and what it asks for.
+
+What a wheel brings from others is the console's page: packages of npm, with the versions of its lock file. What it asks
+for of the package index is named with its range alone, as the installer chooses the version; `compositions` says so.
+The same distribution and time give the same bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import tomllib
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import Requirement
+
+Json = dict[str, Any]  # objects of CycloneDX, whose schema a test holds against what is made
+
+SPEC = "1.6"
+_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "sbom.enginehouse")
+_BUILT_IN = ("swagger-ui-dist",)
+"""Packages that are needed to build the console, and are in it: it comes as it is."""
+
+
+def bill(folder: Path, made_at_s: int) -> bytes:
+    """The bill of the distribution in *folder*, made at *made_at_s* seconds after 1970."""
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    name, version = project["name"], project["version"]
+    root: Json = {
+        "type": "application" if "scripts" in project else "library",
+        "bom-ref": f"pkg:pypi/{name}@{version}",
+        "name": name,
+        "version": version,
+        "description": project["description"],
+        "licenses": [{"expression": project["license"]}],
+        "purl": f"pkg:pypi/{name}@{version}",
+    }
+    asked = list(_asked(project))
+    brought = list(_brought(folder / "router" / "console" / "package-lock.json"))
+    content: Json = {
+        "$schema": f"http://cyclonedx.org/schema/bom-{SPEC}.schema.json",
+        "bomFormat": "CycloneDX",
+        "specVersion": SPEC,
+        "version": 1,
+        "metadata": {
+            "timestamp": datetime.fromtimestamp(made_at_s, UTC).isoformat().replace("+00:00", "Z"),
+            "component": root,
+        },
+        "components": [*asked, *brought],
+        "dependencies": [
+            {"ref": root["bom-ref"], "dependsOn": [each["bom-ref"] for each in (*asked, *brought)]},
+            *({"ref": each["bom-ref"]} for each in (*asked, *brought)),
+        ],
+        "compositions": [
+            {"aggregate": "incomplete_third_party_only", "dependencies": [root["bom-ref"]]},
+            *([{"aggregate": "complete", "assemblies": [each["bom-ref"] for each in brought]}] if brought else []),
+        ],
+    }
+    content["serialNumber"] = f"urn:uuid:{uuid.uuid5(_NAMESPACE, json.dumps(content, sort_keys=True))}"
+    return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _asked(project: Json) -> Iterator[Json]:
+    """What the installer fetches, those of extras as `optional`."""
+    wanted = dict.fromkeys(project["dependencies"], ("required", ""))
+    for extra, texts in project.get("optional-dependencies", {}).items():
+        wanted |= {text: ("optional", extra) for text in texts if text not in wanted}
+    by_name: dict[str, Json] = {}
+    for text, (scope, extra) in sorted(wanted.items()):
+        requirement = Requirement(text)
+        ref = f"pkg:pypi/{requirement.name.lower()}"
+        fresh = {"type": "library", "bom-ref": ref, "name": requirement.name, "purl": ref, "scope": scope}
+        component = by_name.setdefault(ref, {**fresh, "properties": []})
+        component["properties"].append({"name": "enginehouse:requirement", "value": str(requirement)})
+        if extra:
+            component["properties"].append({"name": "enginehouse:extra", "value": extra})
+    yield from by_name.values()
+
+
+def _brought(lock: Path) -> Iterator[Json]:
+    """What is in the console's page, by its lock file; nothing where there is none."""
+    if not lock.exists():
+        return
+    for place, package in sorted(json.loads(lock.read_text())["packages"].items()):
+        name = place.rpartition("node_modules/")[2]
+        if not name or (package.get("dev") and name not in _BUILT_IN):
+            continue
+        ref = f"pkg:npm/{name.replace('@', '%40')}@{package['version']}"
+        algorithm, _, digest = package["integrity"].partition("-")
+        yield {
+            "type": "library",
+            "bom-ref": ref,
+            "name": name,
+            "version": package["version"],
+            "licenses": [{"license": {"id": package["license"]}}],
+            "hashes": [{"alg": algorithm.upper().replace("SHA", "SHA-"), "content": base64.b64decode(digest).hex()}],
+            "purl": ref,
+            "scope": "required",
+        }
