@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from enginehouse import hardware
 from enginehouse.accounts import Credits, KeyRing, Ledger, Limiter, StoreError, open_store
 from enginehouse.accounts.meters import DAY_S
 from enginehouse.certificates import Certificates, check_fingerprints
-from enginehouse.config import Config, ConfigError, as_config_error, export_settings
+from enginehouse.cluster.cluster import Cluster
+from enginehouse.config import Config, ConfigError, Trust, as_config_error, export_settings
 from enginehouse.dialects.mounts import mounts
 from enginehouse.dialects.profiles import defaults_of
 from enginehouse.fleet import Fleet, Listener, disk_of, fetch_in_thread
@@ -80,11 +82,15 @@ def build(
     async def fetch(backend: BackendType, source: str, on_progress: OnProgress) -> str | None:
         return await fetch_in_thread(backend, source, on_progress, disk_of(live.config))
 
+    cluster = _cluster(live, plugins)
+    if cluster is not None:
+        devices, survey = (), cluster.survey
     fleet = Fleet(
         config,
-        plugins.backends,
+        plugins.backends if cluster is None else cluster.backends,
         survey() if devices is None else devices,
-        survey=survey if devices is None else None,
+        survey=survey if devices is None or cluster is not None else None,
+        is_cluster=cluster is not None,
         on_change=plugins.instance_changed,
         select=plugins.select if plugins.has_selectors else None,
         certificates=Certificates.of(config),
@@ -92,6 +98,9 @@ def build(
         fetch=fetch,
         on_probe=on_probe,
     )
+    if cluster is not None:
+        cluster.on_change = partial(_follow, fleet, cluster)
+        fleet.beside.append(cluster)
     live.observe(("weights.disk",))
     limiter = Limiter()
     limiter.set_models(config.models)
@@ -112,6 +121,21 @@ def build(
     live.reread(fleet.compare)
     app = create_app(live, service, keys, layers=layers)
     return House(live, fleet, service, app, ledger, export)
+
+
+def _cluster(live: Live, plugins: Plugins) -> Cluster | None:
+    if live.config.cluster is None:
+        return None
+
+    def trust(model: str) -> Trust:
+        config = live.config
+        return config.trust_in(config.models[model]) if model in config.models else config.trust
+
+    return Cluster(live.config.cluster, plugins.backends, trust)
+
+
+def _follow(fleet: Fleet, cluster: Cluster) -> None:
+    fleet.follow_nodes(cluster.devices, cluster.lacking)
 
 
 def _defaults(config: Config, plugins: Plugins) -> dict[str, dict[str, Any]]:

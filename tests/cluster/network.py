@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -15,7 +16,6 @@ from typing import Any
 
 import psutil
 
-BRIDGE = "ehc-town"
 _CLI_S = 120.0
 
 
@@ -25,14 +25,14 @@ def ip(*words: str, is_needed: bool = True) -> None:
 
 
 class Node:
-    """A namespace called *name* at *address*, with data in *folder*."""
+    """The namespace *name*, the *number*-th of a network, with data below *folder*."""
 
-    def __init__(self, name: str, address: str, folder: Path, token: Path) -> None:
+    def __init__(self, name: str, town: int, number: int, folder: Path) -> None:
         self.name = name
-        self.address = address
-        self.folder = folder
-        self.token = token
-        self.namespace = f"ehc-{name}"
+        self.address = f"10.78.{town}.{number}"
+        self.folder = folder / name[:2]  # short: the paths of sockets have an end
+        self.token = folder / "token"
+        self.namespace = f"ehc{town}-{name}"
 
     @property
     def under(self) -> tuple[str, ...]:
@@ -97,33 +97,26 @@ class Node:
 @contextlib.contextmanager
 def network(names: Sequence[str], folder: Path) -> Iterator[dict[str, Node]]:
     """A bridge with a namespace for each of *names*; all that runs there ends with the block."""
-    _remove(names)
-    token = folder / "token"
-    nodes = {
-        name: Node(name, f"10.78.0.{number}", folder / name[:2], token) for number, name in enumerate(names, 1)
-    }  # short: the paths of sockets have an end
+    town = random.randrange(1, 250)  # others may be there at the same time
+    bridge = f"ehc{town}"
+    nodes = {name: Node(name, town, number, folder) for number, name in enumerate(names, 1)}
     try:
-        ip("link", "add", BRIDGE, "type", "bridge")
-        ip("addr", "add", "10.78.0.254/24", "dev", BRIDGE)
-        ip("link", "set", BRIDGE, "up")
+        ip("link", "add", bridge, "type", "bridge")
+        ip("addr", "add", f"10.78.{town}.254/24", "dev", bridge)
+        ip("link", "set", bridge, "up")
         for node in nodes.values():
             node.folder.mkdir(parents=True)
             ip("netns", "add", node.namespace)
             ip("link", "add", node.namespace, "type", "veth", "peer", "name", "eth0", "netns", node.namespace)
-            ip("link", "set", node.namespace, "master", BRIDGE, "up")
+            ip("link", "set", node.namespace, "master", bridge, "up")
             ip("-n", node.namespace, "addr", "add", f"{node.address}/24", "dev", "eth0")
             for device in ("lo", "eth0"):
                 ip("-n", node.namespace, "link", "set", device, "up")
-            ip("-n", node.namespace, "route", "add", "default", "via", "10.78.0.254")
+            ip("-n", node.namespace, "route", "add", "default", "via", f"10.78.{town}.254")
         yield nodes
     finally:
         for node in nodes.values():
             node.kill()
-        _remove(names)
-
-
-def _remove(names: Sequence[str]) -> None:
-    for name in names:
-        ip("netns", "del", f"ehc-{name}", is_needed=False)
-        ip("link", "del", f"ehc-{name}", is_needed=False)
-    ip("link", "del", BRIDGE, is_needed=False)
+            ip("netns", "del", node.namespace, is_needed=False)
+            ip("link", "del", node.namespace, is_needed=False)
+        ip("link", "del", bridge, is_needed=False)

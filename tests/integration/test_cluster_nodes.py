@@ -35,7 +35,7 @@ def test_machines_begin_a_cluster_join_it_and_leave(nodes: dict[str, Node]) -> N
     assert begun["is_new_token"]
     assert one.token.stat().st_mode & 0o777 == 0o600
     joined = two.join(one)
-    assert joined["node"]["head"] == "10.78.0.1:6379"
+    assert joined["node"]["head"] == f"{one.address}:6379"
     there = two.status()
     assert {name: node["is_alive"] for name, node in there.items()} == {"one": True, "two": True}
     assert [node["is_head"] for node in there.values()].count(True) == 1

@@ -35,6 +35,7 @@ _SETTINGS: Final = {
     "RAY_health_check_failure_threshold": "3",
     # Nodes and clients wait so long for a head that has gone, and do not end with it.
     "RAY_gcs_rpc_server_reconnect_timeout_s": "600",
+    "RAY_worker_niceness": "0",  # engines are not to stand behind everything else: Ray's default is 15
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 _OBJECT_STORE_BYTES: Final = 80_000_000

@@ -9,7 +9,7 @@ from .identity import Equivalence, Fingerprinting, WatchConfig
 from .listener import refuse_open_listener
 from .load import bind, default_config, load_config, read_house
 from .lost import refuse_lost
-from .machines import HostConfig, MdnsConfig
+from .machines import ClusterConfig, HostConfig, MdnsConfig
 from .prices import UNITS, Prices, text_of, units_of
 from .schema import (
     SQLITE,
@@ -43,6 +43,7 @@ __all__ = [
     "AgentConfig",
     "BudgetConfig",
     "CertificatesConfig",
+    "ClusterConfig",
     "Config",
     "ConfigError",
     "Defaults",

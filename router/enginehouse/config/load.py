@@ -22,7 +22,7 @@ from .errors import ConfigError
 from .hosts import check_hosts, check_mdns
 from .identity import Fingerprinting, WatchConfig, with_references
 from .listener import refuse_open_listener
-from .machines import HostConfig, MdnsConfig
+from .machines import ClusterConfig, HostConfig, MdnsConfig
 from .mounts import check_mounts
 from .reading import read_bounded
 from .schema import (
@@ -49,8 +49,8 @@ from .telemetry import TelemetryConfig, export_settings
 EMBEDDED_MODEL = "smollm2-135m"
 _TOP_KEYS = ("trust", "fingerprint")
 _SECTIONS = (
-    *_TOP_KEYS, "server", "log", "telemetry", "models", "agents", "mounts", "keys", "hosts", "mdns", "accounts",
-    "usage", "certificates", "watch", "budget", "weights", "responses",
+    *_TOP_KEYS, "server", "log", "telemetry", "models", "agents", "mounts", "keys", "hosts", "mdns", "cluster",
+    "accounts", "usage", "certificates", "watch", "budget", "weights", "responses",
 )  # fmt: skip
 _SYNTAX_PLACE = re.compile(r" ?\(at (?P<place>line \d+, column \d+|end of document)\)")
 _HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -109,6 +109,7 @@ def read_house(raw: dict[str, Any], *, file: str | None, folder: Path) -> Config
         hosts=_other_hosts(raw.get("hosts", {}), folder, file),
         telemetry=decode(raw.get("telemetry", {}), TelemetryConfig, file=file, where="telemetry"),
         mdns=decode(raw.get("mdns", {}), MdnsConfig, file=file, where="mdns"),
+        cluster=_cluster(raw.get("cluster"), folder, file),
         accounts=_accounts(decode(raw.get("accounts", {}), AccountsConfig, file=file, where="accounts"), folder),
         usage=_usage(decode(raw.get("usage", {}), UsageConfig, file=file, where="usage"), folder),
         responses=decode(raw.get("responses", {}), ResponsesConfig, file=file, where="responses"),
@@ -189,6 +190,15 @@ def _server(server: ServerConfig, folder: Path, file: str | None) -> ServerConfi
             ) from None
     check_hosts(server, file)
     return server
+
+
+def _cluster(raw: Any, folder: Path, file: str | None) -> ClusterConfig | None:  # Any: as it was read
+    if raw is None:
+        return None
+    cluster = decode(raw, ClusterConfig, file=file, where="cluster")
+    if cluster.token_file is None:
+        return cluster
+    return msgspec.structs.replace(cluster, token_file=str(_inside(folder, cluster.token_file)))
 
 
 def _accounts(accounts: AccountsConfig, folder: Path) -> AccountsConfig:

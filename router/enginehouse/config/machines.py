@@ -41,6 +41,16 @@ class HostConfig(Section, frozen=True):
             raise ValueError("`wake_when` needs `wake`, the address of its network card")
 
 
+class ClusterConfig(Section, frozen=True):
+    """The cluster whose nodes serve the models: `engine` holds it together. `address` is that of its head, and
+    `token_file` has its token; None: as this machine is a node of it.
+    """
+
+    engine: Literal["ray"]
+    address: Annotated[str, Meta(pattern=r"^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}\Z")] | None = None
+    token_file: PathName | None = None
+
+
 class MdnsConfig(Section, frozen=True):
     """Multicast DNS, for addresses alone: whether this server tells its own, as `name`, and looks for others."""
 

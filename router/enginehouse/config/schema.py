@@ -9,7 +9,7 @@ from msgspec import Meta
 from enginehouse_plugin import DeviceKind, Task
 
 from .identity import Equivalence, Fingerprinting, WatchConfig
-from .machines import HostConfig, MdnsConfig
+from .machines import ClusterConfig, HostConfig, MdnsConfig
 from .prices import Prices
 from .section import Count, Name, PathName, Seconds, Section
 from .sizes import parse_size
@@ -360,6 +360,7 @@ class Config(Section, frozen=True):
     keys: tuple[KeyConfig, ...] = ()
     hosts: dict[str, HostConfig] = {}
     mdns: MdnsConfig = MdnsConfig()
+    cluster: ClusterConfig | None = None
     accounts: AccountsConfig = AccountsConfig()
     usage: UsageConfig = UsageConfig()
     responses: ResponsesConfig = ResponsesConfig()

@@ -101,7 +101,10 @@ def worth(*, idle_s: float, load_s: float, uses: float) -> float:
 
 def shared_memory(device: Device) -> str | None:
     """The id of the device whose memory *device* shares; None: its memory is its own."""
-    return "cpu" if device.kind == "apple" else None
+    if device.kind != "apple":
+        return None
+    node, mark, _ = device.id.rpartition("/")  # on a cluster it is that of the same node
+    return f"{node}{mark}cpu"
 
 
 def reserve_of(device: Device, config: BudgetConfig) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -56,7 +56,21 @@ _OF_MODELS: Final = frozenset(
 )
 """Keys of a model that instances take as they are, or that are none of theirs; others make other instances."""
 
+_RUNNING: Final = ("loading", "ready", "asleep", "draining")
+
 log = get_logger()
+
+
+class Beside(Protocol):
+    """What runs for as long as the fleet does: a cluster, which instances run on."""
+
+    def start(self) -> None:
+        """Begin."""
+        ...
+
+    async def close(self) -> None:
+        """End."""
+        ...
 
 
 class Fleet:
@@ -65,7 +79,8 @@ class Fleet:
     *config* has been bound to *backends*; *select* goes before the router's own choice among instances. `start` loads
     in the background; `close` ends everything. Without *certificates* nothing is proven. *profiles* have defaults
     for fields of a request, by their labels. *survey* asks what is used of the devices now; without it nothing is used
-    by others. *on_probe* hears of the tokens that the fleet's own probes take.
+    by others. *on_probe* hears of the tokens that the fleet's own probes take. *is_cluster*: devices are those of a
+    cluster's nodes, which come by `follow_nodes`.
     """
 
     def __init__(
@@ -82,6 +97,7 @@ class Fleet:
         profiles: Mapping[str, Mapping[str, Any]] | None = None,
         survey: Survey | None = None,
         on_probe: OnUsage = unheard,
+        is_cluster: bool = False,
     ) -> None:
         judge = None if certificates is None else Judge(certificates, lambda name: self.models[name].trust)
         self.planner = Planner(config.models, devices, backends, config.budget, judge)
@@ -93,6 +109,7 @@ class Fleet:
         self._select = select
         self._turnover = Turnover(lambda: self._deadlines.total_s)
         self._policy = policy
+        self._is_cluster = is_cluster
         self._certificates = certificates
         self._profiles = profiles
         self._server = config.server
@@ -101,6 +118,7 @@ class Fleet:
         for name, model in self.models.items():
             model.instances = self._hosted(name)
         self.hosts = Hosts(config.hosts, self, backends, config.mdns)
+        self.beside: list[Beside] = []
 
     def add_instance(self, model: str) -> HostedInstance:
         """Serve *model* by one more instance; it loads when it is woken.
@@ -163,6 +181,36 @@ class Fleet:
         """End *hosted*, which is in no list any more, when what runs there has ended."""
         self._turnover.end(hosted, reason)
 
+    def follow_nodes(self, devices: Sequence[Device], lacking: Mapping[str, Mapping[str, str]]) -> None:
+        """Serve all models on *devices*, those of a cluster's nodes, from now on; *lacking* says why a node has not an
+        engine. What runs stays where it is; what has lost its place gets another where there is one.
+        """
+        self.keeper.follow_nodes(devices)
+        self.planner.follow_nodes(devices, lacking, self._on_nodes, self.keeper.config)
+        for name, model in self.models.items():
+            plan = self.planner.plans[name]
+            own = {hosted.id: hosted for hosted in model.instances if hosted.planned.host is None}
+            planned = {one.id: one for one in plan.instances}
+            for key, hosted in own.items():
+                if key not in planned and hosted.state not in _RUNNING:
+                    model.instances.remove(hosted)
+                    self._turnover.end(hosted, plan.reasons or "it has no place any more")
+            for key, one in planned.items():
+                if key not in own:
+                    own[key] = self._host(model, one)
+                    model.instances.append(own[key])
+                if model.config.load == "start" and not one.is_spare and own[key].state in ("unloaded", "failed"):
+                    own[key].load()
+
+    def _on_nodes(self, name: str) -> dict[int, tuple[str, ...]]:
+        """The devices of a cluster that instances of the model called *name* run on, by their numbers."""
+        model = self.models.get(name)
+        return {
+            hosted.planned.number: hosted.planned.device_ids
+            for hosted in (model.instances if model is not None else ())
+            if hosted.planned.node and not hosted.planned.is_spare and hosted.state in _RUNNING
+        }
+
     async def compare(self) -> None:
         """Compare all instances that are loaded with their certificates as these are now."""
         await asyncio.gather(*(hosted.assess() for hosted in self.instances() if hosted.instance is not None))
@@ -185,7 +233,9 @@ class Fleet:
             self._on_change(change)
 
     def _host(self, model: Model, planned: InstancePlan) -> HostedInstance:
-        return self._made(model, model.config, planned, self.planner, trust=model.trust)
+        # On a node it is judged there what is proven.
+        trust: Trust = "declared" if self._is_cluster else model.trust
+        return self._made(model, model.config, planned, self.planner, trust=trust)
 
     def _made(
         self, model: Model, config: ModelConfig, planned: InstancePlan, planner: AnyPlanner, *, trust: Trust
@@ -198,7 +248,7 @@ class Fleet:
             fetch=self._fetch,
             on_change=self._changed,
             policy=self._policy,
-            certificates=None if planned.host else self._certificates,
+            certificates=None if planned.host or self._is_cluster else self._certificates,
             trust=trust,
             profiles=self._profiles,
             suspects=model.suspects,
@@ -241,16 +291,18 @@ class Fleet:
     def start(self) -> None:
         """Begin to load the models that are to be loaded at start."""
         for model in self.models.values():
-            if not model.instances:
+            if not model.instances and not self._is_cluster:
                 reasons = self.planner.plans[model.name].reasons
                 log.warning("model has no place on this host", model=model.name, reasons=reasons)
             elif model.config.load == "start":
                 for hosted in model.instances:
                     if not hosted.planned.is_spare:
                         hosted.wake()
-        if not any(self.instances()):
+        if not any(self.instances()) and not self._is_cluster:
             log.error("no model has a place on this host")
         self.hosts.start()
+        for each in self.beside:
+            each.start()
 
     async def close(self, drain_s: float = 0.0) -> None:
         """Take no more requests, give those that run *drain_s* seconds, then end all instances. Idempotent."""
@@ -260,6 +312,8 @@ class Fleet:
         every = dict.fromkeys([*self.instances(), *self.hosts.instances()])
         await asyncio.gather(leaving, *(hosted.close(drain_s) for hosted in every))
         self.keeper.close()
+        for each in self.beside:
+            await each.close()
 
     def snapshot(self) -> FleetSnapshot:
         """How everything is now."""

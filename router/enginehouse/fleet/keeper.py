@@ -92,6 +92,11 @@ class Keeper:
         holdings = [held for held in self.holdings if held.instance != instance]
         return not lacking(needed, limits(self.devices, self.config, self._others), holdings)
 
+    def follow_nodes(self, devices: Sequence[Device]) -> None:
+        """Keep *devices* from now on, those of a cluster's nodes."""
+        self.devices = tuple(devices)
+        self.changed()
+
     def follow(self, config: BudgetConfig) -> None:
         """Keep memory as *config* says from now on; what is loaded stays until somebody needs its room."""
         self.config = config

@@ -15,7 +15,8 @@ from enginehouse.config import ModelConfig, PlacementConfig
 from enginehouse_plugin import BackendType, Device, DeviceKind, Placement, Task
 from enginehouse_plugin.errors import EnginehouseError
 
-from .requirements import devices_for, runs_on
+from .nodes import node_of, numbers, place
+from .requirements import runs_on
 
 
 class InstancePlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,8 +25,8 @@ class InstancePlan(msgspec.Struct, frozen=True, kw_only=True):
     `index` is the placement's among those of its model; `footprint_bytes` is what it takes of each device, as far as
     that is known. `host` is the other host that serves it, None for this one. `fault` says why it is not known whether
     it fits; without one it does, or its backend cannot tell. `is_spare`: it starts only for what would wait too long
-    elsewhere. A fault is no reason to pass a placement over: its owner
-    would not hear of it.
+    elsewhere. `number` is what tells it from others of its model. A fault is no reason to pass a placement over: its
+    owner would not hear of it.
     """
 
     id: str
@@ -42,11 +43,17 @@ class InstancePlan(msgspec.Struct, frozen=True, kw_only=True):
     task: Task | None = None
     dimensions: tuple[int, ...] = ()
     is_spare: bool = False
+    number: int = 0
 
     @property
     def device_ids(self) -> tuple[str, ...]:
         """The ids of its devices."""
         return tuple(device.id for device in self.devices)
+
+    @property
+    def node(self) -> str:
+        """The node of a cluster that it runs on; empty: this host."""
+        return node_of(self.devices[0].id) if self.devices else ""
 
     @property
     def explanation(self) -> str:
@@ -102,7 +109,8 @@ class Experience(msgspec.Struct, frozen=True, kw_only=True):
     of a kind; what is not among them is taken to fit. `unusable` says in words why its engine cannot use devices of a
     kind, which only loading tells. `room` are the bytes that instances may hold of a device, `contexts` the longest
     context that fits there where it is to be as long as that, and `speeds` the tokens a second that requests got.
-    `unproven` says of placements, where only what is proven is trusted, why nothing of them is.
+    `unproven` says of placements, where only what is proven is trusted, why nothing of them is. `running` are devices
+    of a cluster that instances run on, by their numbers: they stay there. `lacking` says why nodes lack an engine.
     """
 
     footprints: Mapping[tuple[int, DeviceKind], Mapping[str, int]] = {}
@@ -111,6 +119,8 @@ class Experience(msgspec.Struct, frozen=True, kw_only=True):
     contexts: Mapping[tuple[int, DeviceKind], int] = {}
     speeds: Mapping[int, float] = {}
     unproven: Mapping[int, str] = {}
+    running: Mapping[int, tuple[str, ...]] = {}
+    lacking: Mapping[str, Mapping[str, str]] = {}
 
 
 NO_EXPERIENCE = Experience()
@@ -126,12 +136,13 @@ def plan_model(
     backends: Mapping[str, BackendType],
     experience: Experience = NO_EXPERIENCE,
     count: int | Literal["auto"] = 1,
+    first_number: int = 0,
 ) -> ModelPlan:
     """Plan *count* instances of the first placement of *model* that holds and fits; within one, kinds of device are
     tried in the order of `requires`, else of the backend. Instances take different devices where there are enough,
     and share them where they fit beside each other; `auto` is one wherever they take different ones. Behind a remote
     placement, which takes no device, each further remote one that holds is an instance too. With `overflow` the next
-    placement that holds beside them is one more, which is spare.
+    placement that holds beside them is one more, which is spare. Numbers begin with *first_number*.
 
     Fitting is judged by the memory that a device has, not by what is free at the moment: so a restart plans alike.
     """
@@ -139,6 +150,9 @@ def plan_model(
     rejected: list[Rejected] = []
     short: str | None = None
     beside: Counter[str] = Counter()  # bytes of those that are planned
+    running = experience.running
+    following = numbers(running, devices, first_number)
+    own = next(following)
     for index in in_order(model, experience.speeds, experience.unproven):
         placement = model.placements[index]
         first = instances[0] if instances else None
@@ -155,15 +169,19 @@ def plan_model(
             kind: reason for (at, kind), reason in experience.unusable.items() if at == index
         }
         on: Counter[str] = Counter()  # instances on each device
+        taken = Counter(device for kept in running.values() for device in kept)
         kind: DeviceKind | None = None  # of all of them: one on a slower kind would not be a replica
         wanted = 1 if first is not None else MAX_REPLICAS if count == "auto" else count
         for number in range(wanted):
-            here = sorted(devices, key=lambda device: on[device.id])
+            kept = running.get(own, ())
+            taken.subtract(kept)
+            here = sorted(devices, key=lambda one: (one.id not in kept, on[one.id] + taken[one.id]))
             if count == "auto":
                 here = [device for device in here if device.kind != kind or not on[device.id]]
-            found = devices_for(
-                placement, here, backend, footprints, useless, beside=beside, only=kind, room=experience.room
-            )
+            found = place(
+                placement, here, backend, footprints, useless,
+                beside=beside, only=kind, room=experience.room, lacking=experience.lacking,
+            )  # fmt: skip
             if backend is None or isinstance(found, str):
                 if not number:
                     rejected.append(Rejected(index=index, placement=placement, reason=str(found)))
@@ -174,7 +192,8 @@ def plan_model(
             on.update(device.id for device in found)
             kind = found[0].kind if found else None
             # Also of what stays on the processor beside its devices.
-            takes = {*found, *(device for device in devices if device.kind != kind)}
+            node = node_of(found[0].id) if found else ""
+            takes = {*found, *(one for one in devices if one.kind != kind and node_of(one.id) == node)}
             beside.update({device.id: needed.get(device.id, 0) for device in takes})
             context = experience.contexts.get((index, kind)) if kind is not None else None
             reason = runs_on(found, needed) if found else "needs no device of this host"
@@ -184,7 +203,8 @@ def plan_model(
                 reason += f", with a context of {context:,} tokens, the longest that fits"
             instances.append(
                 InstancePlan(
-                    id=f"{name}#{SPARE if is_spare else len(instances)}",
+                    id=f"{name}#{f'{SPARE}{first_number or str()}' if is_spare else own}",
+                    number=own,
                     model=name,
                     index=index,
                     placement=placement,
@@ -198,6 +218,7 @@ def plan_model(
                     is_spare=is_spare,
                 )
             )
+            own = next(following)
             if not found and count == "auto":
                 break
     rejected.sort(key=lambda one: one.index)

@@ -13,7 +13,7 @@ from enginehouse_plugin import BackendType, Device, DeviceKind
 from enginehouse_plugin.errors import ENGINE_WITHOUT_GPU, EnginehouseError, LoadFailed
 
 from .budget import limits
-from .plan import SPARE, Experience, InstancePlan, ModelPlan, plan_model
+from .plan import Experience, InstancePlan, ModelPlan, plan_model
 from .standing import Judge
 from .stretch import longest_context
 
@@ -70,12 +70,29 @@ class Planner:
         self._counts: dict[str, int | Literal["auto"]] = {name: model.replicas for name, model in models.items()}
         self._first: dict[str, int] = {}  # the number of its first instance, where it has been planned before
         self._unusable: dict[str, dict[tuple[int, DeviceKind], str]] = {name: {} for name in models}
+        self._lacking: Mapping[str, Mapping[str, str]] = {}
+        self._running: Callable[[str], Mapping[int, tuple[str, ...]]] = _nowhere
         self.plans: dict[str, ModelPlan] = {name: self._plan(name) for name in models}
 
     def follow(self, budget: BudgetConfig) -> None:
         """Plan within *budget* from now on."""
         bounds = limits(self.devices, budget, {}, is_static=True)
         self._room = {bound.devices[0]: bound.n_bytes for bound in bounds if len(bound.devices) == 1}
+
+    def follow_nodes(
+        self,
+        devices: Sequence[Device],
+        lacking: Mapping[str, Mapping[str, str]],
+        running: Callable[[str], Mapping[int, tuple[str, ...]]],
+        budget: BudgetConfig,
+    ) -> None:
+        """Plan all models for *devices*, those of a cluster's nodes, from now on.
+
+        *lacking* says why nodes have not an engine, and *running* on which devices the instances of a model run.
+        """
+        self.devices, self._lacking, self._running = tuple(devices), lacking, running
+        self.follow(budget)
+        self.plans = {name: self._plan(name) for name in self._models if name in self.plans}
 
     def note_speed(self, planned: InstancePlan, tokens_s: float) -> None:
         """Note how many tokens a second requests got of what was *planned*."""
@@ -208,16 +225,16 @@ class Planner:
             contexts=self._contexts.get(model, {}),
             speeds=self._speeds.get(model, {}),
             unproven=self._unproven.get(model, {}),
+            running=self._running(model),
+            lacking=self._lacking,
         )
-        count = self._counts[model]
-        plan = plan_model(model, self._models[model], self.devices, self._backends, experience, count)
-        if not (first := self._first.get(model, 0)):
-            return plan
-        numbered = [
-            msgspec.structs.replace(one, id=f"{model}#{SPARE}{first}" if one.is_spare else f"{model}#{at}")
-            for at, one in enumerate(plan.instances, first)
-        ]
-        return msgspec.structs.replace(plan, instances=tuple(numbered))
+        count, first = self._counts[model], self._first.get(model, 0)
+        return plan_model(model, self._models[model], self.devices, self._backends, experience, count, first)
+
+
+def _nowhere(model: str) -> Mapping[int, tuple[str, ...]]:  # noqa: ARG001
+    """What runs on a cluster, where there is none."""
+    return {}
 
 
 def _with_fault(plan: ModelPlan, fault: EnginehouseError) -> ModelPlan:

@@ -180,6 +180,14 @@ def leave(as_json: bool) -> None:
         click.echo(f"'{node.name}' has left.")
 
 
+@command.command("engine", hidden=True)
+def engine() -> None:
+    """Run one engine as standard input says, and end with that: nodes do this."""
+    from enginehouse.cli.shared.cluster_engine import serve_engine
+
+    serve_engine()
+
+
 def _default_token() -> Path:
     return token_file()
 

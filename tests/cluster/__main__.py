@@ -1,0 +1,188 @@
+"""Three nodes of a Ray cluster, and streamed requests while an engine, a node, then the head are killed and return.
+
+`python -m tests.cluster`. Nodes are network namespaces of this machine, which needs root; on them are llama.cpp and MLX
+with tiny weights. Prints what failed, for how long, what moved, and whether the ledger agrees with the engines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import statistics
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from tests.cluster.network import Node, network
+from tests.cluster.town import (
+    TWO_LINES,
+    Router,
+    asking,
+    config,
+    kill_engines,
+    tokens_of,
+    told_by_engines,
+    verdict,
+)
+from tests.siege.client import Client
+
+from enginehouse.cluster.messages import engine_key
+
+_AT_ONCE = 6
+_MODELS = ("tiny", "mac")
+
+
+class Load:
+    """Streamed requests, one after another in each of a few places, until told to stop."""
+
+    def __init__(self, router: Router) -> None:
+        self.counted: dict[str, Counter[str]] = {}
+        self.asked: Counter[str] = Counter()
+        self.tokens: Counter[str] = Counter()
+        self.phase = "quiet"
+        self.slowest_s: dict[str, float] = {}
+        self._router = router
+        self._numbers = itertools.count()
+        self._is_over = False
+
+    async def run(self) -> None:
+        """Ask until `stop`."""
+        await asyncio.gather(*(self._ask() for _ in range(_AT_ONCE)))
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self._is_over = True
+
+    @property
+    def total(self) -> int:
+        """How many have ended."""
+        return sum(sum(one.values()) for one in self.counted.values())
+
+    async def _ask(self) -> None:
+        async with self._router.client(300.0) as client:
+            while not self._is_over:
+                number = next(self._numbers)
+                model, phase = _MODELS[number % len(_MODELS)], self.phase
+                began_at = time.monotonic()
+                answer = await client.chat(asking(model, number))
+                how = verdict(answer)
+                self.counted.setdefault(phase, Counter())[f"{model}: {how}"] += 1
+                took_s = time.monotonic() - began_at
+                self.slowest_s[phase] = max(took_s, self.slowest_s.get(phase, 0.0))
+                self.asked[model] += how == "whole"
+                self.tokens[model] += tokens_of(answer) if how == "whole" else 0
+                await asyncio.sleep(0.05)
+
+
+async def hop(router: Router) -> None:
+    """Print what the way over the router costs beside the way straight to an engine."""
+    url = next(
+        line.split('"url":"')[1].split('/v1"')[0].removeprefix("http://")
+        for line in _engine_lines(router.node)
+        if '"event":"listening"' in line and '"models":["tiny"]' in line
+    )
+    host, _, port = url.rpartition(":")
+    key = engine_key(router.node.token.read_text())
+    took: dict[str, list[float]] = {"straight": [], "by the router": []}
+    body = {**asking("tiny", 0, tokens=1), "stream": False}
+    del body["stream_options"]
+    async with Client((host, int(port)), key=key) as straight, router.client() as routed:
+        for _ in range(100):
+            for name, client in (("straight", straight), ("by the router", routed)):
+                began_at = time.perf_counter()
+                answer = await client.chat(body)
+                assert answer.status == 200, answer
+                took[name].append(time.perf_counter() - began_at)
+    for name, times in took.items():
+        print(f"  a request for one token, {name}: {statistics.median(times) * 1000:.1f} ms (median of {len(times)})")
+
+
+def _engine_lines(node: Node) -> list[str]:
+    files = (node.folder / "r").glob("session_2*/logs/worker-*.err")
+    return [line for file in files for line in file.read_text("utf-8", "replace").splitlines()]
+
+
+async def until(load: Load, what: str, count: int) -> None:
+    """Wait until *count* more requests have ended."""
+    wanted = load.total + count
+    while load.total < wanted:  # noqa: ASYNC110  # nobody tells
+        await asyncio.sleep(0.1)
+    print(f"{what}: {dict(sorted(load.counted.get(load.phase, Counter()).items()))}, "
+          f"the slowest {load.slowest_s.get(load.phase, 0):.1f} s", flush=True)  # fmt: skip
+
+
+async def campaign(nodes: dict[str, Node], requests: int) -> None:
+    """The whole of it."""
+    head, other, home = nodes.values()
+    router = Router(home, config(mlx=True) + TWO_LINES)
+    share = requests // 5
+    with router.running():
+        print(f"4 instances ready after {await router.until_ready(4):.0f} s: {await _where(router)}", flush=True)
+        await hop(router)
+        load = Load(router)
+        running = asyncio.create_task(load.run())
+        await until(load, "quiet", share)
+
+        load.phase = "an engine killed"
+        print(f"{kill_engines(other)} engines of '{other.name}' killed")
+        await until(load, load.phase, share)
+        print(f"  all 4 ready again after {await router.until_ready(4):.0f} s more: {await _where(router)}", flush=True)
+
+        load.phase = "a node killed"
+        await asyncio.to_thread(other.kill)
+        await until(load, load.phase, share)
+        print(f"  all 4 ready again after {await router.until_ready(4):.0f} s more: {await _where(router)}", flush=True)
+        load.phase = "the node joins again"
+        await asyncio.to_thread(other.join, head)
+
+        load.phase = "the head killed"
+        await asyncio.to_thread(head.kill)
+        await until(load, load.phase, share)
+        load.phase = "the head up again"
+        await asyncio.to_thread(head.up)
+        await until(load, load.phase, max(share, requests - load.total))
+        print(f"  all 4 ready again after {await router.until_ready(4):.0f} s more: {await _where(router)}", flush=True)
+        load.stop()
+        await running
+    lost = sum(count for one in load.counted.values() for how, count in one.items() if not _is_kept(how))
+    print(f"{load.total} requests; lost before they had begun: {lost}")
+    ledger, engines = router.usage(), told_by_engines(list(nodes.values()))
+    for model in _MODELS:
+        asked, tokens = ledger[model]
+        print(
+            f"  {model}: clients were told {load.tokens[model]} tokens of {load.asked[model]} whole answers, "
+            f"the ledger has {tokens} of {asked}, the engines' logs {engines[model]}"
+        )
+    print("a traceback in the router's log" if "Traceback" in router.log() else "no tracebacks")
+
+
+def _is_kept(how: str) -> bool:
+    """Whether a request that ended so was answered, or had begun when its engine went."""
+    return how.endswith((": whole", ": ended after it had begun"))
+
+
+async def _where(router: Router) -> dict[str, str]:
+    return {key: node for model in _MODELS for key, node in (await router.nodes_of(model)).items()}
+
+
+def main() -> None:
+    """Make the nodes, run, and end them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests", type=int, default=1000)
+    asked = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory(prefix="eh-", ignore_cleanup_errors=True) as place,
+        network(["one", "two", "three"], Path(place)) as nodes,
+    ):
+        head, other, home = nodes.values()
+        for node in (head, other, home):
+            began_at = time.monotonic()
+            _ = node.up() if node is head else node.join(head)
+            print(f"'{node.name}' is there after {time.monotonic() - began_at:.1f} s", flush=True)
+        asyncio.run(campaign(nodes, asked.requests))
+
+
+if __name__ == "__main__":
+    main()

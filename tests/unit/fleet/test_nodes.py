@@ -1,0 +1,111 @@
+"""Places on a cluster: one node for one instance, what runs stays, and a node without the engine is told apart."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from enginehouse.config import BudgetConfig, ModelConfig, PlacementConfig
+from enginehouse.fleet import Experience, ModelPlan, budgets, plan_model
+from enginehouse.fleet.nodes import node_of
+from enginehouse_plugin import BackendType, Device
+
+GIB = 1 << 30
+
+
+class Options(msgspec.Struct, frozen=True):
+    """None."""
+
+
+def a_backend(name: str, *kinds: str) -> BackendType:
+    return BackendType(name=name, version="1", create=lambda: None, options=Options, kinds=kinds)
+
+
+BACKENDS = {
+    "vllm": a_backend("vllm", "cuda"),
+    "llamacpp": a_backend("llamacpp", "cuda", "cpu"),
+    "far": a_backend("far"),
+}
+
+
+def cpu(node: str) -> Device:
+    return Device(id=f"{node}/cpu", kind="cpu", name="CPU", memory_bytes=GIB)
+
+
+def cuda(node: str, number: int = 0) -> Device:
+    return Device(id=f"{node}/cuda:{number}", kind="cuda", name="GPU", memory_bytes=GIB)
+
+
+def plan(backend: str, on: list[Device], count=1, **more) -> ModelPlan:
+    known = {name: more.pop(name) for name in list(more) if name in Experience.__struct_fields__}
+    model = ModelConfig(placements=(PlacementConfig(backend=backend, source="s", **more),))
+    return plan_model("m", model, on, BACKENDS, Experience(**known), count)
+
+
+def where(made: ModelPlan) -> dict[str, tuple[str, ...]]:
+    return {one.id: one.device_ids for one in made.instances}
+
+
+def test_a_device_says_its_node():
+    assert node_of("box/cuda:0") == "box"
+    assert node_of("cuda:0") == ""
+    (made,) = plan("llamacpp", [cpu("box")]).instances
+    assert made.node == "box"
+    (remote,) = plan("far", [cpu("box")]).instances
+    assert remote.node == ""
+
+
+def test_replicas_take_different_nodes_and_share_them_where_there_are_fewer():
+    three = [cpu("a"), cpu("b"), cpu("c")]
+    assert where(plan("llamacpp", three, 3)) == {"m#0": ("a/cpu",), "m#1": ("b/cpu",), "m#2": ("c/cpu",)}
+    assert where(plan("llamacpp", three[:1], 2)) == {"m#0": ("a/cpu",), "m#1": ("a/cpu",)}
+    assert len(plan("llamacpp", three, "auto").instances) == 3
+
+
+def test_devices_of_one_instance_are_on_one_node():
+    spread = [cuda("a"), cuda("b")]
+    made = plan("vllm", spread, devices=2)
+    assert made.instances == ()
+    assert "on 'a': it takes 2 cuda devices at once" in made.rejected[0].reason
+    assert where(plan("vllm", [*spread, cuda("b", 1)], devices=2)) == {"m#0": ("b/cuda:0", "b/cuda:1")}
+
+
+def test_the_better_kind_of_device_goes_before_the_nearer_node():
+    assert where(plan("llamacpp", [cpu("a"), cpu("b"), cuda("b")])) == {"m#0": ("b/cuda:0",)}
+
+
+def test_a_node_that_lacks_the_engine_is_told_apart_from_one_that_is_full():
+    lacking = {"a": {"llamacpp": "llama.cpp is not installed there"}}
+    assert where(plan("llamacpp", [cpu("a"), cpu("b")], lacking=lacking)) == {"m#0": ("b/cpu",)}
+    footprints = {(0, "cpu"): {"b/cpu": 2 * GIB}}
+    (rejected,) = plan("llamacpp", [cpu("a"), cpu("b")], lacking=lacking, footprints=footprints).rejected
+    assert "on 'a': llama.cpp is not installed there" in rejected.reason
+    assert "on 'b': it takes 2.00 GiB on b/cpu (CPU), which has 1.00 GiB" in rejected.reason
+
+
+def test_memory_of_one_node_is_none_of_anothers():
+    """What stays on the processor beside a GPU counts at the GPU's node alone."""
+    footprints = {(0, "cuda"): {"a/cuda:0": GIB // 2, "a/cpu": 2 * GIB, "b/cuda:0": GIB // 2, "b/cpu": GIB // 2}}
+    (made,) = plan("vllm", [cuda("a"), cpu("a"), cuda("b"), cpu("b")], footprints=footprints).instances
+    assert made.footprint_bytes == {"b/cuda:0": GIB // 2, "b/cpu": GIB // 2}
+
+
+@pytest.mark.parametrize("count", [3, "auto"])
+def test_what_runs_stays_when_a_node_goes_and_the_lost_one_moves(count):
+    running = {0: ("a/cpu",), 1: ("b/cpu",), 2: ("c/cpu",)}
+    left = where(plan("llamacpp", [cpu("a"), cpu("c")], count, running=running))
+    assert {key: left[key] for key in ("m#0", "m#2")} == {"m#0": ("a/cpu",), "m#2": ("c/cpu",)}
+    assert left.get("m#1") == (("a/cpu",) if count == 3 else None)
+    with_new = where(plan("llamacpp", [cpu("a"), cpu("c"), cpu("d")], count, running=running))
+    assert with_new == {"m#0": ("a/cpu",), "m#2": ("c/cpu",), "m#1": ("d/cpu",)}
+
+
+def test_a_further_replica_goes_where_nothing_runs():
+    running = {1: ("a/cpu",)}
+    assert where(plan("llamacpp", [cpu("a"), cpu("b")], 2, running=running)) == {"m#1": ("a/cpu",), "m#0": ("b/cpu",)}
+
+
+def test_unified_memory_of_a_node_counts_once():
+    mac = Device(id="mac/apple", kind="apple", name="M", memory_bytes=GIB)
+    shown = budgets([mac, cpu("mac"), cpu("box")], BudgetConfig(), {}, ())
+    assert [one.shares for one in shown] == ["mac/cpu", None, None]
