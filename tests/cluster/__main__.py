@@ -26,11 +26,13 @@ from tests.cluster.town import (
     told_by_engines,
     verdict,
 )
+from tests.hosts.machines import until
 from tests.siege.client import Client
 
 from enginehouse.cluster.messages import engine_key
 
 _AT_ONCE = 6
+_MEASURED = 100
 _MODELS = ("tiny", "mac")
 
 
@@ -77,7 +79,7 @@ class Load:
 
 
 async def hop(router: Router) -> None:
-    """Print what the way over the router costs beside the way straight to an engine."""
+    """Print what the way over the router costs beside the way straight to an engine, by so many tokens on each."""
     url = next(
         line.split('"url":"')[1].split('/v1"')[0].removeprefix("http://")
         for line in _engine_lines(router.node)
@@ -89,7 +91,7 @@ async def hop(router: Router) -> None:
     body = {**asking("tiny", 0, tokens=1), "stream": False}
     del body["stream_options"]
     async with Client((host, int(port)), key=key) as straight, router.client() as routed:
-        for _ in range(100):
+        for _ in range(_MEASURED):
             for name, client in (("straight", straight), ("by the router", routed)):
                 began_at = time.perf_counter()
                 answer = await client.chat(body)
@@ -104,13 +106,22 @@ def _engine_lines(node: Node) -> list[str]:
     return [line for file in files for line in file.read_text("utf-8", "replace").splitlines()]
 
 
-async def until(load: Load, what: str, count: int) -> None:
+async def more(load: Load, what: str, count: int) -> None:
     """Wait until *count* more requests have ended."""
     wanted = load.total + count
     while load.total < wanted:  # noqa: ASYNC110  # nobody tells
         await asyncio.sleep(0.1)
-    print(f"{what}: {dict(sorted(load.counted.get(load.phase, Counter()).items()))}, "
-          f"the slowest {load.slowest_s.get(load.phase, 0):.1f} s", flush=True)  # fmt: skip
+    print(f"{what}: {load.total} requests by now", flush=True)
+
+
+async def healed(router: Router) -> None:
+    """Print after how long it is noticed that instances are lost, and after how long there are as many again."""
+    began_at = time.monotonic()
+    noticed_s = await until(router.lacks, "it is noticed", timeout_s=120)
+    ready = await router.ready()
+    await router.until_ready(4)
+    print(f"  {4 - ready} instances lost, noticed after {noticed_s:.1f} s, "
+          f"replaced after {time.monotonic() - began_at:.0f} s: {await _where(router)}", flush=True)  # fmt: skip
 
 
 async def campaign(nodes: dict[str, Node], requests: int) -> None:
@@ -122,38 +133,45 @@ async def campaign(nodes: dict[str, Node], requests: int) -> None:
         print(f"4 instances ready after {await router.until_ready(4):.0f} s: {await _where(router)}", flush=True)
         await hop(router)
         load = Load(router)
+        load.tokens["tiny"], load.asked["tiny"] = _MEASURED, _MEASURED
         running = asyncio.create_task(load.run())
-        await until(load, "quiet", share)
+        await more(load, "quiet", share)
 
         load.phase = "an engine killed"
-        print(f"{kill_engines(other)} engines of '{other.name}' killed")
-        await until(load, load.phase, share)
-        print(f"  all 4 ready again after {await router.until_ready(4):.0f} s more: {await _where(router)}", flush=True)
+        assert kill_engines(other)
+        await healed(router)
+        await more(load, load.phase, share)
 
         load.phase = "a node killed"
         await asyncio.to_thread(other.kill)
-        await until(load, load.phase, share)
-        print(f"  all 4 ready again after {await router.until_ready(4):.0f} s more: {await _where(router)}", flush=True)
+        await healed(router)
+        await more(load, load.phase, share)
         load.phase = "the node joins again"
         await asyncio.to_thread(other.join, head)
+        await until(lambda: router.knows(other), "the router knows the node", timeout_s=300)
 
         load.phase = "the head killed"
         await asyncio.to_thread(head.kill)
-        await until(load, load.phase, share)
+        await healed(router)
+        await more(load, load.phase, share)
         load.phase = "the head up again"
         await asyncio.to_thread(head.up)
-        await until(load, load.phase, max(share, requests - load.total))
-        print(f"  all 4 ready again after {await router.until_ready(4):.0f} s more: {await _where(router)}", flush=True)
+        await until(lambda: router.knows(head), "the router knows the head's node", timeout_s=300)
+        await more(load, load.phase, max(share, requests - load.total))
+        print(f"  {await router.until_ready(4):.0f} s: {await _where(router)}", flush=True)
         load.stop()
         await running
     lost = sum(count for one in load.counted.values() for how, count in one.items() if not _is_kept(how))
+    for phase, counted in load.counted.items():
+        print(f"  {phase}: {dict(sorted(counted.items()))}, the slowest {load.slowest_s[phase]:.1f} s")
     print(f"{load.total} requests; lost before they had begun: {lost}")
     ledger, engines = router.usage(), told_by_engines(list(nodes.values()))
+    engines["tiny"] -= _MEASURED  # those that were asked straight
     for model in _MODELS:
         asked, tokens = ledger[model]
         print(
             f"  {model}: clients were told {load.tokens[model]} tokens of {load.asked[model]} whole answers, "
-            f"the ledger has {tokens} of {asked}, the engines' logs {engines[model]}"
+            f"the ledger has {tokens} of {asked} with those that broke, the engines' logs {engines[model]}"
         )
     print("a traceback in the router's log" if "Traceback" in router.log() else "no tracebacks")
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-_CLI_S = 120.0
+_CLI_S = 240.0
 
 
 def ip(*words: str, is_needed: bool = True) -> None:

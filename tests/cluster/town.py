@@ -79,6 +79,20 @@ class Router:
         except (OSError, TimeoutError, ValueError, KeyError):
             return {}
 
+    async def ready(self) -> int:
+        """How many instances are ready."""
+        return sum(one["state"] == "ready" for one in (await self.instances()).values())
+
+    async def lacks(self) -> bool:
+        """Whether an instance is not ready."""
+        return any(one["state"] != "ready" for one in (await self.instances()).values())
+
+    async def knows(self, node: Node) -> bool:
+        """Whether *node* has devices that it places on."""
+        async with self.client(10.0) as client:
+            told = (await client.get("/hosts/snapshot")).json()
+        return any(device["id"].startswith(f"{node.name}/") for device in told["devices"])
+
     async def until_ready(self, count: int, timeout_s: float = 400.0) -> float:
         """Wait until *count* instances are ready; returns after how many seconds."""
         loop = asyncio.get_running_loop()
@@ -124,9 +138,14 @@ def words_of(pid: int) -> list[str]:
         return []
 
 
+def engines_of(node: Node) -> list[int]:
+    """The processes of the engines' servers on *node*."""
+    return [pid for pid in node.pids() if words_of(pid)[-3:-1] == ["cluster", "engine"]]
+
+
 def kill_engines(node: Node) -> int:
     """End the engines on *node* without a word; returns how many there were."""
-    engines = [pid for pid in node.pids() if words_of(pid)[-3:-1] == ["cluster", "engine"]]
+    engines = engines_of(node)
     for pid in engines:
         os.kill(pid, signal.SIGKILL)
     return len(engines)

@@ -13,7 +13,17 @@ from pathlib import Path
 
 import pytest
 from tests.cluster.network import Node, network
-from tests.cluster.town import TWO_LINES, Router, asking, config, kill_engines, tokens_of, told_by_engines, verdict
+from tests.cluster.town import (
+    TWO_LINES,
+    Router,
+    asking,
+    config,
+    engines_of,
+    kill_engines,
+    tokens_of,
+    told_by_engines,
+    verdict,
+)
 
 pytest.importorskip("ray", reason="install Ray, which the extra ray brings")
 pytest.importorskip("xllamacpp", reason="install llama.cpp: pip install -e 'plugins/llamacpp[engine]'")
@@ -66,9 +76,19 @@ async def test_a_file_serves_one_host_and_with_two_lines_more_a_cluster(nodes: d
         await router.until_ready(2)
         assert sorted((await router.nodes_of("tiny")).values()) == ["one", "two"]
         told += await several(router, 8)
-    assert router.usage() == {"tiny": (26, told)}
+
+        second = Router(one, config(mlx=False) + TWO_LINES)
+        with second.running():
+            await second.until_ready(2)
+            assert sorted((await second.nodes_of("tiny")).values()) == ["one", "two"]
+            assert len(engines_of(one)) == len(engines_of(two)) == 1  # the same ones
+            told_second = await several(second, 8)
+            told += await several(router, 8)
+        told += await several(router, 8)  # which the second one has left to the first
+    assert second.usage() == {"tiny": (8, told_second)}
+    assert router.usage() == {"tiny": (42, told)}
     assert "Traceback" not in router.log()
-    await logged(one, two, told - tokens_of(before))
+    await logged(one, two, told + told_second - tokens_of(before))
 
 
 async def logged(one: Node, two: Node, tokens: int) -> None:

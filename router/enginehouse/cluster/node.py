@@ -40,7 +40,7 @@ _SETTINGS: Final = {
 }
 _OBJECT_STORE_BYTES: Final = 80_000_000
 """Ray takes no less; nothing is put there."""
-_START_S: Final = 60.0
+_START_S: Final = 180.0
 _LEAVE_S: Final = 45.0
 """Ray lets a node drain for up to 30 s."""
 _LAST_BYTES: Final = 4000

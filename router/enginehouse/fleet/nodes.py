@@ -6,6 +6,7 @@ A device of a node is called `node/cuda:0`; one of this host has no node.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 
 from enginehouse.config import PlacementConfig
 from enginehouse_plugin import BackendType, Device, DeviceKind
@@ -13,6 +14,7 @@ from enginehouse_plugin import BackendType, Device, DeviceKind
 from .requirements import devices_for
 
 
+@lru_cache(maxsize=1 << 16)
 def node_of(device_id: str) -> str:
     """The node of the device called *device_id*; empty: this host."""
     return device_id.rpartition("/")[0]
@@ -34,14 +36,17 @@ def place(
 
     *lacking* says why nodes have not the engine of a backend, by its name: that is told apart from one that is full.
     """
-    nodes = list(dict.fromkeys(node_of(device.id) for device in here))
     takes_none = backend is not None and not backend.kinds
-    if takes_none or not any(nodes):
+    if takes_none or not here or not node_of(here[0].id):
         return devices_for(placement, here, backend, footprints, useless, beside=beside, only=only, room=room)
     kinds = (only,) if only is not None else placement.requires or (backend.kinds if backend is not None else ())
     problems: dict[str, str] = {}
     for kind in kinds:
-        for node in nodes:
+        seen: set[str] = set()
+        for first in here:
+            if (node := node_of(first.id)) in seen:
+                continue
+            seen.add(node)
             if (why := lacking.get(node, {}).get(placement.backend)) is not None:
                 problems[node] = why
                 continue

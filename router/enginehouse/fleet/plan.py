@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final, Literal
 
 import msgspec
@@ -110,7 +111,8 @@ class Experience(msgspec.Struct, frozen=True, kw_only=True):
     kind, which only loading tells. `room` are the bytes that instances may hold of a device, `contexts` the longest
     context that fits there where it is to be as long as that, and `speeds` the tokens a second that requests got.
     `unproven` says of placements, where only what is proven is trusted, why nothing of them is. `running` are devices
-    of a cluster that instances run on, by their numbers: they stay there. `lacking` says why nodes lack an engine.
+    of a cluster that instances run on, by their numbers: they stay there; `busy` counts those of other models on each,
+    and `lacking` says why nodes lack an engine.
     """
 
     footprints: Mapping[tuple[int, DeviceKind], Mapping[str, int]] = {}
@@ -120,6 +122,7 @@ class Experience(msgspec.Struct, frozen=True, kw_only=True):
     speeds: Mapping[int, float] = {}
     unproven: Mapping[int, str] = {}
     running: Mapping[int, tuple[str, ...]] = {}
+    busy: Mapping[str, int] = {}
     lacking: Mapping[str, Mapping[str, str]] = {}
 
 
@@ -175,7 +178,7 @@ def plan_model(
         for number in range(wanted):
             kept = running.get(own, ())
             taken.subtract(kept)
-            here = sorted(devices, key=lambda one: (one.id not in kept, on[one.id] + taken[one.id]))
+            here = sorted(devices, key=partial(_rank, kept, on + taken, experience.busy))
             if count == "auto":
                 here = [device for device in here if device.kind != kind or not on[device.id]]
             found = place(
@@ -223,6 +226,13 @@ def plan_model(
                 break
     rejected.sort(key=lambda one: one.index)
     return ModelPlan(instances=tuple(instances), rejected=tuple(rejected), short=short)
+
+
+def _rank(
+    kept: Sequence[str], own: Mapping[str, int], busy: Mapping[str, int], device: Device
+) -> tuple[bool, int, int]:
+    """What stands first of devices: where it runs, else where fewest of its model are, and of other models."""
+    return device.id not in kept, own.get(device.id, 0), busy.get(device.id, 0)
 
 
 def in_order(model: ModelConfig, speeds: Mapping[int, float], unproven: Mapping[int, str] | None = None) -> list[int]:

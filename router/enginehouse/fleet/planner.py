@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
@@ -71,6 +72,7 @@ class Planner:
         self._first: dict[str, int] = {}  # the number of its first instance, where it has been planned before
         self._unusable: dict[str, dict[tuple[int, DeviceKind], str]] = {name: {} for name in models}
         self._lacking: Mapping[str, Mapping[str, str]] = {}
+        self._is_cluster = False
         self._running: Callable[[str], Mapping[int, tuple[str, ...]]] = _nowhere
         self.plans: dict[str, ModelPlan] = {name: self._plan(name) for name in models}
 
@@ -92,7 +94,9 @@ class Planner:
         """
         self.devices, self._lacking, self._running = tuple(devices), lacking, running
         self.follow(budget)
-        self.plans = {name: self._plan(name) for name in self._models if name in self.plans}
+        self._is_cluster = True
+        for name in self.plans:
+            self.plans[name] = self._plan(name)
 
     def note_speed(self, planned: InstancePlan, tokens_s: float) -> None:
         """Note how many tokens a second requests got of what was *planned*."""
@@ -226,10 +230,16 @@ class Planner:
             speeds=self._speeds.get(model, {}),
             unproven=self._unproven.get(model, {}),
             running=self._running(model),
+            busy=self._busy(model) if self._is_cluster else {},
             lacking=self._lacking,
         )
         count, first = self._counts[model], self._first.get(model, 0)
         return plan_model(model, self._models[model], self.devices, self._backends, experience, count, first)
+
+    def _busy(self, model: str) -> Mapping[str, int]:
+        """How many instances of models other than *model* are planned on each device."""
+        others = (one for name, plan in self.plans.items() if name != model for one in plan.instances)
+        return Counter(device for one in others for device in one.device_ids)
 
 
 def _nowhere(model: str) -> Mapping[int, tuple[str, ...]]:  # noqa: ARG001

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from enginehouse.config import BudgetConfig, ModelConfig, PlacementConfig
-from enginehouse.fleet import Experience, ModelPlan, budgets, plan_model
+from enginehouse.fleet import Experience, ModelPlan, Planner, budgets, plan_model
 from enginehouse.fleet.nodes import node_of
 from enginehouse_plugin import BackendType, Device
 
@@ -103,6 +103,14 @@ def test_what_runs_stays_when_a_node_goes_and_the_lost_one_moves(count):
 def test_a_further_replica_goes_where_nothing_runs():
     running = {1: ("a/cpu",)}
     assert where(plan("llamacpp", [cpu("a"), cpu("b")], 2, running=running)) == {"m#1": ("a/cpu",), "m#0": ("b/cpu",)}
+
+
+def test_models_spread_over_nodes_beside_each_other():
+    """The first node is not everybody's."""
+    models = {name: ModelConfig(placements=(PlacementConfig(backend="llamacpp", source="s"),)) for name in "xyz"}
+    planner = Planner(models, (), BACKENDS)
+    planner.follow_nodes([cpu("a"), cpu("b"), cpu("c")], {}, lambda _: {}, BudgetConfig())
+    assert {name: planner.plans[name].instances[0].node for name in models} == {"x": "a", "y": "b", "z": "c"}
 
 
 def test_unified_memory_of_a_node_counts_once():

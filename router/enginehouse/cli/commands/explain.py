@@ -78,6 +78,8 @@ def command(
         _explain_request(Path(model), config_file, url, key, as_json=as_json)
         return
     setup = set_up(config_file, devices=read_devices(devices_file) if devices_file else None)
+    if setup.config.cluster is not None and not devices_file:
+        click.echo("The file is for a cluster: this is what this machine alone would do with it.", err=True)
     found = _explained(setup, list(setup.plans) if model is None else [model], has_certificates=not devices_file)
     if as_json:
         print_json({"devices": setup.devices, "memory": setup.budgets, "models": found})

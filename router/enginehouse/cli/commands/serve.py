@@ -75,7 +75,8 @@ def command(
         from enginehouse.http.server import listen
 
         listen(config.server.host, config.server.port).close()  # a port that is taken is told before a download
-        _fetch_with_bar(setup)  # elsewhere the log tells of it, and the server is up meanwhile
+        if config.cluster is None:  # else nodes fetch what they need
+            _fetch_with_bar(setup)  # elsewhere the log tells of it, and the server is up meanwhile
     configure_logging(config.log.format, config.log.level)
     from enginehouse.assembly import serve
 

@@ -1,0 +1,1 @@
+"""A cluster too large for this machine, in simulated time."""
