@@ -75,7 +75,7 @@ writeFileSync(
 </head>
 <body>
 <nav class="bar" aria-label="Pages"><strong>Enginehouse</strong> <a href="/docs/plain">without scripts</a> <a href="/openapi.json">as data</a></nav>
-<main id="reference"></main>
+<div id="reference"></div>
 </body>
 </html>
 `,
