@@ -1,6 +1,6 @@
 """A bill of materials in CycloneDX for a distribution: what its wheel brings, and what it asks for.
 
-What a wheel brings from others is the console's page: packages of npm, with the versions of its lock file. What it asks
+What a wheel brings from others is in the console's pages: packages of npm, as its build lists them. What it asks
 for of the package index is named with its range alone, as the installer chooses the version; `compositions` says so.
 The same distribution and time give the same bytes.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import tomllib
 import uuid
 from collections.abc import Iterator
@@ -22,8 +23,8 @@ Json = dict[str, Any]  # objects of CycloneDX, whose schema a test holds against
 
 SPEC = "1.6"
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "sbom.enginehouse")
-_BUILT_IN = ("swagger-ui-dist",)
-"""Packages that are needed to build the console, and are in it: it comes as it is."""
+_LISTED = re.compile(r"^(\S+) (\d\S*) \((\S+)\)$", re.MULTILINE)
+"""A package in the list of licences that the console's build writes: name, version, licence."""
 
 
 def bill(folder: Path, made_at_s: int) -> bytes:
@@ -40,7 +41,7 @@ def bill(folder: Path, made_at_s: int) -> bytes:
         "purl": f"pkg:pypi/{name}@{version}",
     }
     asked = list(_asked(project))
-    brought = list(_brought(folder / "router" / "console" / "package-lock.json"))
+    brought = list(_brought(folder))
     content: Json = {
         "$schema": f"http://cyclonedx.org/schema/bom-{SPEC}.schema.json",
         "bomFormat": "CycloneDX",
@@ -81,22 +82,22 @@ def _asked(project: Json) -> Iterator[Json]:
     yield from by_name.values()
 
 
-def _brought(lock: Path) -> Iterator[Json]:
-    """What is in the console's page, by its lock file; nothing where there is none."""
-    if not lock.exists():
+def _brought(folder: Path) -> Iterator[Json]:
+    """What is in the pages of the distribution in *folder*, as their licences list it; nothing where there are none."""
+    listed = folder / "router/enginehouse/http/console/static/licences.txt"
+    if not listed.exists():
         return
-    for place, package in sorted(json.loads(lock.read_text())["packages"].items()):
-        name = place.rpartition("node_modules/")[2]
-        if not name or (package.get("dev") and name not in _BUILT_IN):
-            continue
-        ref = f"pkg:npm/{name.replace('@', '%40')}@{package['version']}"
-        algorithm, _, digest = package["integrity"].partition("-")
+    lock = json.loads((folder / "router/console/package-lock.json").read_text())["packages"]
+    by_name = {(place.rpartition("node_modules/")[2], each.get("version")): each for place, each in lock.items()}
+    for name, version, licence in _LISTED.findall(listed.read_text()):
+        ref = f"pkg:npm/{name.replace('@', '%40')}@{version}"
+        algorithm, _, digest = by_name[name, version]["integrity"].partition("-")
         yield {
             "type": "library",
             "bom-ref": ref,
             "name": name,
-            "version": package["version"],
-            "licenses": [{"license": {"id": package["license"]}}],
+            "version": version,
+            "licenses": [{"license": {"id": licence}}],
             "hashes": [{"alg": algorithm.upper().replace("SHA", "SHA-"), "content": base64.b64decode(digest).hex()}],
             "purl": ref,
             "scope": "required",
