@@ -108,7 +108,7 @@ def test_a_profile_has_no_field_that_its_endpoint_does_not_know(profile: Profile
     assert roles is None or roles.values == profile.roles
 
 
-_OF_ADMIN = {"key_exists", "reference_used"}
+_OF_ADMIN = {"host_not_woken", "key_exists", "reference_used"}
 
 
 @pytest.mark.parametrize("name", ["dos-ai", "krosai"])
