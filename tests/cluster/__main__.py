@@ -173,7 +173,8 @@ async def campaign(nodes: dict[str, Node], requests: int) -> None:
             f"  {model}: clients were told {load.tokens[model]} tokens of {load.asked[model]} whole answers, "
             f"the ledger has {tokens} of {asked} with those that broke, the engines' logs {engines[model]}"
         )
-    print("a traceback in the router's log" if "Traceback" in router.log() else "no tracebacks")
+    broken = [line for line in router.log().splitlines() if "Traceback" in line or "broke" in line]
+    print("\n".join(broken[:5]) or "no tracebacks")
 
 
 def _is_kept(how: str) -> bool:

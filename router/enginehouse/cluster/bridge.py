@@ -176,12 +176,14 @@ class Bridge:
                 misses = 0
                 node.seen = msgspec.structs.replace(node.seen, state="up", reason="", told=_decode_node(told))
             except Exception as error:  # noqa: BLE001  # whatever is wrong with one node costs no other
-                misses += 1
+                # Without its actor it is away at once: without a head the next call for one waits for minutes.
+                misses += 1 if isinstance(error, TimeoutError) else _AWAY_AFTER
                 if node.seen.told is None or misses >= _AWAY_AFTER:
                     reason = f"its agent does not answer ({type(error).__name__}: {str(error)[:300]})"
                     node.seen = msgspec.structs.replace(node.seen, state="away", reason=reason)
                 if not isinstance(error, TimeoutError):
                     node.agent, version = None, -1
+                    self._tell()
                     await asyncio.sleep(_NODES_S)
             self._tell()
 
