@@ -14,7 +14,7 @@ from tests.postgres import NEEDED, PostgreSQL, binaries
 from tests.siege.house import House, house, scripted
 from tests.siege.upstream import Upstream, script, upstream
 
-from enginehouse.accounts.meters import MINUTE_S
+from enginehouse.accounts.meters import MINUTE_S, SOON_S
 
 pytestmark = pytest.mark.skipif(binaries() is None, reason=NEEDED)
 
@@ -116,6 +116,8 @@ async def test_no_more_run_at_a_time_than_may_and_a_place_is_free_again_at_eithe
         assert len(told.held) == 8
         told.let_go()
         assert [(await one)[0].status for one in answers] == [200] * 8
+        # Who was just refused everywhere is known to be refused for a second more: so it was told to its client.
+        await asyncio.sleep(SOON_S)
         for router in routers:
             assert let_in(await ask(router, "c", [NO_ONES])) == 1
         assert len(told.counted) == 9

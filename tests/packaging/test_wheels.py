@@ -53,11 +53,13 @@ def test_folders_of_the_tree_are_not_importable(environment: Environment, name: 
 def test_every_module_of_the_wheels_imports(environment: Environment) -> None:
     script = """
 import importlib, pkgutil
+EXTRA = ("enginehouse.telemetry.otlp", "enginehouse.telemetry.spans")  # OpenTelemetry's packages; MLX's are one, too
 for part in ("", "_plugin", "_kit", "_llamacpp", "_mlx", "_upstream", "_vllm", "_conformance"):
     name = "enginehouse" + part
     for module in pkgutil.walk_packages(importlib.import_module(name).__path__, name + "."):
         is_for_others = module.name.endswith((".__main__", ".migrations.env"))  # which others run
-        if not is_for_others and not module.name.startswith("enginehouse_mlx.engine"):  # MLX's packages are an extra
+        needs_extra = module.name.startswith("enginehouse_mlx.engine") or module.name in EXTRA
+        if not is_for_others and not needs_extra:
             importlib.import_module(module.name)
 """
     environment.run("python", "-W", "error", "-c", script)
