@@ -86,14 +86,11 @@ def _build(target: str, image: str, base: str | None) -> None:
 
 def _own_base() -> str:
     """Make a base like Debian's slim image of its packages, and return its name."""
-    mirror = next(
-        (line.split()[1] for line in _sources().splitlines() if line.startswith(("URIs:", "deb "))),
-        "http://deb.debian.org/debian",
-    )
+    found = [line.split()[1] for line in _sources().splitlines() if line.startswith(("URIs:", "deb "))]
     options = [f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in NOT_SLIM]
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder, "base.tar")
-        made = ["mmdebstrap", "--quiet", "--variant=minbase", *options, SUITE, str(archive), mirror]
+        made = ["mmdebstrap", "--quiet", "--variant=minbase", *options, SUITE, str(archive), *found[:1]]
         done = subprocess.run(made, capture_output=True, text=True, check=False)
         if done.returncode:
             raise Failed(f"the base cannot be made of Debian's packages:\n{done.stderr[-2000:]}")
