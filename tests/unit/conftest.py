@@ -257,6 +257,7 @@ class House:
     def __init__(self) -> None:
         self.script = Script()
         self.changes: list[tuple[str, str]] = []
+        self._states: list[tuple[str, str]] = []
         self.fleet: Fleet | None = None
         self._has_changed = asyncio.Event()
 
@@ -292,6 +293,7 @@ class House:
 
     def _changed(self, change) -> None:
         self.changes.append((change.before, change.after))
+        self._states.append((change.instance_id, change.after))
         self._has_changed.set()
 
     @property
@@ -299,10 +301,11 @@ class House:
         return next(self.fleet.instances())
 
     async def until(self, state: str, hosted=None) -> None:
-        """Wait for a state that the test has made sure will come."""
+        """Wait for a state that the test has made sure will come, also if it is over before this is run again."""
         hosted = hosted or self.hosted
+        since = len(self._states)
         async with asyncio.timeout(10):
-            while hosted.state != state:
+            while hosted.state != state and (hosted.id, state) not in self._states[since:]:
                 self._has_changed.clear()
                 await self._has_changed.wait()
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from tests.unit.conftest import a_request, hello
 
 from enginehouse.fleet import Draining, HostedInstance, InstanceUnavailable, choose
 from enginehouse.plugins import Plugins
 from enginehouse_plugin import (
-    Capabilities,
     Started,
     TextDelta,
     hookimpl,
@@ -116,8 +116,7 @@ async def test_where_no_other_instance_has_the_feature_the_first_failure_is_told
 
     house.script.answer = fails
     desk = Desk(house)
-    _, second = await two_instances(house, desk)
-    second.capabilities = Capabilities(context_tokens=1, max_concurrent_requests=1)
+    await two_instances(house, desk, second_can=frozenset())
     with pytest.raises(EngineFailure, match="bad weather"):
         await desk.ask(stream=True)
 
@@ -194,12 +193,19 @@ async def test_a_model_that_cannot_be_loaded_says_why(house):
 # ---- several instances of a model ----
 
 
-async def two_instances(house, desk: Desk) -> list[HostedInstance]:
+async def two_instances(house, desk: Desk, *, second_can: frozenset[str] | None = None) -> list[HostedInstance]:
+    """Two that are ready; where the second is to have other features, its engine says so from the beginning, because
+    what is known of an instance is judged again whenever its certificate is read.
+    """
+    await house.until("ready")
+    usual = house.script.capabilities
+    if second_can is not None:
+        house.script.capabilities = msgspec.structs.replace(usual, features=second_can)
     fleet = desk.service.fleet
     fleet.add_instance("m").wake()
     first, second = fleet.instances()
-    await house.until("ready", first)
     await house.until("ready", second)
+    house.script.capabilities = usual  # also of the first one where it is loaded again
     return [first, second]
 
 
@@ -226,10 +232,7 @@ async def test_a_retry_goes_to_another_instance(house):
 
 async def test_instances_without_a_needed_feature_are_set_aside(house):
     desk = Desk(house)
-    first, second = await two_instances(house, desk)
-    second.capabilities = Capabilities(
-        context_tokens=1, max_concurrent_requests=1, features=frozenset({"streaming", "seed"})
-    )
+    first, second = await two_instances(house, desk, second_can=frozenset({"streaming", "seed"}))
     assert choose(a_request(seed=1), [first, second]) is second
     assert choose(a_request(stop=("x",)), [first, second]) is first
 
@@ -237,10 +240,7 @@ async def test_instances_without_a_needed_feature_are_set_aside(house):
 async def test_what_an_instance_that_has_failed_could_do_is_not_refused_as_a_feature(house):
     """It may be back when the client comes again; what no instance can do stays refused, also by one that failed."""
     desk = Desk(house)
-    first, second = await two_instances(house, desk)
-    second.capabilities = Capabilities(
-        context_tokens=1, max_concurrent_requests=1, features=frozenset({"streaming", "seed"})
-    )
+    first, second = await two_instances(house, desk, second_can=frozenset({"streaming", "seed"}))
     second.stop_admitting()
     with pytest.raises(Draining):
         choose(a_request(seed=1), [first, second])
@@ -276,14 +276,15 @@ async def test_a_request_that_waits_at_an_instance_that_dies_moves_on_to_another
 
 async def test_a_request_waits_on_where_no_other_instance_has_the_feature(house):
     desk = Desk(house)
-    first, second = await two_instances(house, desk)
-    second.capabilities = Capabilities(context_tokens=1, max_concurrent_requests=1)
+    first, second = await two_instances(house, desk, second_can=frozenset())
+    house.script.may_load.clear()
     first.gate.enter(2)
     desk.open(stream=True)
     house.script.instances[0].crash()
     await house.until("failed", first)
     assert (first.gate.waiting, second.gate.waiting) == (1, 0)
     first.gate.leave(2)
+    house.script.may_load.set()
     assert len(await desk.reader.answer()) == 5
     assert desk.facts.instance_id == "m#0"
 
