@@ -150,14 +150,14 @@ def limits(
     """What instances may hold on *devices*, of which *others* use some; *is_static*: as if nobody else used any."""
     found: list[Limit] = []
     pools: dict[str, list[Device]] = {}
+    by_id = {device.id: device for device in devices}
     for device in devices:
         cap = cap_of(device, config)
         room = device.memory_bytes - reserve_of(device, config) - (0 if is_static else others.get(device.id, 0))
         found.append(Limit((device.id,), max(0, room if cap is None else min(room, cap))))
         pools.setdefault(shared_memory(device) or device.id, []).append(device)
     for name, members in pools.items():
-        owner = next((device for device in devices if device.id == name), None)
-        if owner is not None and len(members) > 1:
+        if (owner := by_id.get(name)) is not None and len(members) > 1:
             room = owner.memory_bytes - reserve_of(owner, config)
             used = 0 if is_static else others.get(name, 0)
             found.append(Limit(tuple(device.id for device in members), max(0, room - used)))

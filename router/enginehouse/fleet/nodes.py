@@ -5,6 +5,8 @@ A device of a node is called `node/cuda:0`; one of this host has no node.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
@@ -20,9 +22,96 @@ def node_of(device_id: str) -> str:
     return device_id.rpartition("/")[0]
 
 
+_Key = tuple[int, int, int, int, int, str]
+
+
+class Ranking:
+    """Devices in the order in which the next instance of a model takes them.
+
+    Those with the fewest instances of the model go first, of these those with the fewest of others, as *busy* counts
+    them; then those whose node has the fewest, of the model and of others; then as *devices* has them. What is
+    *running* counts until it is released. The order of the nodes is kept as it changes: to sort all devices for each
+    instance held the event loop for a quarter of a second where there are a thousand of both.
+    """
+
+    def __init__(
+        self, devices: Sequence[Device], running: Mapping[int, Sequence[str]], busy: Mapping[str, int]
+    ) -> None:
+        self._own = Counter(device for kept in running.values() for device in kept)
+        self._busy = busy
+        self._on: dict[str, list[Device]] = {}
+        for device in devices:
+            self._on.setdefault(node_of(device.id), []).append(device)
+        self._places = {node: at for at, node in enumerate(self._on)}
+        self._keys: dict[DeviceKind, dict[str, _Key]] = {}
+        self._sorted: dict[DeviceKind, list[_Key]] = {}
+
+    @property
+    def nodes(self) -> Sequence[str]:
+        """All nodes; one without a name is this host."""
+        return list(self._on)
+
+    def with_kind(self, kind: DeviceKind, kept: Sequence[str]) -> Iterator[str]:
+        """The nodes that have devices of *kind*, first that of the devices *kept*."""
+        if kind not in self._keys:
+            self._keys[kind] = {node: key for node in self._on if (key := self._key(node, kind)) is not None}
+            self._sorted[kind] = sorted(self._keys[kind].values())
+        first = node_of(kept[0]) if kept else None
+        if first in self._keys[kind]:
+            yield first
+        yield from (node for *_, node in self._sorted[kind] if node != first)
+
+    def on(self, node: str, kept: Sequence[str] = ()) -> list[Device]:
+        """The devices of *node*, first those *kept*."""
+        own, busy = self._own, self._busy
+        return sorted(
+            self._on.get(node, ()),
+            key=lambda device: (device.id not in kept, own.get(device.id, 0), busy.get(device.id, 0)),
+        )
+
+    def release(self, device_ids: Sequence[str]) -> None:
+        """An instance of the model runs on these no more."""
+        self._own.subtract(device_ids)
+        self._moved(device_ids)
+
+    def take(self, device_ids: Sequence[str]) -> None:
+        """One more instance of the model is on these."""
+        self._own.update(device_ids)
+        self._moved(device_ids)
+
+    def drop(self, device_ids: Sequence[str]) -> None:
+        """No further instance may be on these."""
+        for node in {node_of(device) for device in device_ids}:
+            self._on[node] = [device for device in self._on[node] if device.id not in device_ids]
+        self._moved(device_ids)
+
+    def _moved(self, device_ids: Sequence[str]) -> None:
+        for node in {node_of(device) for device in device_ids} & self._on.keys():
+            for kind, keys in self._keys.items():
+                if (before := keys.pop(node, None)) is not None:
+                    del self._sorted[kind][bisect_left(self._sorted[kind], before)]
+                if (key := self._key(node, kind)) is not None:
+                    keys[node] = key
+                    insort(self._sorted[kind], key)
+
+    def _key(self, node: str, kind: DeviceKind) -> _Key | None:
+        """What *node* is compared by for devices of *kind*: the best of them, then all of it; None: it has none."""
+        own_of, busy_of = self._own.get, self._busy.get
+        best: tuple[int, int] | None = None
+        all_own = all_busy = 0
+        for device in self._on[node]:
+            own, busy = own_of(device.id, 0), busy_of(device.id, 0)
+            all_own += own
+            all_busy += busy
+            if device.kind == kind and (best is None or (own, busy) < best):
+                best = own, busy
+        return None if best is None else (*best, all_own, all_busy, self._places[node], node)
+
+
 def place(
     placement: PlacementConfig,
-    here: Sequence[Device],
+    ranking: Ranking,
+    kept: Sequence[str],
     backend: BackendType | None,
     footprints: Mapping[DeviceKind, Mapping[str, int]],
     useless: Mapping[DeviceKind, str],
@@ -32,30 +121,31 @@ def place(
     room: Mapping[str, int],
     lacking: Mapping[str, Mapping[str, str]],
 ) -> tuple[Device, ...] | str:
-    """Do as `devices_for` on the first node of *here* that will do: the nodes of the best kind of device go first.
+    """Do as `devices_for` on the first node of *ranking* that will do: the nodes of the best kind of device go first.
 
-    *lacking* says why nodes have not the engine of a backend, by its name: that is told apart from one that is full.
+    It runs on the devices *kept* now, if any. *lacking* says why nodes have not the engine of a backend, by its name:
+    that is told apart from one that is full.
     """
-    takes_none = backend is not None and not backend.kinds
-    if takes_none or not here or not node_of(here[0].id):
-        return devices_for(placement, here, backend, footprints, useless, beside=beside, only=only, room=room)
-    kinds = (only,) if only is not None else placement.requires or (backend.kinds if backend is not None else ())
-    problems: dict[str, str] = {}
-    for kind in kinds:
-        seen: set[str] = set()
-        for first in here:
-            if (node := node_of(first.id)) in seen:
-                continue
-            seen.add(node)
-            if (why := lacking.get(node, {}).get(placement.backend)) is not None:
-                problems[node] = why
-                continue
-            own = [device for device in here if node_of(device.id) == node]
-            found = devices_for(placement, own, backend, footprints, useless, beside=beside, only=kind, room=room)
-            if not isinstance(found, str):
-                return found
-            problems[node] = found
-    return "; ".join(f"on '{node}': {why}" for node, why in problems.items()) or "no device of the cluster is asked for"
+
+    def find(node: str, kind: DeviceKind | None) -> tuple[Device, ...] | str:
+        here = ranking.on(node, kept)
+        return devices_for(placement, here, backend, footprints, useless, beside=beside, only=kind, room=room)
+
+    nodes = ranking.nodes
+    if (backend is not None and not backend.kinds) or not any(nodes):
+        return find("", only)
+    if backend is not None:
+        usable = [kind for kind in placement.requires or backend.kinds if kind in backend.kinds]
+        for kind in usable if only is None else (only,):
+            for node in ranking.with_kind(kind, kept):
+                if placement.backend in lacking.get(node, ()):
+                    continue
+                found = find(node, kind)
+                if not isinstance(found, str):
+                    return found
+    return "; ".join(
+        f"on '{node}': {lacking.get(node, {}).get(placement.backend) or find(node, only)}" for node in nodes
+    )
 
 
 def numbers(running: Mapping[int, Sequence[str]], devices: Sequence[Device], first: int) -> Iterator[int]:

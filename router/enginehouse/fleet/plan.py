@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Final, Literal
 
 import msgspec
@@ -16,7 +15,7 @@ from enginehouse.config import ModelConfig, PlacementConfig
 from enginehouse_plugin import BackendType, Device, DeviceKind, Placement, Task
 from enginehouse_plugin.errors import EnginehouseError
 
-from .nodes import node_of, numbers, place
+from .nodes import Ranking, node_of, numbers, place
 from .requirements import runs_on
 
 
@@ -171,18 +170,14 @@ def plan_model(
         useless: dict[DeviceKind, str] = {
             kind: reason for (at, kind), reason in experience.unusable.items() if at == index
         }
-        on: Counter[str] = Counter()  # instances on each device
-        taken = Counter(device for kept in running.values() for device in kept)
+        ranking = Ranking(devices, running, experience.busy)
         kind: DeviceKind | None = None  # of all of them: one on a slower kind would not be a replica
         wanted = 1 if first is not None else MAX_REPLICAS if count == "auto" else count
         for number in range(wanted):
             kept = running.get(own, ())
-            taken.subtract(kept)
-            here = sorted(devices, key=partial(_rank, kept, on + taken, experience.busy))
-            if count == "auto":
-                here = [device for device in here if device.kind != kind or not on[device.id]]
+            ranking.release(kept)
             found = place(
-                placement, here, backend, footprints, useless,
+                placement, ranking, kept, backend, footprints, useless,
                 beside=beside, only=kind, room=experience.room, lacking=experience.lacking,
             )  # fmt: skip
             if backend is None or isinstance(found, str):
@@ -192,11 +187,12 @@ def plan_model(
                     short = f"{number} of {count} replicas have a place: for one more {found}"
                 break
             needed: Mapping[str, int] = footprints.get(found[0].kind, {}) if found else {}
-            on.update(device.id for device in found)
+            device_ids = [device.id for device in found]
+            (ranking.drop if count == "auto" else ranking.take)(device_ids)
             kind = found[0].kind if found else None
             # Also of what stays on the processor beside its devices.
             node = node_of(found[0].id) if found else ""
-            takes = {*found, *(one for one in devices if one.kind != kind and node_of(one.id) == node)}
+            takes = {*found, *(one for one in ranking.on(node) if one.kind != kind)}
             beside.update({device.id: needed.get(device.id, 0) for device in takes})
             context = experience.contexts.get((index, kind)) if kind is not None else None
             reason = runs_on(found, needed) if found else "needs no device of this host"
@@ -226,13 +222,6 @@ def plan_model(
                 break
     rejected.sort(key=lambda one: one.index)
     return ModelPlan(instances=tuple(instances), rejected=tuple(rejected), short=short)
-
-
-def _rank(
-    kept: Sequence[str], own: Mapping[str, int], busy: Mapping[str, int], device: Device
-) -> tuple[bool, int, int]:
-    """What stands first of devices: where it runs, else where fewest of its model are, and of other models."""
-    return device.id not in kept, own.get(device.id, 0), busy.get(device.id, 0)
 
 
 def in_order(model: ModelConfig, speeds: Mapping[int, float], unproven: Mapping[int, str] | None = None) -> list[int]:

@@ -95,8 +95,11 @@ class Planner:
         self.devices, self._lacking, self._running = tuple(devices), lacking, running
         self.follow(budget)
         self._is_cluster = True
-        for name in self.plans:
-            self.plans[name] = self._plan(name)
+        busy = self._busy()
+        for name, before in self.plans.items():
+            busy.subtract(_devices_of(before))
+            self.plans[name] = plan = self._plan(name, busy=busy)
+            busy.update(_devices_of(plan))
 
     def note_speed(self, planned: InstancePlan, tokens_s: float) -> None:
         """Note how many tokens a second requests got of what was *planned*."""
@@ -220,8 +223,13 @@ class Planner:
         return True
 
     def _plan(
-        self, model: str, footprints: Mapping[tuple[int, DeviceKind], Mapping[str, int]] | None = None
+        self,
+        model: str,
+        footprints: Mapping[tuple[int, DeviceKind], Mapping[str, int]] | None = None,
+        busy: Mapping[str, int] | None = None,
     ) -> ModelPlan:
+        if busy is None:
+            busy = self._busy(beside=model) if self._is_cluster else {}
         experience = Experience(
             footprints=footprints or {},
             unusable=self._unusable[model],
@@ -230,16 +238,20 @@ class Planner:
             speeds=self._speeds.get(model, {}),
             unproven=self._unproven.get(model, {}),
             running=self._running(model),
-            busy=self._busy(model) if self._is_cluster else {},
+            busy=busy,
             lacking=self._lacking,
         )
         count, first = self._counts[model], self._first.get(model, 0)
         return plan_model(model, self._models[model], self.devices, self._backends, experience, count, first)
 
-    def _busy(self, model: str) -> Mapping[str, int]:
-        """How many instances of models other than *model* are planned on each device."""
-        others = (one for name, plan in self.plans.items() if name != model for one in plan.instances)
-        return Counter(device for one in others for device in one.device_ids)
+    def _busy(self, beside: str | None = None) -> Counter[str]:
+        """How many instances are planned on each device, without those of the model *beside*."""
+        others = (plan for name, plan in self.plans.items() if name != beside)
+        return Counter(device for plan in others for device in _devices_of(plan))
+
+
+def _devices_of(plan: ModelPlan) -> list[str]:
+    return [device.id for planned in plan.instances for device in planned.devices]
 
 
 def _nowhere(model: str) -> Mapping[int, tuple[str, ...]]:  # noqa: ARG001

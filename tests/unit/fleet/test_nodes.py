@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
+
 import msgspec
 import pytest
 
 from enginehouse.config import BudgetConfig, ModelConfig, PlacementConfig
 from enginehouse.fleet import Experience, ModelPlan, Planner, budgets, plan_model
-from enginehouse.fleet.nodes import node_of
+from enginehouse.fleet.nodes import Ranking, node_of
 from enginehouse_plugin import BackendType, Device
 
 GIB = 1 << 30
@@ -60,6 +62,44 @@ def test_replicas_take_different_nodes_and_share_them_where_there_are_fewer():
     assert where(plan("llamacpp", three, 3)) == {"m#0": ("a/cpu",), "m#1": ("b/cpu",), "m#2": ("c/cpu",)}
     assert where(plan("llamacpp", three[:1], 2)) == {"m#0": ("a/cpu",), "m#1": ("a/cpu",)}
     assert len(plan("llamacpp", three, "auto").instances) == 3
+
+
+def test_replicas_on_gpus_spread_over_nodes_before_they_share_one():
+    """Each node has a processor, too, which none of them is on."""
+    three = [device for node in "abc" for device in (cpu(node), cuda(node), cuda(node, 1))]
+    made = plan("llamacpp", three, 4, requires=("cuda",))
+    assert [one.device_ids for one in made.instances] == [("a/cuda:0",), ("b/cuda:0",), ("c/cuda:0",), ("a/cuda:1",)]
+
+
+def test_a_gpu_that_nobody_uses_goes_before_another_node():
+    alone = [cuda("a"), cuda("b"), cuda("b", 1)]
+    made = plan("vllm", alone, 2, busy={"a/cuda:0": 1})
+    assert [one.device_ids for one in made.instances] == [("b/cuda:0",), ("b/cuda:1",)]
+
+
+def test_a_kind_that_is_asked_for_and_of_no_use_to_the_backend_is_passed_over():
+    mac = Device(id="mac/apple", kind="apple", name="M", memory_bytes=GIB)
+    assert where(plan("llamacpp", [mac, cpu("box")], requires=("apple", "cpu"))) == {"m#0": ("box/cpu",)}
+    (rejected,) = plan("llamacpp", [mac, cpu("box")], requires=("apple",)).rejected
+    assert "the backend 'llamacpp' runs on cuda or cpu" in rejected.reason
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_order_of_nodes_is_kept_as_instances_come_and_go(seed):
+    draw = random.Random(seed)
+    devices = [cuda(f"n{node}", number) for node in range(12) for number in range(draw.randint(1, 3))]
+    busy = {device.id: draw.randrange(3) for device in devices}
+    running = {number: (draw.choice(devices).id,) for number in range(8)}
+    kept = Ranking(devices, running, busy)
+    list(kept.with_kind("cuda", ()))
+    for number in list(running):
+        gone, further = running.pop(number), draw.sample(devices, 2)
+        kept.release(gone)
+        kept.take([device.id for device in further])
+        running[number + 100] = tuple(device.id for device in further)
+        anew = Ranking(devices, running, busy)
+        assert list(kept.with_kind("cuda", ())) == list(anew.with_kind("cuda", ()))
+        assert [kept.on(node) for node in kept.nodes] == [anew.on(node) for node in anew.nodes]
 
 
 def test_devices_of_one_instance_are_on_one_node():
