@@ -1,6 +1,6 @@
 // Parts that pages are made of. Native elements first: they know the keyboard and screen readers.
 import { signal } from "@preact/signals";
-import type { ComponentChildren } from "preact";
+import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { name } from "./text";
 
@@ -150,6 +150,35 @@ export function Field(of: {
         </p>
       ) : null}
     </div>
+  );
+}
+
+/** One line of text that a page asks for; what else is given goes to the element. */
+export function TextField({
+  label,
+  hint,
+  value,
+  onChange,
+  ...rest
+}: {
+  label: string;
+  hint?: ComponentChildren;
+  value: string;
+  onChange: (value: string) => void;
+} & Omit<JSX.InputHTMLAttributes, "label" | "value" | "onChange">) {
+  return (
+    <Field label={label} hint={hint}>
+      {(id, describedBy) => (
+        <input
+          autocomplete="off"
+          {...rest}
+          id={id}
+          aria-describedby={describedBy}
+          value={value}
+          onInput={(event) => onChange(event.currentTarget.value)}
+        />
+      )}
+    </Field>
   );
 }
 

@@ -4,7 +4,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { ask, words } from "../api";
 import { day, name, visible } from "../text";
 import type { Credit, CreditEntry } from "../types";
-import { Dialog, Field, Name, Note, say, Table, useId } from "../ui";
+import { Dialog, Name, Note, say, Table, TextField, useId } from "../ui";
 import { keys } from "./keys";
 
 type Change = "grant" | "withdraw" | "budget";
@@ -81,54 +81,39 @@ function ChangeDialog({ kind, given }: { kind: Change; given: string }) {
           </>
         ) : (
           <>
-            <Field label="Key" hint="its name, or anonymous for requests without one">
-              {(id, describedBy) => (
-                <input
-                  id={id}
-                  list={listId}
-                  aria-describedby={describedBy}
-                  required
-                  maxLength={200}
-                  autocomplete="off"
-                  value={key}
-                  onInput={(event) => setKey(event.currentTarget.value)}
-                />
-              )}
-            </Field>
+            <TextField
+              label="Key"
+              hint="its name, or anonymous for requests without one"
+              list={listId}
+              required
+              maxLength={200}
+              value={key}
+              onChange={setKey}
+            />
             <datalist id={listId}>
               {[...known].slice(0, 200).map((one) => (
                 <option key={one} value={one} />
               ))}
             </datalist>
-            <Field label="Credits" hint={kind === "budget" ? "in a calendar month of UTC; nothing sets none" : "such as 12.50"}>
-              {(id, describedBy) => (
-                <input
-                  id={id}
-                  aria-describedby={describedBy}
-                  required={kind !== "budget"}
-                  inputMode="decimal"
-                  pattern={AMOUNT}
-                  maxLength={40}
-                  autocomplete="off"
-                  value={amount}
-                  onInput={(event) => setAmount(event.currentTarget.value)}
-                />
-              )}
-            </Field>
+            <TextField
+              label="Credits"
+              hint={kind === "budget" ? "in a calendar month of UTC; nothing sets none" : "such as 12.50"}
+              required={kind !== "budget"}
+              inputMode="decimal"
+              pattern={AMOUNT}
+              maxLength={40}
+              value={amount}
+              onChange={setAmount}
+            />
             {kind === "budget" ? null : (
-              <Field label="Reference" hint="kept beside the entry; said again with the same amount it changes nothing">
-                {(id, describedBy) => (
-                  <input
-                    id={id}
-                    aria-describedby={describedBy}
-                    required
-                    maxLength={200}
-                    autocomplete="off"
-                    value={reference}
-                    onInput={(event) => setReference(event.currentTarget.value)}
-                  />
-                )}
-              </Field>
+              <TextField
+                label="Reference"
+                hint="kept beside the entry; said again with the same amount it changes nothing"
+                required
+                maxLength={200}
+                value={reference}
+                onChange={setReference}
+              />
             )}
           </>
         )}

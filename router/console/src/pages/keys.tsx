@@ -4,7 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { ask, words } from "../api";
 import { day } from "../text";
 import type { Key } from "../types";
-import { Badge, Copy, Dialog, Field, Name, Note, Table } from "../ui";
+import { Badge, Copy, Dialog, Name, Note, Table, TextField } from "../ui";
 
 export const keys = signal<Key[]>([]);
 const problem = signal("");
@@ -38,19 +38,16 @@ function Limits({ given, onChange }: { given: Record<string, string>; onChange: 
   return (
     <>
       {LIMITS.map((limit) => (
-        <Field key={limit} label={limit} hint="nothing sets none">
-          {(id, describedBy) => (
-            <input
-              id={id}
-              aria-describedby={describedBy}
-              type="number"
-              min={1}
-              step={1}
-              value={given[limit] ?? ""}
-              onInput={(event) => onChange({ ...given, [limit]: event.currentTarget.value })}
-            />
-          )}
-        </Field>
+        <TextField
+          key={limit}
+          label={limit}
+          hint="nothing sets none"
+          type="number"
+          min={1}
+          step={1}
+          value={given[limit] ?? ""}
+          onChange={(text) => onChange({ ...given, [limit]: text })}
+        />
       ))}
     </>
   );
@@ -97,9 +94,7 @@ function Asked({ of }: { of: NonNullable<typeof asked.value> }) {
       <form onSubmit={give}>
         {of.kind === "new" ? (
           <>
-            <Field label="Name">
-              {(id) => <input id={id} required value={called} onInput={(event) => setCalled(event.currentTarget.value)} />}
-            </Field>
+            <TextField label="Name" required value={called} onChange={setCalled} />
             <label>
               <input type="checkbox" checked={isAdmin} onChange={(event) => setAdmin(event.currentTarget.checked)} /> admin: may use
               this console
