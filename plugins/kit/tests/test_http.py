@@ -52,6 +52,20 @@ async def test_a_request_has_a_body_and_a_reply_its_headers(server, client):
     assert server.requests == [expected]
 
 
+async def test_each_request_has_its_own_head_however_many_there_are(server, client):
+    server.scripts = [[[OK]] * 400]
+    said = [
+        (method, f"/{number}", [("x-key", key)]) for number in range(100) for method in ("GET", "PUT") for key in "ab"
+    ]
+    for method, path, headers in said:
+        await client.request(method, path, b"{}" if method == "PUT" else b"", headers)
+    heads = [request.split(b"\r\n") for request in server.requests]
+    assert [(lines[0].decode(), lines[2].decode()) for lines in heads] == [
+        (f"{method} {path} HTTP/1.1", f"x-key: {headers[0][1]}") for method, path, headers in said
+    ]
+    assert [lines[-1] for lines in heads] == [b"{}" if method == "PUT" else b"" for method, _, _ in said]
+
+
 async def answer_ok(reader, writer):
     await reader.readuntil(b"\r\n\r\n")
     writer.write(OK)

@@ -63,7 +63,7 @@ class SecureClient:
                 data = await whole(answer)
         except (httpx2.HTTPError, RuntimeError) as problem:
             raise self.error_of(problem, has_begun=False) from problem
-        return Reply(answer.status_code, {name.lower(): value for name, value in answer.headers.items()}, data)
+        return Reply(answer.status_code, answer.headers.raw, data)
 
     async def close(self) -> None:
         """Close every connection."""

@@ -24,20 +24,26 @@ from enginehouse_plugin.run import Run, Sink
 from enginehouse_plugin.tracing import trace_headers
 
 from .connection import Connection
-from .exchange import Exchange
+from .exchange import Exchange, by_name
 from .run import HttpRun, Reader
 
+_MOST_HEADS = 64
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 __all__ = ["Exchange", "LocalClient", "Reply"]
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """A whole answer. Names of headers are in lower case; of repeated ones the last stands."""
+    """A whole answer."""
 
     status: int
-    headers: dict[str, str]
+    raw_headers: Sequence[tuple[bytes, bytes]]
     body: bytes
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Names in lower case; of repeated ones the last stands."""
+        return by_name(self.raw_headers)
 
 
 class LocalClient:
@@ -69,7 +75,7 @@ class LocalClient:
         self._host = "localhost" if isinstance(address, str) else f"{address[0]}:{address[1]}"
         self._idle: list[Connection] = []  # the last used is reused first
         self._open: set[Connection] = set()
-        self._heads: dict[str, bytes] = {}  # of posts that are pushed, by their path
+        self._heads: dict[tuple[str, str, tuple[tuple[str, str], ...], bool], bytes] = {}  # of requests
         self._is_closed = False
 
     def __repr__(self) -> str:
@@ -88,7 +94,7 @@ class LocalClient:
             EngineUnavailable: the engine cannot be reached.
             EngineDied, EngineProtocolError: it closed the connection, or answered what is not HTTP.
         """
-        request = self._encode(method, path, body, headers)
+        request = self._encode(method, path, body, tuple(headers))
         exchange = Exchange(self.max_body_bytes)
         # Three cases: a kept connection that answers, a kept connection that was closed, a new connection.
         connection = self.kept()
@@ -122,13 +128,7 @@ class LocalClient:
             EngineUnavailable: the client has been closed.
         """
         self._refuse_if_closed()
-        head = self._heads.get(path)
-        if head is None:
-            head = self._heads[path] = self._head("POST", path, (), has_body=True)
-        if traced := trace_headers.get():
-            head += _lines(traced)
-        request = b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
-        return HttpRun(self, request, reader, sink, is_stream=is_stream)
+        return HttpRun(self, self._encode("POST", path, body), reader, sink, is_stream=is_stream)
 
     async def request(
         self, method: str, path: str, body: bytes = b"", headers: Sequence[tuple[str, str]] = ()
@@ -136,7 +136,7 @@ class LocalClient:
         """Send one request and return its whole answer. Raises as `send` and `Exchange.body` do."""
         exchange = await self.send(method, path, body, headers)
         try:
-            return Reply(exchange.status, exchange.headers, await exchange.body())
+            return Reply(exchange.status, exchange.raw_headers, await exchange.body())
         finally:
             exchange.close()
 
@@ -199,15 +199,20 @@ class LocalClient:
 
     # ---- inside ----
 
-    def _encode(self, method: str, path: str, body: bytes, headers: Sequence[tuple[str, str]]) -> bytes:
-        return b"%bcontent-length: %d\r\n\r\n%b" % (
-            self._head(method, path, (*headers, *trace_headers.get()), has_body=bool(body)),
-            len(body),
-            body,
-        )
+    def _encode(self, method: str, path: str, body: bytes, headers: tuple[tuple[str, str], ...] = ()) -> bytes:
+        """A whole request; heads are the same again and again, but for the length of the body."""
+        kind = (method, path, headers, bool(body))
+        head = self._heads.get(kind)
+        if head is None:
+            if len(self._heads) == _MOST_HEADS:
+                self._heads.clear()
+            head = self._heads[kind] = self._head(method, path, headers, has_body=bool(body))
+        if traced := trace_headers.get():
+            head += _lines(traced)
+        return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
 
     def _head(self, method: str, path: str, headers: Sequence[tuple[str, str]], *, has_body: bool) -> bytes:
-        """The head of a request, but for the length of its body."""
+        """The head of a request, but for its trace and the length of its body."""
         named = [f"{name}: {value}" for name, value in (*self._headers, *headers)]
         lines = [f"{method} {path} HTTP/1.1", f"host: {self._host}", *named]
         if has_body and "content-type" not in {name.lower() for name, _ in headers}:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from enginehouse_plugin.errors import EngineError, EngineProtocolError, EngineUnavailable
@@ -37,8 +38,8 @@ class Incoming(ABC):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Headers of the answer, names in lower case; of repeated ones the last stands."""
-        return {name.lower().decode("latin-1"): value.decode("latin-1") for name, value in self.raw_headers}
+        """Headers of the answer, as `by_name` has them."""
+        return by_name(self.raw_headers)
 
     def take_chunks(self) -> bytes:
         """Take the bytes of the body that have arrived and are unread."""
@@ -153,6 +154,11 @@ class Exchange(Incoming):
             await self._waiter
         finally:
             self._waiter = None
+
+
+def by_name(raw_headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+    """*raw_headers* by their names in lower case; of repeated ones the last stands."""
+    return {name.lower().decode("latin-1"): value.decode("latin-1") for name, value in raw_headers}
 
 
 def too_long(limit_bytes: int) -> EngineProtocolError:
