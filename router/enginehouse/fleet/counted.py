@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
-from enginehouse_plugin import AnyEvent, GenerationRequest, Instance, UsageReport
+from enginehouse_plugin import GenerationRequest, Instance, UsageReport
 
 Ask = Callable[[Instance, GenerationRequest], Awaitable[int]]
 """Asks an instance about the prompt of a request, and returns its tokens; what else is told it keeps itself. It may be
@@ -16,6 +16,6 @@ async def count(instance: Instance, request: GenerationRequest) -> int:
     return await instance.count_tokens(request)
 
 
-async def counted(ask: Ask, instance: Instance, request: GenerationRequest) -> AsyncGenerator[AnyEvent, None]:
-    """Yield the one event: the tokens of the prompt of *request*, as *instance* tells them to *ask*."""
-    yield UsageReport(prompt_tokens=await ask(instance, request), completion_tokens=0)
+async def counted(ask: Ask, instance: Instance, request: GenerationRequest) -> UsageReport:
+    """The one event: the tokens of the prompt of *request*, as *instance* tells them to *ask*."""
+    return UsageReport(prompt_tokens=await ask(instance, request), completion_tokens=0)

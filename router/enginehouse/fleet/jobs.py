@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from enginehouse_plugin import AnyEvent, GenerationRequest, Instance, Run, Task
 from enginehouse_plugin.request import Prompt
-from enginehouse_plugin.run import GeneratedRun
 
+from .awaited import AwaitedRun
 from .counted import Ask, counted
 from .several import SeveralRun
-from .work import Work, done
+from .work import Work
 
 if TYPE_CHECKING:
     from .lease import Lease
@@ -64,7 +65,7 @@ class Counting(Job):
 
     def begin(self, instance: Instance, request: GenerationRequest, lease: Lease, slots: int) -> Run:  # noqa: ARG002
         """See `Job.begin`."""
-        return GeneratedRun(counted(self._ask, instance, request), _Unnoted(lease))
+        return AwaitedRun(partial(counted, self._ask, instance, request), _Unnoted(lease))
 
 
 class Working(Job):
@@ -78,7 +79,7 @@ class Working(Job):
 
     def begin(self, instance: Instance, request: GenerationRequest, lease: Lease, slots: int) -> Run:  # noqa: ARG002
         """See `Job.begin`; the request stands for the work."""
-        return GeneratedRun(done(self._work, instance), lease)
+        return AwaitedRun(partial(self._work.do, instance), lease)
 
 
 class Several(Job):

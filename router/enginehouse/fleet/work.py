@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from enginehouse_plugin import AnyEvent, Instance, Task, UsageReport
+from enginehouse_plugin import Instance, Task, UsageReport
 
 
 class Work(msgspec.Struct, frozen=True):
@@ -19,8 +19,3 @@ class Work(msgspec.Struct, frozen=True):
     task: Task
     do: Callable[[Instance], Awaitable[UsageReport]]
     prompt_bytes: int | None = None
-
-
-async def done(work: Work, instance: Instance) -> AsyncGenerator[AnyEvent, None]:
-    """Yield the one event: what *work*, done by *instance*, has used."""
-    yield await work.do(instance)

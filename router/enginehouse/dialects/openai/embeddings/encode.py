@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Literal
 
 import msgspec
@@ -20,11 +19,11 @@ class EmbeddingsUsage(msgspec.Struct, frozen=True):
 
 
 class Embedding(msgspec.Struct, frozen=True, kw_only=True):
-    """The vector of the input at *index*, of length one."""
+    """The vector of the input at *index*, of length one; bytes are written in base64."""
 
     object: Literal["embedding"] = "embedding"
     index: int
-    embedding: list[float] | str
+    embedding: list[float] | bytes
 
 
 class EmbeddingList(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,10 +38,12 @@ class EmbeddingList(msgspec.Struct, frozen=True, kw_only=True):
 def written(model: str, vectors: Vectors, *, as_base64: bool) -> bytes:
     """The answer, whole, for a client that calls the model *model*."""
     tokens = vectors.prompt_tokens
-    numbers = (base64.b64encode(one).decode() if as_base64 else floats(one).tolist() for one in vectors.made)
     return _encode(
         EmbeddingList(
-            data=[Embedding(index=at, embedding=one) for at, one in enumerate(numbers)],
+            data=[
+                Embedding(index=at, embedding=one if as_base64 else floats(one).tolist())
+                for at, one in enumerate(vectors.made)
+            ],
             model=model,
             usage=EmbeddingsUsage(prompt_tokens=tokens, total_tokens=tokens),
         )
