@@ -11,6 +11,13 @@ ARGS ?=
 # give a target seconds give it five times as many: two engines may share two cores.
 PYTEST := $(BIN)/python -m pytest -n 2 --no-loadscope-reorder --conformance-time-scale 5
 
+# Compiled modules are kept from run to run, where the environment forbids it beside the other caches: without them each
+# process that a test starts compiles all that it imports, which is most of its time.
+ifneq ($(PYTHONDONTWRITEBYTECODE),)
+export PYTHONDONTWRITEBYTECODE :=
+export PYTHONPYCACHEPREFIX ?= $(abspath .cache/bytecode)
+endif
+
 # The first Python that is new enough; name another with `make PYTHON=…`.
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
@@ -294,6 +301,6 @@ check-versions: $(DEV_INSTALLED)
 	$(BIN)/python -m shipping.versions $(ARGS)
 
 clean:
-	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .schemathesis
+	rm -rf $(VENV) build dist site .cache/bytecode .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .schemathesis
 	rm -rf tests/integration/node/node_modules router/console/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
