@@ -22,8 +22,8 @@ from .cache import cache_folder, disk_trouble, sha256_of
 from .errors import WeightsInUse
 
 _DIGEST = re.compile(r"[0-9a-f]{64}|[0-9a-f]{40}")
-_used: dict[Path, IO[bytes]] = {}
-"""What this process uses: locked until its end."""
+_used: dict[Path, int] = {}
+"""What this process uses, by descriptors that stay open: locked until its end."""
 
 
 class HeldFile(msgspec.Struct, frozen=True):
@@ -106,9 +106,8 @@ def use(source: str) -> None:
         path.touch()
         if path in _used:
             return
-        file = path.open("rb")
-        _lock(file, is_shared=True)
-        _used[path] = file
+        _used[path] = os.open(path, os.O_RDONLY)
+        _lock(_used[path], is_shared=True)
 
 
 def damaged(source: str, paths: Sequence[Path], *, is_all: bool) -> dict[Path, str]:
@@ -207,7 +206,7 @@ def _use(source: str) -> Path:
     return _note(source).with_suffix(".use")
 
 
-def _lock(file: IO[bytes], *, is_shared: bool) -> bool:
+def _lock(file: IO[bytes] | int, *, is_shared: bool) -> bool:
     """Lock *file* until it is closed; returns whether it could be. Where there are no such locks it could."""
     try:
         import fcntl
