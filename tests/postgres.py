@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 from pathlib import Path
+
+from tests.programs import free_port
 
 NEEDED = "needs PostgreSQL's server: apt-get install postgresql"
 
@@ -35,8 +36,7 @@ class PostgreSQL:
         self._run(
             "initdb", "-D", str(self.data), "-U", "owner", "--auth=trust", "--no-sync", "--no-locale", "-E", "UTF8"
         )
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            self.port = int(taken.getsockname()[1])
+        self.port = free_port()
         self._databases = 0
         self._process: subprocess.Popen[bytes] | None = None
         self.start()

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tests.bench import load, peers
 from tests.bench.figures import spread
+from tests.programs import free_port, running
 
 from enginehouse.accounts import Desk, Scope
 from enginehouse.accounts.credit_desk import CreditDesk
@@ -61,13 +62,13 @@ def prepare(folder: Path, level: str, port: int, upstream_port: int) -> tuple[Pa
 def router(folder: Path, level: str, upstream_port: int, program: Path) -> Iterator[tuple[int, int, Path]]:
     """A router of *program* with the accounts of *level*; yields its port, its process id and wrk's script."""
     folder.mkdir(parents=True)
-    port = peers.free_port()
+    port = free_port()
     config_file, secret = prepare(folder, level, port, upstream_port)
     script = load.write_script(folder, stream=False)
     script.write_text(script.read_text().replace(load.KEY, secret))
     env = {"PYTHONPATH": str(peers.install_plugin(folder))}
     argv = [str(program), "serve", "--config", str(config_file), "--log-format", "json"]
-    with peers.running(argv, folder, "enginehouse", env) as process:
+    with running(argv, folder, "enginehouse", env) as process:
         peers.wait_answer(f"http://127.0.0.1:{port}/ready", process)
         yield port, process.pid, script
 

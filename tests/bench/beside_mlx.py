@@ -20,6 +20,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 from tests.integration.served import Served
+from tests.programs import free_port, running
 
 from enginehouse_mlx.backend import MlxBackend
 from enginehouse_mlx.options import MlxOptions
@@ -46,10 +47,10 @@ placements = [{{ backend = "mlx", source = "{folder}", options = {{ slots = {slo
 @contextmanager
 def mlx_server(folder: Path, weights: Path) -> Iterator[Way]:
     """`mlx_lm.server` as it comes."""
-    port = peers.free_port()
+    port = free_port()
     program = str(Path(sys.executable).with_name("mlx_lm.server"))
     argv = [program, "--model", str(weights), "--port", str(port), "--log-level", "WARNING"]
-    with peers.running(argv, folder, "mlx_lm", {"HF_HUB_OFFLINE": "1"}) as process:
+    with running(argv, folder, "mlx_lm", {"HF_HUB_OFFLINE": "1"}) as process:
         peers.wait_answer(f"http://127.0.0.1:{port}/v1/models", process, timeout_s=300)
         yield over_http(("127.0.0.1", port), "default_model", process.pid)
 

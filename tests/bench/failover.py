@@ -25,8 +25,8 @@ from typing import Any
 
 import httpx
 import msgspec
-from tests.bench.peers import free_port
 from tests.integration.served import Served
+from tests.programs import free_port
 
 from enginehouse_kit.http.client import LocalClient
 from enginehouse_kit.http.sse import SSEParser

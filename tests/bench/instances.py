@@ -19,6 +19,7 @@ from typing import get_args
 
 from tests.bench import load, peers
 from tests.bench.figures import spread
+from tests.programs import free_port, running
 
 from enginehouse.config import Prefer
 from enginehouse_kit.http.client import LocalClient
@@ -47,13 +48,13 @@ def model(upstream_port: int, count: int, prefer: str) -> str:
 def router(folder: Path, upstream_port: int, count: int, prefer: str, program: Path) -> Iterator[tuple[int, int]]:
     """A router with *count* instances; yields its port and process id."""
     folder.mkdir()
-    port = peers.free_port()
+    port = free_port()
     server = peers.SERVER.format(port=port, sha256=hashlib.sha256(load.KEY.encode()).hexdigest())
     config = folder / "enginehouse.toml"
     config.write_text(server + model(upstream_port, count, prefer))
     env = {"PYTHONPATH": str(peers.install_plugin(folder))}
     argv = [str(program), "serve", "--config", str(config), "--log-format", "json"]
-    with peers.running(argv, folder, "enginehouse", env) as process:
+    with running(argv, folder, "enginehouse", env) as process:
         peers.wait_answer(f"http://127.0.0.1:{port}/ready", process)
         yield port, process.pid
 

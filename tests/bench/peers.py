@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.bench import load
+from tests.programs import free_port, running
 
 HERE = Path(__file__).parent
 SERVER = """
@@ -46,12 +45,6 @@ def require(*programs: str) -> None:
         raise SystemExit(f"The bench needs {' and '.join(absent)}, on Debian: apt-get install nginx-light wrk")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def wait_answer(url: str, process: subprocess.Popen[bytes], *, timeout_s: float = 60) -> float:
     """Wait until *url* answers anything but 5xx; return the seconds it took."""
     begin = time.perf_counter()
@@ -68,24 +61,6 @@ def wait_answer(url: str, process: subprocess.Popen[bytes], *, timeout_s: float 
             pass
         time.sleep(0.005)
     raise RuntimeError(f"{url} did not answer in {timeout_s} s")
-
-
-@contextmanager
-def running(
-    argv: list[str], folder: Path, name: str, env: dict[str, str] | None = None
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program with its output in a file of *folder*; end it on leaving."""
-    with (folder / f"{name}.log").open("wb") as log:
-        process = subprocess.Popen(argv, cwd=folder, stdout=log, stderr=log, env={**os.environ, **(env or {})})
-        try:
-            yield process
-        finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.integration.served import Served
+from tests.programs import free_port, running
 
 from enginehouse.weights import resolve
 from tests.weights import smollm2_hf
@@ -88,9 +89,9 @@ def bare_argv(engine: str, port: int) -> Sequence[str]:
 @contextmanager
 def bare(engine: str, folder: Path) -> Iterator[tuple[Ask, int]]:
     """The engine's own server."""
-    port = peers.free_port()
+    port = free_port()
     env = {"HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
-    with peers.running(list(bare_argv(engine, port)), folder, "bare", env) as process:
+    with running(list(bare_argv(engine, port)), folder, "bare", env) as process:
         path = "v1/models" if engine == "mlx" else "health"
         peers.wait_answer(f"http://127.0.0.1:{port}/{path}", process, timeout_s=START_S)
         yield over_http(("127.0.0.1", port), "default_model"), process.pid

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.network import Node
+from tests.programs import end
 from tests.siege.client import Answer, Client
 
 from enginehouse.accounts import hash_secret
@@ -60,12 +61,7 @@ class Router:
         try:
             yield self
         finally:
-            self._process.terminate()
-            try:
-                self._process.wait(60)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            end(self._process, patience_s=60)
 
     def client(self, timeout_s: float = 120.0) -> Client:
         """A client of it."""

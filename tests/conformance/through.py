@@ -31,7 +31,7 @@ from tests.conformance.engines import (
     endpoints_of,
 )
 from tests.hosts.machines import KEY, Machine, closing, until
-from tests.siege.house import free_port
+from tests.programs import free_port
 
 from enginehouse.accounts import hash_secret
 from enginehouse_conformance import Options, Report, UrlTarget, run_suite, select, summary_text, write_report

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.hosts.machines import BY_KEY, KEY, Machine, closing, until
-from tests.siege.house import free_port
+from tests.programs import free_port
 
 from enginehouse.cli.shared.setup import load_plugins, read_checked
 from enginehouse.config import Config, load_config, refuse_open_listener

@@ -20,6 +20,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from tests.programs import free_port, running
 
 _START_S = 60.0
 
@@ -96,30 +97,16 @@ def collector(folder: Path, to: str) -> Iterator[str]:
     found = importlib.util.find_spec("rotel")
     if found is None or found.origin is None:
         pytest.skip("the collector is not here: pip install rotel==0.0.1a15, which has wheels up to Python 3.13")
-    http, grpc = _free_port(), _free_port()
-    with (folder / "collector.log").open("wb") as log:
-        process = subprocess.Popen(
-            [
-                *(str(Path(found.origin).with_name("rotel-agent")), "start"),
-                *("--otlp-http-endpoint", f"127.0.0.1:{http}", "--otlp-grpc-endpoint", f"127.0.0.1:{grpc}"),
-                *("--exporter", "otlp", "--otlp-exporter-endpoint", to, "--otlp-exporter-protocol", "http"),
-                *("--batch-timeout", "100ms"),
-            ],
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            _wait_until_it_listens(process, http, folder)
-            yield f"http://127.0.0.1:{http}"
-        finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+    http, grpc = free_port(), free_port()
+    argv = [
+        *(str(Path(found.origin).with_name("rotel-agent")), "start"),
+        *("--otlp-http-endpoint", f"127.0.0.1:{http}", "--otlp-grpc-endpoint", f"127.0.0.1:{grpc}"),
+        *("--exporter", "otlp", "--otlp-exporter-endpoint", to, "--otlp-exporter-protocol", "http"),
+        *("--batch-timeout", "100ms"),
+    ]
+    with running(argv, folder, "collector") as process:
+        _wait_until_it_listens(process, http, folder)
+        yield f"http://127.0.0.1:{http}"
 
 
 def attributes(pairs: Any) -> dict[str, Any]:
@@ -145,9 +132,3 @@ def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int, folder: 
             time.sleep(0.05)
         else:
             return
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from tests.hosts.machines import KEY, Machine, closing, until
+from tests.programs import free_port
 from tests.siege.client import Answer
-from tests.siege.house import free_port
 from tests.siege.upstream import Upstream, script, upstream
 
 from enginehouse.accounts import hash_secret

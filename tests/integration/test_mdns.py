@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.hosts.machines import KEY, Machine, closing, until
-from tests.siege.house import free_port
+from tests.programs import free_port
 from tests.siege.upstream import script, upstream
 
 from enginehouse.accounts import hash_secret

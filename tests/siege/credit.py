@@ -20,9 +20,10 @@ from typing import Final
 
 from sqlalchemy import select
 from tests.postgres import PostgreSQL
+from tests.programs import free_port
 from tests.siege.accounts import request_id
 from tests.siege.client import Answer, Client
-from tests.siege.house import House, free_port, house, scripted
+from tests.siege.house import House, house, scripted
 from tests.siege.upstream import PROMPT_TOKENS, Upstream, script, upstream
 from tests.siege.verdict import Scenario, Verdict
 

@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from tests.programs import free_port
 from tests.siege.client import Client
 
 BLOCKED_MS = 50
@@ -252,12 +252,6 @@ async def house(
             for left in below:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     left.kill()
-
-
-def free_port() -> int:
-    """A port on loopback that nobody has."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 async def _port(process: asyncio.subprocess.Process, log: Path, start: int) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import httpx
 import pytest
 from tests.integration.raw import wait_until
 from tests.integration.served import MODEL
+from tests.programs import free_port
 
 from .conftest import SCRIPTED, Client, needs, program
 
@@ -36,9 +36,7 @@ QUIET = {
 def page(client: Client) -> Iterator[httpx.Client]:
     """Its own API, as the user who came first."""
     needs("open-webui", program("open-webui"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     line = f"{client.connect('open-webui', MODEL).run} --host 127.0.0.1 --port {port}"
     environment = {**client.environment, **QUIET, "DATA_DIR": str(client.home)}
     with (client.work / "log").open("w") as log:
