@@ -23,9 +23,10 @@ def binaries() -> Path | None:
 
 
 class PostgreSQL:
-    """A running server; `url` is an empty database of it. `kill` ends it at once, `start` begins it again."""
+    """A running server; `new_database` makes one in it. `kill` ends it at once, `start` begins it again."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1") -> None:
+        self.address = address
         folder = binaries()
         assert folder is not None, NEEDED
         self._folder = folder
@@ -36,6 +37,8 @@ class PostgreSQL:
         self._run(
             "initdb", "-D", str(self.data), "-U", "owner", "--auth=trust", "--no-sync", "--no-locale", "-E", "UTF8"
         )
+        with (self.data / "pg_hba.conf").open("a") as trusted:
+            trusted.write("host all all samenet trust\n")
         self.port = free_port()
         self._databases = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -51,12 +54,12 @@ class PostgreSQL:
         """Begin to serve."""
         self._process = subprocess.Popen(
             [str(self._folder / "postgres"), "-D", str(self.data), "-p", str(self.port), "-k", str(self.data),
-             "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "shared_buffers=16MB"],
+             "-c", f"listen_addresses={self.address}", "-c", "fsync=off", "-c", "shared_buffers=16MB"],
             user=self._user, cwd=self.data, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         ends_at = time.monotonic() + 60
         while time.monotonic() < ends_at:
-            ready = [str(self._folder / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port), "-t", "1"]
+            ready = [str(self._folder / "pg_isready"), "-q", "-h", self.address, "-p", str(self.port), "-t", "1"]
             if subprocess.run(ready).returncode == 0:
                 return
             time.sleep(0.05)
@@ -72,8 +75,8 @@ class PostgreSQL:
         """Make an empty database; returns its URL."""
         self._databases += 1
         name = f"accounts{self._databases}"
-        self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "owner", name)
-        return f"postgresql://owner@127.0.0.1:{self.port}/{name}"
+        self._run("createdb", "-h", self.address, "-p", str(self.port), "-U", "owner", name)
+        return f"postgresql://owner@{self.address}:{self.port}/{name}"
 
     def close(self) -> None:
         """End it and remove its folder."""

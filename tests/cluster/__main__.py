@@ -2,6 +2,8 @@
 
 `python -m tests.cluster`. Nodes are network namespaces of this machine, which needs root; on them are llama.cpp and MLX
 with tiny weights. Prints what failed, for how long, what moved, and whether the ledger agrees with the engines.
+
+With `--routers 2 --store postgresql` routers and their database are killed instead: see `tests.cluster.credit`.
 """
 
 from __future__ import annotations
@@ -10,26 +12,29 @@ import argparse
 import asyncio
 import itertools
 import statistics
-import tempfile
 import time
 from collections import Counter
-from pathlib import Path
 
+from tests.cluster.credit import shared
 from tests.cluster.network import Node, network
 from tests.cluster.town import (
+    ACCOUNTS,
+    SERVER,
     TWO_LINES,
     Router,
     asking,
-    config,
     kill_engines,
+    model_of,
     tokens_of,
     told_by_engines,
     verdict,
 )
 from tests.hosts.machines import until
 from tests.siege.client import Client
+from tests.siege.verdict import Verdict
 
 from enginehouse.cluster.messages import engine_key
+from tests.weights import tiny_gguf, tiny_hf
 
 _AT_ONCE = 6
 _MEASURED = 100
@@ -127,7 +132,8 @@ async def healed(router: Router) -> None:
 async def campaign(nodes: dict[str, Node], requests: int) -> None:
     """The whole of it."""
     head, other, home = nodes.values()
-    router = Router(home, config(mlx=True) + TWO_LINES)
+    models = model_of("tiny", "llamacpp", tiny_gguf()) + model_of("mac", "mlx", tiny_hf())
+    router = Router(home, SERVER + ACCOUNTS + models + TWO_LINES)
     share = requests // 5
     with router.running():
         print(f"4 instances ready after {await router.until_ready(4):.0f} s: {await _where(router)}", flush=True)
@@ -190,17 +196,26 @@ def main() -> None:
     """Make the nodes, run, and end them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=1000)
+    parser.add_argument("--routers", type=int, default=1, help="with PostgreSQL; one of several is killed for good")
+    parser.add_argument(
+        "--store", choices=("sqlite", "postgresql"), default="sqlite", help="postgresql: as `credit` has it"
+    )
     asked = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory(prefix="eh-", ignore_cleanup_errors=True) as place,
-        network(["one", "two", "three"], Path(place)) as nodes,
-    ):
+    if asked.store == "sqlite" and asked.routers > 1:
+        parser.error("several routers need --store postgresql")
+    with network("one", "two", "three") as nodes:
         head, other, home = nodes.values()
         for node in (head, other, home):
             began_at = time.monotonic()
             _ = node.up() if node is head else node.join(head)
             print(f"'{node.name}' is there after {time.monotonic() - began_at:.1f} s", flush=True)
-        asyncio.run(campaign(nodes, asked.requests))
+        if asked.store == "sqlite":
+            asyncio.run(campaign(nodes, asked.requests))
+            return
+        verdict = Verdict(f"{asked.routers} routers on PostgreSQL")
+        dies = asked.routers > 1
+        asyncio.run(shared(verdict, list(nodes.values()), routers=asked.routers, streams=40, keys=8, dies=dies))
+        print(verdict.text())
 
 
 if __name__ == "__main__":

@@ -6,16 +6,19 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+NEEDED = "needs root on Linux and iproute2: nodes are network namespaces"
 _CLI_S = 240.0
 
 
@@ -30,6 +33,7 @@ class Node:
     def __init__(self, name: str, town: int, number: int, folder: Path) -> None:
         self.name = name
         self.address = f"10.78.{town}.{number}"
+        self.outside = f"10.78.{town}.254"  # this machine, as nodes see it
         self.folder = folder / name[:2]  # short: the paths of sockets have an end
         self.token = folder / "token"
         self.namespace = f"ehc{town}-{name}"
@@ -94,29 +98,36 @@ class Node:
         return [pid for pid in found if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
 
 
+def is_possible() -> bool:
+    """Whether networks can be made here."""
+    return sys.platform == "linux" and os.geteuid() == 0 and shutil.which("ip") is not None
+
+
 @contextlib.contextmanager
-def network(names: Sequence[str], folder: Path) -> Iterator[dict[str, Node]]:
+def network(*names: str) -> Iterator[dict[str, Node]]:
     """A bridge with a namespace for each of *names*; all that runs there ends with the block."""
     town = random.randrange(1, 250)  # others may be there at the same time
     bridge = f"ehc{town}"
-    nodes = {name: Node(name, town, number, folder) for number, name in enumerate(names, 1)}
-    try:
-        ip("link", "add", bridge, "type", "bridge")
-        ip("addr", "add", f"10.78.{town}.254/24", "dev", bridge)
-        ip("link", "set", bridge, "up")
-        for node in nodes.values():
-            node.folder.mkdir(parents=True)
-            ip("netns", "add", node.namespace)
-            ip("link", "add", node.namespace, "type", "veth", "peer", "name", "eth0", "netns", node.namespace)
-            ip("link", "set", node.namespace, "master", bridge, "up")
-            ip("-n", node.namespace, "addr", "add", f"{node.address}/24", "dev", "eth0")
-            for device in ("lo", "eth0"):
-                ip("-n", node.namespace, "link", "set", device, "up")
-            ip("-n", node.namespace, "route", "add", "default", "via", f"10.78.{town}.254")
-        yield nodes
-    finally:
-        for node in nodes.values():
-            node.kill()
-            ip("netns", "del", node.namespace, is_needed=False)
-            ip("link", "del", node.namespace, is_needed=False)
-        ip("link", "del", bridge, is_needed=False)
+    # Short: the paths of sockets have an end.
+    with tempfile.TemporaryDirectory(prefix="eh-", ignore_cleanup_errors=True) as folder:
+        nodes = {name: Node(name, town, number, Path(folder)) for number, name in enumerate(names, 1)}
+        try:
+            ip("link", "add", bridge, "type", "bridge")
+            ip("addr", "add", f"{nodes[names[0]].outside}/24", "dev", bridge)
+            ip("link", "set", bridge, "up")
+            for node in nodes.values():
+                node.folder.mkdir(parents=True)
+                ip("netns", "add", node.namespace)
+                ip("link", "add", node.namespace, "type", "veth", "peer", "name", "eth0", "netns", node.namespace)
+                ip("link", "set", node.namespace, "master", bridge, "up")
+                ip("-n", node.namespace, "addr", "add", f"{node.address}/24", "dev", "eth0")
+                for device in ("lo", "eth0"):
+                    ip("-n", node.namespace, "link", "set", device, "up")
+                ip("-n", node.namespace, "route", "add", "default", "via", node.outside)
+            yield nodes
+        finally:
+            for node in nodes.values():
+                node.kill()
+                ip("netns", "del", node.namespace, is_needed=False)
+                ip("link", "del", node.namespace, is_needed=False)
+            ip("link", "del", bridge, is_needed=False)

@@ -10,33 +10,38 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.cluster.network import Node
+from tests.docs.fenced import blocks
 from tests.programs import end
 from tests.siege.client import Answer, Client
 
 from enginehouse.accounts import hash_secret
-from tests.weights import tiny_gguf, tiny_hf
 
 KEY = "eh-a-key-of-the-cluster"
 PORT = 8000
-TWO_LINES = '[cluster]\nengine = "ray"\n'
+SERVER = f'[server]\nhost = "0.0.0.0"\n[[keys]]\nname = "town"\nadmin = true\nsha256 = "{hash_secret(KEY)}"\n'
+ACCOUNTS = '[accounts]\nurl = "sqlite:///accounts.db"\n'
 
 
-def config(*, mlx: bool) -> str:
-    """A model with two replicas on llama.cpp, and one on MLX; accounts beside the file."""
-    models = {"tiny": ("llamacpp", tiny_gguf())} | ({"mac": ("mlx", tiny_hf())} if mlx else {})
-    parts = ['[server]\nhost = "0.0.0.0"\n[accounts]\nurl = "sqlite:///accounts.db"\n']
-    parts.append(f'[[keys]]\nname = "town"\nadmin = true\nsha256 = "{hash_secret(KEY)}"\n')
-    parts += [
-        f"[models.{name}]\nreplicas = 2\ncontext_tokens = 1024\n[[models.{name}.placements]]\n"
+def page(name: str) -> str:
+    """A configuration of the page on growing."""
+    (block,) = [block for block in blocks("docs/growing.md") if block.value == name]
+    return block.text
+
+
+TWO_LINES = page("cluster")
+
+
+def model_of(name: str, backend: str, source: Path, *, replicas: int = 2, more: str = "") -> str:
+    """A model called *name*, with *more* lines of its own."""
+    return (
+        f"[models.{name}]\nreplicas = {replicas}\ncontext_tokens = 1024\n{more}[[models.{name}.placements]]\n"
         f'backend = "{backend}"\nsource = {json.dumps(str(source))}\n'
-        for name, (backend, source) in models.items()
-    ]
-    return "\n".join(parts)
+    )
 
 
 class Router:
@@ -47,6 +52,7 @@ class Router:
         self.file = node.folder / "house.toml"
         self.file.write_text(house)
         self.log_file = node.folder / "router.log"
+        self.address = (node.address, PORT)
         self._process: subprocess.Popen[bytes] | None = None
 
     @contextlib.contextmanager
@@ -65,7 +71,18 @@ class Router:
 
     def client(self, timeout_s: float = 120.0) -> Client:
         """A client of it."""
-        return Client((self.node.address, PORT), timeout_s=timeout_s, key=KEY)
+        return Client(self.address, timeout_s=timeout_s, key=KEY)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether its process runs."""
+        return self._process is not None and self._process.poll() is None
+
+    async def kill(self) -> None:
+        """End it without a word."""
+        assert self._process is not None
+        self._process.kill()
+        await asyncio.to_thread(self._process.wait)
 
     async def instances(self) -> dict[str, dict[str, Any]]:
         """Its instances by their ids; none where it does not answer."""
@@ -147,16 +164,21 @@ def kill_engines(node: Node) -> int:
     return len(engines)
 
 
-def told_by_engines(nodes: list[Node]) -> Counter[str]:
-    """Completion tokens of each model, as engines have written of requests in the logs that Ray keeps of them."""
+def told_by_engines(nodes: Sequence[Node]) -> Counter[str]:
+    """Completion tokens of each model, as engines have written of requests."""
     counted: Counter[str] = Counter()
+    for row in engine_requests(nodes):
+        counted[row["model"]] += row["completion_tokens"]
+    return counted
+
+
+def engine_requests(nodes: Sequence[Node]) -> Iterator[dict[str, Any]]:
+    """What engines have written of each request in the logs that Ray keeps of them."""
     for node in nodes:
         for file in (node.folder / "r").glob("session_2*/logs/worker-*.err"):
             for line in file.read_text("utf-8", "replace").splitlines():
                 if '"event":"request"' in line:
-                    row = json.loads(line)
-                    counted[row["model"]] += row["completion_tokens"]
-    return counted
+                    yield json.loads(line)
 
 
 def asking(model: str, number: int, tokens: int = 16) -> dict[str, Any]:

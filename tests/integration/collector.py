@@ -92,8 +92,8 @@ class Sink:
         return Handler
 
 
-def collector(folder: Path, to: str) -> Iterator[str]:
-    """Run the collector, which passes on *to* this URL; yields the URL that it listens on."""
+def collector(folder: Path, to: str) -> Iterator[dict[str, str]]:
+    """Run the collector, which passes on *to* this URL; yields the URLs that it listens on, by their protocols."""
     found = importlib.util.find_spec("rotel")
     if found is None or found.origin is None:
         pytest.skip("the collector is not here: pip install rotel==0.0.1a15, which has wheels up to Python 3.13")
@@ -105,8 +105,9 @@ def collector(folder: Path, to: str) -> Iterator[str]:
         *("--batch-timeout", "100ms"),
     ]
     with running(argv, folder, "collector") as process:
-        _wait_until_it_listens(process, http, folder)
-        yield f"http://127.0.0.1:{http}"
+        for port in (http, grpc):
+            _wait_until_it_listens(process, port, folder)
+        yield {"http/protobuf": f"http://127.0.0.1:{http}", "grpc": f"http://127.0.0.1:{grpc}"}
 
 
 def attributes(pairs: Any) -> dict[str, Any]:

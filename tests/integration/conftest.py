@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.cluster.network import NEEDED, Node, is_possible, network
 
 from .served import EMBEDDED, Served
 
@@ -39,6 +40,15 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     finally:
         for served in running:
             served.close()
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[dict[str, Node]]:
+    """Two machines, as network namespaces."""
+    if not is_possible():
+        pytest.skip(NEEDED)
+    with network("one", "two") as made:
+        yield made
 
 
 @pytest.fixture

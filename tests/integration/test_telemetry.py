@@ -61,8 +61,8 @@ def sink() -> Iterator[Sink]:
 
 
 @pytest.fixture
-def collected(sink: Sink, tmp_path: Path) -> Iterator[str]:
-    """The URL of a running collector, whose output goes to the sink."""
+def collected(sink: Sink, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The URLs of a running collector, whose output goes to the sink, by their protocols."""
     yield from collector(tmp_path, sink.url)
 
 
@@ -71,15 +71,17 @@ def by_id(spans: list[Span]) -> dict[bytes, Span]:
 
 
 @pytest.mark.engine
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 def test_a_collector_gets_one_trace_through_two_routers(
-    serve: Serve, sink: Sink, collected: str, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, sink: Sink, collected: dict[str, str], protocol: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make("tiny-gguf")
     for name, value in {
         "OTEL_BSP_SCHEDULE_DELAY": "100",
         "OTEL_METRIC_EXPORT_INTERVAL": "300",
         "OTEL_SERVICE_NAME": "house",
-        "OTEL_EXPORTER_OTLP_ENDPOINT": collected,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collected[protocol],
     }.items():
         monkeypatch.setenv(name, value)
     inner = serve(config("traces = true"))
@@ -129,11 +131,11 @@ def test_a_collector_gets_one_trace_through_two_routers(
 
 @pytest.mark.engine
 def test_what_is_refused_fails_or_is_not_sampled_is_told_so(
-    serve: Serve, sink: Sink, collected: str, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, sink: Sink, collected: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make("tiny-gguf")
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
-    served = serve(config(f'traces = true\nendpoint = "{collected}"'))
+    served = serve(config(f'traces = true\nendpoint = "{collected["http/protobuf"]}"'))
     assert ask(served, {"traceparent": f"00-{TRACE}-{PARENT}-00"}).status_code == 200  # its sender tells of nothing
     assert ask(served, temperature=9).status_code == 400
     assert ask(served, model="nobody").status_code == 404

@@ -10,20 +10,19 @@ import asyncio
 import contextlib
 import hashlib
 import random
-import signal
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Protocol
 
-from sqlalchemy import select
+from sqlalchemy import RowMapping, select
 from tests.postgres import PostgreSQL
 from tests.programs import free_port
 from tests.siege.accounts import request_id
 from tests.siege.client import Answer, Client
-from tests.siege.house import House, house, scripted
+from tests.siege.house import house, scripted
 from tests.siege.upstream import PROMPT_TOKENS, Upstream, script, upstream
 from tests.siege.verdict import Scenario, Verdict
 
@@ -35,10 +34,89 @@ from enginehouse.accounts.store.tables import usage
 from enginehouse.config import UNITS, Config, ConfigError, load_config, units_of
 
 _INPUT, _OUTPUT = 1_000_000, 100_000_000  # units for a token, as the prices below have them
-_LEAST: Final = 3000 * _INPUT + 30 * _OUTPUT
-"""More than any of these requests reserves: who has it left is served."""
-_SERVER = '[server]\nport = 0\n\n[accounts]\nurl = "{url}"\n'
-_PRICES = '[models.scripted.prices]\ninput = "1"\noutput = "100"\n'
+_SERVER = "[server]\nport = 0\n"
+PRICES: Final = 'prices = { input = "1", output = "100" }\n'
+"""What a model of a campaign costs."""
+
+
+class Door(Protocol):
+    """A router that takes requests."""
+
+    address: tuple[str, int]
+
+    @property
+    def is_there(self) -> bool:
+        """Whether its process runs."""
+        ...
+
+    async def kill(self) -> None:
+        """End it without a word."""
+
+
+class Engines(Protocol):
+    """What answers, and what it has counted.
+
+    `most_tokens` is more than any answer has, and `about` what a request costs, in credits.
+    """
+
+    most_tokens: int
+    about: float
+
+    def house(self) -> str:
+        """The configuration of a router that has them, without accounts and keys."""
+        ...
+
+    def body(self, number: int, choice: random.Random) -> dict[str, Any]:
+        """The request of that number; some are shorter and some are slower than others."""
+        ...
+
+    def heard(self, number: int, answer: Answer) -> None:
+        """Hear that the answer to this request has come whole."""
+        ...
+
+    def counted(self, number: int) -> tuple[int, int] | None:
+        """Tokens of the prompt, and the most of the answer; exactly those of one that came whole. None: nothing."""
+        ...
+
+    def sum_up(self, verdict: Verdict, rows: Mapping[int, RowMapping]) -> None:
+        """Count what else there is to tell, beside the *rows* of usage by the numbers of the requests."""
+
+
+class Scripted:
+    """A scripted upstream, which counts itself."""
+
+    most_tokens = 30
+    about = 0.0015
+
+    def __init__(self, told: Upstream) -> None:
+        self._told = told
+
+    def house(self) -> str:
+        """See `Engines`."""
+        return _SERVER + scripted(self._told.port, slots=1000) + PRICES
+
+    def body(self, number: int, choice: random.Random) -> dict[str, Any]:
+        """See `Engines`."""
+        tokens = choice.choice((1, 5, 12, 25))
+        return script(number, tokens, choice.choice(("", "slow")), stream=True) | {"max_tokens": tokens}
+
+    def heard(self, number: int, answer: Answer) -> None:
+        """See `Engines`: the upstream knows."""
+
+    def counted(self, number: int) -> tuple[int, int] | None:
+        """See `Engines`."""
+        told = self._told.counted.get(number)
+        return None if told is None else (PROMPT_TOKENS, told)
+
+    def sum_up(self, verdict: Verdict, rows: Mapping[int, RowMapping]) -> None:
+        """See `Engines`."""
+        told = self._told.counted
+        settled = [number for number, row in rows.items() if row["error_code"] == KILLED]
+        lacking = sum(told.get(number, 0) - rows[number]["completion_tokens"] for number in settled)
+        verdict.counts |= {
+            "tokens after their last note": lacking,
+            "cut off before their first note": len(told.keys() - rows.keys()),
+        }
 
 
 @dataclass
@@ -46,11 +124,11 @@ class Campaign:
     """So many *streams* at a time of so many *keys*, through the routers of `doors` as they are there."""
 
     verdict: Verdict
-    told: Upstream
+    engines: Engines
     streams: int
     keys: int
-    doors: list[House] = field(default_factory=list)
-    whole: dict[int, str] = field(default_factory=dict)
+    doors: Sequence[Door] = ()
+    whole: set[int] = field(default_factory=set)
     asked: dict[int, str] = field(default_factory=dict)
     is_over: bool = False
     _number: int = 0
@@ -63,27 +141,33 @@ class Campaign:
         """A configuration that knows the keys."""
         hashes = {name: hashlib.sha256(name.encode()).hexdigest() for name in self.names()}
         keys = "".join(f'\n[[keys]]\nname = "{name}"\nsha256 = "{sha256}"\n' for name, sha256 in hashes.items())
-        return _SERVER.format(url=url) + scripted(self.told.port, slots=1000) + _PRICES + keys
+        return f'{self.engines.house()}\n[accounts]\nurl = "{url}"\n{keys}'
+
+    @property
+    def share(self) -> str:
+        """Credit for about three requests of each stream of a key."""
+        return f"{3 * self.engines.about * self.streams / self.keys:.6f}"
 
     async def client(self, at: int) -> None:
         """Ask for one stream after another, until all is over."""
         choice = random.Random(at)
         key = self.names()[at % self.keys]
         while not self.is_over:
-            doors = [door for door in self.doors if door.process.returncode is None]
+            doors = [door for door in self.doors if door.is_there]
             if not doors:
                 await asyncio.sleep(0.02)
                 continue
             self._number += 1
-            number, tokens = self._number, choice.choice((1, 5, 12, 25))
+            number = self._number
             self.asked[number] = key
-            body = script(number, tokens, choice.choice(("", "slow")), stream=True) | {"max_tokens": tokens}
+            body = self.engines.body(number, choice)
             leaves_s = choice.choice((None, None, None, choice.uniform(0, 2)))
             answer = await _once(choice.choice(doors), body, key, number, leaves_s)
             if answer is None:
                 self.verdict.count("left")
             elif answer.status == 200 and answer.is_whole and answer.events()[-1:] == ["[DONE]"]:
-                self.whole[number] = key
+                self.whole.add(number)
+                self.engines.heard(number, answer)
                 self.verdict.count("whole")
             elif answer.status == 402:
                 self.verdict.count("refused for credit")
@@ -94,10 +178,17 @@ class Campaign:
                 )
                 await asyncio.sleep(0.05)
 
-    def grant(self, desk: CreditDesk, credits_: str) -> None:
-        """Grant each key so much more."""
+    async def grant(self, desk: CreditDesk) -> None:
+        """Grant each key its share more; the database may be away just now."""
+        for _ in range(20):
+            with contextlib.suppress(StoreError, ConfigError):
+                await asyncio.to_thread(self._grant, desk)
+                return
+            await asyncio.sleep(0.5)
+
+    def _grant(self, desk: CreditDesk) -> None:
         for name in self.names():
-            desk.grant(name, credits_)
+            desk.grant(name, self.share)
 
     def judge(self, config: Config, *, is_spent: bool) -> None:
         """Add all of it up."""
@@ -111,7 +202,8 @@ class Campaign:
         verdict.expect(all(units_of(one.balance) >= 0 for one in standings), "a balance is below zero")
         verdict.expect(all(one.leased == "0" for one in standings), "a lease is left of routers that have ended")
         if is_spent:
-            left = [one.key for one in standings if units_of(one.balance) >= _LEAST]
+            least = 3000 * _INPUT + self.engines.most_tokens * _OUTPUT  # more than a request reserves: it is served
+            left = [one.key for one in standings if units_of(one.balance) >= least]
             verdict.expect(not left, f"{len(left)} keys were refused, and have credit left")
         with reading(config) as connection:
             rows = connection.execute(select(usage)).mappings().all()
@@ -119,30 +211,26 @@ class Campaign:
         verdict.expect(max(times.values(), default=0) <= 1, f"doubled: {[one for one in times if times[one] > 1][:5]}")
         kept = {int(row["request_id"].rpartition("-")[2]): row for row in rows}
         for number in self.whole:
-            row, told = kept.get(number), self.told.counted.get(number, 0)
-            cost = PROMPT_TOKENS * _INPUT + told * _OUTPUT
+            row, (prompt, told) = kept.get(number), self.engines.counted(number) or (0, 0)
+            cost = prompt * _INPUT + told * _OUTPUT
             if verdict.expect(row is not None, f"{number}: an answer that has come is not charged") and row is not None:
                 found = (row["completion_tokens"], row["charge"], row["key"])
                 verdict.expect(found == (told, cost, self.asked[number]), f"{number}: {found} for {told} tokens")
-        noted = 0
         for number, row in kept.items():
-            told = self.told.counted.get(number, 0)
+            _, told = self.engines.counted(number) or (0, 0)
             verdict.expect(row["completion_tokens"] <= told, f"{number}: {row['completion_tokens']} of {told} tokens")
             if row["error_code"] == KILLED:
                 verdict.count("settled at their last note")
-                noted += told - row["completion_tokens"]
-        missing = self.told.counted.keys() - kept.keys()
         verdict.counts |= {
             "asked": len(self.asked),
             "rows": len(rows),
             "entries": audit.entries,
             "charged, credits": str(sum(row["charge"] for row in rows) / UNITS),
-            "tokens after their last note": noted,
-            "cut off before their first note": len(missing),
         }
+        self.engines.sum_up(verdict, kept)
 
 
-async def _once(door: House, body: object, key: str, number: int, leaves_s: float | None) -> Answer | None:
+async def _once(door: Door, body: object, key: str, number: int, leaves_s: float | None) -> Answer | None:
     headers = {"Authorization": f"Bearer {key}", "X_Request_Id": request_id(number)}
     client = Client(door.address, timeout_s=120)
     try:
@@ -158,14 +246,6 @@ async def _once(door: House, body: object, key: str, number: int, leaves_s: floa
         client.reset()
 
 
-async def _grant(campaign: Campaign, desk: CreditDesk, credits_: str) -> None:
-    for _ in range(20):  # the database may be away just now
-        with contextlib.suppress(StoreError, ConfigError):
-            await asyncio.to_thread(campaign.grant, desk, credits_)
-            return
-        await asyncio.sleep(0.5)
-
-
 async def killed_router(
     verdict: Verdict, *, streams: int, keys: int, kills: int, least_s: float = 1.0, is_spent: bool = True
 ) -> None:
@@ -175,21 +255,20 @@ async def killed_router(
     """
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="siege-")))
-        campaign = Campaign(verdict, await stack.enter_async_context(upstream()), streams, keys)
+        campaign = Campaign(verdict, Scripted(await stack.enter_async_context(upstream())), streams, keys)
         text = campaign.configuration("sqlite:///accounts.db")
         (folder / "house.toml").write_text(text)
         config = load_config(folder / "house.toml")
         desk = CreditDesk(config)
-        campaign.grant(desk, _share(streams, keys))
+        await campaign.grant(desk)
         asking = [asyncio.ensure_future(campaign.client(at)) for at in range(streams)]
         for _ in range(kills):
             async with house(text, folder=folder) as running:
                 campaign.doors = [running]
                 await asyncio.sleep(random.uniform(least_s, 3 * least_s))
-                await _grant(campaign, desk, _share(streams, keys))
+                await campaign.grant(desk)
                 await asyncio.sleep(random.uniform(0, least_s))
-                running.process.send_signal(signal.SIGKILL)
-                await running.process.wait()
+                await running.kill()
                 verdict.count("kills")
         if is_spent:
             async with house(text, folder=folder) as running:
@@ -203,11 +282,6 @@ async def killed_router(
             store.close()
         verdict.counts["failed commits"] = (folder / "log").read_text(errors="replace").count("usage cannot be written")
         campaign.judge(config, is_spent=is_spent)
-
-
-def _share(streams: int, keys: int) -> str:
-    """Credit for about three requests of each stream of a key."""
-    return f"{3 * 0.0015 * streams / keys:.6f}"
 
 
 async def _spend(campaign: Campaign, asking: Sequence[asyncio.Future[None]]) -> None:
@@ -236,37 +310,43 @@ async def shared(
     async with contextlib.AsyncExitStack() as stack:
         server = PostgreSQL()
         stack.callback(server.close)
-        url = server.new_database()
-        campaign = Campaign(verdict, await stack.enter_async_context(upstream()), streams, keys)
-        text = campaign.configuration(url)
+        campaign = Campaign(verdict, Scripted(await stack.enter_async_context(upstream())), streams, keys)
+        text = campaign.configuration(server.new_database())
         folders = [Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="siege-"))) for _ in range(routers)]
         (folders[0] / "house.toml").write_text(text.replace("port = 0", f"port = {free_port()}", 1))
         config = load_config(folders[0] / "house.toml")
         desk = CreditDesk(config)
-        campaign.grant(desk, _share(streams, keys))
+        await campaign.grant(desk)
         async with contextlib.AsyncExitStack() as running:
             campaign.doors = [await running.enter_async_context(house(text, folder=folder)) for folder in folders]
-            asking = [asyncio.ensure_future(campaign.client(at)) for at in range(streams)]
-            await asyncio.sleep(2 * least_s)
-            for _ in range(outages):
-                await asyncio.to_thread(server.kill)
-                verdict.count("outages")
-                await asyncio.sleep(least_s)
-                await asyncio.to_thread(server.start)
-                await _grant(campaign, desk, _share(streams, keys))
-                await asyncio.sleep(2 * least_s)
-            if dies:
-                await _grant(campaign, desk, _share(streams, keys))
-                await asyncio.sleep(least_s)
-                campaign.doors[-1].process.send_signal(signal.SIGKILL)
-                await campaign.doors[-1].process.wait()
-                verdict.count("kills")
-                await asyncio.sleep(postgresql.GONE_S + 3 * postgresql.BEAT_S)  # what it left is settled
-                found = desk.audit()
-                verdict.expect(found.agrees, f"while the other goes on: {found.problems[:3]}")
-                await _grant(campaign, desk, _share(streams, keys))
-            await _spend(campaign, asking)
+            await ordeal(campaign, desk, server, dies=dies, outages=outages, least_s=least_s)
         campaign.judge(config, is_spent=True)
+
+
+async def ordeal(
+    campaign: Campaign, desk: CreditDesk, server: PostgreSQL, *, dies: bool, outages: int, least_s: float
+) -> None:
+    """What `shared` promises, with routers that are there and keys that have a share; ends when all credit is spent."""
+    verdict = campaign.verdict
+    asking = [asyncio.ensure_future(campaign.client(at)) for at in range(campaign.streams)]
+    await asyncio.sleep(2 * least_s)
+    for _ in range(outages):
+        await asyncio.to_thread(server.kill)
+        verdict.count("outages")
+        await asyncio.sleep(least_s)
+        await asyncio.to_thread(server.start)
+        await campaign.grant(desk)
+        await asyncio.sleep(2 * least_s)
+    if dies:
+        await campaign.grant(desk)
+        await asyncio.sleep(least_s)
+        await campaign.doors[-1].kill()
+        verdict.count("kills")
+        await asyncio.sleep(postgresql.GONE_S + 3 * postgresql.BEAT_S)  # what it left is settled
+        found = desk.audit()
+        verdict.expect(found.agrees, f"while the other goes on: {found.problems[:3]}")
+        await campaign.grant(desk)
+    await _spend(campaign, asking)
 
 
 async def _killed_router(verdict: Verdict) -> None:

@@ -109,6 +109,16 @@ class House:
         """The router's process."""
         return psutil.Process(self.process.pid)
 
+    @property
+    def is_there(self) -> bool:
+        """Whether its process runs."""
+        return self.process.returncode is None
+
+    async def kill(self) -> None:
+        """End it without a word."""
+        self.process.send_signal(signal.SIGKILL)
+        await self.process.wait()
+
     def below(self) -> list[psutil.Process]:
         """The processes below it: guardians and engines."""
         return self.router.children(recursive=True)
