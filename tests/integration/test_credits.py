@@ -19,7 +19,7 @@ from enginehouse.accounts.credit_desk import CreditDesk, NotCovered, ReferenceUs
 from enginehouse.accounts.credits import Purse, Reservation
 from enginehouse.accounts.desk import KeyNotFound
 from enginehouse.accounts.prices import PerToken
-from enginehouse.accounts.store import Store, open_store, postgresql
+from enginehouse.accounts.store import Store, open_store, postgresql, sqlite
 from enginehouse.accounts.store.audit import Audit
 from enginehouse.accounts.store.columns import HOST, row
 from enginehouse.config import UNITS, AccountsConfig, Config, KeyConfig
@@ -39,7 +39,10 @@ def server() -> Iterator[PostgreSQL | None]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def config(request: pytest.FixtureRequest, server: PostgreSQL | None, tmp_path: Path) -> Config:
+def config(
+    request: pytest.FixtureRequest, server: PostgreSQL | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Config:
+    monkeypatch.setattr(sqlite, "ENTER_S", 0.0)
     if request.param == "postgresql":
         if server is None:
             pytest.skip(NEEDED)

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, func, select
 from enginehouse.accounts.prices import PerToken
 from enginehouse.config import text_of
 
-from .tables import balances, entries, leases, usage
+from .tables import balances, entries, leases, routers, usage
 
 _SHOWN: Final = 20
 _MOST_UNITS: Final = 2**62
@@ -50,6 +50,9 @@ def audit(connection: Connection) -> Audit:
         kinds.setdefault(key, {})[kind] = int(amount)
         count += number
     paid = _pairs(connection, usage.c.key, usage.c.charge, usage.c.charge.is_not(None))
+    waits = and_(usage.c.router == routers.c.id, usage.c.id > routers.c.entered, usage.c.charge > 0)
+    for key, amount in _pairs(connection, usage.c.key, usage.c.charge, waits).items():
+        paid[key] -= amount  # its router enters it within seconds
     leased = _pairs(connection, leases.c.key, leases.c.amount)
     spent = _pairs(
         connection, entries.c.key, -entries.c.amount,
@@ -81,7 +84,7 @@ def audit(connection: Connection) -> Audit:
             )
         )
     for what, left in (("entries", kinds), ("charged requests", paid), ("leases", leased)):
-        problems += [f"key '{key}' has {what}, and no balance" for key in left if paid.get(key, 1)]
+        problems += [f"key '{key}' has {what}, and no balance" for key, found in left.items() if found]
     problems += _wrong_costs(connection)
     requests, uncollected = connection.execute(
         select(func.count(), func.sum(usage.c.cost - usage.c.charge)).where(usage.c.charge.is_not(None))

@@ -39,6 +39,9 @@ COLUMNS: Final = (
 TIMES: Final = 2
 """The first columns of a row, which change although nothing has happened."""
 
+CHARGE: Final = COLUMNS.index("charge")
+"""Where a row has what its key pays."""
+
 Row = tuple[float | int | str | None, ...]
 HOST: Final = socket.gethostname()
 """The host of this router, as usage names it."""

@@ -135,7 +135,7 @@ class PostgreSQLStore(Store):
         if now - self._looked_at > 3 * BEAT_S:
             self._seen.clear()  # nobody looked for so long: the database was away, or this router stood still
         settled = 0
-        others = select(routers).where(routers.c.id != self._router).order_by(routers.c.id)
+        others = select(routers.c.id, routers.c.beat).where(routers.c.id != self._router).order_by(routers.c.id)
         with _told(), self._engine.begin() as connection:
             found = connection.execute(others).all()
             since = {router: self._since(router, beat, now) for router, beat in found}

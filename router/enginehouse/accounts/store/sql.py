@@ -12,6 +12,7 @@ from sqlalchemy import (
     Connection,
     Dialect,
     Table,
+    and_,
     delete,
     exists,
     func,
@@ -26,29 +27,32 @@ from enginehouse.config import text_of
 
 from . import By, UsageTotal
 from .balances import charge, forget, had_before
-from .columns import COLUMNS, Row
+from .columns import CHARGE, COLUMNS, Row
 from .conflicts import on_conflict
 from .driver import run
 from .tables import routers, running, usage
 
 MOST: Final = 2**40
 """The most tokens that a row holds: a count that no engine can mean must not stop all rows behind it."""
-_SIZES: Final = (256, 128, 64, 32, 16, 8, 4, 2, 1)
-"""How many rows a statement puts in: few statements for many rows, because each lets go of the interpreter's lock and
-takes it again, beside the event loop; and few different ones, because to compile one costs more than to run it."""
+_SIZES: Final = (256, 128, *range(64, 0, -1))
+"""How many rows a statement puts in: few statements for many rows, because each lets go of the interpreter's lock three
+times and takes it again, beside the event loop; and not too many different ones, which the driver keeps prepared."""
 _NAMES: Final = ("router", "serial", *COLUMNS)
 _KEY: Final = COLUMNS.index("key")
-_CHARGE: Final = COLUMNS.index("charge")
 _SINCE_PRICES: Final = "0005"
 _COUNTS: Final = tuple(at for at, name in enumerate(COLUMNS) if name.endswith("_tokens"))
 
 
 class Rows:
-    """Puts rows of *router* in, by statements as the driver of *dialect* wants them."""
+    """Puts rows of *router* in, by statements as the driver of *dialect* wants them.
 
-    def __init__(self, dialect: Dialect, router: str) -> None:
+    Keys pay in the same transaction; if that *defers*, only with `enter`.
+    """
+
+    def __init__(self, dialect: Dialect, router: str, *, defers: bool = False) -> None:
         self._dialect = dialect
         self._router = router
+        self._defers = defers
         self._statements: dict[tuple[str, int], str] = {}
         self._has_notes = False  # of requests that run, in the database
 
@@ -66,15 +70,23 @@ class Rows:
             connection.execute(delete(running).where(ours, running.c.serial.in_([*ended])))
             self._has_notes = bool(connection.execute(select(exists().where(ours))).scalar())
 
+    def is_one_statement(self, ended: Mapping[int, Row], noted: Mapping[int, Row]) -> bool:
+        """Whether these are kept by one statement, which needs no transaction around it, unless it is done again."""
+        return not noted and not self._has_notes and len(ended) in _SIZES
+
     def _paid(self, connection: Connection, ended: Mapping[int, Row], *, again: bool) -> Mapping[int, Row]:
         """Take from keys what the rows of *ended* charge; returns these with what was taken.
 
         With *again* what an earlier commit of the same rows has taken, to which no answer came, is not taken again.
         """
-        charges = {serial: (str(row[_KEY]), int(row[_CHARGE] or 0)) for serial, row in ended.items() if row[_CHARGE]}
+        if self._defers and not again:
+            return ended
+        charges = {serial: (str(row[_KEY]), int(row[CHARGE] or 0)) for serial, row in ended.items() if row[CHARGE]}
+        had = had_before(connection, self._router, list(charges)) if again and charges else {}
+        if self._defers:  # of a row that is there already what it charges more; others are entered like all
+            charges = {serial: charges[serial] for serial in had}
         if not charges:
             return ended
-        had = had_before(connection, self._router, list(charges)) if again else {}
         wanted: dict[str, tuple[int, int]] = {}
         for serial, (key, amount) in charges.items():
             sum_, requests = wanted.get(key, (0, 0))
@@ -87,19 +99,23 @@ class Rows:
             left_out = min(amount, lacks.get(key, 0))
             if left_out:
                 lacks[key] -= left_out
-                rows[serial] = (*rows[serial][:_CHARGE], amount - left_out)
+                rows[serial] = (*rows[serial][:CHARGE], amount - left_out)
         return rows
 
     def _statement(self, table: Table, size: int) -> str:
-        """The statement for *size* rows: compiled when it is first needed, to keep the start of a router short."""
+        """The statement for *size* rows: made when it is first needed, to keep the start of a router short."""
         found = self._statements.get((table.name, size))
-        if found is None:
+        if found is None and size > 1:  # to compile many rows takes longer than to put them in
+            before, _, rest = self._statement(table, 1).partition(" VALUES ")
+            one, _, after = rest.partition(" ON CONFLICT ")
+            found = f"{before} VALUES {', '.join([one] * size)} ON CONFLICT {after}"
+        elif found is None:
             statement = on_conflict(self._dialect, table)
             statement = statement.on_conflict_do_update(
                 index_elements=["router", "serial"], set_={name: statement.excluded[name] for name in COLUMNS}
             )
-            compiled = statement.values([dict.fromkeys(_NAMES)] * size).compile(dialect=self._dialect)
-            found = self._statements[table.name, size] = str(compiled)
+            found = str(statement.values([dict.fromkeys(_NAMES)]).compile(dialect=self._dialect))
+        self._statements[table.name, size] = found
         return found
 
     def _put(self, connection: Connection, table: Table, rows: Mapping[int, Row]) -> None:
@@ -130,29 +146,40 @@ def settle(connection: Connection, router: str) -> int:
 
     Their keys pay what they had taken by then, and the rest of what the router had leased is theirs again.
     """
-    is_kept = exists().where(usage.c.router == running.c.router, usage.c.serial == running.c.serial)
-    unpaid = select(running.c.serial, running.c.key, running.c.charge).where(
-        running.c.router == router, running.c.charge > 0, ~is_kept
-    )
-    charges = [(serial, key, int(amount)) for serial, key, amount in connection.execute(unpaid)]
-    wanted: dict[str, tuple[int, int]] = {}
-    for _, key, amount in charges:
-        sum_, requests = wanted.get(key, (0, 0))
-        wanted[key] = (sum_ + amount, requests + 1)
-    if wanted:
-        lacks = _lacks(wanted, charge(connection, router, wanted))
-        for serial, key, amount in charges:
-            if left_out := min(amount, lacks.get(key, 0)):
-                lacks[key] -= left_out
-                noted_there = update(running).where(running.c.router == router, running.c.serial == serial)
-                connection.execute(noted_there.values(charge=amount - left_out))
-    forget(connection, router)
+    since = connection.execute(select(routers.c.entered).where(routers.c.id == router)).scalar()
+    if since is None:
+        since = last_row(connection)
     noted = select(*(running.c[name] for name in _NAMES)).where(running.c.router == router)
     kept = on_conflict(connection.dialect, usage).from_select(_NAMES, noted).on_conflict_do_nothing()
     settled = connection.execute(kept, execution_options={"preserve_rowcount": True})
     connection.execute(delete(running).where(running.c.router == router))
+    enter(connection, router, since)
+    forget(connection, router)
     connection.execute(delete(routers).where(routers.c.id == router))
     return settled.rowcount
+
+
+def last_row(connection: Connection) -> int:
+    """The number of the last row of usage."""
+    return int(connection.execute(select(func.max(usage.c.id))).scalar() or 0)
+
+
+def enter(connection: Connection, router: str, since: int) -> None:
+    """Have keys pay for the rows of *router* beyond number *since*; what one lacks, its last rows do not charge."""
+    # Not by the index of the router's rows, which may be millions.
+    unpaid = and_(usage.c.id > since, func.coalesce(usage.c.router, "") == router, usage.c.charge > 0)
+    sums = select(usage.c.key, func.sum(usage.c.charge), func.count()).where(unpaid).group_by(usage.c.key)
+    wanted = {key: (int(amount), requests) for key, amount, requests in connection.execute(sums)}
+    if not wanted:
+        return
+    for key, lack in _lacks(wanted, charge(connection, router, wanted)).items():
+        last = select(usage.c.id, usage.c.charge).where(unpaid, usage.c.key == key).order_by(usage.c.id.desc())
+        for number, amount in connection.execute(last).all():
+            left_out = min(amount, lack)
+            connection.execute(update(usage).where(usage.c.id == number).values(charge=amount - left_out))
+            lack -= left_out
+            if lack == 0:
+                break
 
 
 def add_up(

@@ -15,24 +15,30 @@ import os
 import re
 import secrets
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import Final
 from urllib.parse import quote
 
 import psutil  # type: ignore[import-untyped]  # ships no types
-from sqlalchemy import Connection, Engine, NullPool, create_engine, event, select
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from enginehouse.accounts.keys import Key
 from enginehouse.config import ConfigError
 
 from . import BY_DEFAULT, By, Restarted, Store, StoreError, UsageTotal, balances
-from .columns import Row
+from .columns import CHARGE, Row
+from .conflicts import on_conflict
 from .keys import changed_keys
 from .migrations import migrate, refuse_later, version
-from .sql import Rows, add_up, had, possible, settle
-from .tables import leases, running
+from .sql import Rows, add_up, enter, had, last_row, possible, settle
+from .tables import leases, routers, running
+
+ENTER_S: Final = 1.0
+"""How long charges of rows wait, in which they are, to be entered together: to enter one costs as much as 20 rows."""
 
 
 class SQLiteStore(Store):
@@ -47,25 +53,40 @@ class SQLiteStore(Store):
         self._router = secrets.token_hex(8)
         self._lock = -1
         self._engine = _engine(self._path)
-        self._rows = Rows(self._engine.dialect, self._router)
+        self._rows = Rows(self._engine.dialect, self._router, defers=True)
+        self._has_charges = False  # in rows that were kept, and not in entries yet
+        self._entered_at = time.monotonic()
         self._connection: Connection | None = self._open()  # here, so that a fault stops the start
 
     def commit(self, ended: Mapping[int, Row], running: Mapping[int, Row], *, again: bool = False) -> None:
         """See `Store.commit`."""
         connection = self._connected()
-        if not ended and not running:
-            return
         with _told():
             try:
                 self._put(connection, ended, running, again=again)
             except UnicodeEncodeError:  # of one row, behind which all others would wait
                 self._put(connection, possible(ended), possible(running), again=True)
+            self._has_charges = self._has_charges or any(row[CHARGE] for row in ended.values())
+            if self._has_charges and time.monotonic() - self._entered_at >= ENTER_S:
+                self._enter(connection)
 
     def _put(
         self, connection: Connection, ended: Mapping[int, Row], running: Mapping[int, Row], *, again: bool
     ) -> None:
-        with connection.begin():
+        if not ended and not running:
+            return
+        is_one = self._rows.is_one_statement(ended, running) and not again
+        with nullcontext() if is_one else connection.begin():
             self._rows.keep(connection, ended, running, again=again)
+
+    def _enter(self, connection: Connection) -> None:
+        """Have keys pay for the rows that were kept since the last time."""
+        ours = routers.c.id == self._router
+        with connection.begin():
+            since = connection.execute(select(routers.c.entered).where(ours)).scalar_one()
+            enter(connection, self._router, since)
+            connection.execute(update(routers).where(ours).values(entered=last_row(connection)))
+        self._has_charges, self._entered_at = False, time.monotonic()
 
     def settle(self) -> int:
         """Nothing: what others left was settled when the file was opened, and there are no others since."""
@@ -130,10 +151,12 @@ class SQLiteStore(Store):
             _set(connection, "synchronous = NORMAL")
             with connection.begin():
                 _prepare(connection, self._path)
-                left = select(running.c.router).union(select(leases.c.router))
+                left = select(routers.c.id).union(select(running.c.router), select(leases.c.router))
                 for (router,) in connection.execute(left).all():
                     if router != self._router:
                         settle(connection, router)
+                ours = on_conflict(connection.dialect, routers).on_conflict_do_nothing()
+                connection.execute(ours.values(id=self._router, beat=0, entered=last_row(connection)))
             self._file = os.stat(self._path)
         except (SQLAlchemyError, sqlite3.Error, OSError, ConfigError) as error:
             if connection is not None:

@@ -21,7 +21,7 @@ from sqlalchemy.types import TypeEngine
 
 from .columns import COLUMNS
 
-HEAD: Final = "0006"
+HEAD: Final = "0007"
 """The last migration: what a database of this version has in its table `alembic_version`."""
 
 metadata = MetaData()
@@ -80,8 +80,13 @@ routers = Table(
     metadata,
     Column("id", String, primary_key=True),
     Column("beat", BigInteger, nullable=False),
+    Column("entered", BigInteger),
 )
-"""Who shares a database: a router that lives counts its beat up."""
+"""Who uses a database. A router that shares it counts its beat up while it lives.
+
+One that does not share it enters charges some time after their rows: `entered` is the last row whose charge is in
+entries. NULL: all are.
+"""
 
 keys = Table(
     "keys",

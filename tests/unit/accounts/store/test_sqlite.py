@@ -15,6 +15,7 @@ import pytest
 from tests.unit.accounts.facts import ended, facts_of
 
 from enginehouse.accounts import StoreError
+from enginehouse.accounts.store import sqlite
 from enginehouse.accounts.store.columns import COLUMNS, row
 from enginehouse.accounts.store.sqlite import SQLiteStore, totals
 from enginehouse.config import ConfigError
@@ -61,8 +62,9 @@ def test_a_count_that_no_engine_can_mean_holds_up_no_other_row(path, store):
     assert [(total.model, total.requests) for total in totals(path)] == [("lies", 2), ("m", 1)]
 
 
-def test_what_the_database_refuses_is_told_and_neither_a_row_nor_a_charge_is_kept(path, store):
-    """The charge comes before the rows in one transaction, by the driver's own calls."""
+def test_what_the_database_refuses_is_told_and_neither_a_row_nor_a_charge_is_kept(path, store, monkeypatch):
+    """By the driver's own calls, beside SQLAlchemy's."""
+    monkeypatch.setattr(sqlite, "ENTER_S", 0.0)
 
     def account():
         with closing(sqlite3.connect(path)) as connection:
@@ -104,6 +106,7 @@ def test_what_runs_when_a_router_closes_is_usage_once(path):
 
 STOPPED = """
 import os, signal, sys
+from enginehouse.accounts.store import sqlite
 from enginehouse.accounts.store.columns import COLUMNS, row
 from enginehouse.accounts.store.sqlite import SQLiteStore
 from tests.unit.accounts.facts import facts_of
