@@ -23,9 +23,9 @@ from tests.integration.served import LoopBlocked, Served
 
 from tests.weights import smollm2_gguf_f32, smollm2_hf
 
-from .weights import quantised
+from .variants import FOLDER
+from .weights import changed
 
-_FOLDER = Path(__file__).parents[2] / ".cache" / "identity"
 _TIMEOUT_S = 400.0
 _SERVER = """
 [server]
@@ -112,7 +112,7 @@ def main() -> int:
         time.sleep(5)
         port = servers[1].address[1]
         servers[1].end()
-        other = quantised("Q4_0", _FOLDER)
+        other = changed("Q4_0", FOLDER)
         stack.enter_context(_serving(_SERVER.format(port=port, backend="llamacpp", source=other, more="")))
         began = time.monotonic()
         print("the second is Q4_0 now …", file=sys.stderr, flush=True)

@@ -16,6 +16,7 @@ from enginehouse_conformance.identity.asking import UrlAsker
 from enginehouse_conformance.identity.bands import BAND_OF, Name
 from enginehouse_conformance.identity.comparison import Comparison, compare_sides
 from enginehouse_conformance.identity.page import comparison_page
+from enginehouse_conformance.identity.prompts import LONGEST_TOKENS
 from enginehouse_conformance.identity.taking import (
     CannotCompare,
     Fingerprint,
@@ -32,6 +33,7 @@ from .options import CannotTell, access_options, headers_of, key_from, query_opt
 _PATH = click.Path(path_type=Path)
 _F = TypeVar("_F", bound=Callable[..., Any])  # click decorates anything callable
 _PROBES = 24
+_LEAST_TOKENS = 100
 
 
 class Access(msgspec.Struct, frozen=True):
@@ -43,6 +45,14 @@ class Access(msgspec.Struct, frozen=True):
     query: dict[str, str]
 
 
+class Asked(msgspec.Struct, frozen=True):
+    """Which prompts are asked, unless a fingerprint says that."""
+
+    seed: int | None
+    probes: int
+    prompt_tokens: int | None
+
+
 def _shared_options(function: _F) -> _F:
     options = (
         click.option("--model", help="Model id to ask for."),
@@ -52,6 +62,8 @@ def _shared_options(function: _F) -> _F:
         click.option("--probes", type=click.IntRange(4, 1000), default=_PROBES, show_default=True,
                      help="Prompts to ask, each for one token."),
         click.option("--seed", type=click.IntRange(min=0), help="Seed of the prompts; a fresh one unless given."),
+        click.option("--prompt-tokens", type=click.IntRange(_LEAST_TOKENS, LONGEST_TOKENS),
+                     help="Prompts of about so many tokens, to compare long contexts; short ones unless given."),
         click.option("--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=60.0, show_default=True,
                      help="Seconds to wait for an answer."),
     )  # fmt: skip
@@ -89,6 +101,7 @@ def compare(
     query: dict[str, str],
     probes: int,
     seed: int | None,
+    prompt_tokens: int | None,
     timeout_s: float,
     model_b: str | None,
     key_env_b: str | None,
@@ -110,7 +123,8 @@ def compare(
     is_alike = isinstance(a, Path) or isinstance(b, Path) or urlsplit(a)[:2] == urlsplit(b)[:2]
     access_b = _with(own, access) if is_alike else own
     try:
-        found = asyncio.run(_compared(a, b, access, access_b, seed=seed, probes=probes, timeout_s=timeout_s))
+        asked = Asked(seed, probes, prompt_tokens)
+        found = asyncio.run(_compared(a, b, access, access_b, asked, timeout_s=timeout_s))
     except CannotCompare as exc:
         raise CannotTell(str(exc)) from exc
     if html_file is not None:
@@ -135,20 +149,23 @@ async def _compared(
     b: str | Path,
     access_a: Access,
     access_b: Access,
+    asked: Asked,
     *,
-    seed: int | None,
-    probes: int,
     timeout_s: float,
 ) -> Comparison:
     stored = [None if isinstance(side, str) else read_fingerprint(side) for side in (a, b)]
     of_file = next((each for each in stored if each is not None), None)
-    if of_file is not None and seed not in (None, of_file.seed):
+    if of_file is not None and asked.seed not in (None, of_file.seed):
         raise CannotTell(f"--seed: the fingerprint is of the seed {of_file.seed}, whose prompts are asked again.")
+    if of_file is not None and asked.prompt_tokens is not None:
+        raise CannotTell("--prompt-tokens: a fingerprint has prompts, which are asked again; take another one with it.")
     one, other = (
         each if each is not None else UrlAsker(_target(str(side), access, of_file, timeout_s))
         for each, side, access in zip(stored, (a, b), (access_a, access_b), strict=True)
     )
-    return await compare_sides(one, other, seed=_drawn(seed), probes=probes)
+    return await compare_sides(
+        one, other, seed=_drawn(asked.seed), probes=asked.probes, prompt_tokens=asked.prompt_tokens
+    )
 
 
 def _target(url: str, access: Access, stored: Fingerprint | None, timeout_s: float) -> UrlTarget:
@@ -174,6 +191,7 @@ def fingerprint(
     query: dict[str, str],
     probes: int,
     seed: int | None,
+    prompt_tokens: int | None,
     timeout_s: float,
     output: Path | None,
 ) -> None:
@@ -185,7 +203,8 @@ def fingerprint(
     access = Access(model, key_from(key_env), headers, query)
     target = _target(url, access, None, timeout_s)
     try:
-        found = asyncio.run(take_fingerprint(UrlAsker(target), seed=_drawn(seed), probes=probes))
+        taking = take_fingerprint(UrlAsker(target), seed=_drawn(seed), probes=probes, prompt_tokens=prompt_tokens)
+        found = asyncio.run(taking)
     except CannotCompare as exc:
         raise CannotTell(str(exc)) from exc
     data = encode_fingerprint(found)

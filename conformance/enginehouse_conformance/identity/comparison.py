@@ -79,13 +79,15 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         return self.distance <= BAND_OF[band].limit and self.same_prompt_tokens is not False
 
 
-async def ask_both(a: Asker, b: Asker, *, seed: int, probes: int) -> Comparison:
+async def ask_both(a: Asker, b: Asker, *, seed: int, probes: int, prompt_tokens: int | None = None) -> Comparison:
     """Ask both for the same tokens at the same time, and compare: *probes* prompts that both gave an answer to.
+
+    They have about *prompt_tokens*, or are short.
 
     Raises:
         CannotCompare: one does not answer, or gives too little.
     """
-    for prompt in prompts_for(seed, probes):
+    for prompt in prompts_for(seed, probes, prompt_tokens):
         one, other = await asyncio.gather(a.ask(prompt), b.ask(prompt))
         if one is not None and other is not None:
             a.keep(one)
@@ -108,16 +110,18 @@ async def ask_as(stored: Fingerprint, asker: Asker, *, probes: int) -> Fingerpri
     return asker.fingerprint(stored.seed)
 
 
-async def compare_sides(a: Asker | Fingerprint, b: Asker | Fingerprint, *, seed: int, probes: int) -> Comparison:
+async def compare_sides(
+    a: Asker | Fingerprint, b: Asker | Fingerprint, *, seed: int, probes: int, prompt_tokens: int | None = None
+) -> Comparison:
     """Compare what can be asked, or was stored: a side that is stored says which prompts the other is asked.
 
-    *seed* is for two that can be asked.
+    *seed* and *prompt_tokens* are for two that can be asked.
 
     Raises:
         CannotCompare: one does not answer, gives too little, or they have no prompt in common.
     """
     if isinstance(a, Asker) and isinstance(b, Asker):
-        return await ask_both(a, b, seed=seed, probes=probes)
+        return await ask_both(a, b, seed=seed, probes=probes, prompt_tokens=prompt_tokens)
     if isinstance(a, Asker) and isinstance(b, Fingerprint):
         return compare_fingerprints(await ask_as(b, a, probes=probes), b, probes=probes)
     if isinstance(a, Fingerprint):

@@ -8,7 +8,7 @@ from html import escape
 
 from .bands import BANDS
 from .comparison import Compared, Comparison
-from .words import band, figures, side_of
+from .words import band, figures, shortened, side_of
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8886; --quiet: #777; --dot: #37608a; --far: #c62828; }
@@ -64,7 +64,7 @@ def comparison_page(comparison: Comparison) -> str:
 def _row(probe: Compared) -> str:
     counts = ", ".join("-" if count is None else str(count) for count in probe.prompt_tokens)
     cells = "".join(f'<td class="n">{cell}</td>' for cell in (f"{probe.distance:.4f}", probe.common, counts))
-    return f"<tr>{cells}<td>{escape(probe.prompt)}</td></tr>\n"
+    return f"<tr>{cells}<td>{escape(shortened(probe.prompt))}</td></tr>\n"
 
 
 def _x(distance: float) -> float:
@@ -91,7 +91,7 @@ def _distances(comparison: Comparison) -> Iterator[str]:
         is_far = row in comparison.parting
         yield (
             f'<circle class="{"far" if is_far else "dot"}" cx="{_x(probe.distance)}" cy="{_TOP + _ROW * row}" r="4">'
-            f"<title>{probe.distance:.4f} {escape(probe.prompt)}</title></circle>\n"
+            f"<title>{probe.distance:.4f} {escape(shortened(probe.prompt))}</title></circle>\n"
         )
     yield "</svg>\n"
 

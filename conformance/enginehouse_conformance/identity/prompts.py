@@ -1,9 +1,10 @@
-"""Prompts of a seed: short, open, and unlike those of any other seed."""
+"""Prompts of a seed, unlike those of any other seed: short and open, or long with a question about what came early."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from itertools import product
 
 _FORMS = (
     "Write one sentence about a {adjective} {noun} and {number} {other}s.",
@@ -37,6 +38,12 @@ _ADJECTIVES = (
 )  # fmt: skip
 
 
+_FACT = "The {adjective} {noun} has the number {number}."
+_FACT_TOKENS = 11
+LONGEST_TOKENS = _FACT_TOKENS * len(_ADJECTIVES) * len(_NOUNS)
+"""There are no more facts than things, of which each has one."""
+
+
 def prompts(seed: int) -> Iterator[str]:
     """The prompts of *seed*, without end and each once: at most 90 characters of ASCII, so few tokens to any tokenizer.
 
@@ -51,3 +58,17 @@ def prompts(seed: int) -> Iterator[str]:
         if prompt not in seen:
             seen.add(prompt)
             yield prompt
+
+
+def long_prompts(seed: int, tokens: int) -> Iterator[str]:
+    """The prompts of *seed* with about so many *tokens*, without end: facts, and a question about one of the earliest.
+
+    What comes next depends on all of the context: on where things stand in it, and on whether its beginning is there.
+    """
+    dice = random.Random(f"identity/1/{seed}/{tokens}")  # noqa: S311  # as above
+    things = list(product(_ADJECTIVES, _NOUNS))
+    while True:
+        told = dice.sample(things, tokens // _FACT_TOKENS)
+        facts = [_FACT.format(adjective=one, noun=noun, number=dice.randrange(100, 1000)) for one, noun in told]
+        adjective, noun = dice.choice(told[: 1 + len(told) // 4])
+        yield f"{' '.join(facts)} Say only the number of the {adjective} {noun}."

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from .prompts import prompts
+from .prompts import long_prompts, prompts
 
 FINGERPRINT_VERSION = 1
 TOP = 20
@@ -176,13 +176,15 @@ def _is_after_temperature(probe: Probe) -> bool:
     return len(probe.top) > 1 and sorted(probe.top.values())[-2] < _NOTHING
 
 
-async def take_fingerprint(asker: Asker, *, seed: int, probes: int) -> Fingerprint:
+async def take_fingerprint(asker: Asker, *, seed: int, probes: int, prompt_tokens: int | None = None) -> Fingerprint:
     """What *asker* is told to the first *probes* prompts of *seed* to which log probabilities come.
+
+    They have about *prompt_tokens*, or are short.
 
     Raises:
         CannotCompare: it does not answer, or gives too little.
     """
-    for prompt in prompts_for(seed, probes):
+    for prompt in prompts_for(seed, probes, prompt_tokens):
         probe = await asker.ask(prompt)
         if probe is not None:
             asker.keep(probe)
@@ -191,9 +193,12 @@ async def take_fingerprint(asker: Asker, *, seed: int, probes: int) -> Fingerpri
     return asker.fingerprint(seed)
 
 
-def prompts_for(seed: int, probes: int) -> Iterator[str]:
-    """The prompts of *seed* that are tried for so many *probes*: some more than that, as some may be left out."""
-    source = prompts(seed)
+def prompts_for(seed: int, probes: int, tokens: int | None = None) -> Iterator[str]:
+    """The prompts of *seed* that are tried for so many *probes*: some more than that, as some may be left out.
+
+    They are short, or have about so many *tokens*.
+    """
+    source = prompts(seed) if tokens is None else long_prompts(seed, tokens)
     return (next(source) for _ in range(_TRIES_FOR_EACH * probes))
 
 

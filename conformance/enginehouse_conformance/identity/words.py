@@ -10,6 +10,7 @@ from .bands import band_of
 from .comparison import Comparison, Side
 
 _SHOWN = 10
+_SHOWN_CHARS = 90
 
 
 def comparison_text(comparison: Comparison) -> str:
@@ -39,6 +40,11 @@ def band(comparison: Comparison) -> str:
     return f"'{comparison.band}': {comparison.words}{others}"
 
 
+def shortened(prompt: str) -> str:
+    """*prompt*, of a long one the end, where its question stands."""
+    return prompt if len(prompt) <= _SHOWN_CHARS else f"… {prompt[-_SHOWN_CHARS:]}"
+
+
 def _lines(comparison: Comparison) -> Iterator[str]:
     yield f"A: {side_of(comparison.a)}"
     yield f"B: {side_of(comparison.b)}"
@@ -50,4 +56,4 @@ def _lines(comparison: Comparison) -> Iterator[str]:
         yield "Prompts that part most:"
         for at in comparison.parting[:_SHOWN]:
             probe = comparison.probes[at]
-            yield f"  {probe.distance:.4f}  {probe.prompt}"
+            yield f"  {probe.distance:.4f}  {shortened(probe.prompt)}"
