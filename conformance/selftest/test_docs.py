@@ -77,7 +77,7 @@ def test_the_commands_on_identity_can_be_parsed(tmp_path, monkeypatch) -> None:
     text = "\n".join(re.findall(r"^```sh\n(.*?)^```$", IDENTITY, re.MULTILINE | re.DOTALL))
     lines = [line for line in text.replace("\\\n", " ").splitlines() if line]
     monkeypatch.setenv("API_KEY", "secret")
-    assert [line.split()[1] for line in lines] == ["compare", "fingerprint", "compare", "run"]
+    assert [line.split()[1] for line in lines] == ["compare", "fingerprint", "compare", "compare", "run"]
     for line in lines:
         name, *words = shlex.split(line)[1:]
         with click.Context(cli):

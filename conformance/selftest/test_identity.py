@@ -239,24 +239,6 @@ def test_the_seed_repeats_a_comparison_and_is_drawn_otherwise(stub) -> None:
     assert json.loads(again.stdout)["distance"] == json.loads(first.stdout)["distance"]
 
 
-def test_long_prompts_are_asked_and_shown_by_their_ends(stub, tmp_path) -> None:
-    a, b, page = stub().url, stub(OtherModel()).url, tmp_path / "compared.html"
-    long = ("--prompt-tokens", 100, "--probes", 6)
-    found = compared(a, b, *long)
-    assert found["band"] == "other"
-    assert min(len(probe["prompt"]) for probe in found["probes"]) > 300
-    text = compare(a, b, *long, "--seed", SEED, "--html", page).stdout
-    for shown in (text, page.read_text()):
-        assert "Say only the number of the " in shown
-        assert found["probes"][0]["prompt"] not in shown
-    stored = tmp_path / "long.json"
-    assert take(a, stored, "--seed", SEED, *long).exit_code == 0
-    assert compared(stored, b)["distance"] == found["distance"]
-    refused = compare(stored, b, *long)
-    assert refused.exit_code == 2
-    assert "--prompt-tokens" in refused.stderr
-
-
 # ---- fingerprints ----
 
 

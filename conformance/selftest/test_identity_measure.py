@@ -11,7 +11,7 @@ import pytest
 
 from enginehouse_conformance.identity.bands import BANDS, band_of, families_at
 from enginehouse_conformance.identity.measure import distance, far_ones, interval, line
-from enginehouse_conformance.identity.prompts import LONGEST_TOKENS, long_prompts, prompts
+from enginehouse_conformance.identity.prompts import prompts
 
 
 def softmax_logs(logits: dict[str, float], heat: float = 1.0) -> dict[str, float]:
@@ -123,16 +123,3 @@ def test_prompts_are_those_of_their_seed_short_and_each_once() -> None:
     assert len(set(taken)) == 2000
     assert all(len(prompt) <= 90 and prompt.isascii() for prompt in taken)
     assert len(set(taken[:100]) & set(itertools.islice(prompts(8), 2000))) <= 2
-
-
-@pytest.mark.parametrize("tokens", [100, 1000, 4000, LONGEST_TOKENS])
-def test_long_prompts_are_those_of_their_seed_and_ask_about_what_came_early(tokens) -> None:
-    (prompt,) = taken = list(itertools.islice(long_prompts(7, tokens), 1))
-    assert taken == list(itertools.islice(long_prompts(7, tokens), 1))
-    assert prompt.isascii()
-    assert prompt != next(long_prompts(8, tokens))
-    told, asked = prompt.split(" Say only the number of ")
-    assert 2.5 < len(told) / tokens < 4.5, "characters of a token of English"
-    fact = f"{asked.removesuffix('.').capitalize()} has the number "
-    assert told.count(fact) == 1, "each thing has one number"
-    assert told.index(fact) <= len(told) / 3

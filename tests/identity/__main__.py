@@ -37,7 +37,7 @@ from enginehouse_conformance.identity.measure import mean
 from tests.weights import smollm2_gguf_f32
 
 from .errors import DRAWS, OF, distances, drawn, of_a_change, of_a_mixture
-from .variants import CLAIMED, LONG, REFERENCES, VARIANTS, Variant
+from .variants import CLAIMED, CUT, LONG, REFERENCES, VARIANTS, Variant
 
 _DRAWS = 2000
 _TIMEOUT_S = 600.0
@@ -61,7 +61,7 @@ def main() -> int:
     unknown = [name for name in given.names if name not in known]
     if unknown:
         parser.error(f"there is no '{unknown[0]}' on {given.on}; there are: {', '.join(known)}")
-    usual = CLAIMED if given.errors else LONG if given.prompt_tokens else tuple(known)
+    usual = CLAIMED if given.errors else LONG if given.prompt_tokens else [name for name in known if name != CUT]
     names = given.names or [name for name in usual if name in known]
     if not _is_here(REFERENCES[given.on]):
         parser.error("ENGINEHOUSE_VLLM_PYTHON names no Python")

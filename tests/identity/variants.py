@@ -17,6 +17,7 @@ from .weights import NOISY, ROPE, STRETCHED, TUNED, TYPES, changed, changed_hf, 
 FOLDER = Path(__file__).parents[2] / ".cache" / "identity"
 _SYSTEM = "trained by Hugging Face"
 _CONTENT = "message['content']"
+_DROPPED_CHARS = 1600
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,16 +44,17 @@ def _one_more_dot(template: str) -> str:
     return template.replace(_SYSTEM, f"{_SYSTEM}.")
 
 
-def _later_half(template: str) -> str:
-    """Of each message the later half alone, as where a context is too short and its beginning is dropped."""
-    return template.replace(_CONTENT, f"{_CONTENT}[({_CONTENT}|length) // 2:]")
+def _cut(template: str) -> str:
+    """Without the beginning of each message, as where a context is too short and its beginning is dropped."""
+    return template.replace(_CONTENT, f"{_CONTENT}[{_DROPPED_CHARS}:]")
 
 
-NO_SYSTEM, DOT, TUNE, HALF = "no default system prompt", "one more dot", "rank-4 change by 2 %", "the later half alone"
+NO_SYSTEM, DOT, TUNE = "no default system prompt", "one more dot", "rank-4 change by 2 %"
+CUT = "the beginning dropped"
 CLAIMED = ("KV q8_0", "Q8_0", "Q5_0", "Q4_0", TUNE, DOT, NO_SYSTEM)
 """Changes that the bands tell from the same arithmetic, where an engine has them."""
-LONG = ("again", "steps of 512", "RoPE base x 1.1", "RoPE base x 2", HALF, "KV q8_0", "Q8_0", "MLX float32")
-"""What long prompts are for."""
+LONG = ("again", "steps of 512", "RoPE base x 1.1", "RoPE base x 2", CUT, "KV q8_0", "Q8_0", "MLX float32")
+"""What long prompts are for; `CUT` leaves nothing of short ones."""
 _WEIGHTS = {
     **{name: name for name in TYPES},
     TUNE: TUNED,
@@ -60,7 +62,7 @@ _WEIGHTS = {
     "RoPE base x 1.1": ROPE,
     "RoPE base x 2": STRETCHED,
 }
-_TEMPLATES = {DOT: _one_more_dot, NO_SYSTEM: _without_default, HALF: _later_half}
+_TEMPLATES = {DOT: _one_more_dot, NO_SYSTEM: _without_default, CUT: _cut}
 
 
 def _kv(name: str) -> Variant:

@@ -40,6 +40,8 @@ _ADJECTIVES = (
 
 _FACT = "The {adjective} {noun} has the number {number}."
 _FACT_TOKENS = 11
+_QUESTIONS = 8
+"""Of one text, after each other: an engine that keeps a prefix reads it once."""
 LONGEST_TOKENS = _FACT_TOKENS * len(_ADJECTIVES) * len(_NOUNS)
 """There are no more facts than things, of which each has one."""
 
@@ -61,14 +63,16 @@ def prompts(seed: int) -> Iterator[str]:
 
 
 def long_prompts(seed: int, tokens: int) -> Iterator[str]:
-    """The prompts of *seed* with about so many *tokens*, without end: facts, and a question about one of the earliest.
+    """The prompts of *seed* with about so many *tokens*, without end: facts, and a question about an early one.
 
-    What comes next depends on all of the context: on where things stand in it, and on whether its beginning is there.
+    Eight in a row have the same facts. What comes next depends on all of the context: on where things stand in it,
+    and on whether its beginning is there.
     """
     dice = random.Random(f"identity/1/{seed}/{tokens}")  # noqa: S311  # as above
     things = list(product(_ADJECTIVES, _NOUNS))
     while True:
         told = dice.sample(things, tokens // _FACT_TOKENS)
         facts = [_FACT.format(adjective=one, noun=noun, number=dice.randrange(100, 1000)) for one, noun in told]
-        adjective, noun = dice.choice(told[: 1 + len(told) // 4])
-        yield f"{' '.join(facts)} Say only the number of the {adjective} {noun}."
+        early = told[: max(_QUESTIONS, len(told) // 4)]
+        for adjective, noun in dice.sample(early, _QUESTIONS):
+            yield f"{' '.join(facts)} Say only the number of the {adjective} {noun}."
