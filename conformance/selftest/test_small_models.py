@@ -81,6 +81,7 @@ async def test_of_31_tokens_nearly_everything_can_be_tried(is_told) -> None:
         "MSG36",
         "MSG40",
         "MSG43",
+        "MSG45",
         "SSE18",
         "SSE28",
         "ISO9",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import msgspec
 
@@ -210,3 +211,13 @@ async def a_model_of_the_list_is_whole(ctx: Context) -> None:
         ctx.require(isinstance(model, dict), "a model, an object", model)
         ctx.require(type(model.get("created")) is int, "`created` of a model, an integer", model)
         ctx.require(isinstance(model.get("owned_by"), str), "`owned_by` of a model, a string", model)
+
+
+@check("ERR17")
+async def param_is_the_field(ctx: Context) -> None:
+    fields: dict[str, Any] = {"temperature": 99, "top_p": 1.5, "messages": [{"role": "nobody", "content": "Say OK."}]}
+    for field, wrong in fields.items():
+        reply = await ctx.refused(ctx.body(**{field: wrong}), field, "role")
+        param = require_error_form(ctx, reply)["param"]
+        is_field = isinstance(param, str) and re.split(r"[.\[]", param)[0] == field
+        ctx.require(is_field, f"`param` to be {field}, which the error is about", param)

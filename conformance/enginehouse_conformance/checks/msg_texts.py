@@ -22,6 +22,18 @@ _LOOK_ALIKE = (
 )  # fmt: skip
 _ESCAPED = 0.7  # of the tokens that an escape has, a character has fewer
 _COMPOSED = (("\u00e9", "e\u0301"), ("\ud55c", "\u1112\u1161\u11ab"))
+_UNLIKE = (
+    ("\u00e9", "\u00f1"), ("\u0436", "\u044f"), ("\u65e5", "\u6c34"), ("\U0001f600", "\U0001f388"),
+    ("\U00020021", "\U00020043"),
+)  # fmt: skip
+_ESCAPABLE = ("<", "&", '"', "'", "\\", "%", "*", "\n", "\u00e9", "\U0001f600")
+_RUN = 48
+_AT_THE_EDGES = 4  # tokens that the text beside a run may have more because of it
+_CODE = (
+    "<script>alert(document.cookie)</script>", "' OR 1=1; DROP TABLE users; --", "1 UNION SELECT password FROM users",
+    "../../../../etc/passwd", "$(cat /etc/shadow)", "${jndi:ldap://localhost/a}", "{{ 7 * 7 }}{% raw %}",
+    '<!ENTITY x SYSTEM "file:///etc/passwd">',
+)  # fmt: skip
 _NO_SUCH_PLACE = "what the rule needs cannot be tried: the model's first token does not depend on such a place at all"
 _JOINTS = ("\n\n", "\n", " ", "")
 _BLANKS = (("\n", "\r\n"), (" ", "\t"), (" ", "  "), ("\n", "\n\n"))
@@ -97,12 +109,15 @@ def _saying(ctx: Context, place: str, text: str) -> Body:
     """A request with *text* at *place*."""
     if place == "the description of a tool":
         return ctx.body("Look at the sea.", tools=[tool("look", description=text)])
+    if place == "a system message":
+        return ctx.body(messages=[_system(text), _user("Look at the sea.")])
     content: Any = [{"type": "text", "text": text}] if place == "a text part" else text
     return ctx.body(messages=[_user(content)])
 
 
-@check("MSG40")
-async def composed_characters_are_those_that_were_written(ctx: Context) -> None:
+async def _require_as_tokenized(ctx: Context, pairs: tuple[tuple[str, str], ...]) -> None:
+    """Require that characters of a pair are apart in messages, where the tokenizer is seen to tell them apart."""
+
     async def is_told(place: str, pair: tuple[str, str]) -> bool:
         return await are_apart(ctx, *(_saying(ctx, place, f"one{one}two. " * _REPEATS) for one in pair))
 
@@ -121,18 +136,68 @@ async def composed_characters_are_those_that_were_written(ctx: Context) -> None:
         return (plain - none < _ESCAPED * (escaped - none)) or None
 
     places = ["a user message", *(["a text part"] if ctx.speaks("content.parts") else [])]
-    for pair in _COMPOSED:
+    for pair in pairs:
         told = {place: await is_told(place, pair) for place in places}
         if all(told.values()):
             continue
         lost = " and in ".join(place for place, is_apart in told.items() if not is_apart)
         is_known = any(told.values()) or await is_told_beside_messages(pair)
         if is_known is False:
-            ctx.not_in_scope(f"the model's own tokenizer writes {pair[1]!r} as {pair[0]!r}")
+            ctx.not_in_scope(f"the model's own tokenizer takes {pair[1]!r} for {pair[0]!r}")
         if is_known is None:
             ctx.unclear(f"{pair[1]!r} is {pair[0]!r} wherever it stands: the server cannot be told from the tokenizer")
         wanted = f"another prompt with {pair[1]!a} than with {pair[0]!a} in {lost}, as the tokenizer has it"
         ctx.fail(wanted, "the same prompt")
+
+
+@check("MSG40")
+async def composed_characters_are_those_that_were_written(ctx: Context) -> None:
+    await _require_as_tokenized(ctx, _COMPOSED)
+
+
+@check("MSG45")
+async def no_character_stands_for_another(ctx: Context) -> None:
+    await _require_as_tokenized(ctx, _UNLIKE)
+
+
+@check("MSG44")
+async def nothing_is_escaped(ctx: Context) -> None:
+    async def count(place: str, text: str) -> int:
+        return (await ctx.ask({**_saying(ctx, place, text), "max_tokens": 1})).prompt_tokens
+
+    added: list[int] = []
+    for place in ("a user message", "a system message", *(["a text part"] if ctx.speaks("content.parts") else [])):
+        bare = await count(place, "one two")
+        for char in _ESCAPABLE:
+            # No tokenizer has more tokens of a character than it has bytes, and an escape has several times as many.
+            most = _RUN * len(char.encode()) + _AT_THE_EDGES
+            added.append(await count(place, f"one{char * _RUN} two") - bare)
+            wanted = f"at most {most} prompt_tokens more with {_RUN} times {char!a} in {place}, as it has so many bytes"
+            ctx.require(added[-1] <= most, wanted, added[-1])
+    if max(added) <= 0:
+        ctx.unclear("the vocabulary has none of the characters: none of them adds to the prompt")
+
+
+@check("MSG46")
+async def code_in_a_text_is_text(ctx: Context) -> None:
+    for code in _CODE:
+        outcome = await ctx.attempt(ctx.body(f"Explain what this does: {code}", max_tokens=1))
+        if isinstance(outcome, Refusal):
+            ctx.fail(f"an answer to a text that has {code} in it", str(outcome))
+
+
+@check("MSG47")
+async def an_empty_message_is_a_message(ctx: Context) -> None:
+    talk = [{"role": "assistant", "content": "Good day."}, _user("And you?")]
+    with_it, without = [ctx.body(messages=[*first, *talk], max_tokens=1) for first in ([_user("")], [])]
+    outcomes = [await ctx.attempt(body) for body in (with_it, without)]
+    for outcome in outcomes:
+        if isinstance(outcome, Refusal):
+            ctx.require(outcome.status in (400, None), "an answer, or 400", str(outcome))
+            ctx.note(str(outcome))
+            return
+    is_apart = await are_apart(ctx, with_it, without)
+    ctx.require(is_apart, "another prompt with an empty message of the user than without it", "the same prompt")
 
 
 @check("MSG41")

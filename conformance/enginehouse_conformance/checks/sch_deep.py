@@ -1,4 +1,4 @@
-"""SCH, continued: bounds below the first level, where a server between may drop what it believes nobody reads."""
+"""SCH, continued: what a server between takes out: bounds that it believes nobody reads, names for keywords."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from enginehouse_conformance.context import Context
 from enginehouse_conformance.primitives import (
     TRIES,
     begins_json,
+    constrained,
     decoded,
     json_schema,
     named,
@@ -30,6 +31,7 @@ _TOKENS = 128
 _BEHIND = r"[:\[,]\s*"
 _CHARACTER = r"(?:\\u[dD][89abAB][0-9a-fA-F]{2}\\u[0-9a-fA-F]{4}|\\u[0-9a-fA-F]{4}|\\.|[^\"\\])"
 _VALUE_ENDS = r"\s*[,}\]]"
+_KEYWORDS = (("title", "description", "format"), ("default", "examples", "type"), ("enum", "required", "items"))
 
 
 class Bound(msgspec.Struct, frozen=True):
@@ -129,3 +131,25 @@ async def bounds_hold_at_any_depth(ctx: Context) -> None:
             given = tool(name, _nested(bound))
             given["function"]["strict"] = True
             await _require_bound(ctx, bound, ctx.body(tools=[given], tool_choice=named(name)), "tools")
+
+
+@check("SCH11")
+async def a_property_may_be_named_like_a_keyword(ctx: Context) -> None:
+    for names in _KEYWORDS:
+        wanted = {name: ctx.nonce(3) for name in names}
+        schema = object_of(**{name: {"type": "string", "enum": [word]} for name, word in wanted.items()})
+        ctx.equal(await constrained(ctx, schema), wanted, "the answer")
+        if ctx.has("tools", "tool_choice_named") and ctx.speaks("tools", "tool_choice.named"):
+            ctx.equal(await _arguments(ctx, schema), wanted, "the arguments")
+
+
+async def _arguments(ctx: Context, schema: dict[str, Any]) -> Any:
+    """The arguments of a call of a tool with the parameters *schema*."""
+    name = f"t_{ctx.nonce()}"
+    body = ctx.body(tools=[tool(name, schema)], tool_choice=named(name), max_tokens=_TOKENS)
+    for _ in range(TRIES):
+        answer = await ctx.ask(body)
+        if answer.finish != "length":
+            ctx.equal([call.name for call in answer.first.calls], [name], "the calls")
+            return decoded(ctx, answer.first.calls[0].arguments)
+    raise never_complete(_TOKENS)

@@ -25,6 +25,7 @@ _ROUNDING = 1e-3
 _NEVER = 1e-6
 _AGAIN = 3
 _DRAWS = 8
+_SEEDS = 5
 _BETWEEN = 0.25  # of the highest temperature
 _HALF = 0.5
 _SLACK = 0.02
@@ -125,20 +126,26 @@ async def a_seed_means_the_same_in_a_stream(ctx: Context) -> None:
 
 
 @check("SMP17")
-async def the_upper_half_of_a_seed_counts(ctx: Context) -> None:
-    lower = ctx.random.randrange(2**31)
+async def both_halves_of_a_large_seed_count(ctx: Context) -> None:
+    half, large = ctx.random.randrange(2**31), ctx.random.randrange(2**30, 2**31)
+    alike = {
+        "upper": [upper * 2**32 + half for upper in ctx.random.sample(range(1, 2**31), _SEEDS)],
+        "lower": [large * 2**32 + lower for lower in range(_SEEDS)],  # of which a double has only one
+    }
     body = _varied(ctx, temperature=ctx.hottest)
-    texts = set()
-    for upper in ctx.random.sample(range(1, 2**31), 5):
-        outcome = await ctx.attempt({**body, "seed": upper * 2**32 + lower})
-        if isinstance(outcome, Refusal):
-            ctx.require(outcome.status in (400, None), "a large seed used, or refused with 400", str(outcome))
-            ctx.note("large seeds are refused")
-            return
-        texts.add(outcome.text)
-        if len(texts) > 1:
-            return
-    ctx.fail("different answers with seeds that differ in their upper half", "five times the same")
+    for which, seeds in alike.items():
+        texts = set()
+        for seed in seeds:
+            outcome = await ctx.attempt({**body, "seed": seed})
+            if isinstance(outcome, Refusal):
+                ctx.require(outcome.status in (400, None), "a large seed used, or refused with 400", str(outcome))
+                ctx.note("large seeds are refused")
+                return
+            texts.add(outcome.text)
+            if len(texts) > 1:
+                break
+        wanted = f"different answers with seeds that differ in their {which} half"
+        ctx.require(len(texts) > 1, wanted, f"{_SEEDS} times the same")
 
 
 @check("SMP29")
