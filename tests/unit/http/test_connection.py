@@ -107,7 +107,6 @@ async def test_trailers_without_end_get_431() -> None:
 async def test_what_is_wrong_behind_a_request_is_told_after_its_answer(
     monkeypatch: pytest.MonkeyPatch, behind: bytes, status: int
 ) -> None:
-    monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", 0.05)
     begun: list[DirectExchange] = []
 
     def slow(exchange: DirectExchange) -> None:
@@ -119,6 +118,7 @@ async def test_what_is_wrong_behind_a_request_is_told_after_its_answer(
         reader, writer = await connect()
         writer.write(REQUEST)
         await reader.readuntil(b"one\r\n")
+        monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", 0.05)  # now that the first head has come, however late
         writer.write(behind)
         await asyncio.sleep(0.2)  # the deadline for a head has passed
         begun[0].write(b"two")
