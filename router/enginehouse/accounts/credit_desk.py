@@ -19,6 +19,8 @@ from .keys import ANONYMOUS
 from .store import reading, shared_engine
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sqlalchemy import Connection
 
     from .store.audit import Audit
@@ -100,22 +102,23 @@ class CreditDesk:
 
     def bound(self, key: str, monthly: str | None) -> Standing:
         """Let *key* spend no more than *monthly* in a calendar month of UTC; None: as much as it has."""
-        from .store.balances import put
+        from .store.balances import put, unentered
 
         units = None if monthly is None else _units(monthly)
         with self._engine() as connection:
             account = self._account(connection, key)
             account.monthly = units
             put(connection, account)
-            return _shown(account)
+            return _shown(account, unentered(connection))
 
     def all_keys(self) -> list[Standing]:
         """The credit of all keys that ever had any, in the order of their names."""
-        from .store.balances import known, locked
+        from .store.balances import known, locked, unentered
 
         with self._engine() as connection:
             found = locked(connection, [key for _, key in known(connection, 0)], time.time())
-        return [_shown(account) for _, account in sorted(found.items())]
+            charged = unentered(connection)
+        return [_shown(account, charged) for _, account in sorted(found.items())]
 
     def history(self, key: str, *, last: int = 100) -> list[Entry]:
         """The *last* entries of *key*, the newest first.
@@ -145,13 +148,13 @@ class CreditDesk:
             return audit(connection)
 
     def _change(self, key: str, kind: str, amount: int, reference: str | None) -> Standing:
-        from .store.balances import enter, find_reference, put
+        from .store.balances import enter, find_reference, put, unentered
 
         with self._engine() as connection:
             account = self._account(connection, key)
             if reference is not None and (found := find_reference(connection, key, reference)) is not None:
                 if found == (kind, amount):
-                    return _shown(account)
+                    return _shown(account, unentered(connection))
                 raise ReferenceUsed(f"The reference '{reference}' stands for another entry.", param="reference")
             free = account.balance - account.leased
             if free + amount < 0:
@@ -166,7 +169,7 @@ class CreditDesk:
                 raise InvalidRequest(f"A key has {text_of(_MOST)} credits at most.", param="amount")
             put(connection, account)
             enter(connection, key, kind, amount, time.time(), reference=reference)
-            return _shown(account)
+            return _shown(account, unentered(connection))
 
     def _account(self, connection: Connection, key: str) -> Account:
         """The account of *key*, made if need be, and locked."""
@@ -196,12 +199,14 @@ def _units(text: str) -> int:
     return units
 
 
-def _shown(account: Account) -> Standing:
+def _shown(account: Account, charges: Mapping[str, int]) -> Standing:
+    """What *account* has, less what its key was charged and is not in its row yet."""
+    charged = charges.get(account.key, 0)
     return Standing(
         key=account.key,
-        balance=text_of(account.balance),
-        leased=text_of(account.leased),
+        balance=text_of(max(0, account.balance - charged)),
+        leased=text_of(max(0, account.leased - charged)),
         monthly=None if account.monthly is None else text_of(account.monthly),
         month=str(account.month),
-        spent=text_of(account.spent),
+        spent=text_of(account.spent + charged),
     )

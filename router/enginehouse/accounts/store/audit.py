@@ -10,7 +10,8 @@ from sqlalchemy import ColumnElement, Connection, and_, case, func, select
 from enginehouse.accounts.prices import PerToken
 from enginehouse.config import text_of
 
-from .tables import balances, entries, leases, routers, usage
+from .balances import unentered
+from .tables import balances, entries, leases, usage
 
 _SHOWN: Final = 20
 _MOST_UNITS: Final = 2**62
@@ -50,9 +51,8 @@ def audit(connection: Connection) -> Audit:
         kinds.setdefault(key, {})[kind] = int(amount)
         count += number
     paid = _pairs(connection, usage.c.key, usage.c.charge, usage.c.charge.is_not(None))
-    waits = and_(usage.c.router == routers.c.id, usage.c.id > routers.c.entered, usage.c.charge > 0)
-    for key, amount in _pairs(connection, usage.c.key, usage.c.charge, waits).items():
-        paid[key] -= amount  # its router enters it within seconds
+    for key, amount in unentered(connection).items():
+        paid[key] -= amount
     leased = _pairs(connection, leases.c.key, leases.c.amount)
     spent = _pairs(
         connection, entries.c.key, -entries.c.amount,

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from .conflicts import on_conflict
 from .driver import run
-from .tables import balances, entries, leases
+from .tables import balances, entries, leases, routers, usage
 
 _MOST_AT_ONCE: Final = 64
 """How many times what is needed a router leases at most, to ask less often."""
@@ -74,6 +74,14 @@ def _of(kind: str) -> Any:  # SQLAlchemy's own word for a condition is private
 
 def _sum(connection: Connection, *conditions: Any) -> int:
     return int(connection.execute(select(func.sum(entries.c.amount)).where(*conditions)).scalar() or 0)
+
+
+def unentered(connection: Connection) -> dict[str, int]:
+    """What rows of usage charge keys, and their routers enter within seconds; see `routers.entered`."""
+    # Not by the index of a router's rows, which may be millions.
+    waits = (usage.c.id > routers.c.entered, func.coalesce(usage.c.router, "") == routers.c.id, usage.c.charge > 0)
+    sums = select(usage.c.key, func.sum(usage.c.charge)).where(*waits).group_by(usage.c.key)
+    return {key: int(amount) for key, amount in connection.execute(sums)}
 
 
 def put(connection: Connection, account: Account) -> None:

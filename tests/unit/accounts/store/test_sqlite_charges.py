@@ -71,8 +71,13 @@ def test_charges_of_many_commits_are_entered_together_and_once(
         store.commit({serial: paid()}, {})
     store.commit({2: paid(), 3: paid()}, {}, again=True)  # the answer to a commit was lost
     assert charges(desk) == []
+    (standing,) = desk.all_keys()  # what they have is told at once
+    shown = (str(1000 - 4 * COST), str(500 - 4 * COST), str(4 * COST))
+    assert (standing.balance, standing.leased, standing.spent) == shown
+    assert desk.bound("k", "900").balance == shown[0]
     for _ in range(2):
         enter(store, monkeypatch)
+        assert desk.all_keys()[0].balance == shown[0]
         assert charges(desk) == [(str(-4 * COST), 4)]
     store.commit({3: paid(), 4: paid()}, {}, again=True)
     enter(store, monkeypatch)
