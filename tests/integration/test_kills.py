@@ -155,6 +155,6 @@ def test_a_killed_router_leaves_no_process_and_no_socket(serve: Serve) -> None:
         next(client.events())
         served.signal(signal.SIGKILL)
         served.wait()
-    assert len(below) == 2  # guardian and engine
+    assert len(below) >= 2  # guardian and engine, and perhaps one that looks at the devices
     wait_until(lambda: not any(process.is_running() for process in below), "guardian and engine are gone")
     wait_until(lambda: not os.path.exists(folder), "their folder is gone")

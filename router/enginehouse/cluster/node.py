@@ -41,6 +41,9 @@ _SETTINGS: Final = {
 _OBJECT_STORE_BYTES: Final = 80_000_000
 """Ray takes no less; nothing is put there."""
 _START_S: Final = 180.0
+_TOO_SLOW: Final = "timed out during startup"
+"""What Ray says where a machine is too busy to start within its 30 s, which nothing changes: then it is tried again."""
+_TRIES: Final = 3
 _LEAVE_S: Final = 45.0
 """Ray lets a node drain for up to 30 s."""
 _LAST_BYTES: Final = 4000
@@ -113,10 +116,10 @@ def start(
 ) -> RunningNode:
     """Start Ray on this machine as a node called *name*: of the cluster whose head is at *head*, or as the head itself.
 
-    *labels* say what it has; *folder* is where Ray keeps its sessions. Returns once the process runs.
+    *labels* say what it has; *folder* is where Ray keeps its sessions. Returns once Ray has started.
 
     Raises:
-        ClusterError: it is a node already, or Ray has ended at once; with its last words.
+        ClusterError: it is a node already, or Ray has ended or takes too long; with its last words.
     """
     if (there := running()) is not None:
         told = f"This machine is the node '{there.name}' already (process {there.pid})"
@@ -136,25 +139,30 @@ def start(
     if head is None:
         make_private(place / "head")
         settings |= {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(place / "head")}
-    with (place / "ray.log").open("wb") as log:
-        process = subprocess.Popen(  # noqa: S603  # our own interpreter
-            words, env=settings, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+    tries = _TRIES
+    while True:
+        tries -= 1
+        with (place / "ray.log").open("wb") as log:
+            process = subprocess.Popen(  # noqa: S603  # our own interpreter
+                words, env=settings, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        node = RunningNode(
+            name=name,
+            address=address,
+            head=head or f"{address}:{port}",
+            pid=process.pid,
+            started_at=psutil.Process(process.pid).create_time(),
+            token_file=str(token),
         )
-    node = RunningNode(
-        name=name,
-        address=address,
-        head=head or f"{address}:{port}",
-        pid=process.pid,
-        started_at=psutil.Process(process.pid).create_time(),
-        token_file=str(token),
-    )
-    write_whole(place / "node.json", msgspec.json.encode(node))
-    try:
-        _wait_started(process, place / "ray.log")
-    except BaseException:
-        stop(node)
-        raise
-    return node
+        write_whole(place / "node.json", msgspec.json.encode(node))
+        try:
+            _wait_started(process, place / "ray.log")
+        except BaseException as error:
+            stop(node)
+            if not (isinstance(error, ClusterError) and _TOO_SLOW in str(error) and tries):
+                raise
+        else:
+            return node
 
 
 def _wait_started(process: subprocess.Popen[bytes], log: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -63,6 +64,45 @@ def test_a_node_that_has_ended_or_whose_number_is_anothers_is_none(
     assert running() is None
     stop(other)  # or this test would end here
     assert not file.exists()
+
+
+_RAY = """#!/bin/sh
+echo once more >>"$ENGINEHOUSE_DATA/tries"
+if [ "$(wc -l <"$ENGINEHOUSE_DATA/tries")" -le {} ]; then echo '{}'; exit 1; fi
+echo 'Ray runtime started.'
+exec sleep 600
+"""
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in.*Popen")  # a node goes on when its command has ended
+@pytest.mark.parametrize(
+    ("failures", "says", "tries"),
+    [
+        (2, "The current node timed out during startup.", 3),
+        (3, "The current node timed out during startup.", 3),
+        (1, "The port is taken.", 1),
+    ],
+)
+def test_a_start_that_was_too_slow_for_ray_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failures: int, says: str, tries: int
+) -> None:
+    monkeypatch.setenv("ENGINEHOUSE_DATA", str(tmp_path))
+    ray = tmp_path / "ray"
+    ray.write_text(_RAY.format(failures, says))
+    ray.chmod(0o700)
+    monkeypatch.setattr(node_module.sys, "executable", str(ray))
+    begin = partial(
+        node_module.start, "n", "10.0.0.1", head=None, port=1, labels={}, token=tmp_path / "token", folder=None
+    )
+    if failures < tries:
+        node = begin()
+        assert running() == node
+        stop(node)
+    else:
+        with pytest.raises(ClusterError, match=says):
+            begin()
+    assert running() is None
+    assert (tmp_path / "tries").read_text().count("\n") == tries
 
 
 def test_devices_become_labels_and_labels_devices() -> None:

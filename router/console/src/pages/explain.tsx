@@ -1,6 +1,6 @@
 // Why a request would go where it would, and what would become of each of its fields. Nothing is sent to a model.
 import { signal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { ask, parse, Refused, words } from "../api";
 import { models } from "../house";
 import { lastRequest } from "../last";
@@ -119,8 +119,10 @@ function Result({ of }: { of: Explained }) {
 
 export function ExplainPage() {
   const isKnown = Object.keys(models.value).length > 0;
+  const box = useRef<HTMLTextAreaElement>(null);
   useEffect(() => {
-    if (body.value === "" && isKnown) body.value = example({});
+    const isWritten = body.value !== "" || document.activeElement === box.current;
+    if (isKnown && !isWritten) body.value = example({});
   }, [isKnown]);
   return (
     <>
@@ -155,6 +157,7 @@ export function ExplainPage() {
           {(id) => (
             <textarea
               id={id}
+              ref={box}
               class="code"
               rows={12}
               spellcheck={false}
