@@ -28,7 +28,7 @@ from .client import MAX_BODY_BYTES, Headers
 from .options import UpstreamOptions
 
 _END_TIMEOUT_S = 1.0  # between `[DONE]` and the end of the answer, which lets the connection be kept
-_KEPT_S = 60.0
+_KEPT_S = 4.0  # many servers close what has been idle for 5 s, and a request that meets that is lost
 
 
 class SecureClient:
