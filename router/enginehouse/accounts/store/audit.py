@@ -51,7 +51,8 @@ def audit(connection: Connection) -> Audit:
         kinds.setdefault(key, {})[kind] = int(amount)
         count += number
     paid = _pairs(connection, usage.c.key, usage.c.charge, usage.c.charge.is_not(None))
-    for key, amount in unentered(connection).items():
+    later = unentered(connection)
+    for key, amount in later.items():
         paid[key] -= amount
     leased = _pairs(connection, leases.c.key, leases.c.amount)
     spent = _pairs(
@@ -73,14 +74,15 @@ def audit(connection: Connection) -> Audit:
                 problems.append(f"key '{row.key}': {what} differ: {text_of(one)} and {text_of(other)}")
         if not 0 <= row.leased <= row.balance:
             problems.append(f"key '{row.key}': {text_of(row.leased)} are leased of {text_of(row.balance)}")
+        waits = later.get(row.key, 0)  # what is shown has it already
         shown.append(
             AuditedKey(
                 key=row.key,
                 granted=text_of(found.get("grant", 0)),
                 withdrawn=text_of(-found.get("withdrawal", 0)),
-                charged=text_of(charged),
-                balance=text_of(row.balance),
-                leased=text_of(row.leased),
+                charged=text_of(charged + waits),
+                balance=text_of(max(0, row.balance - waits)),
+                leased=text_of(max(0, row.leased - waits)),
             )
         )
     for what, left in (("entries", kinds), ("charged requests", paid), ("leases", leased)):
