@@ -37,6 +37,7 @@ class Node:
         self.folder = folder / name[:2]  # short: the paths of sockets have an end
         self.token = folder / "token"
         self.namespace = f"ehc{town}-{name}"
+        self.variables: dict[str, str] = {}  # more of them, for what starts there from now on
 
     @property
     def under(self) -> tuple[str, ...]:
@@ -47,7 +48,8 @@ class Node:
     def environment(self) -> dict[str, str]:
         """The variables of what runs there."""
         own = {name: value for name, value in os.environ.items() if not name.startswith(("ENGINEHOUSE_", "RAY_"))}
-        return own | {"ENGINEHOUSE_DATA": str(self.folder / "data"), "RAY_AUTH_TOKEN_PATH": str(self.token)}
+        places = {"ENGINEHOUSE_DATA": str(self.folder / "data"), "RAY_AUTH_TOKEN_PATH": str(self.token)}
+        return own | places | self.variables
 
     def cli(self, *words: str, is_needed: bool = True) -> subprocess.CompletedProcess[str]:
         """Run `enginehouse` there with *words*."""

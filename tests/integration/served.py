@@ -104,6 +104,7 @@ class Served:
         self._raw: list[str] = []
         self._blocks: list[LogLine] = []
         self._has_grown = threading.Condition()
+        self._is_read_whole = False
         self._process = subprocess.Popen(
             [
                 *(str(Path(sys.executable).with_name("enginehouse")), "serve", "--config", str(self.config_file)),
@@ -153,7 +154,7 @@ class Served:
 
         def is_there() -> bool:
             found[:] = [line for line in self.log if line.get("event") == event and matches(line)]
-            return bool(found) or (self._process.poll() is not None and not self._reader.is_alive())
+            return bool(found) or self._is_read_whole
 
         with self._has_grown:
             self._has_grown.wait_for(is_there, timeout_s)
@@ -215,6 +216,7 @@ class Served:
             if line.get("event") == "event loop blocked" and line["computed_s"] * 1000 > self._most_ms(line):
                 self._blocks.append(line)
         with self._has_grown:
+            self._is_read_whole = True
             self._has_grown.notify_all()
 
     def _most_ms(self, line: LogLine) -> float:

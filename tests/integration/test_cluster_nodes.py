@@ -7,6 +7,13 @@ from tests.cluster.network import Node
 
 pytest.importorskip("ray", reason="install Ray, which the extra ray brings")
 
+SLOW_AGENTS = """
+import sys, time
+if any(word.endswith("agent.py") or "runtime_env/agent" in word for word in sys.orig_argv):
+    time.sleep(20)
+"""
+"""Runs as each Python begins: Ray's agents start as slowly as on a small machine, where Ray waits 15 s for them."""
+
 
 def test_machines_begin_a_cluster_join_it_and_leave(nodes: dict[str, Node]) -> None:
     """The head makes the token, nodes tell their devices, a killed head finds them again; who leaves leaves nothing."""
@@ -29,6 +36,8 @@ def test_machines_begin_a_cluster_join_it_and_leave(nodes: dict[str, Node]) -> N
     assert "is the node 'two' already" in refused.stderr
 
     one.kill()
+    (one.folder / "sitecustomize.py").write_text(SLOW_AGENTS)
+    one.variables["PYTHONPATH"] = str(one.folder)
     one.up()
     assert one.status()["two"]["is_alive"]  # without a word from anybody
 

@@ -15,7 +15,8 @@ import msgspec
 
 from .node import LABEL, ClusterError, environment
 
-_ASK_S: Final = 30.0
+_ASK_S: Final = 90.0
+"""For the most part Ray's import, 5 s of a slow processor that may have much else to do."""
 
 
 class AskedNode(msgspec.Struct, frozen=True, kw_only=True):

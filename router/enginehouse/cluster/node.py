@@ -124,12 +124,12 @@ def start(
     if (there := running()) is not None:
         told = f"This machine is the node '{there.name}' already (process {there.pid})"
         raise ClusterError(f"{told}: `enginehouse cluster leave` ends that.")
-    of_head = ["--head", "--port", str(port), "--include-dashboard", "false"]
+    of_head = ["--head", "--port", str(port), "--include-dashboard", "false", "--no-monitor"]
     shown = ",".join(f"{LABEL}{key}={value}" for key, value in {"name": name, **labels}.items())
     words = [
-        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"),
+        *(sys.executable, "-m", "enginehouse.cluster.ray_start", address, "start", "--block", "--disable-usage-stats"),
         *(of_head if head is None else ["--address", head]),
-        *("--node-ip-address", address, "--labels", shown),
+        *("--node-ip-address", address, "--labels", shown, "--include-log-monitor", "false"),
         *("--num-cpus", "0", "--object-store-memory", str(_OBJECT_STORE_BYTES)),  # no process of Ray's beside ours
         *(["--temp-dir", str(folder)] if folder is not None else []),
     ]
