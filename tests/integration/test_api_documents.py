@@ -19,6 +19,7 @@ import jsonschema_rs
 import pytest
 
 from enginehouse_conformance import Declared, Options, UrlTarget, Verdict, run_suite, select
+from tests.weights import tiny_gguf
 
 from . import documents
 from .documents import Example, authored, documented_answers, guide_examples, krosai_examples, lacks, reference_examples
@@ -28,7 +29,6 @@ from .test_sdk_node import FOLDER, node
 pytestmark = pytest.mark.engine
 
 KEY = "dos_sk_of_these_tests"
-WEIGHTS = "demo:smollm2-135m"
 LIMIT = 48
 """Tokens where an example says no limit: the model would talk on until its context ends."""
 MOUNTED = f"""
@@ -37,7 +37,7 @@ port = 0
 
 [models.tiny]
 context_tokens = 2048
-placements = [{{ backend = "llamacpp", source = "{WEIGHTS}" }}]
+placements = [{{ backend = "llamacpp", source = {json.dumps(str(tiny_gguf()))} }}]
 
 [agents."desk"]
 model = "tiny"

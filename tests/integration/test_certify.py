@@ -1,7 +1,7 @@
 """`enginehouse certify` on the real engine, and a server that trusts only what it has proven.
 
 Which features a model of this size proves is the suite's affair; these tests rely on those whose rules force the
-answer, and on `seed`, which the quick core does not test.
+answer, whatever the weights are, and on `seed`, which the quick core does not test.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ import psutil
 import pytest
 from tests.docs.fenced import blocks
 
+from tests.weights import tiny_gguf
+
 from .conftest import Serve
 from .served import MODEL
 
@@ -38,7 +40,7 @@ path = "certificates"
 [models."{MODEL}"]
 context_tokens = 1024
 reproducible = true
-placements = [{{ backend = "llamacpp", source = "demo:smollm2-135m" }}]
+placements = [{{ backend = "llamacpp", source = {json.dumps(str(tiny_gguf()))} }}]
 """
 FORCED = {"json_schema", "n", "logit_bias", "tool_choice_named"}
 PAGE = "docs/operations.md"
@@ -137,7 +139,7 @@ def test_the_listings_tell_what_is_proven_and_what_has_become_stale(house: Path)
     assert "Certificate: current, of " in explained.stdout
     assert "n: proven\n" in explained.stdout
     assert "features proven" in run(house, "models", "--config", "house.toml").stdout
-    changed = PROVING.replace('smollm2-135m" }]', 'smollm2-135m", options = { slots = 2 } }]')
+    changed = PROVING.replace(" }]", ", options = { slots = 2 } }]")
     assert changed != PROVING
     (house / "changed.toml").write_text(changed)
     assert "is stale: the option slots changed" in run(house, "explain", MODEL, "--config", "changed.toml").stdout

@@ -11,9 +11,12 @@ import pytest
 from playwright.sync_api import expect
 from tests.integration.served import Served
 
+from tests.weights import tiny_gguf
+
 from .conftest import Look
 
 REPORTS = Path(__file__).parents[3] / "conformance/reports"
+ENGINE = f'{{ backend = "llamacpp", source = {json.dumps(str(tiny_gguf()))} }}'
 OWN = {"x-enginehouse-console": "1"}
 
 
@@ -58,19 +61,19 @@ def test_a_run_is_started_seen_and_stopped(look: Look, house: Served) -> None:
 
 @pytest.mark.engine
 def test_a_run_ends_with_a_certificate_that_the_house_shows(look: Look, start: Callable[[str], Served]) -> None:
-    served = start("[server]\nport = 0\n")  # the embedded model, on a real engine
+    served = start(f"[server]\nport = 0\n[models.tiny]\nplacements = [{ENGINE}]\n")
     page = look.open(served, "proof")
     page.get_by_role("button", name="Certify").click()
     expect(page.get_by_text("of ", exact=False).first).to_be_visible()
     expect(page.get_by_text("certified", exact=True).or_(page.get_by_text("failed", exact=True))).to_be_visible(
         timeout=400_000
     )
-    expect(page.get_by_text("current for smollm2-135m#0")).to_be_visible()
+    expect(page.get_by_text("current for tiny#0")).to_be_visible()
     with page.expect_download() as badge:
         page.get_by_role("button", name="badge.svg of").click()
     assert "<svg" in Path(badge.value.path()).read_text()
     page.get_by_role("button", name="Open 2").click()
-    expect(page.get_by_role("heading", name="smollm2-135m: MUST")).to_be_visible()
+    expect(page.get_by_role("heading", name="tiny: MUST")).to_be_visible()
     page.get_by_role("link", name="House").click()
     expect(page.locator("table.instances")).to_contain_text("current")
 
