@@ -79,6 +79,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 SHARED = {
     "plugins/vllm/tests/test_engine_conformance.py": "plugins/vllm/tests/test_engine_answers.py",
+    "tests/parity/test_endings.py": "tests/parity/test_same_meaning.py",
+    "tests/parity/test_one_router.py": "tests/parity/test_documented_schema.py",
     "tests/packaging/test_wheels.py": "tests/packaging/test_third_party.py",
 }
 """Modules that use what another has started."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from tests.asking import Answer, collected
 
 from enginehouse.plugins import Plugins
@@ -66,6 +68,10 @@ ENGINES = (
         build="make test-vllm builds it and runs these tests",
     ),
 )
+MODELS = {f"tiny/{engine.backend}": engine for engine in ENGINES}
+"""As a router names the tiny model of each."""
+LOAD_S = 1500.0
+"""What a router may take to load them."""
 
 
 @asynccontextmanager
@@ -102,3 +108,44 @@ async def answers(instance: Instance, requests: Iterable[GenerationRequest]) -> 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one(request)) for request in requests]
     return [task.result() for task in tasks]
+
+
+class Loaded:
+    """Engines with the tiny model, each loaded when a test first asks for it, and what they answered."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self._stack = stack
+        self._instances: dict[str, Instance] = {}
+        self._answered: dict[tuple[str, bytes], Answer] = {}
+
+    async def instance(self, engine: Engine) -> Instance:
+        """The one of *engine*; without it the test is skipped."""
+        if engine.missing:
+            pytest.skip(engine.missing)
+        if engine.backend not in self._instances:
+            self._instances[engine.backend] = await self._stack.enter_async_context(loaded(engine, engine.tiny()))
+        return self._instances[engine.backend]
+
+    async def answers(self, engine: Engine, requests: list[GenerationRequest]) -> list[Answer]:
+        """The answers to *requests*; a request that was asked before is not asked again."""
+        instance = await self.instance(engine)
+        keys = [(engine.backend, msgspec.json.encode(request)) for request in requests]
+        new = {key: request for key, request in zip(keys, requests, strict=True) if key not in self._answered}
+        found = await answers(instance, new.values())
+        self._answered.update(zip(new, found, strict=True))
+        return [self._answered[key] for key in keys]
+
+
+def configured(name: str, engine: Engine) -> str:
+    """The model *name* in a router's configuration: the tiny one on *engine*."""
+    options = ", ".join(f"{key} = {json.dumps(value)}" for key, value in engine.options.items())
+    return f"""
+[models."{name}"]
+context_tokens = {CONTEXT_TOKENS}
+
+[[models."{name}".placements]]
+backend = "{engine.backend}"
+source = {json.dumps(str(engine.tiny()))}
+options = {{ {options} }}
+{f"python = {json.dumps(engine.python)}" if engine.python else ""}
+"""

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from tests.asking import Answer, collected
-from tests.parity.engines import ENGINES, Engine, loaded
+from tests.parity.engines import ENGINES, Loaded
 
 from enginehouse_plugin import AssistantMessage, Chat, GenerationRequest, Inspectable, Instance, Text, UserMessage
 from enginehouse_plugin.errors import UnsupportedFeature
 
-pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="session")]
 
 TOKENS = 12
 END = 2
@@ -22,13 +21,9 @@ ENDS = {0: -100.0, END: 100.0}
 ASKED = Chat((UserMessage("Name a colour."),))
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=ENGINES, ids=lambda engine: engine.backend)
-async def instance(request: pytest.FixtureRequest) -> AsyncIterator[Instance]:
-    engine: Engine = request.param
-    if engine.missing:
-        pytest.skip(engine.missing)
-    async with loaded(engine, engine.tiny()) as instance:
-        yield instance
+@pytest_asyncio.fixture(scope="module", loop_scope="session", params=ENGINES, ids=lambda engine: engine.backend)
+async def instance(request: pytest.FixtureRequest, engines: Loaded) -> Instance:
+    return await engines.instance(request.param)
 
 
 async def answer(instance: Instance, prompt: Any = ASKED, **fields: Any) -> Answer:

@@ -3,52 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import httpx
 import openai
 import pytest
 import pytest_asyncio
 from tests.integration.served import Served
-from tests.parity.engines import CONTEXT_TOKENS, ENGINES, Engine
+from tests.parity.engines import ENGINES, LOAD_S, MODELS
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
 
-MODELS = {f"tiny/{engine.backend}": engine for engine in ENGINES}
-_LOAD_S = 1500.0
 _PATIENCE_S = 300.0
 NO_END = {"0": -100, "2": -100}
 
 
-def _model(name: str, engine: Engine) -> str:
-    source, python = json.dumps(str(engine.tiny())), json.dumps(engine.python)
-    options = ", ".join(f"{key} = {json.dumps(value)}" for key, value in engine.options.items())
-    return f"""
-[models."{name}"]
-context_tokens = {CONTEXT_TOKENS}
-
-[[models."{name}".placements]]
-backend = "{engine.backend}"
-source = {source}
-options = {{ {options} }}
-{f"python = {python}" if engine.python else ""}
-"""
-
-
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(request: pytest.FixtureRequest) -> Served:
     for engine in ENGINES:
         if engine.missing:
             pytest.skip(engine.missing)
-    config = "[server]\nport = 0\n" + "".join(_model(name, engine) for name, engine in MODELS.items())
-    running = Served(config, Path(tmp_path_factory.mktemp("router")))
-    try:
-        yield running.wait_ready(_LOAD_S)
-        assert running.end() == 0, running.text()
-    finally:
-        running.close()
+    running: Served = request.getfixturevalue("router")
+    return running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -128,5 +104,5 @@ async def test_each_engine_runs_below_the_router(served: Served, client: openai.
         process.kill()
     for model in others:
         assert await _plain(client, model, "Before.") == running[model]
-    await asyncio.to_thread(served.wait_ready, _LOAD_S)
+    await asyncio.to_thread(served.wait_ready, LOAD_S)
     assert await _plain(client, first, "Before.") == running[first]

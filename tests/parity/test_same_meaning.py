@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from typing import Any
 
 import msgspec
 import pytest
-import pytest_asyncio
-from tests.asking import Answer, joined
+from tests.asking import joined
 from tests.parity.compare import compare
-from tests.parity.engines import ENGINES, Engine, answers, loaded
+from tests.parity.engines import ENGINES, Engine, Loaded
 from tests.parity.prompts import LONG, PROMPTS
 
 from enginehouse_plugin import (
     Chat,
     GenerationRequest,
     Inspectable,
-    Instance,
     JsonObject,
     JsonSchema,
     NamedTool,
@@ -30,7 +26,7 @@ from enginehouse_plugin import (
 from enginehouse_plugin.errors import ContextTooLong, InvalidRequest
 from enginehouse_plugin.request import Prompt, TextPart
 
-pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="session")]
 
 TINY_PROMPTS = {**PROMPTS, "a long text": LONG}
 TOKENS = 16
@@ -40,37 +36,6 @@ def greedy(prompt: Prompt, **fields: Any) -> GenerationRequest:
     """A greedy request that tells what it had to choose from."""
     asked = {"max_tokens": TOKENS, "temperature": 0.0, "logprobs": True, "top_logprobs": 20, **fields}
     return GenerationRequest(id="parity", prompt=prompt, **asked)
-
-
-class Loaded:
-    """Engines with the tiny model, each loaded when a test first asks for it, and what they answered."""
-
-    def __init__(self, stack: AsyncExitStack) -> None:
-        self._stack = stack
-        self._instances: dict[str, Instance] = {}
-        self._answered: dict[tuple[str, bytes], Answer] = {}
-
-    async def instance(self, engine: Engine) -> Instance:
-        if engine.missing:
-            pytest.skip(engine.missing)
-        if engine.backend not in self._instances:
-            self._instances[engine.backend] = await self._stack.enter_async_context(loaded(engine, engine.tiny()))
-        return self._instances[engine.backend]
-
-    async def answers(self, engine: Engine, requests: list[GenerationRequest]) -> list[Answer]:
-        """The answers to *requests*; a request that was asked before is not asked again."""
-        instance = await self.instance(engine)
-        keys = [(engine.backend, msgspec.json.encode(request)) for request in requests]
-        new = {key: request for key, request in zip(keys, requests, strict=True) if key not in self._answered}
-        found = await answers(instance, new.values())
-        self._answered.update(zip(new, found, strict=True))
-        return [self._answered[key] for key in keys]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def engines() -> AsyncIterator[Loaded]:
-    async with AsyncExitStack() as stack:
-        yield Loaded(stack)
 
 
 @pytest.fixture(params=itertools.combinations(ENGINES, 2), ids=lambda pair: "-".join(engine.backend for engine in pair))
