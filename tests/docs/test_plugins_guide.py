@@ -15,6 +15,7 @@ from enginehouse_plugin import (
     Backend,
     BackendType,
     Capabilities,
+    CoroutineRun,
     GenerationRequest,
     Inspectable,
     Instance,
@@ -132,7 +133,7 @@ def test_each_method_stands_in_the_guide_with_its_exact_signature(kind: type, me
         assert f"\n{word} {name}{signature}\n" in GUIDE
 
 
-@pytest.mark.parametrize("protocol", [Sink, Run, Inspectable, Measured, Sleepable])
+@pytest.mark.parametrize("protocol", [Sink, Run, CoroutineRun, Inspectable, Measured, Sleepable])
 def test_each_small_interface_stands_in_the_guide_with_its_methods(protocol: type) -> None:
     methods = [name for name, value in vars(protocol).items() if inspect.isfunction(value) and name[0] != "_"]
     assert methods

@@ -73,7 +73,7 @@ from .request import (
     ToolMessage,
     UserMessage,
 )
-from .run import GeneratedRun, Run, Sink, Start, pulled
+from .run import CoroutineRun, GeneratedRun, Run, Sink, Start, pulled
 from .tokenizer import Tokenized, Tokenizer, TokenizeRequest
 from .tracing import trace_headers
 
@@ -91,6 +91,7 @@ __all__ = [
     "Candidate",
     "Capabilities",
     "Chat",
+    "CoroutineRun",
     "Delta",
     "DeveloperMessage",
     "Device",

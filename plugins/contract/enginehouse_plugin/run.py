@@ -11,7 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from .errors import EngineFailure
 from .events import AnyEvent
@@ -52,22 +52,25 @@ class Run(ABC):
 
 Start = Callable[[GenerationRequest, Sink], Run]
 
-_TURN_S = 0.005
-"""Events that have piled up, while a client did not read, are handed on for this long before others have their turn."""
+Source = TypeVar("Source")
 
 
-class GeneratedRun(Run):
-    """Relays a generator of events to *sink* in a task of its own."""
+class CoroutineRun(Run, Generic[Source]):
+    """Has `work` push what it makes of *source* into *sink*, in a task of its own."""
 
-    __slots__ = ("_events", "_is_cancelled", "_resumed", "_sink", "_task", "_turn_began_at")
+    __slots__ = ("_is_cancelled", "_resumed", "_task")
 
-    def __init__(self, events: AsyncGenerator[AnyEvent, None], sink: Sink) -> None:
-        self._events = events
-        self._sink = sink
+    def __init__(self, source: Source, sink: Sink) -> None:
         self._is_cancelled = False
         self._resumed: asyncio.Future[None] | None = None  # None: not paused
-        self._turn_began_at: float | None = None  # None: the loop has gone on since the last event
-        self._task = asyncio.get_running_loop().create_task(self._relay())
+        self._task = asyncio.get_running_loop().create_task(self.work(source, sink))
+
+    @abstractmethod
+    async def work(self, source: Source, sink: Sink) -> None:
+        """Push events, and say `_end`, also with what is raised: a failure, or a cancellation.
+
+        None is pushed before `_resumed`, where that is there, nor once `_is_cancelled`: a *source* may swallow that.
+        """
 
     def pause(self) -> None:
         """See `Run.pause`."""
@@ -89,6 +92,48 @@ class GeneratedRun(Run):
         """See `Run.wait_released`."""
         await asyncio.wait([self._task])
 
+    def _end(self, sink: Sink, problem: Exception | asyncio.CancelledError | None = None) -> None:
+        """Tell *sink* of the end, and of *problem* as its reason: one that has cancelled this task is raised again."""
+        if isinstance(problem, asyncio.CancelledError):
+            if self._task.cancelling():
+                raise problem
+            # Nobody has cancelled this task: the backend waited for what was cancelled under its hands.
+            failure = EngineFailure("What the backend waited for was cancelled.")
+            failure.__cause__ = problem
+            problem = failure
+        if not self._is_cancelled:
+            sink.end(problem)
+
+
+_TURN_S = 0.005
+"""Events that have piled up, while a client did not read, are handed on for this long before others have their turn."""
+
+
+class GeneratedRun(CoroutineRun[AsyncGenerator[AnyEvent, None]]):
+    """Relays a generator of events."""
+
+    __slots__ = ("_turn_began_at",)
+
+    async def work(self, source: AsyncGenerator[AnyEvent, None], sink: Sink) -> None:
+        """See `CoroutineRun.work`."""
+        self._turn_began_at: float | None = None  # None: the loop has gone on since the last event
+        try:
+            try:
+                async for event in source:
+                    if self._is_cancelled:  # a generator that swallows cancellation breaks C2 and is left here
+                        return
+                    sink.events((event,))
+                    if self._resumed is not None:
+                        await self._resumed
+                    elif self._has_had_its_turn():
+                        await asyncio.sleep(0)
+            finally:
+                await source.aclose()
+        except (Exception, asyncio.CancelledError) as problem:  # noqa: BLE001  # the sink judges what a backend raises
+            self._end(sink, problem)
+        else:
+            self._end(sink)
+
     def _has_had_its_turn(self) -> bool:
         """Whether events have been handed on for a while without the generator having waited for any."""
         now = time.monotonic()
@@ -100,31 +145,6 @@ class GeneratedRun(Run):
 
     def _end_turn(self) -> None:
         self._turn_began_at = None
-
-    async def _relay(self) -> None:
-        error: Exception | None = None
-        try:
-            try:
-                async for event in self._events:
-                    if self._is_cancelled:  # a generator that swallows cancellation breaks C2 and is left here
-                        return
-                    self._sink.events((event,))
-                    if self._resumed is not None:
-                        await self._resumed
-                    elif self._has_had_its_turn():
-                        await asyncio.sleep(0)
-            finally:
-                await self._events.aclose()
-        except Exception as failure:  # noqa: BLE001  # whatever a backend raises is for the sink to judge
-            error = failure
-        except asyncio.CancelledError as cancelled:
-            if self._task.cancelling():
-                raise
-            # Nobody has cancelled this task: the backend waited for what was cancelled under its hands.
-            error = EngineFailure("What the backend waited for was cancelled.")
-            error.__cause__ = cancelled
-        if not self._is_cancelled:
-            self._sink.end(error)
 
 
 class _Inbox:
