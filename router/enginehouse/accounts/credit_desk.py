@@ -109,7 +109,7 @@ class CreditDesk:
             account = self._account(connection, key)
             account.monthly = units
             put(connection, account)
-            return _shown(account, unentered(connection))
+            return _shown(account, unentered(connection, key))
 
     def all_keys(self) -> list[Standing]:
         """The credit of all keys that ever had any, in the order of their names."""
@@ -154,7 +154,7 @@ class CreditDesk:
             account = self._account(connection, key)
             if reference is not None and (found := find_reference(connection, key, reference)) is not None:
                 if found == (kind, amount):
-                    return _shown(account, unentered(connection))
+                    return _shown(account, unentered(connection, key))
                 raise ReferenceUsed(f"The reference '{reference}' stands for another entry.", param="reference")
             free = account.balance - account.leased
             if free + amount < 0:
@@ -169,7 +169,7 @@ class CreditDesk:
                 raise InvalidRequest(f"A key has {text_of(_MOST)} credits at most.", param="amount")
             put(connection, account)
             enter(connection, key, kind, amount, time.time(), reference=reference)
-            return _shown(account, unentered(connection))
+            return _shown(account, unentered(connection, key))
 
     def _account(self, connection: Connection, key: str) -> Account:
         """The account of *key*, made if need be, and locked."""

@@ -76,12 +76,14 @@ def _sum(connection: Connection, *conditions: Any) -> int:
     return int(connection.execute(select(func.sum(entries.c.amount)).where(*conditions)).scalar() or 0)
 
 
-def unentered(connection: Connection) -> dict[str, int]:
-    """What rows of usage charge keys, and their routers enter within seconds; see `routers.entered`."""
+def unentered(connection: Connection, key: str | None = None) -> dict[str, int]:
+    """What *key* (None: each) is charged by rows of usage, and routers enter within seconds; see `routers.entered`."""
     # Not by the index of a router's rows, which may be millions.
     waits = (usage.c.id > routers.c.entered, func.coalesce(usage.c.router, "") == routers.c.id, usage.c.charge > 0)
     sums = select(usage.c.key, func.sum(usage.c.charge)).where(*waits).group_by(usage.c.key)
-    return {key: int(amount) for key, amount in connection.execute(sums)}
+    if key is not None:
+        sums = sums.where(usage.c.key == key)
+    return {name: int(amount) for name, amount in connection.execute(sums)}
 
 
 def put(connection: Connection, account: Account) -> None:

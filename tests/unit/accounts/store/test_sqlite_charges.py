@@ -32,8 +32,8 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def desk(path: str) -> CreditDesk:
-    key = KeyConfig(name="k", sha256="0" * 64)
-    desk = CreditDesk(Config(accounts=AccountsConfig(url=f"sqlite:///{path}"), keys=(key,)))
+    keys = tuple(KeyConfig(name=name, sha256=digit * 64) for name, digit in (("k", "0"), ("other", "1")))
+    desk = CreditDesk(Config(accounts=AccountsConfig(url=f"sqlite:///{path}"), keys=keys))
     desk.grant("k", "1000")
     return desk
 
@@ -75,6 +75,7 @@ def test_charges_of_many_commits_are_entered_together_and_once(
     shown = (str(1000 - 4 * COST), str(500 - 4 * COST), str(4 * COST))
     assert (standing.balance, standing.leased, standing.spent) == shown
     assert desk.bound("k", "900").balance == shown[0]
+    assert desk.grant("other", "7").spent == "0"  # which is charged nothing of that
     for _ in range(2):
         enter(store, monkeypatch)
         assert desk.all_keys()[0].balance == shown[0]
@@ -82,7 +83,7 @@ def test_charges_of_many_commits_are_entered_together_and_once(
     store.commit({3: paid(), 4: paid()}, {}, again=True)
     enter(store, monkeypatch)
     assert charges(desk) == [(str(-COST), 1), (str(-4 * COST), 4)]
-    (standing,) = desk.all_keys()
+    standing, _ = desk.all_keys()
     assert (standing.balance, standing.leased) == (str(1000 - 5 * COST), str(500 - 5 * COST))
 
 
