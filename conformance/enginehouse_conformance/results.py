@@ -7,6 +7,8 @@ from typing import Literal
 
 import msgspec
 
+from enginehouse_plugin.threadsafe import threadsafe
+
 from .declared import Declared
 from .rules import RULES, Level
 from .targets import TargetFacts
@@ -107,6 +109,7 @@ class SuiteFacts(msgspec.Struct, frozen=True, kw_only=True):
     platform: str
 
 
+@threadsafe
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """One run. `reproduce` is the command that repeats it; `fault` says why a run ended before its rules did.
 

@@ -11,6 +11,8 @@ from typing import Protocol
 
 import msgspec
 
+from enginehouse_plugin.threadsafe import threadsafe
+
 from .prompts import long_prompts, prompts
 
 FINGERPRINT_VERSION = 1
@@ -35,6 +37,7 @@ class Probe(msgspec.Struct, frozen=True):
     top: dict[str, float]
 
 
+@threadsafe
 class Fingerprint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What an endpoint answered to the prompts of a seed.
 
@@ -230,5 +233,6 @@ def read_fingerprint(path: Path) -> Fingerprint:
         raise CannotCompare(f"{path}: no fingerprint: {exc}") from exc
 
 
+@threadsafe
 class _Version(msgspec.Struct, frozen=True):
     fingerprint_version: int

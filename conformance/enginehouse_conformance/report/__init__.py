@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from enginehouse_conformance.results import REPORT_VERSION, Report, compact
+from enginehouse_plugin.threadsafe import threadsafe
 
 from .badge import badge
 from .html import html
@@ -93,6 +94,7 @@ def read_report(path: Path) -> Report:
         raise ReportError(f"{path}: no report: {exc}") from exc
 
 
+@threadsafe
 class _Version(msgspec.Struct, frozen=True):
     report_version: int
 

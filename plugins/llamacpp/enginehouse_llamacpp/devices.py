@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from enginehouse_plugin import Device
+from enginehouse_plugin.threadsafe import threadsafe
 
 # `  Vulkan0: NVIDIA GeForce RTX 2060 (6144 MiB, 5136 MiB free)`, as `llama-server --list-devices` prints it.
 _LINE = re.compile(
@@ -32,6 +33,7 @@ json.dump([{name: device[name] for name in names} for device in xllamacpp.get_de
 """
 
 
+@threadsafe
 class _Listed(msgspec.Struct, frozen=True):
     """A device as ggml names it; memory in bytes."""
 

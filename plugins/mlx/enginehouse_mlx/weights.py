@@ -11,6 +11,7 @@ import msgspec
 from enginehouse_kit.files import open_file, read_file
 from enginehouse_plugin import Placement
 from enginehouse_plugin.errors import LoadFailed, SourceNotFound
+from enginehouse_plugin.threadsafe import threadsafe
 
 QUANTISATIONS = frozenset(
     ("bitnet", "mxfp4", "mxfp8", "fp8", "compressed-tensors", "modelopt", "awq", "gptq")
@@ -29,6 +30,7 @@ _UNREADABLE = (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError
 _TOWERS = ("vision", "visual", "audio")  # parts of models for more than text, which mlx_lm leaves out
 
 
+@threadsafe
 class TensorInfo(msgspec.Struct, frozen=True):
     """A tensor as the header of its file tells it."""
 
@@ -37,6 +39,7 @@ class TensorInfo(msgspec.Struct, frozen=True):
     data_offsets: tuple[int, int]
 
 
+@threadsafe
 class _Index(msgspec.Struct, frozen=True):
     """`model.safetensors.index.json`: the file of each tensor."""
 

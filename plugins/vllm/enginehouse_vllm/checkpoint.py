@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from enginehouse_kit.files import open_file, read_file
+from enginehouse_plugin.threadsafe import threadsafe
 
 WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2, "fp8": 1}
 _WIDE = {"F64": 8, "I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2}  # others of one byte, or less
@@ -22,6 +23,7 @@ class NotACheckpoint(Exception):
     """The folder holds no model that vLLM can read; the message says why."""
 
 
+@threadsafe
 class _Tensor(msgspec.Struct):
     """A tensor in the header of a safetensors file."""
 
@@ -30,6 +32,7 @@ class _Tensor(msgspec.Struct):
     data_offsets: tuple[int, int]
 
 
+@threadsafe
 class _Added(msgspec.Struct):
     """A token that a tokenizer has beside its vocabulary."""
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from enginehouse_plugin.threadsafe import threadsafe
+
 from .checkpoint import NotACheckpoint
 
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
@@ -30,6 +32,7 @@ class _Added(msgspec.Struct):
     content: str
 
 
+@threadsafe
 class _Tokenizer(msgspec.Struct):
     """The part of `tokenizer.json` that is read here."""
 

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from enginehouse_plugin.errors import EnginehouseError
+from enginehouse_plugin.threadsafe import threadsafe
 
 from .key import Key
 
@@ -40,6 +41,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.state} ({', '.join(rules)})" if rules else self.state
 
 
+@threadsafe
 class Certificate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The outcome of one run. `general` is about rules that need no feature.
 

@@ -16,6 +16,7 @@ import msgspec
 
 from enginehouse.telemetry import get_logger
 from enginehouse.weights.cache import sha256_of
+from enginehouse_plugin.threadsafe import threadsafe
 
 from .files import write_whole
 
@@ -27,6 +28,7 @@ _LONGEST_PATH = 4096
 _PART = re.compile(r"(?P<stem>.+)-\d+-of-(?P<rest>\d+\..+)")
 
 
+@threadsafe
 class _Known(msgspec.Struct, frozen=True, array_like=True):
     """What a file was when it was read."""
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from enginehouse_plugin.threadsafe import threadsafe
+
 from .certificate import VERSION, Certificate, CertificatesUnusable
 from .files import data_folder, make_private, write_whole
 
@@ -25,6 +27,7 @@ class Unreadable(msgspec.Struct, frozen=True):
     problem: str
 
 
+@threadsafe
 class _Version(msgspec.Struct, frozen=True):
     certificate_version: int
 

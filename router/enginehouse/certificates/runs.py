@@ -21,6 +21,7 @@ import msgspec
 
 from enginehouse.weights.leash import on_leash
 from enginehouse_plugin.errors import RequestError
+from enginehouse_plugin.threadsafe import threadsafe
 
 from .files import make_private
 
@@ -78,6 +79,7 @@ class _Target(msgspec.Struct, frozen=True):
     model: str = ""
 
 
+@threadsafe
 class _Head(msgspec.Struct, frozen=True):
     started_at: str
     duration_s: float

@@ -18,6 +18,8 @@ from typing import IO
 
 import msgspec
 
+from enginehouse_plugin.threadsafe import threadsafe
+
 from .cache import cache_folder, disk_trouble, sha256_of
 from .errors import WeightsInUse
 
@@ -39,6 +41,7 @@ class HeldFile(msgspec.Struct, frozen=True):
         return Path(self.path).resolve()
 
 
+@threadsafe
 class Held(msgspec.Struct, frozen=True, kw_only=True):
     """Weights that are here. `is_fetched`: this program brought them, and may remove them to make room."""
 

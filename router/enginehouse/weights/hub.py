@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import msgspec
 
+from enginehouse_plugin.threadsafe import threadsafe
+
 from . import held, part
 from .cache import cache_folder, disk_trouble, require_free
 from .errors import FetchFailed, InvalidSource, WrongDigest
@@ -36,6 +38,7 @@ _PICKLED = (".bin", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".ot", ".tflite")
 _DUPLICATE_FOLDERS = ("original/", "onnx/")
 
 
+@threadsafe
 class Snapshot(msgspec.Struct, frozen=True):
     """The files of a repository that were fetched and verified at *commit*."""
 
