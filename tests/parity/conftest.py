@@ -1,4 +1,7 @@
-"""The engines with the tiny model, started once for all modules that ask them: to start one takes a minute."""
+"""The engines with the tiny model, started once for all modules that ask them: to start one takes a minute.
+
+They end with the last module of this folder: an engine that has nothing to do takes a tenth of a processor, too.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,14 @@ from tests.integration.served import Served
 from tests.parity.engines import LOAD_S, MODELS, Loaded, configured
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def engines() -> AsyncIterator[Loaded]:
     """Through the contract alone."""
     async with AsyncExitStack() as stack:
         yield Loaded(stack)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def router(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Behind one router, each a model of its own, on dottxt's API too; without those that are not here."""
     config = "[server]\nport = 0\n"

@@ -8,15 +8,12 @@ the agents alone of one of the four.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import random
 import socket
 import sys
 from collections.abc import Sequence
 from typing import Any, Final
-
-from ray._private import services
-from ray._private.ray_constants import PROCESS_TYPE_RAYLET
-from ray.scripts.scripts import cli
 
 _OPTIONS: Final = (
     *("--dashboard-agent-listen-port", "--dashboard-agent-grpc-port"),
@@ -45,11 +42,15 @@ def free_ports(address: str, count: int) -> list[int]:
 
 def start(address: str, words: Sequence[str]) -> None:
     """Be `ray` with *words* for a node at *address*."""
+    # Not at the module's head: the extra `ray` may not be there.
+    cli: Any = importlib.import_module("ray.scripts.scripts").cli
+    services: Any = importlib.import_module("ray._private.services")
+    raylet = importlib.import_module("ray._private.ray_constants").PROCESS_TYPE_RAYLET
     ports = free_ports(address, len(_OPTIONS))
     start_process = services.start_ray_process
 
     def start_telling(command: list[str], process_type: str, **options: Any) -> Any:
-        told = [f"--dashboard_agent_listen_port={ports[0]}"] if process_type == PROCESS_TYPE_RAYLET else []
+        told = [f"--dashboard_agent_listen_port={ports[0]}"] if process_type == raylet else []
         return start_process([*command, *told], process_type, **options)
 
     services.start_ray_process = start_telling

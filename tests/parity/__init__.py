@@ -1,0 +1,1 @@
+"""The same requests to every engine, with the same weights."""
