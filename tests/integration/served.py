@@ -137,14 +137,23 @@ class Served:
         return self._process.pid
 
     def wait_ready(self, timeout_s: float = _START_S) -> Served:
-        """Wait until every model that loads at the start has loaded."""
+        """Wait until every model that loads at the start has loaded; where that fails, end what is left."""
         ends_at = time.monotonic() + timeout_s
-        with httpx.Client(verify=False, trust_env=False, timeout=60.0) as client:
-            while client.get(f"{self.url}/ready").status_code != 200:
-                assert self._process.poll() is None, self.text()
-                assert time.monotonic() < ends_at, self.text()
-                time.sleep(0.05)
+        try:
+            with httpx.Client(verify=False, trust_env=False, timeout=60.0) as client:
+                while not self._is_ready(client):
+                    assert time.monotonic() < ends_at, self.text()
+                    time.sleep(0.05)
+        except BaseException:
+            self.close()
+            raise
         return self
+
+    def _is_ready(self, client: httpx.Client) -> bool:
+        try:
+            return client.get(f"{self.url}/ready").status_code == 200
+        except httpx.TransportError as error:
+            raise AssertionError(self.text()) from error
 
     def wait_for_log(
         self, event: str, matches: Callable[[LogLine], bool] = lambda _: True, *, timeout_s: float = 30.0
