@@ -30,6 +30,14 @@ for kind in kinds:
 """Whose fields msgspec has looked at needs no annotations any more."""
 
 
+def told(*kinds: str) -> list[str]:
+    """What a process of its own says of *kinds*, each a module and a name, once their modules are there."""
+    done = subprocess.run(
+        [sys.executable, "-c", SPOILT, *kinds], capture_output=True, text=True, timeout=120, check=True
+    )
+    return done.stdout.splitlines()
+
+
 @pytest.mark.parametrize(
     ("module", "names"),
     [
@@ -40,6 +48,7 @@ for kind in kinds:
         ("enginehouse.weights.held", ["Held"]),
         ("enginehouse.weights.hub", ["Snapshot"]),
         ("enginehouse_conformance.identity.taking", ["Fingerprint", "_Version"]),
+        ("enginehouse_conformance.report", ["_Version"]),
         ("enginehouse_conformance.results", ["Report"]),
         ("enginehouse_llamacpp.devices", ["_Listed"]),
         ("enginehouse_mlx.weights", ["TensorInfo", "_Index"]),
@@ -48,16 +57,8 @@ for kind in kinds:
     ],
 )
 def test_what_threads_decode_is_known_once_its_module_is_there(module: str, names: list[str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", SPOILT, *(f"{module} {name}" for name in names)],
-        capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    assert done.stdout.splitlines() == [f"{name} is known" for name in names]
+    assert told(*(f"{module} {name}" for name in names)) == [f"{name} is known" for name in names]
 
 
 def test_what_was_not_looked_at_is_told_apart() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", SPOILT, "enginehouse.cluster.node RunningNode"],
-        capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    assert done.stdout == "RunningNode is not known\n"
+    assert told("enginehouse.cluster.node RunningNode") == ["RunningNode is not known"]
