@@ -16,6 +16,7 @@ from enginehouse.dialects import admin as bodies
 from enginehouse.dialects.scopes import Served
 from enginehouse.telemetry import get_logger
 
+from .decoding import decoded
 from .guard import AdminGuard, AnyRequest, json_response
 
 T = TypeVar("T")
@@ -43,7 +44,7 @@ def admin_routes(desk: Desk, keys: KeyRing, served: Callable[[], Served]) -> lis
 
     @route("/admin/keys", http_method=[HttpMethod.POST], guards=guards)
     async def create_key(request: AnyRequest) -> Response[bytes]:
-        wanted, _ = bodies.decode_new_key(await request.body())
+        wanted, _ = await decoded(request, bodies.decode_new_key)
         if not wanted.allow_unknown:
             served().check(wanted.scope)
         key, secret = await apart(
@@ -53,25 +54,25 @@ def admin_routes(desk: Desk, keys: KeyRing, served: Callable[[], Served]) -> lis
 
     @route("/admin/keys/rotate", http_method=[HttpMethod.POST], guards=guards)
     async def rotate_key(request: AnyRequest) -> Response[bytes]:
-        wanted, _ = bodies.decode_rotation(await request.body())
+        wanted, _ = await decoded(request, bodies.decode_rotation)
         key, secret = await apart(lambda: desk.rotate(wanted.name, overlap_s=wanted.overlap_s))
         return changed("key rotated", key, secret)
 
     @route("/admin/limits", http_method=[HttpMethod.POST], guards=guards)
     async def limit_key(request: AnyRequest) -> Response[bytes]:
-        wanted, _ = bodies.decode_limits(await request.body())
+        wanted, _ = await decoded(request, bodies.decode_limits)
         key = await apart(lambda: desk.limit(wanted.name, wanted.limits))
         return changed("key limited", key)
 
     @route("/admin/keys/expire", http_method=[HttpMethod.POST], guards=guards)
     async def expire_key(request: AnyRequest) -> Response[bytes]:
-        wanted, _ = bodies.decode_expiry(await request.body())
+        wanted, _ = await decoded(request, bodies.decode_expiry)
         key = await apart(lambda: desk.expire(wanted.name, in_s=wanted.expires_in_s))
         return changed("key's expiry set", key)
 
     @route("/admin/keys/revoke", http_method=[HttpMethod.POST], guards=guards)
     async def revoke_key(request: AnyRequest) -> Response[bytes]:
-        wanted, _ = bodies.decode_revocation(await request.body())
+        wanted, _ = await decoded(request, bodies.decode_revocation)
         key = await apart(lambda: desk.revoke(wanted.name))
         return changed("key revoked", key)
 

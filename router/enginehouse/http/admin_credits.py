@@ -15,6 +15,7 @@ from enginehouse.dialects import admin_credits as bodies
 from enginehouse.telemetry import get_logger
 
 from .admin import apart
+from .decoding import decoded
 from .guard import AdminGuard, AnyRequest, json_response
 
 log = get_logger()
@@ -35,19 +36,19 @@ def credit_routes(config: Config, guard: AdminGuard) -> list[HTTPRouteHandler]:
 
     @route("/admin/credits/grant", http_method=[HttpMethod.POST], guards=guards)
     async def grant(request: AnyRequest) -> Response[bytes]:
-        wanted, _ = bodies.decode_grant(await request.body())
+        wanted, _ = await decoded(request, bodies.decode_grant)
         found = await apart(lambda: desk.grant(wanted.key, wanted.amount, reference=wanted.reference))
         return changed("credit granted", found)
 
     @route("/admin/credits/withdraw", http_method=[HttpMethod.POST], guards=guards)
     async def withdraw(request: AnyRequest) -> Response[bytes]:
-        wanted, _ = bodies.decode_grant(await request.body())
+        wanted, _ = await decoded(request, bodies.decode_grant)
         found = await apart(lambda: desk.withdraw(wanted.key, wanted.amount, reference=wanted.reference))
         return changed("credit withdrawn", found)
 
     @route("/admin/credits/budget", http_method=[HttpMethod.POST], guards=guards)
     async def bound(request: AnyRequest) -> Response[bytes]:
-        wanted, _ = bodies.decode_budget(await request.body())
+        wanted, _ = await decoded(request, bodies.decode_budget)
         return changed("budget set", await apart(lambda: desk.bound(wanted.key, wanted.monthly)))
 
     @route("/admin/credits/history", http_method=[HttpMethod.GET], guards=guards)

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
-from typing import Final
 from urllib.parse import quote
 
 from enginehouse.accounts import Facts, KeyRing, RateLimited, Undecided
@@ -27,6 +25,7 @@ from enginehouse_plugin.errors import EnginehouseError
 
 from .admit import admit
 from .deadline import Deadline
+from .decoding import APART, READ_APART_BYTES
 from .exchange import Exchange, Nobody
 from .limit_headers import limit_headers
 from .ways import Ways
@@ -37,10 +36,6 @@ IGNORED_HEADER = b"x-enginehouse-ignored"
 INSTANCE_HEADER = b"x-enginehouse-instance"
 """Names the instance that answers."""
 
-READ_APART_BYTES: Final = 64 * 1024
-"""What is smaller is decoded within a few milliseconds, whatever it holds."""
-_apart: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="large bodies")
-"""One thread: several would take turns with the loop, which would wait for them all."""
 _MOST_IGNORED_BYTES = 3000  # proxies take heads of 4 KiB at least
 _LONGEST_IGNORED = 200
 
@@ -144,7 +139,7 @@ class Answering:
         exchange, decode, key = self._exchange, self.endpoint.decode, self._facts.key or ""
         request_id, named = exchange.request_id, exchange.named
         if len(data) > READ_APART_BYTES:
-            decoding = asyncio.get_running_loop().run_in_executor(_apart, decode, data, request_id, named, key)
+            decoding = asyncio.get_running_loop().run_in_executor(APART, decode, data, request_id, named, key)
             self._decoding = decoding
             decoding.add_done_callback(self._decoded)
             return

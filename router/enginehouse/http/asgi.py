@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Send
@@ -29,32 +29,56 @@ OF_SOCKET = "enginehouse.of_socket"
 AT_ONCE = 16
 """Requests that an application works on at a time. It takes far longer for one than the direct lane, which would wait
 for all of them in each turn of the loop."""
+AT_ONCE_OF_EACH = 4
+"""Of those that ask how the server is, by each of their paths: they come beside the others."""
 
 
 class Bridge:
-    """Runs *app* for requests of our own server, each as a task, a few at a time; `tasks` are those that run."""
+    """Runs *app* for requests of our own server, each as a task, a few at a time; `tasks` are those that run.
+
+    Those that ask how the server is wait for their like alone, not for the others.
+    """
 
     def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
-        self._waiting: deque[DirectExchange] = deque()
+        self._lanes = {path: _Lane(self._run, AT_ONCE_OF_EACH) for path in ALWAYS_ANSWERED}
+        self._others = _Lane(self._run, AT_ONCE)
         self.tasks: set[asyncio.Task[None]] = set()
 
     def __call__(self, exchange: DirectExchange) -> None:
-        """Have the application answer, at once where it is asked how the server is."""
-        if len(self.tasks) < AT_ONCE or exchange.path in ALWAYS_ANSWERED:
+        """Have the application answer, in its turn."""
+        self._lanes.get(exchange.path, self._others).take(exchange)
+
+    def _run(self, exchange: DirectExchange) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(_Bridged(exchange, self._max_body_bytes).run(self._app))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+
+class _Lane:
+    """Exchanges in the order of their coming: *start* begins them, *at_once* at most at a time."""
+
+    def __init__(self, start: Callable[[DirectExchange], asyncio.Task[None]], at_once: int) -> None:
+        self._start = start
+        self._at_once = at_once
+        self._waiting: deque[DirectExchange] = deque()
+        self._running = 0
+
+    def take(self, exchange: DirectExchange) -> None:
+        if self._running < self._at_once:
             self._run(exchange)
         else:
             self._waiting.append(exchange)
 
     def _run(self, exchange: DirectExchange) -> None:
-        task = asyncio.get_running_loop().create_task(_Bridged(exchange, self._max_body_bytes).run(self._app))
-        self.tasks.add(task)
-        task.add_done_callback(self._go_on)
+        self._running += 1
+        self._start(exchange).add_done_callback(self._go_on)
 
-    def _go_on(self, task: asyncio.Task[None]) -> None:
-        self.tasks.discard(task)
-        while self._waiting and len(self.tasks) < AT_ONCE:
+    def _go_on(self, _: asyncio.Task[None]) -> None:
+        self._running -= 1
+        while self._waiting and self._running < self._at_once:
             exchange = self._waiting.popleft()
             if not exchange.is_begun:  # its client is still there
                 self._run(exchange)

@@ -14,6 +14,7 @@ from enginehouse.dialects.refusals import NotFound
 from enginehouse.fleet import HOST_HEADER, PROOF_PATH, SNAPSHOT_PATH, Fleet, key_id
 from enginehouse.telemetry import get_logger
 
+from .decoding import decoded
 from .guard import AdminGuard, AnyRequest, json_response, refuse_pages
 from .routes import key_of
 
@@ -53,7 +54,7 @@ def host_routes(fleet: Fleet, keys: KeyRing, guard: AdminGuard) -> list[HTTPRout
 
     @route("/admin/hosts/wake", http_method=[HttpMethod.POST], guards=[guard])
     async def wake(request: AnyRequest) -> Response[bytes]:
-        asked, _ = bodies.decode_order(await request.body())
+        asked, _ = await decoded(request, bodies.decode_order)
         host = fleet.hosts.named(asked.host)
         if asked.dry_run:
             return json_response(bodies.encode(bodies.shown_hosts([host.snapshot()], {host.name: host.foresee_wake()})))

@@ -14,7 +14,7 @@ from .connection import Connection
 from .doors import Place
 from .shared import Shared
 
-_AT_ONCE = 64  # connections accepted before others have a turn; with few descriptors fewer
+_AT_ONCE = 32  # connections accepted before others have a turn; with few descriptors fewer
 _HANDSHAKE_TIMEOUT_S = 10.0
 _RETRY_S = 0.1
 _LOG_EVERY_S = 10.0

@@ -20,6 +20,7 @@ from enginehouse.fleet import ModelNotFound
 from enginehouse.service import Service
 from enginehouse_plugin.errors import EnginehouseError
 
+from .decoding import decoded
 from .mounted import Mounted
 from .routes import key_of, mount_of
 
@@ -69,10 +70,15 @@ def ollama_routes(
 
     @route([f"{prefix}/show" for prefix in prefixes], http_method=[HttpMethod.POST])
     async def show(request: AnyRequest) -> Response[bytes]:
-        data = await request.body()
+        name, wrong = "", None
+        try:
+            name = await decoded(request, bodies.asked_for)
+        except EnginehouseError as error:  # told as its endpoint tells it
+            wrong = error
 
         def body(mount: Mount, endpoint: OllamaEndpoint) -> bytes:
-            name = bodies.asked_for(data)
+            if wrong is not None:
+                raise wrong
             there = seen(request, mount)
             meant = endpoint.meant_by(name)
             found = next((one for one in there.values() if one.model.name == meant.model), None)

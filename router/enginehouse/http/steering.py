@@ -17,6 +17,7 @@ from enginehouse.live import Live
 from enginehouse.telemetry import get_logger
 from enginehouse_plugin.errors import InvalidRequest
 
+from .decoding import decoded
 from .guard import AdminGuard, AnyRequest, json_response
 from .mounted import Mounted
 
@@ -33,7 +34,7 @@ def steering_routes(live: Live, fleet: Fleet, keys: KeyRing, mounted: Mounted) -
 
     @route("/admin/reload", http_method=[HttpMethod.POST], guards=guards)
     async def reload(request: AnyRequest) -> Response[bytes]:
-        asked = bodies.decode_reload(await request.body())
+        asked = await decoded(request, bodies.decode_reload)
         try:
             changes = await live.reload(is_trial=asked.dry_run)
         except ConfigError as error:
@@ -49,7 +50,7 @@ def steering_routes(live: Live, fleet: Fleet, keys: KeyRing, mounted: Mounted) -
         name = str(request.path_params["order"])
         if name not in orders.known:
             raise NotFound(request.scope["path"])
-        asked = bodies.decode_order(await request.body())
+        asked = await decoded(request, bodies.decode_order)
         found = fleet.named(model=asked.model, instance=asked.instance)
         if asked.dry_run:
             foreseen = {hosted.id: await orders.foresee(name, hosted) for hosted in found}
@@ -66,13 +67,14 @@ def steering_routes(live: Live, fleet: Fleet, keys: KeyRing, mounted: Mounted) -
             raise InvalidRequest(
                 "No profile that is served has the endpoint 'chat', whose requests are explained.", param=None
             )
-        call = mounted.chat[1].decode(await request.body(), "explained", {})
+        decode = mounted.chat[1].decode
+        call = await decoded(request, lambda body: decode(body, "explained", {}))
         found = explain_request(call.request, fleet.model(call.model), is_lenient=call.is_lenient)
         return json_response(bodies.encode(bodies.explained(found, call)))
 
     @route("/admin/probe", http_method=[HttpMethod.POST], guards=guards)
     async def probe(request: AnyRequest) -> Response[bytes]:
-        asked, _ = bodies.decode_probe(await request.body())
+        asked, _ = await decoded(request, bodies.decode_probe)
         (hosted,) = fleet.named(instance=asked.instance)
         return json_response(bodies.encode(bodies.shown_probe(hosted.id, await hosted.probe(asked.prompt))))
 

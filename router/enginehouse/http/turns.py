@@ -14,7 +14,8 @@ from collections import deque
 from collections.abc import Callable
 
 ROUND_S = 0.004
-"""Processor time of each of the loop's rounds that turns may take. The last of them may be over it by one step."""
+"""Processor time of each of the loop's rounds that turns may take, and what is begun behind the first `LOOK_FROM` as it
+is read. The last of them may be over it by one step."""
 AT_ONCE = 64
 """Requests that are begun in a round as they are read, and by turns: what follows of each takes its time, too."""
 LOOK_FROM = AT_ONCE // 2
@@ -33,6 +34,7 @@ class Turns:
         self._waiting: deque[Callable[[], None]] = deque()
         self._is_due = False
         self._is_round_noted = False
+        self._until_s = 0.0
 
     def add(self, step: Callable[[], None]) -> None:
         """Call *step* in its turn, not before others have been heard."""
@@ -45,8 +47,9 @@ class Turns:
         """Whether what happens now must wait for its turn: this round has had enough."""
         if not self._is_round_noted:
             self._is_round_noted = True
+            self._until_s = time.thread_time() + ROUND_S
             asyncio.get_running_loop().call_soon(self._begin_round)
-        return self.events > AT_ONCE
+        return self.events > AT_ONCE or time.thread_time() >= self._until_s
 
     def take(self, step: Callable[[], None]) -> None:
         """Count an event and call *step*: now, or in its turn if this round has had enough."""

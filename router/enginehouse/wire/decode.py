@@ -17,12 +17,12 @@ from enginehouse.wire import problems
 from enginehouse.wire.duplicates import Proof, duplicate_key
 from enginehouse.wire.leniency import Leniency
 from enginehouse.wire.places import Places
-from enginehouse.wire.structure import check_values
+from enginehouse.wire.structure import check_values, holds, let_others
 
 T = TypeVar("T", bound=msgspec.Struct)
 UnknownFields = Literal["refuse", "report"]
 
-_decode_untyped = msgspec.json.Decoder().decode
+_untyped = msgspec.json.Decoder()
 _encode = msgspec.json.Encoder().encode
 _MINUS_ZERO = b'"-0"'
 
@@ -59,7 +59,8 @@ class Decoder(Generic[T]):
                 decoded, unknown, is_proven = self._decode_mended(body, error, unknown_fields)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise problems.malformed(body, error) from error
-            if is_proven or (body.find(_MINUS_ZERO) < 0 and self._proof.holds(body, decoded)):
+            let_others(len(body))
+            if is_proven or (not holds(body, _MINUS_ZERO) and self._proof.holds(body, decoded)):
                 return decoded, unknown
             tree = _decode_untyped(body)
             if path := duplicate_key(body, tree):
@@ -74,6 +75,7 @@ class Decoder(Generic[T]):
         self, body: bytes, error: msgspec.ValidationError, unknown_fields: UnknownFields
     ) -> tuple[T, tuple[str, ...], bool]:
         """Decode a body that *error* was about, if all it needs is leniency; also whether its keys are checked."""
+        let_others(len(body))
         try:
             tree = _decode_untyped(body)
         except msgspec.ValidationError as out_of_range:
@@ -83,6 +85,7 @@ class Decoder(Generic[T]):
         report = unknown_fields == "report"
         unknown: tuple[str, ...] = ()
         violation = taken_apart(error, tree)
+        let_others(len(body))
         is_checked = False
         if self._mend is not None:
             # Before anything is added: what is added could make up for a key that was dropped.
@@ -92,7 +95,9 @@ class Decoder(Generic[T]):
         if is_checked or self._leniency.is_mendable(violation, report_unknown=report):
             unknown = self._leniency.mend(tree, report_unknown=report)
             try:
-                return self._decode(_encode(tree)), unknown, is_checked and _MINUS_ZERO not in body
+                mended = _encode(tree)
+                let_others(len(mended))
+                return self._decode(mended), unknown, is_checked and not holds(body, _MINUS_ZERO)
             except msgspec.ValidationError as left:
                 error, violation = left, taken_apart(left, tree)
         if not is_checked and (path := duplicate_key(body, tree)):  # of values that were dropped, `tree` knows nothing
@@ -138,3 +143,9 @@ class Decoder(Generic[T]):
         except msgspec.ValidationError as error:
             return taken_apart(error, tree) == violation
         return False
+
+
+def _decode_untyped(body: bytes) -> Any:  # Any: what a body holds
+    tree = _untyped.decode(body)
+    let_others(len(body))
+    return tree

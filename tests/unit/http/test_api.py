@@ -14,7 +14,8 @@ from enginehouse.accounts import Facts, KeyRing
 from enginehouse.config import KeyConfig, ServerConfig
 from enginehouse.dialects.endpoint import Call
 from enginehouse.dialects.openai import errors
-from enginehouse.http.api import READ_APART_BYTES, ApiRoute
+from enginehouse.http.api import ApiRoute
+from enginehouse.http.decoding import READ_APART_BYTES
 from enginehouse_plugin import Chat, GenerationRequest, TextDelta
 from enginehouse_plugin.errors import EngineProtocolError, EngineUnavailable, InvalidRequest
 

@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from enginehouse.http.asgi import AT_ONCE, Bridge
+from enginehouse.http.asgi import AT_ONCE, AT_ONCE_OF_EACH, Bridge
 
 from .lanes import listening
 
 
 class Application:
-    """Answers `/health` at once, and other paths when it is allowed to."""
+    """Answers `/health` at once, if it is not *slow*, and all else when it is allowed to."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, slow: bool = False) -> None:
+        self.slow = slow
         self.begun: list[str] = []
         self.may_answer = asyncio.Event()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.begun.append(scope["path"])
-        if scope["path"] != "/health":
+        if self.slow or scope["path"] != "/health":
             await self.may_answer.wait()
         body = b"a" * (6_000_000 if scope["path"] == "/large" else 4)
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -50,6 +51,24 @@ async def test_an_application_works_on_a_few_requests_at_a_time_and_tells_how_th
             assert await reader.readuntil(b"aaaa")
         assert len(application.begun) == 3 * AT_ONCE  # of who has left nothing was begun
         assert not bridge.tasks
+
+
+async def test_those_that_ask_how_the_server_is_take_turns_too() -> None:
+    application = Application(slow=True)
+    async with listening(Bridge(application, 1000)) as connect:
+        asked = [await connect() for _ in range(2 * AT_ONCE_OF_EACH)]
+        for _, writer in asked:
+            writer.write(asking("/health"))
+        while len(application.begun) < AT_ONCE_OF_EACH:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.05)
+        assert len(application.begun) == AT_ONCE_OF_EACH
+        (await connect())[1].write(asking("/ready"))
+        while "/ready" not in application.begun:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        application.may_answer.set()
+        for reader, _ in asked:
+            assert await reader.readuntil(b"aaaa")
 
 
 async def test_a_client_that_takes_no_answer_holds_up_nobody() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,7 +15,9 @@ from tests.unit.conftest import CPU, House, turn_until
 from enginehouse.accounts import hash_secret
 from enginehouse.assembly import build
 from enginehouse.config import Config, ConfigError, KeyConfig, MountConfig
+from enginehouse.http.decoding import READ_APART_BYTES
 from enginehouse.plugins import Plugins
+from enginehouse.wire import decode
 from enginehouse_plugin import API_VERSION, hookimpl
 
 OWNER = {"authorization": "Bearer owner"}
@@ -160,3 +163,16 @@ async def test_an_order_is_foreseen_and_not_given(running: Running, house: House
 async def test_a_field_that_a_reload_does_not_know_is_refused(running: Running) -> None:
     answer = await running.client.post("/admin/reload", headers=OWNER, json={"dry": True})
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "dry")
+
+
+@pytest.mark.parametrize("path", ["reload", "instances/load", "explain", "probe", "hosts/wake"])
+async def test_a_large_body_is_decoded_by_a_thread(
+    path: str, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[str] = []
+    monkeypatch.setattr(decode, "check_values", lambda _: threads.append(threading.current_thread().name))
+    for size in (2, READ_APART_BYTES + 1):
+        answer = await running.client.post(f"/admin/{path}", headers=OWNER, content=b"{}".ljust(size))
+        assert answer.status_code in (200, 400, 404)
+    assert threads[0] == threading.main_thread().name
+    assert threads[1].startswith("large bodies")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Annotated, Any, Literal
 
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Meta
 
+from enginehouse.wire import structure
 from enginehouse.wire.decode import Decoder
 from enginehouse_plugin.errors import InvalidRequest
 
@@ -158,3 +160,24 @@ def test_no_text_of_a_value_hides_a_key_given_twice(
         with pytest.raises(InvalidRequest) as caught:
             DECODER.decode(body)
         assert caught.value.code == "duplicate_key"
+
+
+@pytest.mark.parametrize(
+    ("fields", "at_least"),
+    [({"levels": {"1": {"name": "a", "area": 1}}}, 2), ({"unknown": 1}, 4), ({"zip": "y"}, 4), ({"street": 1}, 4)],
+    ids=["right", "an unknown field", "a wrong value", "a wrong type"],
+)
+def test_of_a_large_body_no_two_long_calls_follow_each_other(
+    fields: dict[str, Any], at_least: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns: list[float] = []
+    monkeypatch.setattr(structure.time, "sleep", turns.append)
+    for size, is_large in ((1_000, False), (2_000_000, True)):
+        turns.clear()
+        body = json.dumps({"street": "Elm" * size, "codes": {"1": "c" * size}, **fields}).encode()
+        with contextlib.nullcontext() if "levels" in fields else pytest.raises(InvalidRequest):
+            DECODER.decode(body)
+        if is_large:  # typed, then untyped, and encoded to count keys, as far as it goes
+            assert len(turns) >= at_least
+        else:
+            assert not turns

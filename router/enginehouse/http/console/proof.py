@@ -14,6 +14,7 @@ from enginehouse.certificates import Certificates, RunNotPossible, Runs
 from enginehouse.config import default_config
 from enginehouse.dialects import proof as bodies
 from enginehouse.fleet import Fleet
+from enginehouse.http.decoding import decoded
 from enginehouse.http.guard import AdminGuard, AnyRequest, json_response
 from enginehouse.live import Live
 from enginehouse.telemetry import get_logger
@@ -67,7 +68,7 @@ def proof_routes(live: Live, fleet: Fleet, guard: AdminGuard, runs: Runs) -> lis
 
     @route("/admin/certify", http_method=[HttpMethod.POST], guards=[guard])
     async def certify(request: AnyRequest) -> Response[bytes]:
-        wanted = bodies.decode_wanted(await request.body())
+        wanted = await decoded(request, bodies.decode_wanted)
         if (why := problem()) is not None:
             raise RunNotPossible(why)
         for hosted in fleet.model(wanted.model).instances:
