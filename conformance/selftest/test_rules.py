@@ -12,8 +12,8 @@ LISTED = {
     "TOOL": 20, "RSN": 5, "ERR": 14, "ISO": 5, "AGT": 3,
 }  # fmt: skip
 ADDED = {
-    "ENV": 6, "MSG": 32, "LEN": 8, "SMP": 14, "BIAS": 2, "STOP": 2, "SSE": 9, "N": 2, "LP": 5, "RF": 7, "TOOL": 9,
-    "RSN": 5, "ERR": 3, "ISO": 6,
+    "ENV": 6, "MSG": 33, "LEN": 8, "SMP": 15, "BIAS": 2, "STOP": 2, "SSE": 9, "N": 2, "LP": 5, "RF": 7, "TOOL": 9,
+    "RSN": 5, "ERR": 3, "ISO": 8,
 }  # fmt: skip
 """Rules that faults and features asked for which the listed ones missed."""
 OF_ENDPOINTS = {"RESP": 111, "ANT": 84, "CMP": 47, "OLL": 38, "EMB": 27, "RRK": 21, "TOK": 13, "REL": 13}

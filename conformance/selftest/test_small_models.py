@@ -85,6 +85,8 @@ async def test_of_31_tokens_nearly_everything_can_be_tried(is_told) -> None:
         "SSE18",
         "SSE28",
         "ISO9",
+        "ISO12",
+        "ISO13",
     }
     assert "one character" in by_verdict(report, Verdict.NOT_APPLICABLE)["STOP4"]
 

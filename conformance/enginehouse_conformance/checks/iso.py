@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import string
 
 from enginehouse_conformance.answer import Answer
 from enginehouse_conformance.context import Context
 from enginehouse_conformance.primitives import (
+    CANNOT_BE_TRIED,
     TRIES,
     Baseline,
+    are_apart,
+    ask_with_room,
     baseline,
     endless,
+    forced_token,
     greedy,
     is_whole,
     is_whole_call,
     named,
     never_complete,
     nonce_tool,
+    only,
     require_same_greedy,
     saying,
     with_gaps,
 )
 from enginehouse_conformance.registry import check
-from enginehouse_conformance.targets import Body, UrlTarget
+from enginehouse_conformance.targets import Body, Busy, UrlTarget
 from enginehouse_conformance.targets.base import now_s
 from enginehouse_plugin import FEATURES
 
@@ -37,6 +44,13 @@ _SHORT_TOKENS = 4
 _ALONE = 6
 _NAMES_THE_USER = ("user", "metadata", "safety_identifier", "prompt_cache_key")
 _LEFT_AT = (0.1, 0.3, 0.5)  # of the time that the whole takes
+_SENTENCE = "The lighthouse keeper counts the ships that pass at night. "
+_FEW, _MORE = 4, 16
+_LONG_BEGINNING = 600
+"""Tokens: more than two blocks of any cache, the largest of which hold 256."""
+_SPELLED = 12
+_TOP = 20
+_LEAVERS = 6
 
 
 async def _ask(ctx: Context, body: Body, *, stream: bool) -> Answer:
@@ -272,3 +286,84 @@ async def equal_requests_at_once_are_answered_each(ctx: Context) -> None:
         if len(set(alone)) < _ALONE:
             ctx.unclear(f"the model says the same also to requests one by one: {alone}")
         ctx.fail(f"not all the same text for {what}, as one by one", answers[0].text)
+
+
+@check("ISO12", exclusive=True, time_limit_s=240)  # what others ask meanwhile may take a prompt's place in the cache
+async def what_differs_behind_a_long_beginning_counts(ctx: Context) -> None:
+    begin = f"This is told by {ctx.nonce()}. "
+    few, more = [
+        (await ctx.ask(ctx.body(begin + _SENTENCE * count, max_tokens=1))).prompt_tokens for count in (_FEW, _MORE)
+    ]
+    ctx.require(more > few, "more prompt_tokens for a longer text", (few, more))
+    long = _SENTENCE * math.ceil(_LONG_BEGINNING * (_MORE - _FEW) / (more - few))
+    letters = ctx.random.sample(string.ascii_lowercase, 2 * _SPELLED)
+    # Spelled, so that both are as many tokens: blocks that are mixed up are then the same but for the word.
+    words = ["-".join(letters[:_SPELLED]), "-".join(letters[_SPELLED:])]
+    has_values = ctx.has("logprobs") and ctx.speaks("logprobs", "top_logprobs")
+    values = {"logprobs": True, "top_logprobs": min(_TOP, ctx.declared.limits.get("top_logprobs", _TOP))}
+
+    def asking(before: str, word: str, after: str) -> Body:
+        text = f"{before}The word is {word}. {after}{_SENTENCE * 2}Say the word, and tell of the ships."
+        return greedy(ctx, text, max_tokens=_SHARED_TOKENS, **(values if has_values else {}))
+
+    bodies = [asking(begin + long, word, "") for word in words]
+    what = f"a prompt of {_LONG_BEGINNING} tokens"
+    first = [await ask_with_room(ctx, body, ctx.declared.context_tokens, what) for body in bodies]
+    if first[0].prompt_tokens < _LONG_BEGINNING:
+        ctx.unclear(f"{CANNOT_BE_TRIED}{what} is cut, to {first[0].prompt_tokens}")
+    again = [await ctx.ask(body) for body in bodies]
+    for body, early, late in zip(bodies, first, again, strict=True):
+        base, told = Baseline(body=body, answer=early), early if has_values else None
+        what = "the answer after a prompt with the same beginning, as before it,"
+        await require_same_greedy(ctx, base, late.text, what, told=told)
+        ctx.equal(late.finish, early.finish, "finish_reason after a prompt with the same beginning")
+        ctx.equal(late.prompt_tokens, early.prompt_tokens, "prompt_tokens after a prompt with the same beginning")
+    if first[0].text != first[1].text or await are_apart(ctx, *bodies, by_values=True):
+        return
+    # The same words where nothing before them is shared, and further back.
+    if not await are_apart(ctx, *(asking("", word, begin + long) for word in words), by_values=True):
+        ctx.unclear(f"{CANNOT_BE_TRIED}the model's first token does not depend on a word so far back")
+    ctx.fail("another prompt where a word differs behind a long beginning that is shared", "the same prompt")
+
+
+async def _come_and_go(ctx: Context, body: Body, at: int, stays_s: float, neighbour: asyncio.Future[Answer]) -> bool:
+    """Begin a stream after some others and leave it, as `_leave` does: whether *neighbour* was still under way."""
+    await asyncio.sleep(stays_s * (at + 1))
+    try:
+        async with asyncio.timeout(stays_s):
+            await _leave(ctx, body, at)
+    except TimeoutError:
+        pass
+    except Busy:
+        return False
+    return not neighbour.done()
+
+
+@check("ISO13", exclusive=True, time_limit_s=180)
+async def a_stream_is_whole_while_others_leave(ctx: Context) -> None:
+    tokens = min(_LONG_TOKENS, (ctx.declared.context_tokens or 2 * _LONG_TOKENS) // 2)
+    can_force = ctx.has("logit_bias") and ctx.speaks("logit_bias")
+    # One token all the time, where that can be: no near tie makes another answer of it beside others.
+    lasting = {"logit_bias": only(await forced_token(ctx))} if can_force else await endless(ctx)
+    counted = {"stream_options": {"include_usage": True}} if ctx.speaks("stream_options") else {}
+    body, left = [ctx.body(max_tokens=tokens, temperature=0, **lasting) for _ in range(2)]
+    began = now_s()
+    alone = await ctx.stream({**body, **counted})
+    whole_s, what = now_s() - began, "a stream beside others that are left"
+    neighbour = asyncio.ensure_future(ctx.stream({**body, **counted}))
+    try:
+        stays_s = whole_s / (_LEAVERS + 2)
+        beside = await asyncio.gather(*(_come_and_go(ctx, left, at, stays_s, neighbour) for at in range(_LEAVERS)))
+        answer = await neighbour
+    finally:
+        neighbour.cancel()
+    if can_force:
+        ctx.equal(answer.text, alone.text, f"the text of {what}")
+    else:
+        await require_same_greedy(ctx, Baseline(body=body, answer=alone), answer.text, what)
+    ctx.equal(answer.finish, alone.finish, f"finish_reason of {what}")
+    if alone.usage is not None:
+        ctx.equal(answer.prompt_tokens, alone.prompt_tokens, f"prompt_tokens of {what}")
+        ctx.equal(answer.completion_tokens, alone.completion_tokens, f"completion_tokens of {what}")
+    if not any(beside):
+        ctx.unclear(f"{CANNOT_BE_TRIED}a stream of {tokens} tokens is over before others have left theirs beside it")

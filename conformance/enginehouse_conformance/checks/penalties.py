@@ -21,6 +21,8 @@ _ALPHABET = 8
 _PAIRS = 24
 _LEAD = 14
 """By so much the first of two tokens leads: less than a halving takes, more than a model's own taste."""
+_MOST_LEAD = 16
+"""A model's own taste for one of two tokens is less."""
 _SHOWN_TIMES = 6
 _PENALTIES = ("presence_penalty", "frequency_penalty", "repetition_penalty")
 
@@ -180,14 +182,13 @@ async def a_repetition_penalty_of_1_is_none(ctx: Context) -> None:
     await require_same_greedy(ctx, base, answer.text, "the answer with a repetition_penalty of 1")
 
 
-def _led(first: KnownToken, second: KnownToken, prompt: str, **fields: object) -> Body:
-    """A greedy request in which *first* comes, and *second* where that has lost its lead."""
-    bias = {str(first.id): 100, str(second.id): 100 - _LEAD}
+def _led(first: KnownToken, second: KnownToken, prompt: str, *, lead: int = _LEAD, **fields: object) -> Body:
+    """A greedy request in which *first* comes, with *lead* more bias, and *second* where that has lost its lead."""
     return {
         "messages": [{"role": "user", "content": prompt}],
         "temperature": 0,
         "max_tokens": 1,
-        "logit_bias": bias,
+        "logit_bias": {str(first.id): 100 + min(0, lead), str(second.id): 100 - max(0, lead)},
         **fields,
     }
 
@@ -222,6 +223,46 @@ async def a_repetition_penalty_counts_the_prompt(ctx: Context) -> None:
                     f"{second.text!r} where the prompt holds {first.text!r}, under a repetition_penalty", first.text
                 )
     ctx.unclear("no token is known to be in the prompt: whether that counts cannot be told")
+
+
+@check("SMP31")
+async def other_penalties_count_the_answer_alone(ctx: Context) -> None:
+    """No more than SHOULD: the reference of both fields says "in the text so far", which may be read with the prompt.
+
+    The guide's formula does not leave it open: it counts how often a token was sampled, and no token of a prompt was.
+    """
+    tokens = await alphabet(ctx, 4)
+    tried = 0
+    for first, second in (tokens[:2], tokens[2:]):
+        body = await _barely_led(ctx, first, second)
+        if body is None:
+            continue
+        tried += 1
+        for name in ("frequency_penalty", "presence_penalty"):
+            told = (await ctx.ask({**body, name: 2})).text
+            wanted = f"{first.text!r} first under {name} 2, as without it: it stands in the prompt alone"
+            ctx.require(told == first.text, wanted, told)
+    if not tried:
+        ctx.unclear("no token is known to be in the prompt, or none has a lead that a penalty of 2 would take")
+
+
+async def _barely_led(ctx: Context, first: KnownToken, second: KnownToken) -> Body | None:
+    """A request whose prompt holds *first*, which comes by a lead from 1 to 2; None where there is none."""
+
+    async def told(body: Body) -> str:
+        return (await ctx.ask(body)).text
+
+    # A line that adds two tokens is the token and the line's end.
+    once, twice = ["\n".join([first.text] * times) for times in (_SHOWN_TIMES, 2 * _SHOWN_TIMES)]
+    few, more = [(await ctx.ask(_led(first, second, shown))).prompt_tokens for shown in (once, twice)]
+    low, high = -_MOST_LEAD, _MOST_LEAD
+    if more - few != 2 * _SHOWN_TIMES or await told(_led(first, second, once, lead=low)) != second.text:
+        return None
+    while high - low > 1:
+        lead = (low + high) // 2
+        low, high = (low, lead) if await told(_led(first, second, once, lead=lead)) == first.text else (lead, high)
+    body = _led(first, second, once, lead=high + 1)
+    return body if await told(body) == first.text else None
 
 
 @check("SSE22")
