@@ -6,8 +6,7 @@ import asyncio
 import math
 from array import array
 from collections.abc import Callable, Sequence
-
-import msgspec
+from typing import ClassVar, Protocol, TypeGuard
 
 from enginehouse.dialects.endpoint import Errors, Origin
 from enginehouse.fleet import Work
@@ -17,6 +16,7 @@ from enginehouse_plugin import (
     Embeds,
     GenerationRequest,
     Instance,
+    Task,
     Text,
     Tokens,
     UsageReport,
@@ -28,11 +28,33 @@ _AT_ONCE_BYTES = 64 * 1024
 """What is written on the event loop; more numbers are written by a thread, and nobody waits for them."""
 
 
+class Made(Protocol):
+    """What an instance with *task* makes of texts; `size_bytes` is about how long the answer will be.
+
+    `prompt_bytes` is as `Work` has it.
+    """
+
+    task: ClassVar[Task]
+    prompt_bytes: int | None
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of what was made, or about as many as the answer has."""
+        ...
+
+    async def make(self, instance: Instance) -> UsageReport:
+        """Have *instance* make it, and keep it; return what that has used."""
+        ...
+
+
 class Vectors:
     """The vectors of *request*, once an instance has made them; `place(at)` is what the API calls an input.
 
     With *dimensions* they are cut to as many numbers, and made of length one again.
     """
+
+    task: ClassVar[Task] = "embed"
+    prompt_bytes: int | None = None
 
     def __init__(self, request: EmbeddingRequest, place: Callable[[int], str], dimensions: int | None = None) -> None:
         self.made: tuple[bytes, ...] = ()
@@ -46,15 +68,11 @@ class Vectors:
         """Bytes of all of them."""
         return sum(map(len, self.made))
 
-    @property
-    def work(self) -> Work:
-        """What makes them."""
-        return Work("embed", self._make)
-
-    async def _make(self, instance: Instance) -> UsageReport:
-        if not isinstance(instance, Embeds):
-            raise EngineProtocolError("This model says that it makes vectors, and its backend has no way to.")
+    async def make(self, instance: Instance) -> UsageReport:
+        """See `Made.make`."""
         capabilities = instance.capabilities
+        if not _embeds(instance):
+            raise EngineProtocolError("This model says that it makes vectors, and its backend has no way to.")
         cut = self._cut_to(capabilities.dimensions)
         if capabilities.vocabulary_size is not None:
             self._check_tokens(capabilities.vocabulary_size)
@@ -93,28 +111,28 @@ class Vectors:
 
 
 class WorkBody:
-    """The answer to work in one body, which *write* makes when *work* is done; *size* tells about how long it is."""
+    """The answer to work in one body, which *write* writes when an instance has *made* what it is of."""
 
     content_type = b"application/json"
     is_stream = False
     keep_alive = b""
 
-    def __init__(self, work: Work, write: Callable[[], bytes], size: Callable[[], int], errors: Errors) -> None:
+    def __init__(self, made: Made, write: Callable[[], bytes], errors: Errors) -> None:
         self.origin: Origin | None = None
-        self._work = work
+        self._made = made
         self._write = write
-        self._size = size
         self._errors = errors
         self._body = b""
 
     @property
     def work(self) -> Work:
         """The work, and the writing of what comes of it."""
-        return msgspec.structs.replace(self._work, do=self._do)
+        return Work(self._made.task, self._do, self._made.prompt_bytes)
 
     async def _do(self, instance: Instance) -> UsageReport:
-        report = await self._work.do(instance)
-        self._body = await asyncio.to_thread(self._write) if self._size() > _AT_ONCE_BYTES else self._write()
+        report = await self._made.make(instance)
+        is_large = self._made.size_bytes > _AT_ONCE_BYTES
+        self._body = await asyncio.to_thread(self._write) if is_large else self._write()
         return report
 
     def events(self, batch: Sequence[AnyEvent]) -> bytes:  # noqa: ARG002  # the work has what matters
@@ -128,6 +146,11 @@ class WorkBody:
     def fail(self, error: BaseException) -> bytes:
         """See `Encoder.fail`."""
         return self._errors.describe(error).body
+
+
+def _embeds(instance: Instance) -> TypeGuard[Embeds]:
+    """Whether it is an `Embeds`; before Python 3.12 `isinstance` takes longer to tell than the instance to choose."""
+    return hasattr(instance, "embed")
 
 
 def stand_in(request_id: str, texts: tuple[Text | Tokens, ...]) -> GenerationRequest:

@@ -111,7 +111,7 @@ class Exchange(Incoming):
         """
         parts = []
         size = 0
-        while data := await self.read():
+        while data := self.take_chunks() if self.is_complete else await self.read():
             parts.append(data)
             size += len(data)
             if size > self._max_body_bytes:

@@ -98,7 +98,7 @@ class EmbedEndpoint(WithTags):
         is_list = not isinstance(asked.input, str)
         vectors = Vectors(request, (lambda at: f"input[{at}]") if is_list else lambda _: "input", asked.dimensions)
         write = partial(_written, asked.model, vectors, time.perf_counter())
-        encoder = WorkBody(vectors.work, write, lambda: vectors.size_bytes, self.errors)
+        encoder = WorkBody(vectors, write, self.errors)
         return self._call(asked, encoder, request, ignored)
 
     def _call(
@@ -142,7 +142,7 @@ class OlderEmbedEndpoint(EmbedEndpoint):
         request = EmbeddingRequest(id=request_id, inputs=(Text(asked.prompt),), truncate_tokens=INT32_MAX)
         vectors = Vectors(request, lambda _: "prompt")
         write = partial(_older_written, vectors)
-        encoder = WorkBody(vectors.work, write, lambda: vectors.size_bytes, self.errors)
+        encoder = WorkBody(vectors, write, self.errors)
         return self._call(asked, encoder, request, ignored)
 
 

@@ -38,7 +38,7 @@ class EmbeddingsEndpoint(PlainEndpoint[EmbeddingsRequest]):
         request, is_list = embedding_request(asked, request_id)
         vectors = Vectors(request, (lambda at: f"input[{at}]") if is_list else lambda _: "input", asked.dimensions)
         write = partial(written, asked.model, vectors, as_base64=asked.encoding_format == "base64")
-        encoder = WorkBody(vectors.work, write, lambda: vectors.size_bytes, self.errors)
+        encoder = WorkBody(vectors, write, self.errors)
         return Call(
             **common,
             request=stand_in(request_id, request.inputs),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar, TypeGuard
 
 import msgspec
 
 from enginehouse.dialects.openai.rerank.request import Document
 from enginehouse.dialects.vectors import too_long
-from enginehouse.fleet import Work
-from enginehouse_plugin import Instance, RerankRequest, Reranks, UsageReport
+from enginehouse_plugin import Instance, RerankRequest, Reranks, Task, UsageReport
 from enginehouse_plugin.errors import EngineProtocolError, InputTooLong
 
 _FRAME_TOKENS = 64
@@ -45,6 +45,8 @@ class RerankAnswer(msgspec.Struct, frozen=True, kw_only=True):
 class Ranking:
     """The scores of *request*, once an instance has made them, for a client that calls the model *model*."""
 
+    task: ClassVar[Task] = "rerank"
+
     def __init__(self, request: RerankRequest, model: str, *, top_n: int | None, with_documents: bool) -> None:
         self._request = request
         self._model = model
@@ -52,21 +54,18 @@ class Ranking:
         self._with_documents = with_documents
         self._scores: tuple[float, ...] = ()
         self._prompt_tokens = 0
+        documents = request.documents  # with each the query counts
+        each = len(request.query.encode()) + _FRAME_TOKENS
+        self.prompt_bytes: int | None = sum(len(one.encode()) for one in documents) + each * len(documents)
 
     @property
     def size_bytes(self) -> int:
         """About as many bytes as the answer has."""
         return 64 * len(self._scores) + (sum(map(len, self._request.documents)) if self._with_documents else 0)
 
-    @property
-    def work(self) -> Work:
-        """What makes them. The query counts with each document."""
-        documents = self._request.documents
-        each = len(self._request.query.encode()) + _FRAME_TOKENS
-        return Work("rerank", self._make, sum(len(one.encode()) for one in documents) + each * len(documents))
-
-    async def _make(self, instance: Instance) -> UsageReport:
-        if not isinstance(instance, Reranks):
+    async def make(self, instance: Instance) -> UsageReport:
+        """See `Made.make`."""
+        if not _reranks(instance):
             raise EngineProtocolError("This model says that it scores documents, and its backend has no way to.")
         try:
             made = await instance.rerank(self._request)
@@ -103,3 +102,8 @@ class Ranking:
                 usage=RerankUsage(prompt_tokens=self._prompt_tokens, total_tokens=self._prompt_tokens),
             )
         )
+
+
+def _reranks(instance: Instance) -> TypeGuard[Reranks]:
+    """Whether it is a `Reranks`; before Python 3.12 `isinstance` takes longer to tell than the instance to choose."""
+    return hasattr(instance, "rerank")

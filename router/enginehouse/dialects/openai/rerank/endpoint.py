@@ -41,7 +41,7 @@ class RerankEndpoint(PlainEndpoint[RerankBody]):
         """See `PlainEndpoint.call`."""
         request = rerank_request(asked, request_id)
         ranking = Ranking(request, asked.model, top_n=asked.top_n, with_documents=asked.return_documents is True)
-        encoder = WorkBody(ranking.work, ranking.written, lambda: ranking.size_bytes, self.errors)
+        encoder = WorkBody(ranking, ranking.written, self.errors)
         return Call(
             **common,
             request=stand_in(request_id, (Text(request.query), *map(Text, request.documents))),
