@@ -94,15 +94,21 @@ class CoroutineRun(Run, Generic[Source]):
 
     def _end(self, sink: Sink, problem: Exception | asyncio.CancelledError | None = None) -> None:
         """Tell *sink* of the end, and of *problem* as its reason: one that has cancelled this task is raised again."""
-        if isinstance(problem, asyncio.CancelledError):
-            if self._task.cancelling():
-                raise problem
-            # Nobody has cancelled this task: the backend waited for what was cancelled under its hands.
-            failure = EngineFailure("What the backend waited for was cancelled.")
-            failure.__cause__ = problem
-            problem = failure
+        failure = None if problem is None else failure_of(problem, self._task)
         if not self._is_cancelled:
-            sink.end(problem)
+            sink.end(failure)
+
+
+def failure_of(problem: Exception | asyncio.CancelledError, task: asyncio.Task[None]) -> Exception:
+    """What a sink hears of *problem*, which *task* has met; a cancellation of *task* itself is raised again."""
+    if not isinstance(problem, asyncio.CancelledError):
+        return problem
+    if task.cancelling():
+        raise problem
+    # Nobody has cancelled this task: the backend waited for what was cancelled under its hands.
+    failure = EngineFailure("What the backend waited for was cancelled.")
+    failure.__cause__ = problem
+    return failure
 
 
 _TURN_S = 0.005

@@ -195,3 +195,18 @@ async def test_a_run_that_is_paused_while_it_is_prepared_begins_paused(instance)
     run.resume()
     await sink.over.wait()
     assert len(sink.all) == 4
+
+
+async def test_a_request_whose_preparation_is_cancelled_under_its_hands_ends_with_a_failure():
+    class Loses(FakeInstance):
+        async def prepare(self, request):
+            answer = asyncio.get_running_loop().create_future()
+            answer.cancel()
+            await answer
+
+    sink = Heard()
+    run = Loses().start(request(), sink)
+    async with asyncio.timeout(5):
+        await sink.over.wait()
+        await run.wait_released()
+    assert [type(error) for error in sink.ends] == [EngineFailure]

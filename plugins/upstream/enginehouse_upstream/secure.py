@@ -20,7 +20,7 @@ from enginehouse_plugin.errors import (
     LoadFailed,
 )
 from enginehouse_plugin.events import AnyEvent
-from enginehouse_plugin.run import Run, Sink
+from enginehouse_plugin.run import CoroutineRun, Run, Sink
 from enginehouse_plugin.tracing import trace_headers
 
 from .address import Address
@@ -54,7 +54,7 @@ class SecureClient:
 
     def start(self, path: str, body: bytes, reader: Reader, sink: Sink, *, is_stream: bool) -> Run:
         """See `LocalClient.start`."""
-        return _SecureRun(self, path, body, reader, sink, is_stream=is_stream)
+        return _SecureRun(self, self.post(path, body), reader, sink, is_stream=is_stream)
 
     async def request(self, method: str, path: str, body: bytes = b"") -> Reply:
         """See `LocalClient.request`."""
@@ -116,43 +116,33 @@ def _authorities(options: UpstreamOptions) -> ssl.SSLContext | bool:
         raise LoadFailed(told, retryable=False) from problem
 
 
-class _SecureRun(Run):
-    """Reads one answer in a task, and pushes a batch for each read."""
+class _SecureRun(CoroutineRun[httpx2.Request]):
+    """Reads one answer, and pushes a batch for each read."""
 
-    __slots__ = ("_client", "_is_over", "_reader", "_resumed", "_sink", "_task")
+    __slots__ = ("_client", "_is_over", "_is_stream", "_reader")
 
     def __init__(
-        self, client: SecureClient, path: str, body: bytes, reader: Reader, sink: Sink, *, is_stream: bool
+        self, client: SecureClient, request: httpx2.Request, reader: Reader, sink: Sink, *, is_stream: bool
     ) -> None:
         self._client = client
-        self._reader = reader
-        self._sink = sink
         self._is_over = False
-        self._resumed: asyncio.Event | None = None  # None: not paused
-        self._task = asyncio.get_running_loop().create_task(self._work(client.post(path, body), is_stream))
-
-    def pause(self) -> None:
-        """See `Run.pause`."""
-        if self._resumed is None and not self._is_over:
-            self._resumed = asyncio.Event()
-
-    def resume(self) -> None:
-        """See `Run.resume`."""
-        resumed, self._resumed = self._resumed, None
-        if resumed is not None:
-            resumed.set()
+        self._is_stream = is_stream
+        self._reader = reader
+        super().__init__(request, sink)
 
     def cancel(self) -> None:
         """See `Run.cancel`; the connection is dropped, which ends the server's work."""
         if not self._is_over:
-            self._is_over = True
-            self._task.cancel()
+            super().cancel()
 
-    async def wait_released(self) -> None:
-        """See `Run.wait_released`."""
-        await asyncio.wait([self._task])
+    async def work(self, source: httpx2.Request, sink: Sink) -> None:
+        """See `CoroutineRun.work`."""
+        try:
+            await self._ask(source, sink)
+        except (Exception, asyncio.CancelledError) as problem:  # noqa: BLE001  # the sink judges what goes wrong
+            self._end(sink, problem)
 
-    async def _work(self, request: httpx2.Request, is_stream: bool) -> None:
+    async def _ask(self, request: httpx2.Request, sink: Sink) -> None:
         has_begun = False
         try:
             answer = await self._client.send(request)
@@ -162,24 +152,22 @@ class _SecureRun(Run):
             try:
                 if answer.status_code != 200:
                     raise self._reader.refusal(answer.status_code, await whole(answer))
-                await (self._stream(answer) if is_stream else self._body(answer))
+                await (self._stream(answer, sink) if self._is_stream else self._body(answer, sink))
             finally:
                 await answer.aclose()
         except (httpx2.HTTPError, httpx2.StreamError, RuntimeError) as problem:
-            self._end(self._client.error_of(problem, has_begun=has_begun))
-        except Exception as error:  # noqa: BLE001  # whatever goes wrong is for the sink to judge
-            self._end(error)
+            raise self._client.error_of(problem, has_begun=has_begun) from problem
 
-    async def _body(self, answer: httpx2.Response) -> None:
+    async def _body(self, answer: httpx2.Response, sink: Sink) -> None:
         events: list[AnyEvent] = []
         data = await whole(answer)
         self._reader.begin(events, answer.headers.raw)
         self._reader.take(data, events)
         self._reader.finish(events)
-        self._push(events)
-        self._end(None)
+        self._push(events, sink)
+        self._end(sink)
 
-    async def _stream(self, answer: httpx2.Response) -> None:
+    async def _stream(self, answer: httpx2.Response, sink: Sink) -> None:
         parser, reader = SSEParser(), self._reader
         events: list[AnyEvent] = []
         reader.begin(events, answer.headers.raw)
@@ -188,30 +176,30 @@ class _SecureRun(Run):
             for payload in parser.feed(data):
                 if payload == b"[DONE]":
                     reader.finish(events)
-                    self._push(events)
-                    self._end(None)
+                    self._push(events, sink)
+                    self._end(sink)
                     await _read_out(parts)
                     return
                 reader.take(payload, events)
             if events:
-                self._push(events)
+                self._push(events, sink)
                 events = []
             if self._resumed is not None:
-                await self._resumed.wait()
+                await self._resumed
         if not parser.closed_cleanly:
             raise EngineProtocolError("The server's stream ended in the middle of an event.")
         reader.finish(events)
-        self._push(events)
-        self._end(None)
+        self._push(events, sink)
+        self._end(sink)
 
-    def _push(self, events: list[AnyEvent]) -> None:
-        if events and not self._is_over:
-            self._sink.events(events)
+    def _push(self, events: list[AnyEvent], sink: Sink) -> None:
+        if events and not self._is_cancelled:
+            sink.events(events)
 
-    def _end(self, error: Exception | None) -> None:
-        if not self._is_over:
+    def _end(self, sink: Sink, problem: Exception | asyncio.CancelledError | None = None) -> None:
+        if not self._is_over:  # behind `[DONE]` only the connection is at stake
             self._is_over = True
-            self._sink.end(error)
+            super()._end(sink, problem)
 
 
 async def _read_out(parts: AsyncIterator[bytes]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
@@ -23,10 +22,7 @@ from enginehouse_plugin import (
     UserMessage,
 )
 from enginehouse_plugin.errors import (
-    ContextTooLong,
-    EngineDied,
     EngineFailure,
-    EngineOverloaded,
     EngineUnavailable,
     InvalidRequest,
     LoadFailed,
@@ -235,49 +231,7 @@ def test_a_limit_beyond_the_context_means_up_to_the_context() -> None:
     assert (sent["max_completion_tokens"], "max_tokens" in sent) == (5, False)
 
 
-# ---- failures ----
-
-
-@pytest.mark.parametrize(
-    ("status", "error", "kind"),
-    [
-        (429, {}, EngineOverloaded),
-        (503, {"code": "queue_full"}, EngineOverloaded),
-        (503, {}, EngineUnavailable),
-        (502, {}, EngineUnavailable),
-        (500, {"message": "CUDA error"}, EngineFailure),
-        (404, {}, EngineFailure),
-        (400, {"code": "context_length_exceeded"}, ContextTooLong),
-        (400, {"message": "This model's maximum context length is 512 tokens."}, ContextTooLong),
-        (400, {"code": "unsupported_parameter", "param": "seed"}, UnsupportedFeature),
-    ],
-)
-async def test_a_refusal_is_the_contracts_error(
-    upstream: Upstream, load: Any, status: int, error: dict[str, str], kind: type[Exception]
-) -> None:
-    instance = await load(upstream)
-    upstream.answers[CHAT] = (status, {"error": {"message": "no", **error}})
-    with pytest.raises(kind):
-        await events(instance, ask())
-
-
-async def test_a_connection_that_closes_in_mid_answer_is_an_engine_that_died(upstream: Upstream, load: Any) -> None:
-    instance = await load(upstream)
-    upstream.say(delta("He"))
-    upstream.answers[CHAT] = upstream.answers[CHAT][:2]
-    upstream.answers[CHAT][1] = upstream.answers[CHAT][1].replace(b"data: [DONE]\n\n", b": comment...\n\n"[:14])
-    with pytest.raises(EngineDied):
-        await events(instance, ask())
-
-
-async def test_a_cancelled_request_closes_its_connection(upstream: Upstream, load: Any) -> None:
-    instance = await load(upstream)
-    upstream.say(delta("He"), end=b"")
-    upstream.answers[CHAT] = [*upstream.answers[CHAT][:2], None]
-    generating = instance.generate(ask())
-    assert await anext(generating) == Started()
-    await generating.aclose()
-    await asyncio.wait_for(upstream.left.wait(), 10)
+# ---- what is asked beside ----
 
 
 async def test_health_is_asked_again_only_when_it_is_old_or_something_failed(upstream: Upstream, load: Any) -> None:

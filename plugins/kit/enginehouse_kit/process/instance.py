@@ -12,7 +12,7 @@ from enginehouse_plugin.backend import ExitReport, Instance
 from enginehouse_plugin.errors import EngineDied, EngineError, EngineUnavailable
 from enginehouse_plugin.events import AnyEvent
 from enginehouse_plugin.request import GenerationRequest
-from enginehouse_plugin.run import Run, Sink, pulled
+from enginehouse_plugin.run import Run, Sink, failure_of, pulled
 
 from .child import Child
 
@@ -197,8 +197,8 @@ class _Supervised(Run):
     async def _prepare(self, request: GenerationRequest) -> None:
         try:
             self._run = (await self._instance.prepare(request))(self)
-        except Exception as error:  # noqa: BLE001  # whatever a backend raises is for the sink to judge
-            self.end(error)
+        except (Exception, asyncio.CancelledError) as problem:  # noqa: BLE001  # the sink judges what a backend raises
+            self.end(failure_of(problem, self._preparing))
             return
         if self._is_paused:
             self._run.pause()
