@@ -37,6 +37,12 @@ def custom_arguments(text: str) -> str:
     return _encode({"input": text}).decode()
 
 
+def only_text(text: str, instructions: str | None) -> tuple[contract.Message, ...]:
+    """The messages of a conversation that is one text of the user's, as most are."""
+    said = contract.UserMessage(text)
+    return (said,) if instructions is None else (contract.SystemMessage(instructions), said)
+
+
 class Conversation:
     """Gathers messages; *opened* reads reasoning that a client carried."""
 

@@ -13,7 +13,7 @@ from enginehouse.dialects.endpoint import Call, Detached, Encoder, Errors
 from enginehouse.dialects.ids import unique_hex
 from enginehouse.dialects.openai.chat.agents import check_tool_names, instructed
 from enginehouse.dialects.openai.responses.answers import ResponseStatus
-from enginehouse.dialects.openai.responses.conversation import Conversation
+from enginehouse.dialects.openai.responses.conversation import Conversation, only_text
 from enginehouse.dialects.openai.responses.decode import decode_responses
 from enginehouse.dialects.openai.responses.encode import ResponseBody, ResponseStream
 from enginehouse.dialects.openai.responses.errors import ResponsesErrors
@@ -45,6 +45,7 @@ _TEXT_ITEM = b'[{"type":"message","id":"msg_%b","role":"user","content":%b}]'
 _RECORDED = ("metadata", "user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "client_metadata")
 _of_recorded = attrgetter(*_RECORDED, "prompt_cache_options")
 _NONE_RECORDED = (None,) * (len(_RECORDED) + 1)
+_PLAIN = Form()
 
 
 class ResponsesEndpoint(AtMount):
@@ -107,13 +108,15 @@ class ResponsesEndpoint(AtMount):
         self, asked: ResponsesRequest, key: str, left_out: LeftOut
     ) -> tuple[tuple[bytes, ...], Sequence[Any], Any]:
         """Return the items of earlier responses as they are kept, those of *asked*, and the messages of all."""
+        given = asked.input
+        if isinstance(given, str) and asked.previous_response_id is None:
+            return (), (given,), only_text(given, asked.instructions)
         conversation = Conversation(left_out, self._seal.opened)
         before: tuple[bytes, ...] = ()
         if asked.previous_response_id is not None and self._kept is not None:
             before = _previous(self._kept, asked.previous_response_id, key).items
             for each in before:
                 conversation.add(_items(each), where=None)
-        given = asked.input
         own: Sequence[Any]
         if isinstance(given, str):
             conversation.add_text(given)
@@ -138,14 +141,15 @@ class ResponsesEndpoint(AtMount):
         raise invalid(f"input[{at}].id", f"no item '{item.id[:100]}' is kept here", code="item_not_found")
 
     def _encoder(self, asked: ResponsesRequest, head: Head, keep: Keep | None) -> Encoder:
-        include = asked.include or ()
-        reasoning = asked.reasoning
-        form = Form(
-            logprobs=LOGPROBS in include,
-            is_summary=reasoning is not None and bool(reasoning.summary or reasoning.generate_summary),
-            seal=self._seal.seal if ENCRYPTED in include else None,
-            customs=frozenset(tool.name for tool in asked.tools or () if isinstance(tool, ResponsesCustom)),
-        )
+        form = _PLAIN
+        if asked.include or asked.reasoning is not None or asked.tools:
+            include, reasoning = asked.include or (), asked.reasoning
+            form = Form(
+                logprobs=LOGPROBS in include,
+                is_summary=reasoning is not None and bool(reasoning.summary or reasoning.generate_summary),
+                seal=self._seal.seal if ENCRYPTED in include else None,
+                customs=frozenset(tool.name for tool in asked.tools or () if isinstance(tool, ResponsesCustom)),
+            )
         if not asked.stream:
             return ResponseBody(head, form, keep=keep, errors=self.errors)
         options = asked.stream_options

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -31,6 +31,8 @@ _USAGE = (
     b'"output_tokens_details":{"reasoning_tokens":%d},"total_tokens":%d}'
 )
 """A `ResponseAnswer` but for what was asked, and its `ResponsesUsage`."""
+_PLAIN_TEXT: Final = {"format": {"type": "text"}, "verbosity": "medium"}
+_NO_REASONING: Final = EchoedReasoning(effort=None, summary=None)
 Keep = Callable[[bytes, bytes, ResponseStatus], None]
 """Takes the bytes of a response that has ended, those of the items that the model has made, and how it ended."""
 
@@ -70,9 +72,9 @@ class Head:
 
 def _echo(asked: ResponsesRequest, *, store: bool) -> ResponseHead:
     reasoning, text = asked.reasoning, asked.text
-    shown: Any = {"type": "text"}
+    shown: Any = _PLAIN_TEXT
     if text is not None and text.format is not None:
-        shown = text.format
+        shown = {"format": text.format, "verbosity": "medium"}
     return ResponseHead(
         model=asked.model,
         background=bool(asked.background),
@@ -83,15 +85,14 @@ def _echo(asked: ResponsesRequest, *, store: bool) -> ResponseHead:
         parallel_tool_calls=asked.parallel_tool_calls is not False,
         previous_response_id=asked.previous_response_id,
         prompt_cache_key=asked.prompt_cache_key,
-        reasoning=EchoedReasoning(
-            effort=None if reasoning is None else reasoning.effort,
-            summary=None if reasoning is None else reasoning.summary or reasoning.generate_summary,
-        ),
+        reasoning=_NO_REASONING
+        if reasoning is None
+        else EchoedReasoning(effort=reasoning.effort, summary=reasoning.summary or reasoning.generate_summary),
         safety_identifier=asked.safety_identifier,
         service_tier="default",
         store=store,
         temperature=asked.temperature,
-        text={"format": shown, "verbosity": "medium"},
+        text=shown,
         tool_choice="auto" if asked.tool_choice is None else asked.tool_choice,
         tools=[made for tool in asked.tools or () if (made := _echoed(tool)) is not None],
         top_logprobs=asked.top_logprobs or 0,

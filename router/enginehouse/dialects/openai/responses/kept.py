@@ -63,6 +63,7 @@ class KeptResponses:
         self._lock = Lock()
         self._entries: OrderedDict[str, Kept] = OrderedDict()
         self._shared: dict[int, int] = {}  # by the identity of bytes: how many entries hold them
+        self._due_at = 0.0  # until then none is removed for its age; 0: looked at with the next
         self.held_bytes = 0
 
     @property
@@ -77,21 +78,26 @@ class KeptResponses:
         """Keep as *config* says from now on."""
         with self._lock:
             self._config = config
-            self._trim()
+            self._trim(self._clock())
 
     def put(self, kept: Kept) -> None:
         """Keep *kept*, in place of what has its id."""
         with self._lock:
-            self._remove(kept.id)
-            kept.expires_at = self._clock() + self._config.ttl_s
+            if kept.id in self._entries:
+                self._remove(kept.id)
+            now, config = self._clock(), self._config
+            kept.expires_at = now + config.ttl_s
             self._entries[kept.id] = kept
-            self.held_bytes += len(kept.body) + _OVERHEAD_BYTES
+            size, shared = len(kept.body) + _OVERHEAD_BYTES, self._shared
             for each in kept.items:
-                held = self._shared.get(id(each), 0)
-                self._shared[id(each)] = held + 1
+                held = shared.get(id(each), 0)
+                shared[id(each)] = held + 1
                 if not held:
-                    self.held_bytes += len(each)
-            self._trim()
+                    size += len(each)
+            self.held_bytes += size
+            is_full = len(self._entries) > config.max_responses or self.held_bytes > config.max_bytes
+            if is_full or now >= self._due_at:
+                self._trim(now)
 
     def get(self, response_id: str, key: str, *, param: str | None = "response_id") -> Kept:
         """Return the response *response_id* of *key*.
@@ -123,14 +129,16 @@ class KeptResponses:
             now = self._clock()
             return [each for each in reversed(self._entries.values()) if each.key == key and each.expires_at > now]
 
-    def _trim(self) -> None:
-        config, now = self._config, self._clock()
+    def _trim(self, now: float) -> None:
+        config = self._config
         most = config.max_responses if config.store == "memory" else 0
         while self._entries:
             first = next(iter(self._entries.values()))
             if first.expires_at > now and len(self._entries) <= most and self.held_bytes <= config.max_bytes:
+                self._due_at = first.expires_at
                 return
             self._remove(first.id)
+        self._due_at = 0.0
 
     def _remove(self, response_id: str) -> None:
         kept = self._entries.pop(response_id, None)
