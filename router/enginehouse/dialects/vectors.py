@@ -155,6 +155,8 @@ def _embeds(instance: Instance) -> TypeGuard[Embeds]:
 
 def stand_in(request_id: str, texts: tuple[Text | Tokens, ...]) -> GenerationRequest:
     """What stands for work on *texts* in queues and among suspects: it generates nothing."""
+    if len(texts) == 1:
+        return GenerationRequest(id=request_id, prompt=texts[0], max_tokens=0)
     if isinstance(texts[0], Tokens):
         ids = [token for one in texts if isinstance(one, Tokens) for token in one.token_ids]
         return GenerationRequest(id=request_id, prompt=Tokens(tuple(ids)), max_tokens=0)
