@@ -26,7 +26,7 @@ class OddMessagesAre500(Behaviour):
         super().check_fields(body, profile)
 
 
-@mutant(kills=("MSG48",), may_kill=("MSG*",), origin="servers that are kind to their users")
+@mutant(kills=("MSG48",), may_kill=("MSG*", "ANT*", "OLL*"), origin="servers that are kind to their users")
 class ATextIsAMessage(Behaviour):
     """A text in place of the messages, or of one of them, is the user's."""
 
