@@ -6,6 +6,7 @@ import json
 import math
 import random
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -17,6 +18,8 @@ from enginehouse_conformance.cli import cli
 from enginehouse_conformance.rules import RULES
 from enginehouse_conformance.runner import Options, selected_rules
 from enginehouse_conformance.verdicts import Verdict
+from enginehouse_plugin import TopLogprob
+from enginehouse_plugin.errors import InvalidRequest
 
 AUDIT = [rule.id for rule in RULES.values() if rule.audit == "sampling"]
 
@@ -182,6 +185,55 @@ async def test_a_field_that_is_refused_is_not_audited() -> None:
     assert by_verdict(report, Verdict.NOT_APPLICABLE).keys() == {"AUD4", "AUD7"}
 
 
+class Few(Behaviour):
+    """Of the likeliest tokens 11 are given at most, as by mlx_lm's server."""
+
+    def accept(self, request):
+        if (request.top_logprobs or 0) > 11:
+            raise InvalidRequest("top_logprobs must be at most 11", param=None)
+        return request
+
+
+async def test_a_target_that_gives_fewer_of_the_likeliest_tokens_is_audited_by_those() -> None:
+    report = await run_on_stub(Few(), rules=AUDIT, check_timeout_s=60)
+    assert by_verdict(report, Verdict.PASS).keys() == set(AUDIT), by_verdict(report, *Verdict)
+    assert "top_k 2" in " ".join(note for result in report.results for note in result.notes)
+
+
+class DrawnFirst(Behaviour):
+    """The drawn token is told before the likeliest, in place of the last of them, as by vLLM's own server."""
+
+    def entry(self, logits, token, request):
+        told = super().entry(logits, token, request)
+        drawn = TopLogprob(told.token, told.token_id, told.token_bytes, told.logprob)
+        others = [other for other in told.top if other.token_id != token]
+        return msgspec.structs.replace(told, top=tuple([drawn, *others][: len(told.top)]))
+
+
+class ToldWrong(Behaviour):
+    """The tokens that are told are not those that were drawn, as by mlx_lm's server."""
+
+    def entry(self, logits, token, request):
+        told = super().entry(logits, token, request)
+        other = told.top[token % len(told.top)] if told.top else told
+        return msgspec.structs.replace(
+            told, token=other.token, token_id=other.token_id, token_bytes=other.token_bytes, logprob=other.logprob
+        )
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_target_that_tells_the_drawn_token_first_is_right(seed) -> None:
+    report = await run_on_stub(DrawnFirst(), rules=AUDIT, seed=seed, check_timeout_s=60)
+    assert by_verdict(report, Verdict.PASS).keys() == set(AUDIT), by_verdict(report, *Verdict)
+
+
+async def test_tokens_that_do_not_spell_the_answer_are_no_evidence() -> None:
+    report = await run_on_stub(ToldWrong(), rules=AUDIT, check_timeout_s=60)
+    found = by_verdict(report, Verdict.INCONCLUSIVE)
+    assert found.keys() == set(AUDIT), by_verdict(report, *Verdict)
+    assert all("do not spell the answer" in reason for reason in found.values())
+
+
 def test_an_audit_is_run_only_where_it_is_asked_for() -> None:
     assert not {rule.id for rule in selected_rules(Options())} & set(AUDIT)
     assert [rule.id for rule in selected_rules(Options(audit="sampling"))] == AUDIT
@@ -200,8 +252,6 @@ class Added(Behaviour):
     """top_k is 5 unless given."""
 
     def accept(self, request):
-        import msgspec
-
         return msgspec.structs.replace(request, top_k=5) if request.top_k <= 0 else request
 
 

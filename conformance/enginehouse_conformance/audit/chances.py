@@ -44,20 +44,24 @@ class Position(msgspec.Struct, frozen=True):
     drawn: int
 
 
-def position_of(entry: TokenEntry) -> Position | None:
-    """*entry* as buckets; None where it has no alternatives. Tokens that are written alike are one bucket."""
+def position_of(entry: TokenEntry, known: int) -> Position | None:
+    """*entry* as buckets, *known* of the likeliest and the rest; None where it has no alternatives.
+
+    Tokens that are written alike are one bucket. A server may tell the drawn token beside the likeliest or in place of
+    the last of them, so how many are known must not depend on which was drawn.
+    """
     found: dict[bytes | str, float] = {}
     for other in entry.top:
         name = other.token if other.token_bytes is None else other.token_bytes
         found[name] = found.get(name, 0.0) + math.exp(other.logprob)
     if not found:
         return None
-    names = sorted(found, key=found.__getitem__, reverse=True)
+    names = sorted(found, key=found.__getitem__, reverse=True)[:known]
     drawn = entry.token if entry.token_bytes is None else entry.token_bytes
     return Position(
         tuple(found[name] for name in names),
-        max(_LEAST_REST, 1 - sum(found.values())),
-        names.index(drawn) if drawn in found else len(names),
+        max(_LEAST_REST, 1 - sum(found[name] for name in names)),
+        names.index(drawn) if drawn in names else len(names),
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 import msgspec
 
 from enginehouse_conformance.answer import Answer, Refusal, TokenEntry
-from enginehouse_conformance.audit.chances import Settings, position_of
+from enginehouse_conformance.audit.chances import Position, Settings, position_of
 from enginehouse_conformance.audit.evidence import FALSE_ALARM, FALSE_PASS, Trial
 from enginehouse_conformance.context import Context
 from enginehouse_conformance.identity.measure import distance, line, mean
@@ -20,6 +20,8 @@ from enginehouse_conformance.targets import Body
 _TOKENS = 32
 _MOST_TOKENS = 1024
 _LIMIT_S = 3600.0
+_FEWER = (10, 5)
+"""So many of the likeliest tokens are asked for where a target refuses to give `TOP`: mlx_lm's server gives 11."""
 _RAW = 0.15
 """Log probabilities that are farther than that from those without a setting are not the raw ones."""
 _PROMPTS = 8
@@ -44,20 +46,42 @@ _NONE = Settings()
 
 
 def _open(ctx: Context, **fields: object) -> Body:
-    """A request whose tokens are open, each with the 20 likeliest."""
+    """A request whose tokens are open, each with the likeliest."""
     prompt = f"Write a very long list of random words and names, none of them usual. The first is {ctx.nonce(6)}."
     plain = {"temperature": 1, "top_p": 1, "max_tokens": _TOKENS, "logprobs": True, "top_logprobs": TOP}
     return ctx.body(prompt, **{**plain, **fields})
 
 
-async def _told(ctx: Context, body: Body) -> Answer:
-    """The answer to *body*; a field that is refused ends the check, as this is about what is accepted."""
+async def _told(ctx: Context, body: Body) -> tuple[Answer, int]:
+    """The answer to *body*, and how many of the likeliest tokens it tells surely.
+
+    A field that is refused ends the check, as this is about what is accepted.
+    """
+    top = TOP
     outcome = await ctx.attempt(body)
+    for fewer in _FEWER:
+        if not (isinstance(outcome, Refusal) and "top_logprobs" in str(outcome)):
+            break
+        top = fewer
+        outcome = await ctx.attempt({**body, "top_logprobs": top})
     if isinstance(outcome, Refusal):
         ctx.not_in_scope(f"not audited, because it is refused: {outcome}")
     if not any(entry.top for entry in outcome.first.logprobs or ()):
         ctx.unclear("nothing can be said without log probabilities and their alternatives")
-    return outcome
+    if not _is_spelt(outcome):
+        ctx.unclear(
+            "the tokens beside the log probabilities do not spell the answer: they are not those that were drawn"
+        )
+    return outcome, top - 1  # vLLM's own server tells the drawn token in place of the last of them
+
+
+def _is_spelt(answer: Answer) -> bool:
+    """Whether the tokens that are told make the text; tokens may be written as in a vocabulary of bytes."""
+    pieces = b"".join(
+        entry.token.encode() if entry.token_bytes is None else entry.token_bytes for entry in answer.logprobs
+    )
+    told, text = pieces.decode(errors="replace").replace("Ġ", " ").replace("Ċ", "\n").strip(), answer.text.strip()
+    return "\ufffd" in told + text or told.startswith(text)  # the last token may be no text
 
 
 async def _require_raw(ctx: Context, **fields: object) -> None:
@@ -66,7 +90,7 @@ async def _require_raw(ctx: Context, **fields: object) -> None:
     for _ in range(3):
         body = _open(ctx, max_tokens=1)
         answers = [await _told(ctx, {**body, **more}) for more in ({}, fields)]
-        first, other = (answer.logprobs[0] for answer in answers)
+        first, other = (answer.logprobs[0] for answer, _ in answers)
         pairs.append((top_of(first.top), top_of(other.top)))
     apart = mean([distance(*pair) for pair in pairs])
     if apart > _RAW:
@@ -82,12 +106,13 @@ def _named(fields: Mapping[str, object]) -> str:
     return ", ".join(f"{name} {value}" for name, value in fields.items())
 
 
-async def _drawn(ctx: Context, **fields: object) -> AsyncIterator[TokenEntry | None]:
+async def _drawn(ctx: Context, **fields: object) -> AsyncIterator[Position | None]:
     """Drawn tokens, prompt by prompt, up to the bound; None where an answer ended by itself."""
     for _ in range(_MOST_TOKENS // _TOKENS):
-        answer = await _told(ctx, _open(ctx, **fields))
+        answer, known = await _told(ctx, _open(ctx, **fields))
         for entry in answer.logprobs:
-            yield entry
+            if (position := position_of(entry, known)) is not None:
+                yield position
         if answer.finish != "length":
             yield None
 
@@ -96,11 +121,11 @@ async def _judge(ctx: Context, asked: Settings, others: Mapping[str, Settings], 
     """Draw until it is settled whether tokens are drawn by *asked*, which *fields* ask for."""
     what = _named(fields) or "temperature 1"
     trial, ends = Trial(asked, others), 0
-    async for entry in _drawn(ctx, **fields):
-        if entry is None:
+    async for position in _drawn(ctx, **fields):
+        if position is None:
             ends += 1
             trial.end_early()
-        elif (position := position_of(entry)) is not None:
+        else:
             trial.add(position)
         if trial.is_settled:
             break
@@ -176,10 +201,10 @@ async def _greedy(ctx: Context, **fields: object) -> _Greedy:
     for _ in range(_PROMPTS):
         body = _open(ctx, temperature=0, **fields)
         prompt, seen = str(body["messages"][0]["content"]), set[str]()
-        for entry in (await _told(ctx, body)).logprobs:
+        for entry in (await _told(ctx, body))[0].logprobs:
             tokens += 1
             if entry.top:
-                likeliest = entry.top[0]
+                likeliest = max(entry.top, key=lambda other: other.logprob)
                 if entry.logprob < likeliest.logprob - TIE_GAP:
                     was_seen = likeliest.token in seen or likeliest.token.strip() in prompt
                     found.append((likeliest.token, entry.token, was_seen))
@@ -245,7 +270,7 @@ async def seeds_repeat_and_differ(ctx: Context) -> None:
     pairs = []
     for _ in range(_SEEDS):
         seeded = {**body, "seed": ctx.random.randrange(1, 2**31)}
-        pairs.append((await _told(ctx, seeded), await _told(ctx, seeded)))
+        pairs.append(((await _told(ctx, seeded))[0], (await _told(ctx, seeded))[0]))
     luck = math.log(FALSE_ALARM)
     for one, other in ((pairs[0][0], pairs[1][0]), (pairs[0][0], pairs[2][0])):
         if one.text == other.text and _chance(one.logprobs) < luck:
