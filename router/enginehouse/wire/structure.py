@@ -16,7 +16,8 @@ MAX_BODY_VALUES: Final = 1 << 17
 """Most values of any kind in a body, nested ones included."""
 _BYTES_OF_A_VALUE: Final = 2  # an item and its comma
 _AT_ONCE: Final = 1 << 20  # one call of the interpreter's own holds its lock to the end
-_OTHERS_S: Final = 0.004
+_SOUGHT_AT_ONCE: Final = 1 << 17  # to find several bytes takes far longer than to count one
+_OTHERS_S: Final = 1e-9  # for each byte of what held it: about as long as that took
 _SURELY_SMALL: Final = MAX_BODY_VALUES * _BYTES_OF_A_VALUE
 
 
@@ -47,9 +48,10 @@ def count(text: bytes, part: bytes) -> int:
 
 def holds(text: bytes, part: bytes) -> bool:
     """Whether *part* is in *text*; other threads have their turns meanwhile."""
-    if len(text) <= _AT_ONCE:
+    if len(text) <= _SOUGHT_AT_ONCE:
         return text.find(part) >= 0  # `in` takes bytes for a number first, and makes an error of that
-    return any(text.find(part, at, at + _AT_ONCE + len(part)) >= 0 for at in range(0, len(text), _AT_ONCE))
+    size = _SOUGHT_AT_ONCE
+    return any(text.find(part, at, at + size + len(part)) >= 0 for at in range(0, len(text), size))
 
 
 def let_others(size: int) -> None:
@@ -59,7 +61,7 @@ def let_others(size: int) -> None:
     such calls it would wait for the next one, too. What is as large is never worked on by the loop itself.
     """
     if size > _AT_ONCE:
-        time.sleep(_OTHERS_S)
+        time.sleep(size * _OTHERS_S)
 
 
 def _most_values(text: bytes) -> int:
