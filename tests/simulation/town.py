@@ -22,6 +22,7 @@ from enginehouse.fleet.affinity import Block
 from enginehouse.fleet.budget import lacking, limits
 from enginehouse.fleet.instance import HostedInstance
 from enginehouse.fleet.keeper import Keeper
+from enginehouse.fleet.nodes import Stay
 from enginehouse.fleet.traffic import Traffic
 from enginehouse_plugin import Backend, BackendType, Chat, Device, GenerationRequest, UserMessage
 
@@ -115,7 +116,7 @@ class Town:
             for number in range(self.size.devices)
         )
 
-    def _plan(self, running: dict[str, dict[int, tuple[str, ...]]]) -> None:
+    def _plan(self, running: dict[str, dict[int, Stay]]) -> None:
         self.planner.follow_nodes(self.devices, {}, lambda model: running.get(model, {}), BudgetConfig())
 
     def _room(self) -> None:
@@ -265,10 +266,10 @@ class Town:
         for key in lost:
             self.engines[key].is_there = False
         self.devices = self._devices(gone)
-        running: dict[str, dict[int, tuple[str, ...]]] = {}
+        running: dict[str, dict[int, Stay]] = {}
         for key, one in self.planned.items():
             if key not in lost:
-                running.setdefault(one.model, {})[one.number] = one.device_ids
+                running.setdefault(one.model, {})[one.number] = Stay(one.device_ids, one.index)
         self.took_s["plan again without a tenth of the nodes"] = self._timed(lambda: self._plan(running))
         after = {one.id: one for plan in self.planner.plans.values() for one in plan.instances}
         self.counted["instances"] = len(self.planned)

@@ -22,6 +22,7 @@ from .identity import Identity, OnUsage, unheard
 from .instance import HostedInstance
 from .keeper import Keeper, Survey
 from .model import Model
+from .nodes import Stay
 from .plan import InstancePlan
 from .planner import AnyPlanner, Planner
 from .restart import RestartPolicy
@@ -202,11 +203,11 @@ class Fleet:
                 if model.config.load == "start" and not one.is_spare and own[key].state in ("unloaded", "failed"):
                     own[key].load()
 
-    def _on_nodes(self, name: str) -> dict[int, tuple[str, ...]]:
-        """The devices of a cluster that instances of the model called *name* run on, by their numbers."""
+    def _on_nodes(self, name: str) -> dict[int, Stay]:
+        """Where on a cluster the instances of the model called *name* run, by their numbers."""
         model = self.models.get(name)
         return {
-            hosted.planned.number: hosted.planned.device_ids
+            hosted.planned.number: Stay(hosted.planned.device_ids, hosted.planned.index)
             for hosted in (model.instances if model is not None else ())
             if hosted.planned.node and not hosted.planned.is_spare and hosted.state in _RUNNING
         }

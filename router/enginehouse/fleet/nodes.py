@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
+
+import msgspec
 
 from enginehouse.config import PlacementConfig
 from enginehouse_plugin import BackendType, Device, DeviceKind
@@ -20,6 +22,13 @@ from .requirements import devices_for
 def node_of(device_id: str) -> str:
     """The node of the device called *device_id*; empty: this host."""
     return device_id.rpartition("/")[0]
+
+
+class Stay(msgspec.Struct, frozen=True):
+    """What runs, and so stays where it is: on the devices with these ids, of the placement at *index* of its model."""
+
+    devices: tuple[str, ...]
+    index: int = 0
 
 
 _Key = tuple[int, int, int, int, int, str]
@@ -34,10 +43,8 @@ class Ranking:
     instance held the event loop for a quarter of a second where there are a thousand of both.
     """
 
-    def __init__(
-        self, devices: Sequence[Device], running: Mapping[int, Sequence[str]], busy: Mapping[str, int]
-    ) -> None:
-        self._own = Counter(device for kept in running.values() for device in kept)
+    def __init__(self, devices: Sequence[Device], running: Mapping[int, Stay], busy: Mapping[str, int]) -> None:
+        self._own = Counter(device for stay in running.values() for device in stay.devices)
         self._busy = busy
         self._on: dict[str, list[Device]] = {}
         for device in devices:
@@ -73,6 +80,11 @@ class Ranking:
         """An instance of the model runs on these no more."""
         self._own.subtract(device_ids)
         self._moved(device_ids)
+
+    def kind_of(self, kept: Sequence[str]) -> DeviceKind | None:
+        """What the devices *kept* are; None: there are none, or they are not there."""
+        here = self._on.get(node_of(kept[0]), ()) if kept else ()
+        return next((device.kind for device in here if device.id in kept), None)
 
     def take(self, device_ids: Sequence[str]) -> None:
         """One more instance of the model is on these."""
@@ -123,8 +135,8 @@ def place(
 ) -> tuple[Device, ...] | str:
     """Do as `devices_for` on the first node of *ranking* that will do: the nodes of the best kind of device go first.
 
-    It runs on the devices *kept* now, if any. *lacking* says why nodes have not the engine of a backend, by its name:
-    that is told apart from one that is full.
+    It runs on the devices *kept* now, if any, and stays there, whatever better ones have come. *lacking* says why nodes
+    have not the engine of a backend, by its name: that is told apart from one that is full.
     """
 
     def find(node: str, kind: DeviceKind | None) -> tuple[Device, ...] | str:
@@ -136,6 +148,8 @@ def place(
         return find("", only)
     if backend is not None:
         usable = [kind for kind in placement.requires or backend.kinds if kind in backend.kinds]
+        stays_on = ranking.kind_of(kept)
+        usable.sort(key=lambda kind: kind != stays_on)
         for kind in usable if only is None else (only,):
             for node in ranking.with_kind(kind, kept):
                 if placement.backend in lacking.get(node, ()):
@@ -148,10 +162,14 @@ def place(
     )
 
 
-def numbers(running: Mapping[int, Sequence[str]], devices: Sequence[Device], first: int) -> Iterator[int]:
-    """The numbers of instances: those of what is *running* on *devices* that are there, then others from *first* on."""
+def staying(running: Mapping[int, Stay], devices: Sequence[Device]) -> dict[int, Stay]:
+    """Those of what is *running* whose *devices* are still there, by their numbers."""
     there = {device.id for device in devices}
-    kept = [number for number, on in sorted(running.items()) if set(on) <= there]
+    return {number: stay for number, stay in sorted(running.items()) if there.issuperset(stay.devices)}
+
+
+def numbers(kept: Collection[int], first: int) -> Iterator[int]:
+    """The numbers of instances: those that are *kept*, then others from *first* on."""
     yield from kept
     number = first
     while True:

@@ -15,7 +15,7 @@ from enginehouse.config import ModelConfig, PlacementConfig
 from enginehouse_plugin import BackendType, Device, DeviceKind, Placement, Task
 from enginehouse_plugin.errors import EnginehouseError
 
-from .nodes import Ranking, node_of, numbers, place
+from .nodes import Ranking, Stay, node_of, numbers, place, staying
 from .requirements import runs_on
 
 
@@ -109,9 +109,9 @@ class Experience(msgspec.Struct, frozen=True, kw_only=True):
     of a kind; what is not among them is taken to fit. `unusable` says in words why its engine cannot use devices of a
     kind, which only loading tells. `room` are the bytes that instances may hold of a device, `contexts` the longest
     context that fits there where it is to be as long as that, and `speeds` the tokens a second that requests got.
-    `unproven` says of placements, where only what is proven is trusted, why nothing of them is. `running` are devices
-    of a cluster that instances run on, by their numbers: they stay there; `busy` counts those of other models on each,
-    and `lacking` says why nodes lack an engine.
+    `unproven` says of placements, where only what is proven is trusted, why nothing of them is. `running` are the
+    instances that run on a cluster, by their numbers: they stay there; `busy` counts those of other models on each
+    device, and `lacking` says why nodes lack an engine.
     """
 
     footprints: Mapping[tuple[int, DeviceKind], Mapping[str, int]] = {}
@@ -120,7 +120,7 @@ class Experience(msgspec.Struct, frozen=True, kw_only=True):
     contexts: Mapping[tuple[int, DeviceKind], int] = {}
     speeds: Mapping[int, float] = {}
     unproven: Mapping[int, str] = {}
-    running: Mapping[int, tuple[str, ...]] = {}
+    running: Mapping[int, Stay] = {}
     busy: Mapping[str, int] = {}
     lacking: Mapping[str, Mapping[str, str]] = {}
 
@@ -146,6 +146,8 @@ def plan_model(
     placement, which takes no device, each further remote one that holds is an instance too. With `overflow` the next
     placement that holds beside them is one more, which is spare. Numbers begin with *first_number*.
 
+    Where instances run on a cluster, their placement and kind of device go first: others begin when these have ended.
+
     Fitting is judged by the memory that a device has, not by what is free at the moment: so a restart plans alike.
     """
     instances: list[InstancePlan] = []
@@ -153,14 +155,21 @@ def plan_model(
     short: str | None = None
     beside: Counter[str] = Counter()  # bytes of those that are planned
     running = experience.running
-    following = numbers(running, devices, first_number)
+    stays = staying(running, devices)
+    following = numbers(stays, first_number)
     own = next(following)
-    for index in in_order(model, experience.speeds, experience.unproven):
+    occupied = {stay.index for stay in stays.values()}
+    for index in sorted(in_order(model, experience.speeds, experience.unproven), key=lambda at: at not in occupied):
         placement = model.placements[index]
         first = instances[0] if instances else None
         is_spare = model.overflow and first is not None and bool(first.devices) and not instances[-1].is_spare
         if not is_spare and first is not None and (first.devices or _is_on_devices(placement, backends)):
-            reason = _why_first(first.index, index, model, experience)
+            runs_already = first.index in occupied and index not in occupied
+            reason = (
+                f"placement {first.index} has instances that run, and stay where they are"
+                if runs_already
+                else _why_first(first.index, index, model, experience)
+            )
             rejected.append(Rejected(index=index, placement=placement, reason=reason))
             continue
         backend = backends.get(placement.backend)
@@ -174,7 +183,7 @@ def plan_model(
         kind: DeviceKind | None = None  # of all of them: one on a slower kind would not be a replica
         wanted = 1 if first is not None else MAX_REPLICAS if count == "auto" else count
         for number in range(wanted):
-            kept = running.get(own, ())
+            kept = running[own].devices if own in running else ()
             ranking.release(kept)
             found = place(
                 placement, ranking, kept, backend, footprints, useless,

@@ -14,6 +14,7 @@ from enginehouse_plugin import BackendType, Device, DeviceKind
 from enginehouse_plugin.errors import ENGINE_WITHOUT_GPU, EnginehouseError, LoadFailed
 
 from .budget import limits
+from .nodes import Stay
 from .plan import Experience, InstancePlan, ModelPlan, plan_model
 from .standing import Judge
 from .stretch import longest_context
@@ -73,7 +74,7 @@ class Planner:
         self._unusable: dict[str, dict[tuple[int, DeviceKind], str]] = {name: {} for name in models}
         self._lacking: Mapping[str, Mapping[str, str]] = {}
         self._is_cluster = False
-        self._running: Callable[[str], Mapping[int, tuple[str, ...]]] = _nowhere
+        self._running: Callable[[str], Mapping[int, Stay]] = _nowhere
         self.plans: dict[str, ModelPlan] = {name: self._plan(name) for name in models}
 
     def follow(self, budget: BudgetConfig) -> None:
@@ -85,12 +86,12 @@ class Planner:
         self,
         devices: Sequence[Device],
         lacking: Mapping[str, Mapping[str, str]],
-        running: Callable[[str], Mapping[int, tuple[str, ...]]],
+        running: Callable[[str], Mapping[int, Stay]],
         budget: BudgetConfig,
     ) -> None:
         """Plan all models for *devices*, those of a cluster's nodes, from now on.
 
-        *lacking* says why nodes have not an engine, and *running* on which devices the instances of a model run.
+        *lacking* says why nodes have not an engine, and *running* where the instances of a model run.
         """
         self.devices, self._lacking, self._running = tuple(devices), lacking, running
         self.follow(budget)
@@ -254,7 +255,7 @@ def _devices_of(plan: ModelPlan) -> list[str]:
     return [device.id for planned in plan.instances for device in planned.devices]
 
 
-def _nowhere(model: str) -> Mapping[int, tuple[str, ...]]:  # noqa: ARG001
+def _nowhere(model: str) -> Mapping[int, Stay]:  # noqa: ARG001
     """What runs on a cluster, where there is none."""
     return {}
 

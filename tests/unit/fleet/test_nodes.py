@@ -9,7 +9,7 @@ import pytest
 
 from enginehouse.config import BudgetConfig, ModelConfig, PlacementConfig
 from enginehouse.fleet import Experience, ModelPlan, Planner, budgets, plan_model
-from enginehouse.fleet.nodes import Ranking, node_of
+from enginehouse.fleet.nodes import Ranking, Stay, node_of
 from enginehouse_plugin import BackendType, Device
 
 GIB = 1 << 30
@@ -89,14 +89,14 @@ def test_the_order_of_nodes_is_kept_as_instances_come_and_go(seed):
     draw = random.Random(seed)
     devices = [cuda(f"n{node}", number) for node in range(12) for number in range(draw.randint(1, 3))]
     busy = {device.id: draw.randrange(3) for device in devices}
-    running = {number: (draw.choice(devices).id,) for number in range(8)}
+    running = {number: Stay((draw.choice(devices).id,)) for number in range(8)}
     kept = Ranking(devices, running, busy)
     list(kept.with_kind("cuda", ()))
     for number in list(running):
-        gone, further = running.pop(number), draw.sample(devices, 2)
+        gone, further = running.pop(number).devices, draw.sample(devices, 2)
         kept.release(gone)
         kept.take([device.id for device in further])
-        running[number + 100] = tuple(device.id for device in further)
+        running[number + 100] = Stay(tuple(device.id for device in further))
         anew = Ranking(devices, running, busy)
         assert list(kept.with_kind("cuda", ())) == list(anew.with_kind("cuda", ()))
         assert [kept.on(node) for node in kept.nodes] == [anew.on(node) for node in anew.nodes]
@@ -132,7 +132,7 @@ def test_memory_of_one_node_is_none_of_anothers():
 
 @pytest.mark.parametrize("count", [3, "auto"])
 def test_what_runs_stays_when_a_node_goes_and_the_lost_one_moves(count):
-    running = {0: ("a/cpu",), 1: ("b/cpu",), 2: ("c/cpu",)}
+    running = {0: Stay(("a/cpu",)), 1: Stay(("b/cpu",)), 2: Stay(("c/cpu",))}
     left = where(plan("llamacpp", [cpu("a"), cpu("c")], count, running=running))
     assert {key: left[key] for key in ("m#0", "m#2")} == {"m#0": ("a/cpu",), "m#2": ("c/cpu",)}
     assert left.get("m#1") == (("a/cpu",) if count == 3 else None)
@@ -141,8 +141,30 @@ def test_what_runs_stays_when_a_node_goes_and_the_lost_one_moves(count):
 
 
 def test_a_further_replica_goes_where_nothing_runs():
-    running = {1: ("a/cpu",)}
+    running = {1: Stay(("a/cpu",))}
     assert where(plan("llamacpp", [cpu("a"), cpu("b")], 2, running=running)) == {"m#1": ("a/cpu",), "m#0": ("b/cpu",)}
+
+
+def test_what_runs_on_a_processor_stays_there_when_a_gpu_joins():
+    """Its replicas are of its kind, and the GPU is free for others."""
+    running = {0: Stay(("a/cpu",))}
+    joined = [cpu("a"), cpu("b"), cuda("b")]
+    assert where(plan("llamacpp", joined, running=running)) == {"m#0": ("a/cpu",)}
+    assert where(plan("llamacpp", joined, 2, running=running)) == {"m#0": ("a/cpu",), "m#1": ("b/cpu",)}
+    assert where(plan("llamacpp", joined)) == {"m#0": ("b/cuda:0",)}
+
+
+def test_a_placement_of_which_something_runs_goes_before_better_ones():
+    gpu, processor = (PlacementConfig(backend=name, source="s") for name in ("vllm", "llamacpp"))
+    model = ModelConfig(placements=(gpu, processor))
+    experience = Experience(running={0: Stay(("a/cpu",), index=1)})
+    made = plan_model("m", model, [cpu("a"), cuda("b")], BACKENDS, experience)
+    assert [(one.id, one.index, one.device_ids) for one in made.instances] == [("m#0", 1, ("a/cpu",))]
+    assert [(one.index, one.reason) for one in made.rejected] == [
+        (0, "placement 1 has instances that run, and stay where they are")
+    ]
+    gone = plan_model("m", model, [cpu("c"), cuda("b")], BACKENDS, experience)
+    assert [(one.index, one.device_ids) for one in gone.instances] == [(0, ("b/cuda:0",))]
 
 
 def test_models_spread_over_nodes_beside_each_other():
