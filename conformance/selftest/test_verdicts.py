@@ -21,7 +21,7 @@ class FlatErrors(Behaviour):
 
 async def test_a_flat_error_that_names_the_field_names_it() -> None:
     """The form is ERR1's business alone."""
-    report = await run_on_stub(FlatErrors(), rules=["LEN4", "LEN5", "SMP6", "BIAS6", "ERR1"])
+    report = await run_on_stub(FlatErrors(), rules=["LEN4", "LEN5", "SMP6", "BIAS6", "MSG9", "MSG48", "ERR1"])
     assert by_verdict(report, Verdict.FAIL).keys() == {"ERR1"}
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from enginehouse_conformance.answer import Refusal
 from enginehouse_conformance.context import Context
-from enginehouse_conformance.primitives import are_apart, baseline, nonce_tool, require_error_form, require_same_greedy
+from enginehouse_conformance.primitives import are_apart, baseline, nonce_tool, require_same_greedy
 from enginehouse_conformance.registry import check
 from enginehouse_conformance.targets import NoRoom, Refused
 
@@ -132,8 +132,7 @@ async def messages_are_an_array_of_objects(ctx: Context) -> None:
     right = _user("Hello.")
     wrong: list[Any] = ["hi", {}, right, 5, True, ["hi"], [5], [None], [[]], [right, "hi"], [right, None]]
     for messages in wrong:
-        reply = await ctx.refused(ctx.body(messages=messages), "messages")
-        require_error_form(ctx, reply)
+        await ctx.refused(ctx.body(messages=messages), "messages")
 
 
 @check("MSG10")

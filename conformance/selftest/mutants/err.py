@@ -14,7 +14,7 @@ class FlatErrors(Behaviour):
         return status, error["error"], headers
 
 
-@mutant(kills=("ERR1",), may_kill=("ERR9", "ERR14"), origin="llama-server: no param")
+@mutant(kills=("ERR1", "ERR17"), may_kill=("ERR9", "ERR14"), origin="llama-server: no param")
 class LeavesOutParam(Behaviour):
     """Errors have no param."""
 
