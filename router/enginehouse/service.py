@@ -41,7 +41,8 @@ SETTLE_S: Final = 0.05
 """Requests that end within this time are accounted for together, beside the way of those that run. A router that is
 killed may lose what ended within it and the time that rows are gathered in, but for requests that are paid for."""
 PAID_SETTLE_S: Final = 0.005
-"""The same for requests of keys with credit: the end of an answer is held back until it is committed."""
+"""The same for requests of keys with credit where the ledger has no journal: the ends of their answers are held back
+until they are committed."""
 HOLD_S: Final = 10.0
 """How long the end of an answer is held back at most, where the database neither commits nor fails: under a campaign
 on a busy machine a commit took more than a second, and a kill then cost the charges of answers that had gone out."""
@@ -206,7 +207,8 @@ class Service:
     def finish(self, facts: Facts, status: int, then: Callable[[], None] | None = None) -> None:
         """End a request with HTTP *status*, once; it is accounted for within `SETTLE_S`.
 
-        One that is paid for is accounted for sooner, and *then* is called when that is committed.
+        Of one that is paid for, *then* is called when what it took outlives this router: at once, where the ledger has
+        a journal, or else when it is committed.
         """
         if facts.is_ended:
             return
@@ -214,15 +216,19 @@ class Service:
         self.limiter.leave(facts)
         self.credits.settle(facts)
         self._ended.append(facts)
-        if facts.charged is not None:
-            if then is not None:
-                self._held.append(then)
-            if not self._is_paid_due:
-                self._is_paid_due = True
-                asyncio.get_running_loop().call_later(PAID_SETTLE_S, self.settle)
-        elif not self._is_due:
+        is_held = facts.charged is not None and self.ledger is not None and not self.ledger.keep(facts)
+        if is_held and not self._is_paid_due:
+            self._is_paid_due = True
+            asyncio.get_running_loop().call_later(PAID_SETTLE_S, self.settle)
+        elif not is_held and not self._is_due:
             self._is_due = True
             asyncio.get_running_loop().call_later(SETTLE_S, self.settle)
+        if then is None:
+            return
+        if is_held:
+            self._held.append(then)
+        else:
+            then()
 
     def settle(self) -> None:
         """Account for the requests that have ended: metrics, a log line, usage, observers."""

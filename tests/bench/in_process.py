@@ -147,6 +147,8 @@ class Bench:
         for client in self.clients:
             client.data_received(sent)
         await asyncio.sleep(0)
+        while len(self.asked) < len(self.clients):  # noqa: ASYNC110  # nobody tells
+            await asyncio.sleep(0)
         for data in reads:
             for engine in self.asked:
                 engine.data_received(data)

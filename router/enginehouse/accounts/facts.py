@@ -60,6 +60,7 @@ class Facts:
         "instance_id",
         "is_cancelled",
         "is_complete",
+        "is_kept",
         "is_stream",
         "key",
         "model",
@@ -86,6 +87,7 @@ class Facts:
         self.is_stream = False
         self.is_cancelled = False
         self.is_complete = False
+        self.is_kept = False  # as a row of usage that outlives the router
         self.status = 0
         self.trace: Trace | None = None  # where it is told
         self.error_code: str | None = None

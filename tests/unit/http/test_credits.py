@@ -10,11 +10,15 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from sqlalchemy import select
 
 from enginehouse import service as services
 from enginehouse.accounts import Credits, KeyRing, Ledger, hash_secret
 from enginehouse.accounts.credit_desk import CreditDesk
+from enginehouse.accounts.store import reading
+from enginehouse.accounts.store.journal import Journal, left
 from enginehouse.accounts.store.sqlite import SQLiteStore
+from enginehouse.accounts.store.tables import usage
 from enginehouse.config import AccountsConfig, Config, Defaults, KeyConfig, Prices
 from enginehouse.http.app import create_app
 from enginehouse.live import Live
@@ -40,7 +44,8 @@ class Bar:
         self.desk = CreditDesk(self.config)
         self.desk.grant("payer", "1")
         self.desk.withdraw("payer", "1")  # it pays, and has nothing
-        self.store = SQLiteStore(f"{folder}/a.db")
+        self.path = f"{folder}/a.db"
+        self.store = SQLiteStore(self.path)
         credit = Credits()
         credit.set_prices(self.config.models)
         credit.learn(self.store.known_credits(0))
@@ -57,10 +62,17 @@ class Bar:
         headers = {"authorization": f"Bearer {key}"}
         return await self.client.post("/v1/chat/completions", json={**ASKED, **fields}, headers=headers)
 
-    def charged(self) -> float:
-        """What the key was charged, in millionths of a credit."""
+    async def charged(self) -> float:
+        """What the key was charged, in millionths of a credit, once it is committed."""
+        assert await asyncio.to_thread(self.ledger.flush, 20)
         (key,) = self.audit().keys
         return float(key.charged) * 1e6
+
+    def serials(self) -> set[int]:
+        """The requests whose rows outlive the router now, in the database or in its journal."""
+        with reading(self.config) as connection:
+            committed = connection.execute(select(usage.c.serial)).scalars().all()
+        return {*committed, *(serial for rows in left(self.path).values() for serial in rows)}
 
     def audit(self) -> Any:
         found = self.desk.audit()
@@ -105,7 +117,8 @@ async def test_an_answer_that_has_arrived_is_paid_for(open_bar: Callable[..., An
     bar.grant(5000)
     for asked in range(1, 4):
         assert (await bar.ask(max_tokens=5, stream=stream)).status_code == 200
-        assert bar.charged() == pytest.approx(asked * COST)
+        assert {*range(1, asked + 1)} == bar.serials()  # before anybody waits for a commit
+        assert await bar.charged() == pytest.approx(asked * COST)
     assert bar.audit().uncollected == "0"
 
 
@@ -130,19 +143,32 @@ async def test_a_default_counts_as_what_a_request_says(open_bar: Callable[..., A
     assert house.script.requests[-1].max_tokens == 3
 
 
-async def test_the_end_of_an_answer_waits_for_the_database_and_not_for_ever(
-    open_bar: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+async def test_an_answer_whose_row_is_in_the_journal_does_not_wait_for_the_database(
+    open_bar: Callable[..., Any],
 ) -> None:
-    monkeypatch.setattr(services, "HOLD_S", 0.2)
     bar = await open_bar()
     bar.grant(5000)
     assert (await bar.ask(max_tokens=5)).status_code == 200
     with bar.desk._engine():  # nobody else writes meanwhile
         answer = await bar.ask(max_tokens=5)
         assert answer.status_code == 200
-        assert bar.charged() == pytest.approx(COST)
-    assert await asyncio.to_thread(bar.ledger.flush, 20)
-    assert bar.charged() == pytest.approx(2 * COST)
+        assert bar.serials() == {1, 2}
+    assert await bar.charged() == pytest.approx(2 * COST)
+
+
+async def test_the_end_of_an_answer_that_no_journal_has_waits_for_the_database_and_not_for_ever(
+    open_bar: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "HOLD_S", 0.2)
+    monkeypatch.setattr(Journal, "keep", lambda *_: False)  # say, its disk is full
+    bar = await open_bar()
+    bar.grant(5000)
+    assert (await bar.ask(max_tokens=5)).status_code == 200
+    with bar.desk._engine():  # nobody else writes meanwhile
+        answer = await bar.ask(max_tokens=5)
+        assert answer.status_code == 200
+        assert bar.audit().requests == 1
+    assert await bar.charged() == pytest.approx(2 * COST)
 
 
 async def test_a_client_that_leaves_pays_for_the_last_counts_seen(
@@ -168,4 +194,4 @@ async def test_a_client_that_leaves_pays_for_the_last_counts_seen(
     bar.service.finish(facts, 499)  # the transport of this test does not tell that its client has left
     await eventually(lambda: not bar.ledger._running)
     assert await asyncio.to_thread(bar.ledger.flush, 20)
-    assert bar.charged() == pytest.approx(COST - 100)
+    assert await bar.charged() == pytest.approx(COST - 100)

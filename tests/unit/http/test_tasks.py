@@ -193,6 +193,7 @@ async def test_the_key_pays_for_the_prompt_alone(opened: Open) -> None:
     here.credit.learn(here.store.known_credits(0))
     answer = await here.ask(input=["word " * 10] * 4)
     assert answer.status_code == 200, answer.text
+    assert await asyncio.to_thread(here.ledger.flush, 20)
     (key,) = here.desk.audit().keys
     assert float(key.charged) * 1e6 == 28
 

@@ -21,6 +21,7 @@ from enginehouse.accounts.parts import Ask, Told
 from enginehouse.config import SQLITE, Config, ConfigError
 
 from .columns import Row
+from .journal import Journal
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -99,6 +100,11 @@ class Store(ABC):
         Raises:
             StoreError: nothing was taken or given back.
         """
+
+    @property
+    def journal(self) -> Journal | None:
+        """Where rows outlive the router before they are committed; None: only a commit has them do that."""
+        return None
 
     is_shared = False
     """Whether other routers may use the database at the same time."""

@@ -141,14 +141,20 @@ def _lacks(wanted: Mapping[str, tuple[int, int]], taken: Mapping[str, int]) -> d
     return {key: lack for key, (amount, _) in wanted.items() if (lack := amount - taken.get(key, 0)) > 0}
 
 
-def settle(connection: Connection, router: str) -> int:
+def settle(connection: Connection, router: str, ended: Mapping[int, Row] | None = None) -> int:
     """Make usage of what *router*, which is gone, had noted of requests that ran; returns of how many.
 
-    Their keys pay what they had taken by then, and the rest of what the router had leased is theirs again.
+    Their keys pay what they had taken by then, and the rest of what the router had leased is theirs again. Those which
+    had *ended* by its journal become usage as they ended, unless they are.
     """
     since = connection.execute(select(routers.c.entered).where(routers.c.id == router)).scalar()
     if since is None:
         since = last_row(connection)
+    if ended:
+        rows: list[dict[str, Any]] = [
+            dict(zip(_NAMES, (router, serial, *_counted(row)), strict=True)) for serial, row in ended.items()
+        ]
+        connection.execute(on_conflict(connection.dialect, usage).on_conflict_do_nothing(), rows)
     noted = select(*(running.c[name] for name in _NAMES)).where(running.c.router == router)
     kept = on_conflict(connection.dialect, usage).from_select(_NAMES, noted).on_conflict_do_nothing()
     settled = connection.execute(kept, execution_options={"preserve_rowcount": True})

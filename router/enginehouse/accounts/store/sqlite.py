@@ -32,6 +32,7 @@ from enginehouse.config import ConfigError
 from . import BY_DEFAULT, By, Restarted, Store, StoreError, UsageTotal, balances
 from .columns import CHARGE, Row
 from .conflicts import on_conflict
+from .journal import Journal, left
 from .keys import changed_keys
 from .migrations import migrate, refuse_later, version
 from .sql import Rows, add_up, enter, had, last_row, possible, settle
@@ -54,9 +55,15 @@ class SQLiteStore(Store):
         self._lock = -1
         self._engine = _engine(self._path)
         self._rows = Rows(self._engine.dialect, self._router, defers=True)
+        self._journal = Journal(self._path, self._router)
         self._has_charges = False  # in rows that were kept, and not in entries yet
         self._entered_at = time.monotonic()
         self._connection: Connection | None = self._open()  # here, so that a fault stops the start
+
+    @property
+    def journal(self) -> Journal:
+        """See `Store.journal`."""
+        return self._journal
 
     def commit(self, ended: Mapping[int, Row], running: Mapping[int, Row], *, again: bool = False) -> None:
         """See `Store.commit`."""
@@ -119,10 +126,14 @@ class SQLiteStore(Store):
 
     def close(self) -> None:
         """See `Store.close`."""
+        is_settled = False
         if self._connection is not None:
-            with suppress(SQLAlchemyError, sqlite3.Error), self._connection.begin():
-                settle(self._connection, self._router)
+            with suppress(SQLAlchemyError, sqlite3.Error):
+                with self._connection.begin():
+                    settle(self._connection, self._router, left(self._path).get(self._router, {}))
+                is_settled = True
             self._connection.close()
+        self._journal.close(is_settled=is_settled)
         self._release()
 
     def _connected(self) -> Connection:
@@ -151,12 +162,14 @@ class SQLiteStore(Store):
             _set(connection, "synchronous = NORMAL")
             with connection.begin():
                 _prepare(connection, self._path)
-                left = select(routers.c.id).union(select(running.c.router), select(leases.c.router))
-                for (router,) in connection.execute(left).all():
+                journals = left(self._path)
+                known = select(routers.c.id).union(select(running.c.router), select(leases.c.router))
+                for (router,) in connection.execute(known).all():
                     if router != self._router:
-                        settle(connection, router)
+                        settle(connection, router, journals.get(router, {}))
                 ours = on_conflict(connection.dialect, routers).on_conflict_do_nothing()
                 connection.execute(ours.values(id=self._router, beat=0, entered=last_row(connection)))
+            self._journal.open()  # now that what others left in it is committed
             self._file = os.stat(self._path)
         except (SQLAlchemyError, sqlite3.Error, OSError, ConfigError) as error:
             if connection is not None:
