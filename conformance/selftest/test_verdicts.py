@@ -10,6 +10,7 @@ from enginehouse_conformance.declared import Declared
 from enginehouse_conformance.runner import Options, run_suite
 from enginehouse_conformance.targets import UrlTarget
 from enginehouse_conformance.verdicts import Verdict
+from enginehouse_plugin import AssistantMessage, Chat
 
 
 class FlatErrors(Behaviour):
@@ -44,6 +45,19 @@ async def test_a_limit_of_minus_one_that_is_served_is_told_before_the_answer_end
         target = UrlTarget(server.url, model="stub-1", declared=Declared(), timeout_s=20.0)
         report = await run_suite(target, Options(only=frozenset({"LEN5"})))
     assert by_verdict(report, Verdict.FAIL).keys() == {"LEN5"}
+
+
+class ContinuesWhatIsLast(Behaviour):
+    """llama-server: where the last message is the assistant's, the answer goes on with it in any case."""
+
+    def accept(self, request):
+        is_open = isinstance(request.prompt, Chat) and isinstance(request.prompt.messages[-1], AssistantMessage)
+        return msgspec.structs.replace(request, continue_final_message=is_open)
+
+
+async def test_who_always_continues_the_last_message_leaves_its_turn_open() -> None:
+    report = await run_on_stub(ContinuesWhatIsLast(), rules=["END7", "END8"])
+    assert by_verdict(report, Verdict.PASS).keys() == {"END7", "END8"}
 
 
 async def test_a_feature_that_nothing_in_a_request_asks_for_is_not_said_to_be_refused() -> None:
