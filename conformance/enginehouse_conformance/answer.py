@@ -38,6 +38,11 @@ class TokenEntry(msgspec.Struct, frozen=True):
     token_bytes: bytes | None
     top: tuple[Alternative, ...] = ()
 
+    @property
+    def likeliest(self) -> list[Alternative]:
+        """`top` in its right order, whatever it came in: only LP5 judges that."""
+        return sorted(self.top, key=lambda other: -other.logprob)
+
 
 class CallPiece(msgspec.Struct, frozen=True, kw_only=True):
     """A piece of a tool call; id, type and name where this piece has them."""

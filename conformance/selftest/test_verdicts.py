@@ -104,3 +104,18 @@ class NamesTheSchema(Behaviour):
 async def test_a_refusal_that_names_the_schema_names_what_is_wrong() -> None:
     report = await run_on_stub(NamesTheSchema(), rules=["RF16"])
     assert by_verdict(report, Verdict.PASS).keys() == {"RF16"}
+
+
+class SampledFirst(Behaviour):
+    """vLLM: the sampled token stands before the other alternatives, however likely they are."""
+
+    def entries(self, logprobs):
+        entries = super().entries(logprobs)
+        for entry in entries:
+            entry["top_logprobs"].sort(key=lambda top, said=entry["bytes"]: top["bytes"] != said)
+        return entries
+
+
+async def test_only_their_own_rule_judges_the_order_of_alternatives() -> None:
+    report = await run_on_stub(SampledFirst(), rules=["SMP19", "SMP21", "LP5"])
+    assert by_verdict(report, Verdict.FAIL).keys() == {"LP5"}

@@ -196,9 +196,8 @@ async def _require_no_draw(ctx: Context, base: Baseline, body: Body, wanted: str
     if told is None or {text for text, _ in pairs} != {base.text} or len(drawn) < _AGAIN:
         return
     entries = [entry_at_difference(base, told, text)[1] for text in drawn]
-    if all(
-        entry and len(entry.top) > 1 and entry.top[0].logprob - entry.top[1].logprob > _ROUNDING for entry in entries
-    ):
+    tops = [entry.likeliest if entry else [] for entry in entries]
+    if all(len(top) > 1 and top[0].logprob - top[1].logprob > _ROUNDING for top in tops):
         ctx.fail(f"{wanted}, as the greedy answer {base.text!r} is", sorted(drawn))
 
 
@@ -218,7 +217,7 @@ async def top_k_2_is_two_tokens(ctx: Context) -> None:
     for _ in range(_DRAWS):
         for entry in await _drawn(ctx, ctx.hottest, top_k=2):
             ctx.require(len(entry.top) == 2, "the two likeliest tokens, which were asked for", entry)
-            first, second = (other.logprob for other in entry.top)
+            first, second = (other.logprob for other in entry.likeliest)
             ctx.require(entry.logprob >= second - _ROUNDING, "one of the two likeliest tokens with top_k 2", entry)
             if entry.logprob < first - _ROUNDING:
                 return
@@ -237,7 +236,7 @@ async def min_p_is_a_share_of_the_likeliest(ctx: Context) -> None:
     for _ in range(_DRAWS // 2):
         for entry in await _drawn(ctx, 1, min_p=0.5):
             ctx.require(entry.top, "alternatives, which were asked for", entry)
-            least = entry.top[0].logprob - math.log(2)
+            least = entry.likeliest[0].logprob - math.log(2)
             ctx.require(
                 entry.logprob >= least - _ROUNDING, "no token under half of the likeliest with min_p 0.5", entry
             )

@@ -93,7 +93,7 @@ async def _gap_at_difference(ctx: Context, base: Baseline, other: str, told: Ans
     begin, entry = entry_at_difference(base, answer, other)
     if entry is None or len(entry.top) < 2:
         return None
-    likeliest, *others = entry.top
+    likeliest, *others = entry.likeliest
     gaps = {each: likeliest.logprob - each.logprob for each in others}
     near = [each for each in others if gaps[each] < TIE_GAP]
     # Beside a schema or a bias raw values do not say what was likeliest, and a part of a character is no text.
