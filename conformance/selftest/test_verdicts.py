@@ -26,6 +26,20 @@ async def test_a_flat_error_that_names_the_field_names_it() -> None:
     assert by_verdict(report, Verdict.FAIL).keys() == {"ERR1"}
 
 
+class TakesAnyRole(Behaviour):
+    """vLLM: a message of any role is answered."""
+
+    def decode(self, data):
+        body = super().decode(data)
+        messages = [{**one, "role": "user"} if one["role"] == "nobody" else one for one in body["messages"]]
+        return {**body, "messages": messages}
+
+
+async def test_what_is_not_refused_has_no_error_to_judge() -> None:
+    report = await run_on_stub(TakesAnyRole(), rules=["ERR17"])
+    assert by_verdict(report, Verdict.PASS).keys() == {"ERR17"}
+
+
 class MinusOneIsEndless(Behaviour):
     """llama-server: max_tokens -1 means no limit."""
 
