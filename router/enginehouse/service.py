@@ -116,11 +116,12 @@ class Service:
             return True
         facts.prices = prices
         purse = self.credits.purse(facts.key)
-        if purse is None or self.ledger is None or model not in self.fleet.models:
+        chosen = self.fleet.models.get(model)
+        if purse is None or self.ledger is None or chosen is None:
             return True
         said_tokens: int | None
         if work is None:
-            said_tokens, most_tokens = self.fleet.model(model).bounds(request.max_tokens, said, profile)
+            said_tokens, most_tokens = chosen.bounds(request.max_tokens, said, profile)
         else:  # of several texts each has the whole context, and nothing is generated
             said_tokens, most_tokens = 0, ANY_CONTEXT
             facts.prompt_bytes = max(facts.prompt_bytes, work.prompt_bytes or 0)

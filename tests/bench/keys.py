@@ -21,7 +21,7 @@ from enginehouse.accounts.prices import PerToken
 from enginehouse.accounts.store.columns import row
 from enginehouse.accounts.store.sqlite import SQLiteStore
 from enginehouse.config import AccountsConfig, Config, KeyConfig, Limits
-from enginehouse.http.limit_headers import limit_headers
+from enginehouse.http.limit_headers import LIMIT_LINES
 
 _ROUNDS = 41
 _CALLS = 2000
@@ -88,7 +88,8 @@ def _request(ring: KeyRing, limiter: Limiter, credit: Credits) -> Callable[[], N
             scope.check(endpoint="chat", model="m", profile="openai")
         limiter.enter(facts, 100)
         if facts.held is not None:
-            limit_headers(limiter.told(facts))
+            for told in limiter.told(facts):
+                _ = LIMIT_LINES[told[0]] % told[1:]
         limiter.leave(facts)
         credit.settle(facts)
 

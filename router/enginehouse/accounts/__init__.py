@@ -8,6 +8,7 @@ from .facts import Facts
 from .keys import Key, KeyNotAllowed, KeyRing, Scope, Unauthorized, hash_secret, new_secret
 from .ledger import AccountsState, AccountsUnavailable, Ledger
 from .limits import Limiter
+from .meters import Left
 from .parts import Undecided
 from .recent import Noted, Recent, Sum
 from .refusals import InsufficientCredits, RateLimited
@@ -27,6 +28,7 @@ __all__ = [
     "KeyNotFound",
     "KeyRing",
     "Ledger",
+    "Left",
     "Limiter",
     "Noted",
     "Purse",

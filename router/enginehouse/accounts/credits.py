@@ -164,7 +164,8 @@ class Credits:
         purse = credit.purse
         with self._lock:
             is_backed = credit.epoch == purse.epoch
-            charged = min(cost, credit.amount + (purse.free if is_backed else 0))
+            most = credit.amount + purse.free if is_backed else credit.amount
+            charged = cost if cost < most else most
             if is_backed:
                 purse.free += credit.amount - charged
             purse.reserved -= credit.amount

@@ -147,7 +147,7 @@ class Ledger:
                     self._running[facts] = serial
                     return False
                 self._waiting += 1
-                self._put(([numbered], None, True), hurries=False)
+                self._rows.put(([numbered], None, True))  # nobody hurries
         facts.is_kept = True
         return True
 

@@ -16,15 +16,8 @@ from .facts import Facts
 from .meters import DAY_S, SOON_S, Left, Meter
 from .parts import PATIENCE_S, Ask, HandsOut, Sharing, Undecided
 
-
-class Held:
-    """What a request holds while it runs."""
-
-    __slots__ = ("meters", "reserved")
-
-    def __init__(self, meters: list[Meter], reserved: int) -> None:
-        self.meters = meters
-        self.reserved = reserved
+Held = tuple[list[Meter], int]
+"""What a request holds while it runs: by which meters, and how many tokens it has reserved."""
 
 
 class Limiter:
@@ -85,12 +78,13 @@ class Limiter:
             Undecided: a part of the limit has to be asked for; call it again `when_known`.
         """
         by_key, by_model = self._keys.get(facts.key), self._models.get(facts.model)
-        if by_key is None and by_model is None:
-            return
+        if by_model is None:
+            if by_key is None:
+                return
+            meters = [by_key]
+        else:
+            meters = [by_model] if by_key is None else [by_key, by_model]
         now = self._clock()
-        meters = [by_key] if by_key is not None else []
-        if by_model is not None:
-            meters.append(by_model)
         if self._sharing is not None:
             self._check_shared(self._sharing, meters, facts, now, tokens)
         else:
@@ -98,7 +92,7 @@ class Limiter:
                 meter.check(now, tokens)
         for meter in meters:
             meter.enter(now, tokens)
-        facts.held = Held(meters, tokens)
+        facts.held = (meters, tokens)
 
     def _check_shared(self, sharing: Sharing, meters: list[Meter], facts: Facts, now: float, tokens: int) -> None:
         lacking = [(meter, kind, wanted) for meter in meters for kind, wanted in meter.lacks(now, tokens)]
@@ -171,8 +165,9 @@ class Limiter:
         facts.held = None
         now = self._clock()
         tokens = facts.prompt_tokens + facts.completion_tokens
-        for meter in held.meters:
-            meter.leave(now, held.reserved, tokens)
+        meters, reserved = held
+        for meter in meters:
+            meter.leave(now, reserved, tokens)
 
     def told(self, facts: Facts) -> list[Left]:
         """What its client is told of the limits per minute: those of the model, and before them the key's own."""

@@ -27,38 +27,50 @@ KINDS: Final = {
     TOKENS: "{} tokens per minute",
     DAY: "{} tokens per day",
 }
+_NEVER: Final = float("inf")
 Left = tuple[str, int, int, float]
 """`requests` or `tokens`, the limit per minute, what is left of it, and in how many seconds all is."""
 SOON_S: Final = 1.0  # when to try again where a request has to end first
 
 
 class Window:
-    """How much there was within the last *span_s*, a little more at most."""
+    """How much there was within the last *span_s*, a little more at most: `total`, as of when `used` was last asked.
 
-    __slots__ = ("_slot_s", "_slots", "_span_s", "total")
+    `until` is when some of it will be longer ago, and `clear_at` when all of it, if nothing is added.
+    """
+
+    __slots__ = ("_ends_at", "_slot_s", "_slots", "_span_s", "clear_at", "total", "until")
 
     def __init__(self, span_s: float) -> None:
         self._span_s = span_s
         self._slot_s = span_s / _SLOTS
         self._slots: deque[list[float]] = deque()  # each its end, and how much
+        self._ends_at = 0.0  # of the last slot
         self.total = 0
+        self.until = _NEVER
+        self.clear_at = 0.0
 
     def add(self, now: float, amount: int) -> None:
         """Count *amount* at *now*."""
         if not amount:
             return
-        slots = self._slots
-        if slots and slots[-1][0] > now:
-            slots[-1][1] += amount
+        if now < self._ends_at and self._slots:
+            self._slots[-1][1] += amount
         else:
-            slots.append([now - now % self._slot_s + self._slot_s, amount])
+            self._ends_at = ends_at = now - now % self._slot_s + self._slot_s
+            self._slots.append([ends_at, amount])
+            self.clear_at = ends_at + self._span_s
+            if self.until == _NEVER:
+                self.until = self.clear_at
         self.total += amount
 
     def used(self, now: float) -> int:
         """How much there was."""
-        slots, begins_at = self._slots, now - self._span_s
-        while slots and slots[0][0] <= begins_at:
-            self.total -= int(slots.popleft()[1])
+        if now >= self.until:
+            slots, begins_at = self._slots, now - self._span_s
+            while slots and slots[0][0] <= begins_at:
+                self.total -= int(slots.popleft()[1])
+            self.until = slots[0][0] + self._span_s if slots else _NEVER
         return self.total
 
     def wait_s(self, now: float, room: int) -> float:
@@ -70,10 +82,6 @@ class Window:
             left -= int(amount)
             wait_s = ends_at + self._span_s - now
         return wait_s
-
-    def clear_s(self, now: float) -> float:
-        """How long it takes until there was nothing within the span, if nothing is added."""
-        return self._slots[-1][0] + self._span_s - now if self._slots else 0.0
 
 
 class Meter:
@@ -124,7 +132,10 @@ class Meter:
             RateLimited: it would be too much.
         """
         limits = self.limits
-        requests, minute, day = self.requests.used(now), self.tokens.used(now), self.day.used(now)
+        requests, minute, day = self.requests, self.tokens, self.day
+        if now >= requests.until or now >= minute.until or now >= day.until:
+            for window in (requests, minute, day):
+                window.used(now)
         wanted = max(tokens, 1)  # what is full lets in nobody, also who reserves nothing
         limit = limits.concurrent_requests
         if limit is not None:
@@ -134,17 +145,17 @@ class Meter:
         limit = limits.requests_per_minute
         if limit is not None:
             room = (limit if part is None else part(limit)) - 1
-            if requests > room:
+            if requests.total > room:
                 raise self._beyond(REQUESTS, now, room)
         limit = limits.tokens_per_minute
         if limit is not None:
             room = (limit if part is None else part(limit)) - wanted
-            if self.reserved + minute > room:
+            if self.reserved + minute.total > room:
                 raise self._beyond(TOKENS, now, room)
         limit = limits.tokens_per_day
         if limit is not None:
             room = (limit if part is None else part(limit)) - wanted
-            if self.reserved + day > room:
+            if self.reserved + day.total > room:
                 raise self._beyond(DAY, now, room)
 
     def _beyond(self, kind: str, now: float, room: int) -> RateLimited:
@@ -188,17 +199,23 @@ class Meter:
         found: list[Left] = []
         limit = limits.requests_per_minute
         if limit is not None:
-            left = limit - self.requests.total
-            found.append(("requests", limit, self._left(REQUESTS, left), self.requests.clear_s(now)))
+            window = self.requests
+            left = limit - window.total
+            if self.parts or left < 0:
+                left = self._left(REQUESTS, left)
+            found.append(("requests", limit, left, window.clear_at - now if window.total else 0.0))
         limit = limits.tokens_per_minute
         if limit is not None:
-            left = limit - self.reserved - self.tokens.total
-            found.append(("tokens", limit, self._left(TOKENS, left), self.tokens.clear_s(now)))
+            window = self.tokens
+            left = limit - self.reserved - window.total
+            if self.parts or left < 0:
+                left = self._left(TOKENS, left)
+            found.append(("tokens", limit, left, window.clear_at - now if window.total else 0.0))
         return found
 
     def _left(self, kind: str, left: int) -> int:
         """*left*, or where the limit is shared what was known when it was last asked for."""
-        if self.parts and (part := self.parts.get(kind)) is not None:
+        if (part := self.parts.get(kind)) is not None:
             left = min(left, part.unused + part.left)
         return max(left, 0)
 

@@ -74,15 +74,14 @@ class Model:
 
         None: it says nothing, and no default does. Where no instance has told its context yet, no prompt is too long.
         """
-        most_tokens, default = 0, None
+        most_tokens = 0
         for hosted in self.instances:
-            if hosted.capabilities is not None:
-                most_tokens = max(most_tokens, hosted.capabilities.context_tokens)
-            found = hosted.defaults.max_tokens(profile)
-            if found is not None and (default is None or found > default):
-                default = found
+            capabilities = hosted.capabilities
+            if capabilities is not None and capabilities.context_tokens > most_tokens:
+                most_tokens = capabilities.context_tokens
         if max_tokens is None and "max_tokens" not in said:
-            max_tokens = default
+            defaults = (hosted.defaults.max_tokens(profile) for hosted in self.instances)
+            max_tokens = max((found for found in defaults if found is not None), default=None)
         return max_tokens, most_tokens or ANY_CONTEXT
 
     @property

@@ -27,7 +27,6 @@ from .admit import admit
 from .deadline import Deadline
 from .decoding import APART, READ_APART_BYTES
 from .exchange import Exchange, Nobody
-from .limit_headers import limit_headers
 from .ways import Ways
 
 IGNORED_HEADER = b"x-enginehouse-ignored"
@@ -209,7 +208,7 @@ class Answering:
             return
         self._lease = lease
         if facts.held is not None:
-            exchange.response_headers += limit_headers(route.service.limiter.told(facts))
+            exchange.limits = route.service.limiter.told(facts)
         if call.detached is not None:
             self._detach(call.detached)
         elif exchange.is_paused:
@@ -303,7 +302,7 @@ class Answering:
             self._finish(OK)
             return
         if isinstance(error, RateLimited):
-            exchange.response_headers += limit_headers(self._route.service.limiter.told(self._facts))
+            exchange.limits = self._route.service.limiter.told(self._facts)
         reply = self.endpoint.errors.describe(error, exchange.request_id)
         if encoder is None:
             self._tell_id()

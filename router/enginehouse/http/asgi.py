@@ -19,6 +19,7 @@ from .direct import DirectExchange
 from .doors import ALWAYS_ANSWERED
 from .exchange import Exchange, Handler
 from .head import Head
+from .limit_headers import limit_headers
 from .limits import Limits
 
 log = get_logger()
@@ -245,7 +246,8 @@ class AsgiExchange(Exchange):
         if not self.is_begun:
             self.is_begun = True
             # Not woken for: the head goes out with the first bytes of the body.
-            start = {"type": "http.response.start", "status": status, "headers": [*headers, *self.response_headers]}
+            told = [*headers, *self.response_headers, *limit_headers(self.limits)]
+            start = {"type": "http.response.start", "status": status, "headers": told}
             self._unsent.append(start)  # type: ignore[arg-type]  # a dictionary of that form
 
     def write(self, data: bytes) -> None:

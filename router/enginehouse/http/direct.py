@@ -15,6 +15,7 @@ from enginehouse_plugin.errors import EnginehouseError
 
 from .exchange import Exchange
 from .head import ParsedHead
+from .limit_headers import LIMIT_LINES
 from .memory import COUNTED_BYTES, Holding
 
 if TYPE_CHECKING:
@@ -242,6 +243,8 @@ class DirectExchange(Exchange):
         lines = [_first_lines(status, tuple(headers)), date_line()]
         for header in self.response_headers:
             lines.append(b"%b: %b\r\n" % header)  # noqa: PERF401  # a comprehension costs a call
+        for told in self.limits:
+            lines.append(LIMIT_LINES[told[0]] % told[1:])  # noqa: PERF401  # as above
         lines.append(framing)
         lines.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
         return b"".join(lines)

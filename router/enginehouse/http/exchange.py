@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from enginehouse.accounts import Left
 from enginehouse.dialects.endpoint import ErrorReply, Header
 from enginehouse_plugin.errors import EnginehouseError
 
@@ -40,7 +41,7 @@ class Exchange(ABC):
     `named` are the request's headers, in lower case, with the first value of each. `response_headers` go with every
     answer, of every status and on every lane; layers append to it. `client` is the address that counts for
     fairness and logs, as text. `is_begun`: some of an answer has been given, or can be no more, because the client
-    has left.
+    has left. `limits` are told with every answer, too.
     """
 
     is_begun: bool = False
@@ -50,6 +51,8 @@ class Exchange(ABC):
     """Whether the client does not read now; the listener is told of changes."""
     listener: Listener | None = None
     request_id: str = ""
+    limits: Sequence[Left] = ()
+    """What is left of the limits of its key and model."""
 
     def __init__(self, head: Head, client: str) -> None:
         self.head = head

@@ -49,14 +49,15 @@ HOST: Final = socket.gethostname()
 
 def row(facts: Facts) -> Row:
     """The row of a request: as it ended, or as it would be if its router ended now."""
-    is_ended = facts.is_ended
+    status = facts.status
     prices = facts.prices
-    cost = None if prices is None else facts.cost
+    completion_tokens = facts.completion_tokens  # once, as all of this: it is noted by another thread, too
+    cost = None if prices is None else prices.cost(facts.prompt_tokens, facts.cached_tokens, completion_tokens)
     return (
         time.time(),
         facts.duration_s,
-        facts.status if is_ended else 500,
-        facts.error_code if is_ended else KILLED,
+        status or 500,
+        facts.error_code if status else KILLED,
         facts.request_id,
         facts.endpoint,
         facts.key,
@@ -66,7 +67,7 @@ def row(facts: Facts) -> Row:
         facts.is_cancelled,
         facts.prompt_tokens,
         facts.cached_tokens,
-        facts.completion_tokens,
+        completion_tokens,
         facts.reasoning_tokens,
         HOST,
         None if prices is None else prices.text,
