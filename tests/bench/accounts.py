@@ -27,7 +27,8 @@ from enginehouse.config import Limits, load_config
 _COMPILED = Path(__file__).parents[2] / ".cache/compiled/venv/bin/enginehouse"
 _WITHOUT, _KEYS, _LIMITS, _ALL = "without", "keys and usage", "scope and limits beside", "everything"
 LEVELS = (_WITHOUT, _KEYS, _LIMITS, _ALL)
-_MUCH = 10**12
+_MUCH = 10**9
+"""More than a run takes, and a number as owners write it: larger ones take longer to add and to write."""
 _SERVER = "[server]\nport = {port}\n"
 _ACCOUNTS = '\n[accounts]\nurl = "sqlite:///accounts.db"\nkeys = true\ncredits = "{credits}"\n'
 _PRICES = '\n[models.m.prices]\ninput = "0.15"\ncached = "0.075"\noutput = "0.6"\n'

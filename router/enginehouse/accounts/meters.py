@@ -36,16 +36,17 @@ SOON_S: Final = 1.0  # when to try again where a request has to end first
 class Window:
     """How much there was within the last *span_s*, a little more at most: `total`, as of when `used` was last asked.
 
-    `until` is when some of it will be longer ago, and `clear_at` when all of it, if nothing is added.
+    `until` is when some of it will be longer ago, and `clear_at` when all of it, if nothing is added. `last` is the
+    last slot: its end, before which more is added to it, and how much.
     """
 
-    __slots__ = ("_ends_at", "_slot_s", "_slots", "_span_s", "clear_at", "total", "until")
+    __slots__ = ("_slot_s", "_slots", "_span_s", "clear_at", "last", "total", "until")
 
     def __init__(self, span_s: float) -> None:
         self._span_s = span_s
         self._slot_s = span_s / _SLOTS
-        self._slots: deque[list[float]] = deque()  # each its end, and how much
-        self._ends_at = 0.0  # of the last slot
+        self._slots: deque[list[float]] = deque()
+        self.last: list[float] = [-_NEVER, 0]
         self.total = 0
         self.until = _NEVER
         self.clear_at = 0.0
@@ -54,11 +55,12 @@ class Window:
         """Count *amount* at *now*."""
         if not amount:
             return
-        if now < self._ends_at and self._slots:
-            self._slots[-1][1] += amount
+        if now < self.last[0]:
+            self.last[1] += amount
         else:
-            self._ends_at = ends_at = now - now % self._slot_s + self._slot_s
-            self._slots.append([ends_at, amount])
+            ends_at = now - now % self._slot_s + self._slot_s
+            self.last = [ends_at, amount]
+            self._slots.append(self.last)
             self.clear_at = ends_at + self._span_s
             if self.until == _NEVER:
                 self.until = self.clear_at
@@ -228,7 +230,12 @@ class Meter:
         """Count a request that may take *tokens*."""
         self.running += 1
         self.reserved += tokens
-        self.requests.add(now, 1)
+        requests = self.requests
+        if now < requests.last[0]:  # most: as `add`, without the call
+            requests.last[1] += 1
+            requests.total += 1
+        else:
+            requests.add(now, 1)
         if not self.parts:
             return
         for kind, part in self.parts.items():
@@ -238,8 +245,15 @@ class Meter:
         """Count what a request that may have taken *reserved* has taken: *tokens*."""
         self.running -= 1
         self.reserved -= reserved
-        self.tokens.add(now, tokens)
-        self.day.add(now, tokens)
+        minute, day = self.tokens, self.day
+        if now < minute.last[0] and now < day.last[0]:  # as above
+            minute.last[1] += tokens
+            minute.total += tokens
+            day.last[1] += tokens
+            day.total += tokens
+        else:
+            minute.add(now, tokens)
+            day.add(now, tokens)
         if not self.parts:
             return
         for kind, part in self.parts.items():
