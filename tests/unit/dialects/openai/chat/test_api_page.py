@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import msgspec.inspect
+import openai
 import pytest
 import typing_extensions
 from openai.types.chat import ChatCompletion, ChatCompletionChunk, completion_create_params
@@ -148,6 +149,10 @@ def test_every_field_of_an_answer_has_a_row() -> None:
     assert [path for path in (*OF_ANSWERS, *OF_SDK_ANSWERS) if not is_covered(path, ANSWER)] == []
 
 
+@pytest.mark.skipif(
+    openai.__version__.startswith("2."),
+    reason="needs version 3 of the SDK, which knows the newest fields and wants another httpx2 than the lowest allowed",
+)
 def test_no_row_is_about_a_field_that_is_gone() -> None:
     assert set(REQUEST) <= {*OF_STRUCTS, *OF_SDK}
     assert set(ANSWER) <= {*OF_ANSWERS, *OF_SDK_ANSWERS}
