@@ -17,7 +17,7 @@ from enginehouse.wire import problems
 from enginehouse.wire.duplicates import Proof, duplicate_key
 from enginehouse.wire.leniency import Leniency
 from enginehouse.wire.places import Places
-from enginehouse.wire.structure import check_values, holds, let_others
+from enginehouse.wire.structure import check_values, holds, is_too_deep, let_others
 
 T = TypeVar("T", bound=msgspec.Struct)
 UnknownFields = Literal["refuse", "report"]
@@ -76,6 +76,8 @@ class Decoder(Generic[T]):
     ) -> tuple[T, tuple[str, ...], bool]:
         """Decode a body that *error* was about, if all it needs is leniency; also whether its keys are checked."""
         let_others(len(body))
+        if is_too_deep(body):
+            raise problems.too_deep() from error
         try:
             tree = _decode_untyped(body)
         except msgspec.ValidationError as out_of_range:

@@ -14,7 +14,8 @@ from urllib.parse import unquote
 
 from enginehouse.violation import Step
 from enginehouse.wire.places import param_of
-from enginehouse.wire.problems import MAX_DEPTH, too_deep
+from enginehouse.wire.problems import too_deep
+from enginehouse.wire.structure import MAX_DEPTH
 from enginehouse_plugin.errors import InvalidRequest
 
 MAX_VALUES = 100_000

@@ -16,10 +16,8 @@ import msgspec
 
 from enginehouse.violation import ANY, Bound, Step, Violation, taken_apart, value_at
 from enginehouse.wire.places import SHOWN, Places, param_of, shown
+from enginehouse.wire.structure import MAX_DEPTH, is_too_deep
 from enginehouse_plugin.errors import InvalidRequest
-
-MAX_DEPTH = 128
-"""Most levels of arrays and objects in a body."""
 
 _HALF_A_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 _NOUNS = {
@@ -58,8 +56,8 @@ def duplicate_key(path: Iterable[Step]) -> InvalidRequest:
 def malformed(body: bytes, error: Exception) -> InvalidRequest:
     """Say why *body*, refused with *error*, is no JSON text that can be used.
 
-    Cases in order: nothing there, another encoding, broken UTF-8, an escaped half of a surrogate pair,
-    a number that JSON does not have, anything else.
+    Cases in order: nothing there, another encoding, broken UTF-8, too many levels, an escaped half of a surrogate
+    pair, a number that JSON does not have, anything else.
     """
     if not body.strip():
         return InvalidRequest("The body is empty. Send a JSON object.", param=None, code="invalid_json")
@@ -73,12 +71,12 @@ def malformed(body: bytes, error: Exception) -> InvalidRequest:
         return InvalidRequest(
             f"The body is not valid UTF-8: {broken.reason} at byte {broken.start}.", param=None, code="invalid_utf8"
         )
+    if is_too_deep(body):
+        return too_deep()
     constants: list[str] = []
     detail = str(error)
     try:
         json.loads(text, parse_constant=constants.append)
-    except RecursionError:
-        return too_deep()
     except ValueError as refused:
         detail = str(refused)
     else:

@@ -1,4 +1,4 @@
-"""How much a body holds, counted before any of it is decoded.
+"""How much a body holds, and how deep it goes, seen without decoding any of it.
 
 Whatever reads a body takes time by its values far more than by its bytes: sixteen megabytes of text are decoded in
 milliseconds, as many of empty arrays in seconds. So values are what a body has a budget of, and all that is done with
@@ -12,12 +12,16 @@ from typing import Final
 
 from enginehouse_plugin.errors import InvalidRequest
 
+MAX_DEPTH: Final = 128
+"""Most levels of arrays and objects in a body."""
 MAX_BODY_VALUES: Final = 1 << 17
 """Most values of any kind in a body, nested ones included."""
 _BYTES_OF_A_VALUE: Final = 2  # an item and its comma
 _AT_ONCE: Final = 1 << 20  # one call of the interpreter's own holds its lock to the end
 _SOUGHT_AT_ONCE: Final = 1 << 17  # to find several bytes takes far longer than to count one
 _OTHERS_S: Final = 1e-9  # for each byte of what held it: about as long as that took
+_ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS: Final = bytes(range(256)).translate(None, b"[]{}")
 _SURELY_SMALL: Final = MAX_BODY_VALUES * _BYTES_OF_A_VALUE
 
 
@@ -29,16 +33,26 @@ def check_values(body: bytes) -> None:
     """
     if len(body) <= _SURELY_SMALL or _most_values(body) <= MAX_BODY_VALUES:
         return
-    # What stands outside of strings: texts may hold as many commas and brackets as they like.
-    for escaped in (b"\\\\", b'\\"'):
-        body = body.replace(escaped, b"")
-        let_others(len(body))
-    if count(body, b'"') > 4 * MAX_BODY_VALUES or _most_values(b"".join(body.split(b'"')[::2])) > MAX_BODY_VALUES:
+    body = _without_escapes(body)
+    if count(body, b'"') > 4 * MAX_BODY_VALUES or _most_values(_outside_strings(body)) > MAX_BODY_VALUES:
         raise InvalidRequest(
             f"The body holds more than {MAX_BODY_VALUES} values, nested ones included. Make it smaller.",
             param=None,
             code="too_large",
         )
+
+
+def is_too_deep(body: bytes) -> bool:
+    """Whether *body*, which passes `check_values`, has more than `MAX_DEPTH` levels, be it JSON or not.
+
+    For bodies that are refused: how deep a decoder goes until it gives up depends on Python's version.
+    """
+    if count(body, b"[") + count(body, b"{") <= MAX_DEPTH:
+        return False
+    brackets = _outside_strings(_without_escapes(body)).translate(_ONE_KIND, _NO_BRACKETS)
+    for _ in range(MAX_DEPTH):  # the innermost level of each goes
+        brackets = brackets.replace(b"[]", b"")
+    return b"[]" in brackets or brackets.count(b"[") > MAX_DEPTH
 
 
 def count(text: bytes, part: bytes) -> int:
@@ -62,6 +76,19 @@ def let_others(size: int) -> None:
     """
     if size > _AT_ONCE:
         time.sleep(size * _OTHERS_S)
+
+
+def _without_escapes(body: bytes) -> bytes:
+    """*body* with no quote in it but those around strings."""
+    for escaped in (b"\\\\", b'\\"'):
+        body = body.replace(escaped, b"")
+        let_others(len(body))
+    return body
+
+
+def _outside_strings(body: bytes) -> bytes:
+    """What stands outside of strings: texts may hold as many commas and brackets as they like."""
+    return b"".join(body.split(b'"')[::2])
 
 
 def _most_values(text: bytes) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from enginehouse.wire.json_schema import MAX_VALUES, check_schema, check_size
-from enginehouse.wire.problems import MAX_DEPTH
+from enginehouse.wire.structure import MAX_DEPTH
 from enginehouse_plugin.errors import InvalidRequest
 
 

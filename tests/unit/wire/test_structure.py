@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from enginehouse.wire.structure import MAX_BODY_VALUES, check_values
+from enginehouse.wire.structure import MAX_BODY_VALUES, MAX_DEPTH, check_values, is_too_deep
 from enginehouse_plugin.errors import InvalidRequest
 
 
@@ -44,3 +44,21 @@ def test_a_body_of_more_values_is_refused_before_it_is_decoded(value: Any) -> No
 
 def test_what_is_no_json_is_left_to_the_decoder() -> None:
     check_values(b'"' * 3 + b" " * 3 * MAX_BODY_VALUES)
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b"[" * MAX_DEPTH + b"]" * MAX_DEPTH, False),
+        (b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1), True),
+        (b'{"a":[' * 64 + b"1" + b"]}" * 64, False),
+        (b'{"a":[' * 65 + b"1" + b"]}" * 65, True),
+        (b"[" + b"[]," * 1000 + b"[]]", False),
+        (b'{"a":"' + b"[" * 1000 + b'\\"' + b"{" * 1000 + b'"}', False),
+        (b"[" * (MAX_DEPTH + 1), True),
+        (b"]" * 1000 + b"[" * MAX_DEPTH, False),
+        (b"", False),
+    ],
+)
+def test_levels_are_counted_outside_of_strings_whether_they_end_or_not(body: bytes, told: bool) -> None:
+    assert is_too_deep(body) is told

@@ -108,6 +108,7 @@ BAD_REQUESTS: tuple[BadRequest, ...] = (
          "too_deep"),
     _raw("10,000 levels in an unknown field", _OPEN + b',"foo":' + b'{"a":' * 10_000 + b"1" + b"}" * 10_000 + b"}",
          "too_deep"),
+    _field("foo", _deep(128), None, "too_deep", why="129 levels in an unknown field"),
     _field("chat_template_kwargs", {"a": _deep(127)}, None, "too_deep", why="129 levels"),
     _field("response_format", _schema({"const": _deep(125)}), None, "too_deep", why="130 levels in a schema"),
     # keys given twice

@@ -54,7 +54,7 @@ BAD_REQUESTS: tuple[BadRequest, ...] = (
         "duplicate_key",
         "input[0].role",
     ),
-    _raw(b'{"model": "m", "input": ' + b"[" * 200 + b"]" * 200 + b"}", "invalid_type", "input[0]"),
+    _raw(b'{"model": "m", "input": ' + b"[" * 200 + b"]" * 200 + b"}", "too_deep"),
     _field("model", ..., "model", "missing_required_parameter"),
     _field("model", "", "model", "empty_string"),
     _field("model", 5, "model", "invalid_type"),
