@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,5 +106,15 @@ def schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:enginehouse:conformance:report:{REPORT_VERSION}",
         "title": "Report of the Enginehouse conformance suite",
-        **msgspec.json.schema(Report),
+        **_cleaned(msgspec.json.schema(Report)),
     }
+
+
+def _cleaned(node: Any) -> Any:
+    """*node* with descriptions as all versions of Python have them: before 3.13 docstrings keep their indentation."""
+    if isinstance(node, dict):
+        return {
+            key: inspect.cleandoc(value) if key == "description" and isinstance(value, str) else _cleaned(value)
+            for key, value in node.items()
+        }
+    return [_cleaned(each) for each in node] if isinstance(node, list) else node

@@ -47,6 +47,8 @@ _TRIES: Final = 3
 _LEAVE_S: Final = 45.0
 """Ray lets a node drain for up to 30 s."""
 _LAST_BYTES: Final = 4000
+_begun: Final[list[subprocess.Popen[bytes]]] = []
+"""What goes on without this process: an object of one that runs complains when it is let go of."""
 
 
 class ClusterError(Exception):
@@ -162,6 +164,7 @@ def start(
             if not (isinstance(error, ClusterError) and _TOO_SLOW in str(error) and tries):
                 raise
         else:
+            _begun.append(process)
             return node
 
 
@@ -201,6 +204,8 @@ def stop(node: RunningNode) -> None:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     each.kill()
             psutil.wait_procs(left, timeout=5)
+    for begun in _begun:
+        begun.poll()
     (_folder() / "node.json").unlink(missing_ok=True)
 
 

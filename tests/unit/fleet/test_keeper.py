@@ -17,6 +17,10 @@ GIB = 1 << 30
 QUICK = {"swaps_per_minute": 600.0, "turn_s": 0.05}
 
 
+async def no_weights(*_) -> None:
+    """At once: threads, in which weights are looked for, end in any order."""
+
+
 @pytest.fixture
 def town(house, eventually):
     """`town(a=3, b=3)`: models of so many GiB, of which none is loaded, on a processor with 8 GiB."""
@@ -32,7 +36,8 @@ def town(house, eventually):
             for name, model in config.models.items()
         }
         settings = BudgetConfig(reserve={"cpu": "0"}, **{**QUICK, **(budget or {})})
-        fleet = house.build(msgspec.structs.replace(config, models=changed, budget=settings), survey=survey)
+        config = msgspec.structs.replace(config, models=changed, budget=settings)
+        fleet = house.build(config, survey=survey, fetch=no_weights)
         return {hosted.model: hosted for hosted in fleet.instances()}
 
     return build
