@@ -48,7 +48,8 @@ async def listener_of(
         finally:
             server.close()
             for connection in shared.connections:
-                connection.abort()
+                with contextlib.suppress(AttributeError):  # of a TLS transport that is closed already, on Python 3.11.2
+                    connection.abort()
             while shared.connections:  # noqa: ASYNC110  # the server tells nobody
                 await asyncio.sleep(0)
 
