@@ -6,7 +6,7 @@ Pure functions of configuration, devices, backends, and of what loading has told
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -164,12 +164,7 @@ def plan_model(
         first = instances[0] if instances else None
         is_spare = model.overflow and first is not None and bool(first.devices) and not instances[-1].is_spare
         if not is_spare and first is not None and (first.devices or _is_on_devices(placement, backends)):
-            runs_already = first.index in occupied and index not in occupied
-            reason = (
-                f"placement {first.index} has instances that run, and stay where they are"
-                if runs_already
-                else _why_first(first.index, index, model, experience)
-            )
+            reason = _why_first(first.index, index, model, experience, occupied)
             rejected.append(Rejected(index=index, placement=placement, reason=reason))
             continue
         backend = backends.get(placement.backend)
@@ -246,7 +241,9 @@ def in_order(model: ModelConfig, speeds: Mapping[int, float], unproven: Mapping[
     return order
 
 
-def _why_first(first: int, index: int, model: ModelConfig, experience: Experience) -> str:
+def _why_first(first: int, index: int, model: ModelConfig, experience: Experience, occupied: Collection[int]) -> str:
+    if first in occupied and index not in occupied:
+        return f"placement {first} has instances that run, and stay where they are"
     speeds, unproven = experience.speeds, experience.unproven
     if index in unproven and first not in unproven:
         return f"placement {first} comes first: of this one nothing is proven, as {unproven[index]}"

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from enginehouse.accounts import Facts
+from enginehouse.accounts.prices import PerToken
+from enginehouse.config import UNITS
 from enginehouse_plugin import Started, TextDelta, UsageReport
+
+ONE = PerToken(input=UNITS, cached=UNITS, output=UNITS, text=f"{UNITS}/{UNITS}/{UNITS}")
+"""One for each token."""
+COST = 30
+"""What a request that has ended costs then."""
+NOTED = 17
+"""What one that runs costs then."""
 
 
 def facts_of(request_id: str = "r", **fields: Any) -> Facts:

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.unit.accounts.facts import ended, facts_of
+from tests.unit.accounts.facts import COST, NOTED, ONE, ended, facts_of
 
 from enginehouse.accounts import StoreError
 from enginehouse.accounts.credit_desk import CreditDesk
 from enginehouse.accounts.credits import Purse, Reservation
-from enginehouse.accounts.prices import PerToken
 from enginehouse.accounts.store import sqlite
 from enginehouse.accounts.store.columns import Row, row
 from enginehouse.accounts.store.sqlite import SQLiteStore
 from enginehouse.config import UNITS, AccountsConfig, Config, KeyConfig
-
-ONE = PerToken(input=UNITS, cached=UNITS, output=UNITS, text=f"{UNITS}/{UNITS}/{UNITS}")
-COST = 30
-NOTED = 17
 
 
 @pytest.fixture
@@ -36,14 +30,6 @@ def desk(path: str) -> CreditDesk:
     desk = CreditDesk(Config(accounts=AccountsConfig(url=f"sqlite:///{path}"), keys=keys))
     desk.grant("k", "1000")
     return desk
-
-
-@pytest.fixture
-def store(path: str, desk: CreditDesk) -> Iterator[SQLiteStore]:
-    store = SQLiteStore(path)
-    store.lease({"k": 500 * UNITS}, {})
-    yield store
-    store.close()
 
 
 def paid() -> Row:
